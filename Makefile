@@ -1,0 +1,37 @@
+# Everything a fresh machine with Python, pip and make needs. `make demo` and `make test` are the way in.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check bench checkpoint clean
+
+demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
+	$(BIN)/python jobs/demo.py
+
+test: $(VENV)/.dev  ## all tests; -m "not ray and not s3" for the quick ones: make test ARGS='-m "not ray and not s3"'
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## linters and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench  ## speed against the peers, in one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+checkpoint: $(VENV)/.training  ## make the built-in checkpoint again; PAIRS is a folder with snli_dev and mnli_dev_a
+	$(BIN)/python -m albert_infer.training.builtin --pairs $(PAIRS) --output albert_infer/builtin/checkpoint
+
+clean:
+	rm -rf $(VENV) demo-output
+
+# One stamp an extra: what is installed is not installed again until its versions change.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/.dev $(VENV)/.bench $(VENV)/.training: $(VENV)/.%: $(VENV)/.installed
+	$(INSTALL) --editable '.[$*]'
+	touch $@

@@ -1,0 +1,176 @@
+"""The contract between the steps: column names, Arrow types, and the closed lists of labels and rejections.
+
+Knows nothing about files, devices or Ray. One pair keeps one row through every step; `_unit` and `_row` say which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+class NliLabel(StrEnum):
+    """The three labels, in the order of the probability columns."""
+
+    ENTAILMENT = "entailment"
+    NEUTRAL = "neutral"
+    CONTRADICTION = "contradiction"
+
+
+class Rejection(StrEnum):
+    """Why a pair has no label. Closed: readers may switch on it."""
+
+    NULL_TEXT = "null_text"
+    EMPTY_TEXT = "empty_text"
+    TEXT_TOO_LONG = "text_too_long"
+    BAD_UTF8 = "bad_utf8"
+    HYPOTHESIS_TOO_LONG = "hypothesis_too_long"
+
+
+class Quarantine(StrEnum):
+    """Why a file or unit could not be read. Closed: readers may switch on it."""
+
+    EMPTY_OBJECT = "empty_object"
+    NOT_PARQUET = "not_parquet"
+    BAD_FOOTER = "bad_footer"
+    ENCRYPTED = "encrypted"
+    SCHEMA_MISSING = "schema_missing"
+    SCHEMA_DUPLICATE_COLUMN = "schema_duplicate_column"
+    SCHEMA_TYPE = "schema_type"
+    SCHEMA_ID = "schema_id"
+    SCHEMA_EXTENSION = "schema_extension"
+    BAD_PAGE = "bad_page"
+    ROW_COUNT = "row_count"
+
+
+class Precision(StrEnum):
+    """What the engine multiplies in. The classifier is fp32 either way."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class DeviceKind(StrEnum):
+    """Where the engine runs; the values are torch's names."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+# Columns that only live between the steps; the underscore keeps them apart from every output column.
+UNIT: Final = "_unit"
+ROW: Final = "_row"
+# Set in the single row that stands for a unit whose pages could not be read; null in every other row.
+UNIT_QUARANTINE: Final = "_quarantine"
+INPUT_IDS: Final = "_input_ids"
+PREMISE_TOKENS: Final = "_premise_segment_tokens"
+
+PAIR_ID: Final = "pair_id"
+PREMISE: Final = "premise"
+HYPOTHESIS: Final = "hypothesis"
+SOURCE_FILE: Final = "source_file"
+SOURCE_ROW: Final = "source_row"
+LABEL: Final = "label"
+PROBABILITIES: Final = tuple(f"p_{label}" for label in NliLabel)
+N_TOKENS: Final = "n_tokens"
+TRUNCATED: Final = "truncated"
+REJECTION: Final = "rejection"
+DETAIL: Final = "detail"
+
+LABEL_FIELDS: Final = (
+    pa.field(LABEL, pa.string()),
+    *(pa.field(name, pa.float32()) for name in PROBABILITIES),
+    pa.field(N_TOKENS, pa.int32()),
+    pa.field(TRUNCATED, pa.bool_()),
+)
+SOURCE_FIELDS: Final = (pa.field(SOURCE_FILE, pa.string()), pa.field(SOURCE_ROW, pa.int64()))
+
+# Added by `validation`, by `tokenization` and by `classification`.
+VERDICT_FIELDS: Final = (pa.field(REJECTION, pa.string()), pa.field(DETAIL, pa.string()))
+TOKEN_FIELDS: Final = (
+    pa.field(INPUT_IDS, pa.list_(pa.int32())),
+    pa.field(PREMISE_TOKENS, pa.int32()),
+    pa.field(N_TOKENS, pa.int32()),
+    pa.field(TRUNCATED, pa.bool_()),
+)
+# Which row this is; the first columns of every table between the steps.
+POSITION_FIELDS: Final = (
+    pa.field(UNIT, pa.string()),
+    pa.field(ROW, pa.int64()),
+    pa.field(UNIT_QUARANTINE, pa.string()),
+)
+
+# Names that a carried column must not have: each is a column of an output file already.
+OUTPUT_NAMES: Final = frozenset(
+    {PAIR_ID, PREMISE, HYPOTHESIS, SOURCE_FILE, SOURCE_ROW, REJECTION, DETAIL}
+    | {field.name for field in LABEL_FIELDS}
+)
+
+
+@dataclass(frozen=True)
+class PairColumns:
+    """Which input columns make a pair, under which names they are found, and what is kept beside them."""
+
+    premise: str = PREMISE
+    hypothesis: str = HYPOTHESIS
+    pair_id: str | None = None
+    # pa.string() or pa.int64(); None without ids.
+    id_type: pa.DataType | None = None
+    carried: tuple[pa.Field, ...] = ()
+    with_source: bool = False
+
+    @property
+    def input_names(self) -> list[str]:
+        """The columns to read from a file, in the order of `pair_fields`."""
+        ids = [] if self.pair_id is None else [self.pair_id]
+        return [*ids, self.premise, self.hypothesis, *(field.name for field in self.carried)]
+
+    @property
+    def pair_fields(self) -> list[pa.Field]:
+        """The same columns under our names and types: what every later table begins with."""
+        texts = [pa.field(PREMISE, pa.string()), pa.field(HYPOTHESIS, pa.string())]
+        return [*self._id_fields, *texts, *self.carried]
+
+    @property
+    def prepared(self) -> pa.Schema:
+        """What the read+prepare stage hands to the classify stage."""
+        return pa.schema([*POSITION_FIELDS, *self.pair_fields, *VERDICT_FIELDS, *TOKEN_FIELDS])
+
+    @property
+    def labelled(self) -> pa.Schema:
+        """A file of labels."""
+        source = SOURCE_FIELDS if self.with_source else ()
+        return pa.schema([*self.pair_fields, *source, *LABEL_FIELDS])
+
+    @property
+    def rejected(self) -> pa.Schema:
+        """A file of rejected rows: no texts, but always the way back to the source."""
+        return pa.schema([*self._id_fields, *self.carried, *SOURCE_FIELDS, *VERDICT_FIELDS])
+
+    @property
+    def _id_fields(self) -> list[pa.Field]:
+        return [] if self.pair_id is None else [pa.field(PAIR_ID, self.id_type)]
+
+
+@dataclass(frozen=True)
+class EncodedPairs:
+    """Ragged, unpadded token ids of R pairs, special tokens included: `[CLS] premise [SEP] hypothesis [SEP]`.
+
+    `input_ids` holds the T tokens of all pairs one after another, int32. `offsets` (R+1, int64) says where each pair
+    begins. `premise_segment_tokens` (R, int32) is the length of segment 0, `[CLS] premise [SEP]`; all later tokens of
+    the pair are segment 1.
+    """
+
+    input_ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    premise_segment_tokens: NDArray[np.int32]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per pair (R, int64)."""
+        return np.diff(self.offsets)
