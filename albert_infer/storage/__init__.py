@@ -1,0 +1,142 @@
+"""All that knows `s3://` from a path: opening, listing, pinned reads, and the few ways to write that cannot lose data.
+
+No other module joins paths or talks to a file system. `Folder` states what every place promises.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from albert_infer.errors import InputError, ObjectMissingError, OutputError, SettingsError
+from albert_infer.storage.folder import AccessError, Folder, ObjectPin
+from albert_infer.storage.local import LocalFolder
+from albert_infer.storage.s3 import S3Folder
+
+__all__ = [
+    "AccessError", "Folder", "InputObjects", "ObjectPin", "check_writable", "open_folder", "overlaps", "resolve_input",
+]  # fmt: skip
+
+# One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+
+
+@dataclass(frozen=True)
+class InputObjects:
+    """What an input URI names at one moment: `pins` are objects of `folder`; `uri` is normalised, of folder or file."""
+
+    uri: str
+    folder: Folder
+    pins: tuple[ObjectPin, ...]
+
+
+def open_folder(uri: str, *, endpoint: str | None) -> LocalFolder | S3Folder:
+    """Name the folder at a local path, `file://` or `s3://` URI; touches no network, and it need not exist.
+
+    `endpoint` is for S3; None leaves it to `AWS_ENDPOINT_URL` and AWS. Raises `SettingsError` for what is no such URI,
+    and for credentials in it, which the message does not repeat.
+    """
+    if (scheme := _scheme(uri)) == "s3":
+        return S3Folder(_normalised_s3(uri), _checked_endpoint(endpoint))
+    return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else uri))
+
+
+def resolve_input(uri: str, *, endpoint: str | None) -> InputObjects:
+    """List what an input URI names: the one object, or all objects below the folder; nothing is filtered.
+
+    Raises `InputError` if there is nothing, or no right to see it, and `SettingsError` as `open_folder`.
+    """
+    folder = open_folder(uri, endpoint=endpoint)
+    try:
+        single = None if uri.endswith("/") else _single_object(folder)
+        pins = folder.objects()
+    except (AccessError, ObjectMissingError) as error:
+        raise InputError(error.asked, error.found, error.remedy) from error
+    if single and pins:
+        raise InputError(f"the input {folder.uri}", "both an object and a folder", "end the folder's URI with a slash")
+    if not single and not pins:
+        raise InputError(f"the input {folder.uri}", "nothing is there", "correct the URI, or wait for the files")
+    return single or InputObjects(folder.uri, folder, tuple(pins))
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Whether two normalised URIs, of folders or files, are equal or one lies inside the other, by path segments."""
+    return _inside(one, other) or _inside(other, one)
+
+
+def check_writable(folder: Folder) -> None:
+    """Raise `OutputError` unless objects can be created in the folder.
+
+    Leaves nothing behind. On S3 it needs ListBucket, GetObject and PutObject, as the run does, and no right to delete:
+    it sends a PUT on the condition of an ETag that no object has.
+    """
+    try:
+        folder.probe_write()
+    except AccessError as error:
+        raise OutputError(error.asked, error.found, error.remedy) from error
+
+
+def _scheme(uri: str) -> str:
+    """`s3`, `file`, or nothing for a path. Raises `SettingsError` for anything else."""
+    if not uri or "\0" in uri:
+        raise SettingsError("a location", f"{uri!r}", "give a path, file:// or s3:// URI")
+    match = SCHEME.match(uri)
+    scheme = match[1] if match else ""
+    if scheme not in {"", "s3", "file"} or (scheme and not uri.startswith(f"{scheme}://")):
+        # Not repeated as a whole: a signed https:// link carries its signature.
+        raise SettingsError("a location", f"it begins with {scheme}:/", "give a path, file:// or s3:// URI")
+    if scheme == "file" and not uri.startswith("file:///"):
+        raise SettingsError("a location", "file:// with a host", "write file:///absolute/path")
+    return scheme
+
+
+def _normalised_s3(uri: str) -> str:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if "@" in bucket or ":" in bucket:
+        raise SettingsError(
+            "an s3:// URI", "it holds a user or password", "take it out; credentials come from the AWS environment"
+        )
+    if not BUCKET.fullmatch(bucket):
+        raise SettingsError(f"the location {uri}", f"{bucket!r} is no bucket name", "write s3://bucket/prefix")
+    if not {".", ".."}.isdisjoint(key.split("/")):
+        raise SettingsError(f"the location {uri}", "a segment '.' or '..'", "write the key itself")
+    if uri.endswith("//"):
+        raise SettingsError(f"the location {uri}", "it ends in two slashes", "end it with one or none")
+    return uri.removesuffix("/")
+
+
+def _checked_endpoint(endpoint: str | None) -> str | None:
+    if endpoint is None:
+        return None
+    parts = urlsplit(endpoint)
+    if "@" in parts.netloc:
+        raise SettingsError(
+            "the S3 endpoint", "it holds a user or password", "take it out; credentials come from the AWS environment"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SettingsError(f"the S3 endpoint {endpoint!r}", "not a URL", "give http(s)://host[:port]")
+    return endpoint
+
+
+def _real_path(path: str) -> str:
+    try:
+        return str(Path(path).resolve())
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(f"the location {path}", "a link that leads to itself", "correct the link") from error
+
+
+def _single_object(folder: LocalFolder | S3Folder) -> InputObjects | None:
+    """Look whether the folder's URI is that of an object, and so of no folder."""
+    parent_uri, _, name = folder.uri.rpartition("/")
+    if not name or parent_uri == "s3:/":  # the root, or a whole bucket
+        return None
+    parent = replace(folder, uri=parent_uri or "/")
+    pin = parent.stat(name)
+    return InputObjects(folder.uri, parent, (pin,)) if pin else None
+
+
+def _inside(inner: str, outer: str) -> bool:
+    return f"{inner}/".startswith(f"{outer.removesuffix('/')}/")

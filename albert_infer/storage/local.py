@@ -1,0 +1,298 @@
+"""A folder on a POSIX file system: objects appear whole, under their final name, and survive a power cut.
+
+Unfinished puts and the lock have names that begin with `UNFINISHED`; they are no objects. A process killed half-way
+leaves such a file behind; it is harmless and may be deleted while no run is going on.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from albert_infer.errors import InfrastructureError, InputError, IntegrityError, ObjectChangedError, ObjectMissingError
+from albert_infer.storage.folder import AccessError, ObjectPin, holds
+
+UNFINISHED = ".albert-infer-"
+LOCK = f"{UNFINISHED}lock"
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A `Folder` on this machine, or on a file system that every node has mounted at the same path.
+
+    Raises `IntegrityError` for a name that would lead out of the folder: names may come from a manifest on disk.
+    """
+
+    uri: str
+
+    def uri_of(self, name: str) -> str:  # noqa: D102 (the contracts are `Folder`'s)
+        return str(self._path(name))
+
+    def objects(self, prefix: str = "") -> list[ObjectPin]:  # noqa: D102
+        start = prefix.rpartition("/")[0]
+        folder = self._path(start) if start else Path(self.uri)
+        with _reading(self.uri):
+            pins = [pin for pin in _pins_below(folder, f"{start}/" if start else "") if pin.name.startswith(prefix)]
+        return sorted(pins, key=lambda pin: pin.name)
+
+    def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
+        path = self._path(name)
+        with _reading(str(path)):
+            try:
+                status = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return _pin(name, status) if stat.S_ISREG(status.st_mode) else None
+
+    def read(self, name: str) -> bytes:  # noqa: D102
+        path = self._path(name)
+        with _reading(str(path)):
+            return path.read_bytes()
+
+    def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:  # noqa: D102
+        path = self._path(pin.name)
+        with _reading(str(path)):
+            return _PinnedFile(path, pin)
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:  # noqa: D102
+        path = self._path(name)
+        with _writing(str(path)):
+            _make_folder(path.parent)
+            with _staged(path.parent, data) as staged:
+                created = _linked(staged, path)
+            # Also after losing: what the caller now reads back must not vanish in a power cut either.
+            _sync(path.parent)
+        return created
+
+    def replace(self, name: str, data: bytes, expected: ObjectPin | None) -> bool:  # noqa: D102
+        if expected is None:
+            return self.put_if_absent(name, data) or holds(self, name, data)
+        path = self._path(name)
+        with _writing(str(path)), _locked(path.parent):
+            if self.stat(name) != expected:
+                return holds(self, name, data)
+            with _staged(path.parent, data) as staged:
+                _make_later_than(staged, expected)
+                staged.replace(path)
+            _sync(path.parent)
+        return True
+
+    def copy(self, source: str, target: str) -> None:  # noqa: D102
+        origin, final = self._path(source), self._path(target)
+        if self.stat(source) is None:
+            raise ObjectMissingError(f"copying {origin}", "it is not there", "start the run again")
+        with _writing(str(final)):
+            _make_folder(final.parent)
+            staged = _unfinished_path(final.parent)
+            try:
+                _link_or_copy(origin, staged)
+                staged.replace(final)
+            finally:
+                # Also after success: renaming a file over another name of itself does nothing.
+                staged.unlink(missing_ok=True)
+            _sync(final.parent)
+
+    def delete(self, names: Iterable[str]) -> None:  # noqa: D102
+        for path in map(self._path, names):
+            with _writing(str(path)), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                path.unlink()
+
+    def probe_write(self) -> None:  # noqa: D102
+        # The folder itself may not exist yet; making it here would leave something behind in a run that is refused.
+        nearest = next(path for path in (Path(self.uri), *Path(self.uri).parents) if os.path.lexists(path))
+        with _writing(self.uri), tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=nearest) as probe:
+            Path(probe, "put").touch()
+            Path(probe, "link").hardlink_to(Path(probe, "put"))
+
+    def _path(self, name: str) -> Path:
+        if not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name:
+            raise IntegrityError(
+                f"the object {name!r} in {self.uri}", "not a name below that folder", "look at who wrote this name"
+            )
+        return Path(self.uri, name)
+
+
+class _PinnedFile(io.FileIO):
+    """A file that says so when it is not, or is no longer, the pinned one."""
+
+    def __init__(self, path: Path, pin: ObjectPin) -> None:
+        super().__init__(path)
+        self._path = path
+        self._pin = pin
+        try:
+            self._check()
+        except ObjectChangedError:
+            super().close()
+            raise
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self._check()
+        finally:
+            super().close()
+
+    def _check(self) -> None:
+        # Of the open file, not of the path: a file that was replaced by a rename still gives us the pinned bytes.
+        found = _pin(self._pin.name, os.fstat(self.fileno()))
+        if found != self._pin:
+            raise ObjectChangedError(
+                f"reading {self._path} as planned ({self._pin.size} bytes, modified at {self._pin.version} ns)",
+                f"it changed ({found.size} bytes, modified at {found.version} ns)",
+                "stop the program that writes to it and start the run again",
+            )
+
+
+def _pins_below(folder: Path, name: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectPin]:
+    """Pin all regular files below, through links; a link to a folder that we are in is not entered again."""
+    try:
+        with os.scandir(folder) as scan:
+            entries = [entry for entry in scan if not entry.name.startswith(UNFINISHED)]
+        here = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if (here.st_dev, here.st_ino) in above:
+        return
+    for entry in entries:
+        below = f"{name}{_checked_utf8(entry)}"
+        status = _status(entry)
+        if status and stat.S_ISDIR(status.st_mode):
+            yield from _pins_below(Path(entry.path), f"{below}/", above | {(here.st_dev, here.st_ino)})
+        elif status and stat.S_ISREG(status.st_mode):
+            yield _pin(below, status)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Look at what the entry leads to; None if it was deleted since the scan.
+
+    Raises `ObjectMissingError` for a link to nothing: data that somebody meant to be here is not.
+    """
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        if entry.is_symlink():
+            raise
+        return None
+
+
+def _checked_utf8(entry: os.DirEntry[str]) -> str:
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"listing {entry.path!r}", "its name is not UTF-8", "rename it; names are kept in the plan as text"
+        ) from error
+    return entry.name
+
+
+def _pin(name: str, status: os.stat_result) -> ObjectPin:
+    return ObjectPin(name, status.st_size, str(status.st_mtime_ns))
+
+
+def _unfinished_path(folder: Path) -> Path:
+    return folder / f"{UNFINISHED}{uuid4().hex}"
+
+
+@contextmanager
+def _staged(folder: Path, data: bytes) -> Iterator[Path]:
+    """Hold these bytes in a durable file with an unfinished name; it is gone afterwards, whatever happens."""
+    path = _unfinished_path(folder)
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _linked(staged: Path, path: Path) -> bool:
+    """Give the staged file its final name unless something has it already: the one atomic step of a put."""
+    try:
+        path.hardlink_to(staged)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _link_or_copy(origin: Path, staged: Path) -> None:
+    try:
+        staged.hardlink_to(origin)
+    except OSError:
+        # Another user's file (fs.protected_hardlinks), or another device behind a mount.
+        shutil.copyfile(origin, staged)
+        with staged.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _make_later_than(staged: Path, expected: ObjectPin) -> None:
+    """Two puts within one tick of the kernel's clock must not get the same pin, or the second swap would pass too."""
+    modified = max(staged.stat().st_mtime_ns, int(expected.version) + 1)
+    os.utime(staged, ns=(modified, modified))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder and those above it, each durable in the one above."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in the folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. The kernel frees it when its holder dies; its file stays, for removing it would race."""
+    _make_folder(folder)
+    with (folder / LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        found = f"no such file: {error.filename or uri}"
+        raise ObjectMissingError(f"reading {uri}", found, "put it back, then start the run again") from error
+    except OSError as error:
+        raise _error(f"reading {uri}", error) from error
+
+
+@contextmanager
+def _writing(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        found = f"{error.filename} is a file, not a folder"
+        raise AccessError(f"writing {uri}", found, "move it away or choose another output") from error
+    except OSError as error:
+        raise _error(f"writing {uri}", error) from error
+
+
+def _error(asked: str, error: OSError) -> InfrastructureError:
+    found = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP}:
+        return AccessError(asked, found, "give this user the right, or use another file system")
+    return InfrastructureError(asked, found, "repair it (disk full? mount gone?) and start the run again")

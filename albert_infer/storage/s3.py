@@ -1,0 +1,314 @@
+"""A folder on S3 or on a server that speaks its protocol. The only module that knows s3fs.
+
+s3fs brings session, credentials and connections, and its `call_s3` sends one S3 operation exactly as asked. Its file
+methods are not used: they strip slashes, read `?versionId=` out of keys, and write large objects in parts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import ClientError as NoAnswer
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+from botocore.exceptions import (
+    ConnectionError as NotReached,
+)
+from botocore.parsers import ResponseParserError
+from fsspec.asyn import sync
+from s3fs import S3FileSystem
+
+from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SettingsError
+from albert_infer.storage.folder import AccessError, ObjectPin, holds
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# A request is tried this often, then a unit fails and is tried again as a whole: more here would multiply.
+ATTEMPTS: Final = 3
+# botocore's retries end when a reply's header is there; a body that breaks off is our own to fetch again.
+BODY_ATTEMPTS: Final = 3
+# The most keys of one DeleteObjects request.
+DELETE_KEYS: Final = 1000
+# No object has this ETag, so a PUT that depends on it needs the right to write and writes nothing.
+IMPOSSIBLE_ETAG: Final = f'"{"0" * 32}"'
+
+# What no answer, or half of one, looks like; all that botocore did not retry, or retried in vain.
+NO_ANSWER: Final = (
+    NotReached, HTTPClientError, IncompleteReadError, FlexibleChecksumError, ResponseParserError, NoAnswer, OSError
+)  # fmt: skip
+
+# What an operation is called in a message, and the rights that it needs.
+RIGHTS: Final = {
+    "connect": ("connecting to S3 for", ""),
+    "list_objects_v2": ("listing", "s3:ListBucket"),
+    "head_object": ("looking for", "s3:GetObject and s3:ListBucket"),
+    "get_object": ("reading", "s3:GetObject"),
+    "put_object": ("writing", "s3:PutObject"),
+    "copy_object": ("copying to", "s3:GetObject and s3:PutObject"),
+    "delete_objects": ("deleting", "s3:DeleteObject"),
+}
+REFUSED_CREDENTIALS: Final = frozenset(
+    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"}
+)
+
+
+@dataclass(frozen=True)
+class S3Folder:
+    """A `Folder` on S3. Credentials are found by botocore's chain where it is used, and never travel with it.
+
+    Objects are created by one PUT each, never multipart, with a SHA-256 that the server checks.
+    """
+
+    uri: str
+    endpoint: str | None
+
+    def __reduce__(self) -> tuple[object, tuple[str, str | None]]:
+        # Every task of a worker unpickles its folder; they share one, and so its connections.
+        return _shared_folder, (self.uri, self.endpoint)
+
+    def uri_of(self, name: str) -> str:  # noqa: D102 (the contracts are `Folder`'s)
+        return f"{self.uri}/{name}"
+
+    def objects(self, prefix: str = "") -> list[ObjectPin]:  # noqa: D102
+        base = len(self._key(""))
+        found = [entry for page in self._pages(prefix) for entry in page.get("Contents", [])]
+        pins = (ObjectPin(entry["Key"][base:], entry["Size"], entry["ETag"].strip('"')) for entry in found)
+        return sorted((pin for pin in pins if not _is_directory_marker(pin)), key=lambda pin: pin.name)
+
+    def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
+        try:
+            head = self._call("head_object", name)
+        except ObjectMissingError:
+            return None
+        return ObjectPin(name, head["ContentLength"], head["ETag"].strip('"'))
+
+    def read(self, name: str) -> bytes:  # noqa: D102
+        return self._body(name)
+
+    def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:  # noqa: D102
+        found = self.stat(pin.name)
+        asked = f"reading {self.uri_of(pin.name)} as planned ({pin.size} bytes, ETag {pin.version})"
+        if found is None:
+            raise ObjectMissingError(asked, "it is gone", "put it back, then start the run again")
+        if found != pin:
+            raise ObjectChangedError(
+                asked, f"it changed ({found.size} bytes, ETag {found.version})", "start the run again to plan it anew"
+            )
+        return _PinnedObject(self, pin)
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:  # noqa: D102
+        return self._put_if(name, data, IfNoneMatch="*")
+
+    def replace(self, name: str, data: bytes, expected: ObjectPin | None) -> bool:  # noqa: D102
+        condition = {"IfMatch": f'"{expected.version}"'} if expected else {"IfNoneMatch": "*"}
+        return self._put_if(name, data, **condition) or holds(self, name, data)
+
+    def copy(self, source: str, target: str) -> None:  # noqa: D102
+        self._call("copy_object", target, CopySource={"Bucket": self._bucket, "Key": self._key(source)})
+
+    def delete(self, names: Iterable[str]) -> None:  # noqa: D102
+        keys = [{"Key": self._key(name)} for name in names]
+        for first in range(0, len(keys), DELETE_KEYS):
+            request = {"Objects": keys[first : first + DELETE_KEYS], "Quiet": True}
+            reply = self._send("delete_objects", self.uri, Delete=request)
+            for error in reply.get("Errors", []):
+                # One status covers the whole request; that of each key is only in its code.
+                status = {"NoSuchKey": 404, "AccessDenied": 403}.get(error["Code"], 500)
+                if status != 404:
+                    raise _reply_error("delete_objects", f"s3://{self._bucket}/{error['Key']}", status, error["Code"])
+
+    def probe_write(self) -> None:  # noqa: D102
+        self._send("list_objects_v2", self.uri, Prefix=self._key(""), MaxKeys=1)
+        self.stat("_probe")
+        if self._put_if("_probe", b"", IfMatch=IMPOSSIBLE_ETAG):
+            raise AccessError(
+                f"a conditional PUT to {self.uri_of('_probe')}",
+                "this S3 server ignores the condition",
+                "use one that keeps If-None-Match and If-Match, or two runs could overwrite each other",
+            )
+
+    def byte_range(self, pin: ObjectPin, start: int, stop: int) -> bytes:
+        """Fetch the bytes from `start` to before `stop`, if the object is still the pinned one; else raise so."""
+        if start >= stop:
+            return b""
+        data = self._body(pin.name, Range=f"bytes={start}-{stop - 1}", IfMatch=f'"{pin.version}"')
+        if len(data) != stop - start:
+            asked, found = f"reading {self.uri_of(pin.name)}", f"{len(data)} bytes for a range of {stop - start}"
+            raise InfrastructureError(asked, found, "use an S3 server that supports ranged reads")
+        return data
+
+    @cached_property
+    def _s3(self) -> S3FileSystem:
+        s3 = S3FileSystem(
+            endpoint_url=self.endpoint,
+            config_kwargs={
+                "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+                "connect_timeout": 5,  # seconds; a host that is up answers at once
+                "read_timeout": 30,  # seconds without a byte; S3 answers in less than one
+                "max_pool_connections": 32,  # more than the threads of any stage
+            },
+            skip_instance_cache=True,  # one client a folder: what is registered below is registered once
+        )
+        s3.retries = 1  # botocore below it retries already
+        with _translated("connect", self.uri):
+            try:
+                client = s3.connect()
+            except ValueError as error:
+                found = "not a URL (from --s3-endpoint or AWS_ENDPOINT_URL)"
+                raise SettingsError("the S3 endpoint", found, "give http(s)://host[:port]") from error
+        client.meta.events.register_first("needs-retry.s3.PutObject", _retry_conflict)
+        return s3
+
+    @property
+    def _bucket(self) -> str:
+        return self.uri.removeprefix("s3://").partition("/")[0]
+
+    def _key(self, name: str) -> str:
+        return self.uri_of(name).removeprefix("s3://").partition("/")[2]
+
+    def _call(self, operation: str, name: str, **parameters: object) -> dict[str, Any]:
+        return self._send(operation, self.uri_of(name), Key=self._key(name), **parameters)
+
+    def _send(self, operation: str, uri: str, **parameters: object) -> dict[str, Any]:
+        with _translated(operation, uri):
+            reply: dict[str, Any] = self._s3.call_s3(operation, Bucket=self._bucket, **parameters)
+        return reply
+
+    def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
+        more: dict[str, str] = {}
+        while True:
+            page = self._send("list_objects_v2", self.uri_of(prefix), Prefix=self._key(prefix), **more)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _body(self, name: str, **parameters: str) -> bytes:
+        with _translated("get_object", self.uri_of(name)):
+            data: bytes = sync(self._s3.loop, self._fetched, name, parameters)
+        return data
+
+    async def _fetched(self, name: str, parameters: dict[str, str], attempts: int = BODY_ATTEMPTS) -> bytes:
+        # Runs in s3fs's event loop, where a method with an underscore is the awaitable one of the same name without.
+        reply = await self._s3._call_s3("get_object", Bucket=self._bucket, Key=self._key(name), **parameters)
+        try:
+            async with reply["Body"] as stream:
+                return bytes(await stream.read())
+        except NO_ANSWER:
+            if attempts == 1:
+                raise
+        return await self._fetched(name, parameters, attempts - 1)
+
+    def _put_if(self, name: str, data: bytes, **condition: str) -> bool:
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        try:
+            self._call("put_object", name, Body=data, ChecksumSHA256=digest, **condition)
+        except (ObjectChangedError, ObjectMissingError):
+            return False
+        return True
+
+
+class _PinnedObject(io.RawIOBase):
+    """Random access to one pinned object; each read is one ranged GET with `If-Match`."""
+
+    def __init__(self, folder: S3Folder, pin: ObjectPin) -> None:
+        self._folder = folder
+        self._pin = pin
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._pin.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        rest = max(0, self._pin.size - self._position)
+        wanted = rest if size is None or size < 0 else min(size, rest)
+        data = self._folder.byte_range(self._pin, self._position, self._position + wanted)
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+@cache
+def _shared_folder(uri: str, endpoint: str | None) -> S3Folder:
+    return S3Folder(uri, endpoint)
+
+
+def _is_directory_marker(pin: ObjectPin) -> bool:
+    return pin.size == 0 and (pin.name.endswith("/") or not pin.name)
+
+
+def _retry_conflict(attempts: int, response: tuple[Any, Any] | None, **_: object) -> float | None:
+    """Delay botocore, in seconds, where two conditional PUTs met (409); None leaves it to botocore's own rules."""
+    conflict = response is not None and response[0].status_code == 409
+    return 0.2 * attempts if conflict and attempts < ATTEMPTS else None
+
+
+@contextmanager
+def _translated(operation: str, uri: str) -> Iterator[None]:
+    """Turn what botocore and its HTTP library raise into our errors.
+
+    Only codes and names of types go into the message: texts of the server and of credential helpers may hold secrets.
+    """
+    verb, _ = RIGHTS[operation]
+    try:
+        yield
+    except (ClientError, BotoCoreError, *NO_ANSWER) as error:
+        # s3fs makes an OSError of an answer with an error code, and keeps the answer as its cause.
+        answer = error.__cause__ if isinstance(error.__cause__, ClientError) else error
+        if isinstance(answer, ClientError):
+            status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            raise _reply_error(operation, uri, status, answer.response["Error"].get("Code", "")) from error
+        if isinstance(error, NO_ANSWER):
+            found = f"no whole answer from the server ({type(error).__name__})"
+            raise InfrastructureError(f"{verb} {uri}", found, "check the endpoint and start the run again") from error
+        found = f"the AWS SDK refused ({type(error).__name__})"
+        remedy = "check the AWS credentials, profile and region of this process"
+        raise AccessError(f"{verb} {uri}", found, remedy) from error
+
+
+def _reply_error(operation: str, uri: str, status: int, code: str) -> InfrastructureError:
+    """Make our error of an answer of the server that is not a success."""
+    verb, right = RIGHTS[operation]
+    asked, found = f"{verb} {uri}", f"S3 answered {code} ({status})"
+    if code == "NoSuchBucket":
+        return AccessError(asked, "the bucket does not exist", "create it, or correct the URI")
+    if code in REFUSED_CREDENTIALS:
+        return AccessError(asked, f"the credentials were refused ({code})", "check the AWS credentials of this process")
+    if status in {401, 403}:
+        return AccessError(asked, found, f"grant {right}, or check the AWS credentials of this process")
+    if status in {405, 501}:
+        return AccessError(asked, found, "use an S3 server that supports this request, with conditional PUTs")
+    if status == 404:
+        return ObjectMissingError(asked, "it is not there", "put it back, then start the run again")
+    if status in {412, 416}:
+        return ObjectChangedError(asked, f"it is another object by now ({code})", "start the run again to plan it anew")
+    return InfrastructureError(asked, found, "start the run again; it goes on from what is there")

@@ -1,0 +1,48 @@
+"""Fixtures for the tests of several modules: an S3 server that starts when first asked for, and folders to write in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+if TYPE_CHECKING:
+    from s3_server import S3Location, S3Server
+
+    from albert_infer import storage
+
+# The imports are inside the fixtures: the SDK takes a second that most tests need not spend.
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One server for the whole session; its start takes some seconds."""
+    from s3_server import S3Server
+
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Location:
+    """Give an empty S3 folder of this test's own, with the AWS environment set for all processes of the test."""
+    location = s3_server.location(uuid4().hex[:12])
+    for foreign in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(foreign, raising=False)
+    for name, value in location.env.items():
+        monkeypatch.setenv(name, value)
+    return location
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> storage.Folder:
+    """Give an empty folder, once on each kind of storage: what holds on both is the contract."""
+    from albert_infer import storage
+
+    if request.param == "local":
+        return storage.open_folder(str(tmp_path / "folder"), endpoint=None)
+    location: S3Location = request.getfixturevalue("s3_bucket")
+    return storage.open_folder(location.uri, endpoint=location.endpoint)

@@ -1,0 +1,241 @@
+"""S3 servers for the tests: a real one, SeaweedFS, and one that fails as told. Neither knows our code.
+
+SeaweedFS has signatures, rights and atomic conditional PUTs; a mock would accept what S3 refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import boto3
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+# The job's identity may do everything; the reader's may only read and list, in every bucket.
+WRITER, READER = ("testwriter", "write-secret-n3verpr1nt"), ("testreader", "read-secret-n3verpr1nt")
+# One bucket for all tests: each new one makes the server allocate volumes. Tests get a prefix of their own in it.
+BUCKET = "albert-infer-tests"
+START_SECONDS = 60
+SERVER_TEXT = "server-text-n3verpr1nt"
+
+
+@dataclass(frozen=True)
+class S3Location:
+    """An empty place of one test: its URI, and the environment in which any process may write there."""
+
+    uri: str
+    endpoint: str
+    env: Mapping[str, str]
+    reader_env: Mapping[str, str]
+
+    def client(self) -> BaseClient:
+        """Boto3's own client, to look at the server past our code."""
+        return _client(self.endpoint, WRITER)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of `uri`."""
+        return self.uri.removeprefix("s3://").partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """The key prefix of `uri`, without the slash at its end."""
+        return self.uri.removeprefix("s3://").partition("/")[2]
+
+
+class S3Server:
+    """A running SeaweedFS with one bucket; it is up when the constructor returns and gone after `stop`."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="albert-infer-s3-"))
+        ports = free_port_pairs(4)
+        self.endpoint = f"http://127.0.0.1:{ports[3]}"
+        (self._folder / "s3.json").write_text(json.dumps(_identities()))
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                _command(self._folder, ports),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "GOMAXPROCS": "1"},
+            )
+        try:
+            self._wait_for_first_put()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def location(self, prefix: str) -> S3Location:
+        """Make an S3 folder that no other test uses, given that `prefix` is unique."""
+        return S3Location(
+            f"s3://{BUCKET}/{prefix}", self.endpoint, _env(self.endpoint, WRITER), _env(self.endpoint, READER)
+        )
+
+    def stop(self) -> None:
+        """Kill at once: SIGTERM takes the server twenty seconds, and its data is thrown away anyway."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait_for_first_put(self) -> None:
+        # The port answers before the volumes can be written to; only a PUT that worked says "ready".
+        client, deadline = _client(self.endpoint, WRITER), time.monotonic() + START_SECONDS
+        while True:
+            try:
+                client.create_bucket(Bucket=BUCKET)
+                client.put_object(Bucket=BUCKET, Key="ready", Body=b"x")
+            except (BotoCoreError, ClientError) as error:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    log = (self._folder / "log").read_text(errors="replace")
+                    message = f"SeaweedFS did not start: {error}\n{log[-3000:]}"
+                    raise RuntimeError(message) from error
+                time.sleep(0.1)
+            else:
+                return
+
+
+def free_port_pairs(count: int) -> list[int]:
+    """Ports that are free together with the port 10,000 above, where SeaweedFS puts the gRPC of each."""
+    found: list[int] = []
+    # Below the range from which the kernel hands out ports to clients, also after adding 10,000.
+    candidates = random.sample(range(12_000, 22_000), 200)
+    with ExitStack() as held:
+        for port in candidates:
+            if len(found) == count:
+                break
+            try:
+                for one in (port, port + 10_000):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", one))
+            except OSError:
+                continue
+            found.append(port)
+    return found
+
+
+def _command(folder: Path, ports: list[int]) -> list[str]:
+    master, volume, filer, s3 = ports
+    return [
+        str(Path(sys.executable).parent / "weed"), "-logtostderr=true", "server",
+        "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-master.telemetry=false",
+        f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}",
+        "-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        # Off, or a wrong bucket name would make a bucket and no test would see it.
+        "-s3.autoCreateBucket=false", "-master.volumeSizeLimitMB=64", "-volume.max=50",
+    ]  # fmt: skip
+
+
+def _identities() -> dict[str, Any]:
+    rights = {WRITER: ["Admin", "Read", "Write", "List", "Tagging"], READER: ["Read", "List"]}
+    return {
+        "identities": [
+            {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+            for (key, secret), actions in rights.items()
+        ]
+    }
+
+
+def _env(endpoint: str, identity: tuple[str, str]) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": identity[0],
+        "AWS_SECRET_ACCESS_KEY": identity[1],
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        # Nothing of the developer's own account may reach a test.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _client(endpoint: str, identity: tuple[str, str]) -> BaseClient:
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=identity[0],
+        aws_secret_access_key=identity[1],
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=30),
+    )
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What `ScriptedS3` answers to one request; `sent` below the length of `body` breaks off in the middle."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sent: int | None = None
+
+
+class ScriptedS3:
+    """Answers with the given replies in their order, for what a healthy server does not do on demand.
+
+    Use it in a `with` block. `requests` holds the method and path of each request that came.
+    """
+
+    def __init__(self, *replies: Reply) -> None:
+        self.requests: list[str] = []
+        self._replies = list(replies)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        script = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # botocore waits a second for the `100 Continue` of an older one
+
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                script.requests.append(f"{self.command} {self.path}")
+                reply = script._replies.pop(0)
+                self.send_response(reply.status)
+                for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(b"" if self.command == "HEAD" else reply.body[: reply.sent])
+                self.close_connection = True
+
+            do_GET = do_PUT = do_POST = do_HEAD = answer  # noqa: N815 (the names are http.server's)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+def error_reply(status: int, code: str) -> Reply:
+    """Answer with an S3 error document, whose text must never reach a message."""
+    return Reply(status, f"<Error><Code>{code}</Code><Message>{SERVER_TEXT}</Message></Error>".encode())

@@ -1,0 +1,196 @@
+"""S3: rights and credentials on a real server, and failures that a healthy server does not have on demand."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+
+import pyarrow.parquet as pq
+import pytest
+from pins import parquet_bytes, pinned
+from s3_server import READER, SERVER_TEXT, WRITER, Reply, S3Location, ScriptedS3, error_reply
+
+from albert_infer import storage
+from albert_infer.errors import (
+    AlbertInferError,
+    InfrastructureError,
+    InputError,
+    ObjectChangedError,
+    ObjectMissingError,
+    OutputError,
+)
+
+pytestmark = pytest.mark.s3
+PARQUET = parquet_bytes()
+
+
+def test_an_object_and_a_folder_of_one_name_stand_side_by_side(s3_bucket: S3Location) -> None:
+    folder = storage.open_folder(s3_bucket.uri, endpoint=None)
+    assert folder.put_if_absent("a", b"outer")  # first: after `a/b` SeaweedFS, unlike AWS, takes it for a folder
+    assert folder.put_if_absent("a/b", b"inner")
+    assert [pin.name for pin in folder.objects()] == ["a", "a/b"]
+    assert folder.read("a") == b"outer"
+    with pytest.raises(InputError, match="both"):
+        storage.resolve_input(folder.uri_of("a"), endpoint=None)
+    assert [p.name for p in storage.resolve_input(folder.uri_of("a/"), endpoint=None).pins] == ["b"]
+
+
+def test_directory_markers_are_no_objects(s3_bucket: S3Location) -> None:
+    for key in (f"{s3_bucket.prefix}/", f"{s3_bucket.prefix}/d/"):
+        s3_bucket.client().put_object(Bucket=s3_bucket.bucket, Key=key, Body=b"")
+    assert storage.open_folder(s3_bucket.uri, endpoint=None).objects() == []
+
+
+def test_an_s3_object_that_changes_while_it_is_read_stops_the_read(s3_bucket: S3Location) -> None:
+    folder = storage.open_folder(s3_bucket.uri, endpoint=None)
+    folder.put_if_absent("a.parquet", PARQUET)
+    with folder.open_pinned(pinned(folder, "a.parquet")) as source:
+        file = pq.ParquetFile(source, pre_buffer=True)
+        folder.replace("a.parquet", b"y" * len(PARQUET), pinned(folder, "a.parquet"))
+        with pytest.raises(ObjectChangedError):
+            file.read_row_group(0)
+        folder.delete(["a.parquet"])
+        with pytest.raises(ObjectMissingError):
+            file.read_row_group(0)
+
+
+def test_a_bucket_that_is_missing_is_said(s3_bucket: S3Location) -> None:
+    nowhere = storage.open_folder("s3://no-such-bucket/out", endpoint=s3_bucket.endpoint)
+    with pytest.raises(OutputError, match="bucket does not exist"):
+        storage.check_writable(nowhere)
+    with pytest.raises(InputError, match="bucket does not exist"):
+        storage.resolve_input(nowhere.uri, endpoint=s3_bucket.endpoint)
+    with pytest.raises(storage.AccessError, match="bucket does not exist"):
+        nowhere.put_if_absent("a", b"x")
+
+
+def test_missing_rights_are_named(s3_bucket: S3Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.open_folder(s3_bucket.uri, endpoint=None).put_if_absent("a", b"x")
+    for name, value in s3_bucket.reader_env.items():
+        monkeypatch.setenv(name, value)
+    folder = storage.open_folder(s3_bucket.uri, endpoint=None)
+    assert folder.read("a") == b"x"
+    with pytest.raises(OutputError, match="s3:PutObject"):
+        storage.check_writable(folder)
+    with pytest.raises(storage.AccessError, match=r"grant s3:PutObject") as refused:
+        folder.put_if_absent("b", b"x")
+    assert folder.uri_of("b") in str(refused.value)
+    with pytest.raises(storage.AccessError, match="s3:DeleteObject"):
+        folder.delete(["a"])
+
+
+@pytest.mark.parametrize("identity", [(WRITER[0], "wr0ng-n3verpr1nt"), ("n0b0dy-n3verpr1nt", "x"), (None, None)])
+def test_credentials_that_are_refused_or_missing_are_said_and_never_shown(
+    s3_bucket: S3Location, monkeypatch: pytest.MonkeyPatch, identity: tuple[str | None, str | None]
+) -> None:
+    for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), identity, strict=True):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    folder = storage.open_folder(s3_bucket.uri, endpoint=None)
+    uses: list[Callable[[], object]] = [
+        lambda: storage.check_writable(folder),
+        lambda: storage.resolve_input(s3_bucket.uri, endpoint=None),
+        lambda: folder.read("a"),
+        lambda: folder.put_if_absent("a", b"x"),
+        folder.objects,
+    ]
+    for use in uses:
+        with pytest.raises(AlbertInferError, match="credentials") as error:
+            use()
+        assert "n3verpr1nt" not in f"{error.value} {error.value.args}"
+
+
+def test_a_pickled_folder_holds_no_credentials(s3_bucket: S3Location) -> None:
+    folder = storage.open_folder(s3_bucket.uri, endpoint=s3_bucket.endpoint)
+    folder.put_if_absent("a", b"x")
+    frozen = pickle.dumps(folder)
+    assert not any(secret.encode() in frozen for identity in (WRITER, READER) for secret in identity)
+
+
+def test_conflicting_puts_are_tried_again_by_the_sdk(aws_identity: None) -> None:
+    conflict = error_reply(409, "ConditionalRequestConflict")
+    with ScriptedS3(conflict, conflict, Reply(200)) as server:
+        assert scripted(server).put_if_absent("a", b"x")
+    with ScriptedS3(conflict, conflict, conflict) as server, pytest.raises(InfrastructureError, match="Conflict"):
+        scripted(server).put_if_absent("a", b"x")
+
+
+def test_a_dead_request_costs_three_tries_in_all(aws_identity: None) -> None:
+    with ScriptedS3(*[error_reply(503, "SlowDown")] * 9) as server:
+        with pytest.raises(InfrastructureError, match="SlowDown") as error:
+            scripted(server).read("a")
+        assert len(server.requests) == 3
+    assert SERVER_TEXT not in str(error.value)
+
+
+def test_a_put_whose_reply_is_lost_is_found_again(aws_identity: None) -> None:
+    lost, failed = error_reply(500, "InternalError"), error_reply(412, "PreconditionFailed")
+    with ScriptedS3(lost, failed) as server:
+        assert not scripted(server).put_if_absent("a", b"x")
+    with ScriptedS3(lost, failed, Reply(200, b"x")) as server:
+        assert scripted(server).replace("a", b"x", None)
+    with ScriptedS3(lost, failed, Reply(200, b"somebody else's")) as server:
+        assert not scripted(server).replace("a", b"x", None)
+
+
+def test_a_body_that_breaks_off_is_fetched_again_and_never_given_short(aws_identity: None) -> None:
+    broken = Reply(200, b"0123456789", sent=4)
+    with ScriptedS3(broken, broken, Reply(200, b"0123456789")) as server:
+        assert scripted(server).read("a") == b"0123456789"
+    with ScriptedS3(broken, broken, broken) as server, pytest.raises(InfrastructureError, match="no whole answer"):
+        scripted(server).read("a")
+
+
+def test_a_server_that_ignores_the_range_gives_no_wrong_bytes(aws_identity: None) -> None:
+    head = Reply(200, headers={"Content-Length": "10", "ETag": '"e"'})
+    with ScriptedS3(head, Reply(200, b"0123456789")) as server:
+        source = scripted(server).open_pinned(storage.ObjectPin("a", 10, "e"))
+        source.seek(5)
+        with pytest.raises(InfrastructureError, match="10 bytes for a range of 2"):
+            source.read(2)
+
+
+def test_a_server_that_ignores_conditions_is_refused(aws_identity: None) -> None:
+    listing = Reply(200, b"<ListBucketResult></ListBucketResult>")
+    with ScriptedS3(listing, Reply(404), Reply(200)) as server, pytest.raises(OutputError, match="ignores"):
+        storage.check_writable(scripted(server))
+
+
+def test_a_listing_goes_on_to_its_last_page(aws_identity: None) -> None:
+    def page(name: str, more: str) -> Reply:
+        entry = f'<Contents><Key>out/{name}</Key><Size>1</Size><ETag>"e"</ETag></Contents>'
+        return Reply(200, f"<ListBucketResult>{more}{entry}</ListBucketResult>".encode())
+
+    more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+    with ScriptedS3(page("b", more), page("a", "")) as server:
+        assert [pin.name for pin in scripted(server).objects()] == ["a", "b"]
+        assert "continuation-token=t" in server.requests[1]
+
+
+def test_a_delete_that_fails_for_one_key_is_raised_and_a_missing_key_is_not(aws_identity: None) -> None:
+    def reply(code: str) -> Reply:
+        error = f"<Error><Key>out/a</Key><Code>{code}</Code></Error>"
+        return Reply(200, f"<DeleteResult>{error}</DeleteResult>".encode())
+
+    with ScriptedS3(reply("NoSuchKey")) as server:
+        scripted(server).delete(["a"])
+    for code, error in (("AccessDenied", storage.AccessError), ("InternalError", InfrastructureError)):
+        with ScriptedS3(reply(code)) as server, pytest.raises(error, match=f"s3://bucket/out/a: S3 answered {code}"):
+            scripted(server).delete(["a"])
+
+
+def test_a_server_that_is_not_there_is_an_infrastructure_error(aws_identity: None) -> None:
+    with ScriptedS3() as server:
+        pass
+    with pytest.raises(InfrastructureError, match="check the endpoint"):
+        scripted(server).put_if_absent("a", b"x")
+
+
+@pytest.fixture
+def aws_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials for a server that does not look at them."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+
+
+def scripted(server: ScriptedS3) -> storage.Folder:
+    return storage.open_folder("s3://bucket/out", endpoint=server.endpoint)
