@@ -107,8 +107,7 @@ POSITION_FIELDS: Final = (
 
 # Names that a carried column must not have: each is a column of an output file already.
 OUTPUT_NAMES: Final = frozenset(
-    {PAIR_ID, PREMISE, HYPOTHESIS, SOURCE_FILE, SOURCE_ROW, REJECTION, DETAIL}
-    | {field.name for field in LABEL_FIELDS}
+    {PAIR_ID, PREMISE, HYPOTHESIS, SOURCE_FILE, SOURCE_ROW, REJECTION, DETAIL} | {field.name for field in LABEL_FIELDS}
 )
 
 

@@ -1,0 +1,164 @@
+"""The numbers of an ALBERT architecture, read from a config.json. Imports no torch; opens no file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from albert_infer.errors import ModelError
+
+# Every activation of transformers' ACT2FN without parameters of its own; `engine.activations` has one function each.
+ACTIVATIONS: Final = frozenset(
+    {
+        "gelu",
+        "gelu_10",
+        "gelu_accurate",
+        "gelu_fast",
+        "gelu_new",
+        "gelu_python",
+        "gelu_python_tanh",
+        "gelu_pytorch_tanh",
+        "hardswish",
+        "laplace",
+        "leaky_relu",
+        "linear",
+        "mish",
+        "quick_gelu",
+        "relu",
+        "relu2",
+        "relu6",
+        "sigmoid",
+        "silu",
+        "swish",
+        "tanh",
+    }
+)
+
+# AlbertConfig leaves a key out of config.json when it has this value.
+DEFAULT_SIZES: Final = {
+    "vocab_size": 30000,
+    "embedding_size": 128,
+    "hidden_size": 4096,
+    "num_hidden_layers": 12,
+    "num_hidden_groups": 1,
+    "inner_group_num": 1,
+    "num_attention_heads": 64,
+    "intermediate_size": 16384,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+}
+DEFAULT_ACTIVATION: Final = "gelu_new"
+DEFAULT_LAYER_NORM_EPS: Final = 1e-12
+# PreTrainedConfig leaves out `id2label` when there are two labels.
+DEFAULT_LABELS: Final = 2
+
+ARCHITECTURE: Final = "AlbertForSequenceClassification"
+USE_ANOTHER: Final = f"use a checkpoint of {ARCHITECTURE} as transformers saves it"
+
+
+@dataclass(frozen=True)
+class AlbertShape:
+    """What decides the tensors and the wiring of a forward pass. Built by `from_config`, it is one we can run."""
+
+    vocab_size: int
+    embedding_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_hidden_groups: int
+    inner_group_num: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    num_labels: int
+    hidden_act: str
+    layer_norm_eps: float
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, object]) -> AlbertShape:
+        """Read the shape from a parsed config.json; keys that transformers leaves out have its defaults.
+
+        Raises ModelError for anything that we would run differently from transformers.
+        """
+        _refuse_other_architectures(config)
+        shape = cls(
+            **{name: _count(config, name, default) for name, default in DEFAULT_SIZES.items()},
+            num_labels=_num_labels(config),
+            hidden_act=_activation(config),
+            layer_norm_eps=_layer_norm_eps(config),
+        )
+        _refuse_contradictions(shape)
+        return shape
+
+    @property
+    def head_size(self) -> int:
+        """Columns of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def path(self) -> tuple[tuple[int, int], ...]:
+        """(group, inner layer) of every layer that the hidden states pass, first to last."""
+        # The division is transformers' own, in floating point: it decides where groups that do not divide the layers
+        # begin.
+        layers_per_group = self.num_hidden_layers / self.num_hidden_groups
+        groups = (int(layer / layers_per_group) for layer in range(self.num_hidden_layers))
+        return tuple((group, inner) for group in groups for inner in range(self.inner_group_num))
+
+
+def _refuse_other_architectures(config: Mapping[str, object]) -> None:
+    if config.get("model_type") != "albert":
+        raise ModelError("config.json model_type 'albert'", f"found {config.get('model_type')!r}", USE_ANOTHER)
+    architectures = config.get("architectures")
+    # Without the key the tensors decide: a checkpoint that is no classifier lacks classifier.weight.
+    if architectures is not None and architectures != [ARCHITECTURE]:
+        raise ModelError(f"config.json architectures [{ARCHITECTURE!r}]", f"found {architectures!r}", USE_ANOTHER)
+    positions = config.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ModelError("config.json position_embedding_type 'absolute'", f"found {positions!r}", USE_ANOTHER)
+
+
+def _count(config: Mapping[str, object], name: str, default: int) -> int:
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"config.json {name} as a whole number from 1", f"found {value!r}", USE_ANOTHER)
+    return value
+
+
+def _num_labels(config: Mapping[str, object]) -> int:
+    names = config.get("id2label")
+    if names is None:
+        return _count(config, "num_labels", DEFAULT_LABELS)
+    if not isinstance(names, Mapping) or not names:
+        raise ModelError(
+            "config.json id2label as an object with a name for each label", f"found {names!r}", USE_ANOTHER
+        )
+    return len(names)
+
+
+def _activation(config: Mapping[str, object]) -> str:
+    name = config.get("hidden_act", DEFAULT_ACTIVATION)
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ModelError(
+            f"config.json hidden_act as one of {', '.join(sorted(ACTIVATIONS))}", f"found {name!r}", USE_ANOTHER
+        )
+    return name
+
+
+def _layer_norm_eps(config: Mapping[str, object]) -> float:
+    value = config.get("layer_norm_eps", DEFAULT_LAYER_NORM_EPS)
+    # Negated, so that NaN is refused too.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise ModelError("config.json layer_norm_eps as a number from 0 to 1", f"found {value!r}", USE_ANOTHER)
+    return float(value)
+
+
+def _refuse_contradictions(shape: AlbertShape) -> None:
+    if shape.hidden_size % shape.num_attention_heads:
+        raise ModelError(
+            "config.json num_attention_heads as a divisor of hidden_size",
+            f"found {shape.num_attention_heads} heads and hidden_size {shape.hidden_size}",
+            USE_ANOTHER,
+        )
+    if shape.type_vocab_size < 2:
+        raise ModelError("config.json type_vocab_size of 2, for premise and hypothesis", "found 1", USE_ANOTHER)

@@ -1,0 +1,159 @@
+"""Safetensors bytes to the prepared weights of a forward pass.
+
+Every tensor is checked against the shape that config.json promises, and fused once per inner layer of a group: ALBERT
+shares layers, so preparation is cheap whatever it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional
+
+from albert_infer.engine.shape import USE_ANOTHER, AlbertShape
+from albert_infer.errors import ModelError
+from albert_infer.schema import DeviceKind, Precision
+
+DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A matrix product with bias."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """`hidden` (…, in) to a fresh tensor (…, out)."""
+        return functional.linear(hidden, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A LayerNorm over the last dimension."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """`hidden` normalised, as a fresh tensor."""
+        return functional.layer_norm(hidden, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One inner layer of a group. `qkv` is query, key and value side by side; the others are views of its parts."""
+
+    qkv: Dense
+    query: Dense
+    key_value: Dense
+    attention_output: Dense
+    attention_norm: Norm
+    ffn: Dense
+    ffn_output: Dense
+    ffn_norm: Norm
+
+
+@dataclass(frozen=True)
+class AlbertWeights:
+    """All that a forward pass reads. Pooler and classifier are fp32 at any precision."""
+
+    words: Tensor
+    positions: Tensor
+    token_types: Tensor
+    embedding_norm: Norm
+    embedding_to_hidden: Dense
+    layers: tuple[LayerWeights, ...]
+    pooler: Dense
+    classifier: Dense
+
+
+def albert_weights(
+    shape: AlbertShape, files: Sequence[bytes], precision: Precision, device: DeviceKind
+) -> AlbertWeights:
+    """Read the weights of `shape` from the bytes of one or several safetensors files, and put them on `device`.
+
+    `layers` holds one entry for each step of `shape.path`; steps that share a layer share its entry. Raises ModelError
+    for a file that is not safetensors and for a tensor that is missing, of another shape, or not of floating point.
+    """
+    reader = _TensorReader(_tensors(files), shape.layer_norm_eps, DTYPES[precision], torch.device(device.value))
+    embedding, hidden = shape.embedding_size, shape.hidden_size
+    layers = {step: _layer_weights(reader, shape, *step) for step in set(shape.path)}
+    return AlbertWeights(
+        words=reader.tensor("albert.embeddings.word_embeddings.weight", shape.vocab_size, embedding),
+        positions=reader.tensor(
+            "albert.embeddings.position_embeddings.weight", shape.max_position_embeddings, embedding
+        ),
+        token_types=reader.tensor("albert.embeddings.token_type_embeddings.weight", shape.type_vocab_size, embedding),
+        embedding_norm=reader.norm("albert.embeddings.LayerNorm", embedding),
+        embedding_to_hidden=reader.dense("albert.encoder.embedding_hidden_mapping_in", hidden, embedding),
+        layers=tuple(layers[step] for step in shape.path),
+        pooler=reader.fp32.dense("albert.pooler", hidden, hidden),
+        classifier=reader.fp32.dense("classifier", shape.num_labels, hidden),
+    )
+
+
+def _tensors(files: Sequence[bytes]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for number, file in enumerate(files, start=1):
+        try:
+            tensors |= safetensors.torch.load(file)
+        except SafetensorError as error:
+            asked = f"weights file {number} of {len(files)} in safetensors format"
+            raise ModelError(asked, f"{len(file)} bytes that are not: {error}", USE_ANOTHER) from error
+    return tensors
+
+
+@dataclass(frozen=True)
+class _TensorReader:
+    """Tensors by name, each checked against the shape that is asked for."""
+
+    tensors: dict[str, Tensor]
+    layer_norm_eps: float
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def fp32(self) -> _TensorReader:
+        return _TensorReader(self.tensors, self.layer_norm_eps, torch.float32, self.device)
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            found = f"not among the {len(self.tensors)} tensors of the checkpoint"
+            raise ModelError(f"tensor {name} of shape {shape}", found, USE_ANOTHER)
+        if tensor.shape != shape or not tensor.is_floating_point():
+            found = f"found shape {tuple(tensor.shape)} of {tensor.dtype}"
+            raise ModelError(f"tensor {name} of shape {shape} in floating point", found, USE_ANOTHER)
+        return tensor.to(device=self.device, dtype=self.dtype)
+
+    def dense(self, name: str, outputs: int, inputs: int) -> Dense:
+        return Dense(self.tensor(f"{name}.weight", outputs, inputs), self.tensor(f"{name}.bias", outputs))
+
+    def norm(self, name: str, size: int) -> Norm:
+        return Norm(self.tensor(f"{name}.weight", size), self.tensor(f"{name}.bias", size), self.layer_norm_eps)
+
+
+def _layer_weights(reader: _TensorReader, shape: AlbertShape, group: int, inner: int) -> LayerWeights:
+    layer = f"albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}"
+    hidden, intermediate = shape.hidden_size, shape.intermediate_size
+    parts = [reader.dense(f"{layer}.attention.{part}", hidden, hidden) for part in ("query", "key", "value")]
+    qkv = Dense(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+    return LayerWeights(
+        qkv=qkv,
+        query=Dense(qkv.weight[:hidden], qkv.bias[:hidden]),
+        key_value=Dense(qkv.weight[hidden:], qkv.bias[hidden:]),
+        attention_output=reader.dense(f"{layer}.attention.dense", hidden, hidden),
+        attention_norm=reader.norm(f"{layer}.attention.LayerNorm", hidden),
+        ffn=reader.dense(f"{layer}.ffn", intermediate, hidden),
+        ffn_output=reader.dense(f"{layer}.ffn_output", hidden, intermediate),
+        ffn_norm=reader.norm(f"{layer}.full_layer_layer_norm", hidden),
+    )

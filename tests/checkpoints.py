@@ -1,0 +1,54 @@
+"""Small random ALBERT checkpoints as transformers saves them, with wiring that shows in the logits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AlbertConfig, AlbertForSequenceClassification
+
+# Small, and no two sizes alike, so that a tensor in the wrong place does not fit.
+SMALL: Mapping[str, object] = {
+    "vocab_size": 97,
+    "embedding_size": 20,
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 72,
+    "max_position_embeddings": 40,
+    "num_labels": 3,
+    "layer_norm_eps": 1e-6,
+    # Ten times the usual: with small weights attention is nearly uniform and layers nearly do nothing.
+    "initializer_range": 0.2,
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved checkpoint: its folder, what config.json and the safetensors file hold, and the model in memory."""
+
+    folder: Path
+    config: dict[str, object]
+    weights: bytes
+    model: AlbertForSequenceClassification
+
+
+def random_checkpoint(folder: Path, **config: object) -> Checkpoint:
+    """Save a random checkpoint of `SMALL`, changed by `config`, into `folder`; the same weights each time."""
+    torch.manual_seed(0)
+    model = AlbertForSequenceClassification(AlbertConfig.from_dict({**SMALL, **config}))
+    model.eval()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # biases start as 0 and norms as 1: a forgotten one would not show
+                parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    model.save_pretrained(folder)
+    return Checkpoint(
+        folder=folder,
+        config=json.loads((folder / "config.json").read_text()),
+        weights=(folder / "model.safetensors").read_bytes(),
+        model=model,
+    )

@@ -1,0 +1,300 @@
+"""The packed forward pass gives transformers' logits for every kind of ALBERT, and refuses what it cannot run."""
+# ruff: noqa: N806 - arrays end in their shape
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from checkpoints import Checkpoint, random_checkpoint
+from numpy.typing import NDArray
+from transformers import AlbertForSequenceClassification
+
+from albert_infer.batching import micro_batches
+from albert_infer.engine import AlbertShape
+from albert_infer.engine.albert import AlbertEngine
+from albert_infer.engine.shape import ACTIVATIONS
+from albert_infer.errors import ModelError
+from albert_infer.schema import DeviceKind, EncodedPairs, Precision
+
+# Largest difference of a logit; logits here are of the order of 1.
+FP32_TOLERANCE: Final = 1e-4
+BF16_TOLERANCE: Final = 0.1
+
+# One length several times, neighbours that differ by one, the shortest pair there is, and the longest that fits.
+LENGTHS: Final = (7, 40, 3, 12, 12, 13, 7, 26, 4, 12)
+TENSOR: Final = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"
+
+
+def random_pairs(lengths: tuple[int, ...] = LENGTHS) -> EncodedPairs:
+    random = np.random.default_rng(1)
+    return EncodedPairs(
+        input_ids=random.integers(0, 97, sum(lengths)).astype(np.int32),
+        offsets=np.cumsum([0, *lengths]),
+        premise_segment_tokens=np.array([random.integers(1, length) for length in lengths], dtype=np.int32),
+    )
+
+
+def picked(pairs: EncodedPairs, rows: NDArray[np.int64]) -> EncodedPairs:
+    return EncodedPairs(
+        input_ids=np.concatenate([pairs.input_ids[pairs.offsets[row] : pairs.offsets[row + 1]] for row in rows]),
+        offsets=np.concatenate([[0], np.cumsum(pairs.lengths[rows])]),
+        premise_segment_tokens=pairs.premise_segment_tokens[rows],
+    )
+
+
+def engine_of(checkpoint: Checkpoint, precision: Precision = Precision.FP32, device: str = "cpu") -> AlbertEngine:
+    shape = AlbertShape.from_config(checkpoint.config)
+    return AlbertEngine(shape, [checkpoint.weights], precision=precision, device=DeviceKind(device), threads=None)
+
+
+def logits_of(engine: AlbertEngine, pairs: EncodedPairs, max_batch_tokens: int = 64) -> NDArray[np.float32]:
+    return engine.logits(pairs, micro_batches(pairs.lengths, max_batch_tokens))
+
+
+def transformers_logits(model: AlbertForSequenceClassification, pairs: EncodedPairs) -> NDArray[np.float32]:
+    """Logits of each pair in a forward pass of its own: no padding and no mask to go wrong."""
+    rows = []
+    for begin, end, premise in zip(pairs.offsets, pairs.offsets[1:], pairs.premise_segment_tokens, strict=False):
+        input_ids = torch.from_numpy(pairs.input_ids[begin:end]).long()
+        token_type_ids = (torch.arange(end - begin) >= int(premise)).long()
+        with torch.inference_mode():
+            rows.append(model(input_ids=input_ids[None], token_type_ids=token_type_ids[None]).logits[0])
+    return torch.stack(rows).numpy()
+
+
+def largest_difference(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    return float(np.abs(first - second).max())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices this small lose more to waking a second thread than they gain, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    # Two groups over three layers: the groups do not divide the layers, and the last step is an inner layer.
+    return random_checkpoint(tmp_path_factory.mktemp("albert"), num_hidden_groups=2, inner_group_num=2)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hidden_act": "gelu"},
+        {"hidden_act": "gelu_new"},
+        {"num_hidden_groups": 2},
+        {"num_hidden_groups": 3},
+        {"num_hidden_groups": 3, "num_hidden_layers": 4},
+        {"inner_group_num": 2},
+        {"inner_group_num": 2, "num_hidden_groups": 2},
+        {"num_hidden_layers": 1},
+        {"num_attention_heads": 1, "layer_norm_eps": 1e-3},
+        {"embedding_size": 48, "num_labels": 2, "type_vocab_size": 3},
+    ],
+    ids=str,
+)
+def test_fp32_logits_equal_transformers(tmp_path: Path, config: dict[str, object]) -> None:
+    checkpoint = random_checkpoint(tmp_path, **config)
+    pairs = random_pairs()
+    expected_RC = transformers_logits(checkpoint.model, pairs)
+    assert largest_difference(logits_of(engine_of(checkpoint), pairs), expected_RC) < FP32_TOLERANCE
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_each_activation_equals_transformers(tmp_path: Path, activation: str) -> None:
+    checkpoint = random_checkpoint(tmp_path, hidden_act=activation, num_hidden_layers=2)
+    pairs = random_pairs(LENGTHS[:4])
+    expected_RC = transformers_logits(checkpoint.model, pairs)
+    assert largest_difference(logits_of(engine_of(checkpoint), pairs), expected_RC) < FP32_TOLERANCE
+
+
+def test_bf16_logits_are_close_to_fp32(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    bf16_RC = logits_of(engine_of(checkpoint, Precision.BF16), pairs)
+    assert bf16_RC.dtype == np.float32
+    assert largest_difference(bf16_RC, logits_of(engine_of(checkpoint), pairs)) < BF16_TOLERANCE
+
+
+def test_segment_ids_change_the_logits(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    one_segment = EncodedPairs(pairs.input_ids, pairs.offsets, pairs.lengths.astype(np.int32))
+    engine = engine_of(checkpoint)
+    assert largest_difference(logits_of(engine, pairs), logits_of(engine, one_segment)) > 100 * FP32_TOLERANCE
+
+
+@pytest.mark.parametrize("max_batch_tokens", [1, 16, 40, 1000])
+def test_a_pair_alone_equals_the_pair_in_any_batch(checkpoint: Checkpoint, max_batch_tokens: int) -> None:
+    pairs = random_pairs()
+    engine = engine_of(checkpoint)
+    alone_RC = np.concatenate([logits_of(engine, picked(pairs, np.array([row]))) for row in range(len(LENGTHS))])
+    assert largest_difference(logits_of(engine, pairs, max_batch_tokens), alone_RC) < FP32_TOLERANCE
+
+
+def test_shuffled_pairs_keep_their_logits(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    order_R = np.random.default_rng(2).permutation(len(LENGTHS))
+    engine = engine_of(checkpoint)
+    shuffled_RC = logits_of(engine, picked(pairs, order_R))
+    assert largest_difference(shuffled_RC, logits_of(engine, pairs)[order_R]) < FP32_TOLERANCE
+
+
+def test_batches_need_not_be_sorted_by_length(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    engine = engine_of(checkpoint)
+    as_they_come = [np.array([4, 1, 2, 0]), np.array([9, 8, 3, 5, 6, 7])]
+    assert largest_difference(engine.logits(pairs, as_they_come), logits_of(engine, pairs)) < FP32_TOLERANCE
+
+
+def test_the_same_call_gives_the_same_bits(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    engine = engine_of(checkpoint)
+    first_RC = logits_of(engine, pairs)
+    logits_of(engine, random_pairs((33, 5)))
+    np.testing.assert_array_equal(logits_of(engine, pairs), first_RC)
+
+
+def test_a_row_in_no_micro_batch_is_nan_and_the_others_are_unchanged(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    engine = engine_of(checkpoint)
+    logits_RC = engine.logits(pairs, [np.array([1, 2])])
+    assert np.isnan(np.delete(logits_RC, [1, 2], axis=0)).all()
+    assert largest_difference(logits_RC[[1, 2]], logits_of(engine, pairs)[[1, 2]]) < FP32_TOLERANCE
+
+
+def test_a_row_without_tokens_in_a_micro_batch_is_an_error(checkpoint: Checkpoint) -> None:
+    pairs = EncodedPairs(np.ones(5, np.int32), np.array([0, 3, 3, 5]), np.array([1, 0, 1], np.int32))
+    with pytest.raises(ValueError, match="row 1 has no tokens"):
+        engine_of(checkpoint).logits(pairs, [np.array([0, 1, 2])])
+
+
+def test_no_pairs_give_no_logits(checkpoint: Checkpoint) -> None:
+    nothing = EncodedPairs(np.empty(0, np.int32), np.zeros(1, np.int64), np.empty(0, np.int32))
+    assert engine_of(checkpoint).logits(nothing, []).shape == (0, 3)
+
+
+def test_micro_batch_logits_name_their_rows(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    engine = engine_of(checkpoint)
+    batches = micro_batches(pairs.lengths, 40)
+    expected_RC = engine.logits(pairs, batches)
+    parts = list(engine.micro_batch_logits(pairs, batches))
+    assert len(parts) == len(batches)
+    for rows_B, logits_BC in parts:
+        np.testing.assert_array_equal(logits_BC, expected_RC[rows_B])
+
+
+def test_weights_may_come_in_several_files_and_in_half_precision(checkpoint: Checkpoint) -> None:
+    tensors = {name: tensor.half() for name, tensor in safetensors.torch.load(checkpoint.weights).items()}
+    names = sorted(tensors)
+    files = [safetensors.torch.save({name: tensors[name] for name in names[part::2]}) for part in (0, 1)]
+    shape = AlbertShape.from_config(checkpoint.config)
+    engine = AlbertEngine(shape, files, precision=Precision.FP32, device=DeviceKind.CPU, threads=None)
+    pairs = random_pairs()
+    assert largest_difference(logits_of(engine, pairs), logits_of(engine_of(checkpoint), pairs)) < BF16_TOLERANCE
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_logits_equal_cpu(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    cuda_RC = logits_of(engine_of(checkpoint, device="cuda"), pairs)
+    assert largest_difference(cuda_RC, logits_of(engine_of(checkpoint), pairs)) < FP32_TOLERANCE
+
+
+def test_threads_are_set_when_given(checkpoint: Checkpoint) -> None:
+    shape = AlbertShape.from_config(checkpoint.config)
+    try:
+        AlbertEngine(shape, [checkpoint.weights], precision=Precision.FP32, device=DeviceKind.CPU, threads=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_pair_beyond_the_position_embeddings_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(ModelError, match=r"at most 40 tokens.*41"):
+        logits_of(engine_of(checkpoint), random_pairs((5, 41)))
+
+
+def test_a_token_beyond_the_vocabulary_is_refused(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs((5, 6))
+    pairs.input_ids[7] = 97
+    with pytest.raises(ModelError, match=r"vocab_size 97.*found 97"):
+        logits_of(engine_of(checkpoint), pairs)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "bert"}, "model_type 'albert'.*'bert'"),
+        ({"architectures": ["AlbertForMaskedLM"]}, "AlbertForMaskedLM"),
+        ({"position_embedding_type": "relative_key"}, "relative_key"),
+        ({"hidden_act": "prelu"}, "hidden_act as one of gelu.*'prelu'"),
+        ({"hidden_act": None}, "hidden_act.*None"),
+        ({"hidden_size": "48"}, "hidden_size.*'48'"),
+        ({"hidden_size": 0}, "hidden_size.*0"),
+        ({"num_hidden_layers": True}, "num_hidden_layers.*True"),
+        ({"num_attention_heads": 5}, "5 heads and hidden_size 48"),
+        ({"type_vocab_size": 1}, "type_vocab_size"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps.*nan"),
+        ({"id2label": {}}, "id2label"),
+        ({"id2label": ["a", "b", "c"]}, "id2label"),
+    ],
+    ids=str,
+)
+def test_a_config_that_cannot_be_run_is_refused(
+    checkpoint: Checkpoint, config: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        AlbertShape.from_config({**checkpoint.config, **config})
+
+
+def test_keys_that_transformers_leaves_out_have_its_defaults() -> None:
+    shape = AlbertShape.from_config({"model_type": "albert"})
+    assert (shape.hidden_size, shape.num_attention_heads, shape.num_labels) == (4096, 64, 2)
+    assert (shape.hidden_act, shape.layer_norm_eps) == ("gelu_new", 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("replacement", "message"),
+    [
+        (None, rf"{TENSOR} of shape \(72, 48\): not among"),
+        (torch.zeros(48, 72), r"\(72, 48\).*found shape \(48, 72\)"),
+        (torch.zeros(72, 48, dtype=torch.int8), "floating point.*int8"),
+    ],
+    ids=["missing", "transposed", "quantised"],
+)
+def test_a_tensor_that_does_not_fit_is_refused(
+    checkpoint: Checkpoint, replacement: torch.Tensor | None, message: str
+) -> None:
+    tensors = safetensors.torch.load(checkpoint.weights)
+    del tensors[TENSOR]
+    if replacement is not None:
+        tensors[TENSOR] = replacement
+    shape = AlbertShape.from_config(checkpoint.config)
+    with pytest.raises(ModelError, match=message):
+        AlbertEngine(
+            shape, [safetensors.torch.save(tensors)], precision=Precision.FP32, device=DeviceKind.CPU, threads=None
+        )
+
+
+def test_bytes_that_are_not_safetensors_are_refused(checkpoint: Checkpoint) -> None:
+    shape = AlbertShape.from_config(checkpoint.config)
+    with pytest.raises(ModelError, match="file 1 of 1 in safetensors format"):
+        AlbertEngine(shape, [b"\x80\x02pickle"], precision=Precision.FP32, device=DeviceKind.CPU, threads=None)
+
+
+def test_the_shape_is_read_without_importing_torch() -> None:
+    program = "import sys, albert_infer.engine, albert_infer.batching; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
