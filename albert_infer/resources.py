@@ -1,0 +1,96 @@
+"""Who runs where: classify actors, their GPUs, CPUs and threads, from the settings and what the cluster has.
+
+Policy only: plain numbers in, plain numbers out. Nothing here asks Ray or touches a device; the processor's flags
+are read, because `auto` precision is settled before planning. The rules keep Ray from
+hanging: reading and committing need one whole logical CPU that no actor holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from albert_infer.config import LabelSettings
+from albert_infer.errors import SettingsError
+from albert_infer.schema import DeviceKind, Precision
+
+# More threads than this in one forward pass gain little; another actor gains more.
+MAX_DEFAULT_CPUS_PER_WORKER: Final = 4
+
+
+@dataclass(frozen=True)
+class Node:
+    """The logical resources of one machine of the cluster."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class WorkerResources:
+    """The classify actors: how many, and what each takes. `threads` is torch's, None to leave it alone."""
+
+    device: DeviceKind
+    min_workers: int
+    max_workers: int
+    num_gpus: float
+    num_cpus: float
+    threads: int | None
+
+
+def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
+    """What the classify actors take. Raises SettingsError for what could never be scheduled on `nodes`."""
+    if sum(node.cpus for node in nodes) < 1:
+        found = "the cluster has no whole logical CPU for reading and committing"
+        raise SettingsError("labelling", found, "give it one (a head started with --num-cpus=0 needs a CPU node)")
+    gpus_per_worker = settings.gpus_per_worker
+    if gpus_per_worker is None:
+        gpus_per_worker = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
+    if gpus_per_worker:
+        return _on_gpus(settings, nodes, gpus_per_worker)
+    return _on_cpus(settings, nodes)
+
+
+def resolved_precision(settings: LabelSettings, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
+    """`auto` is bf16 on a GPU and where the processor multiplies in bf16, else fp32."""
+    if settings.precision != "auto":
+        return Precision(settings.precision)
+    fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & {"avx512_bf16", "amx_bf16"})
+    return Precision.BF16 if fast_bf16 else Precision.FP32
+
+
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of this machine's processor, by their Linux names; none where the kernel does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: float) -> WorkerResources:
+    # One actor never spans nodes, so the parts left over on each do not add up.
+    room = sum(int(node.gpus // gpus_per_worker) for node in nodes)
+    low, high = settings.worker_range or (1, max(room, 1))
+    if low > room:
+        found = f"the cluster has room for {room}, of {sum(node.gpus for node in nodes):g} GPUs"
+        raise SettingsError(f"{low} workers of {gpus_per_worker:g} GPUs", found, "lower one of them, or add GPU nodes")
+    # num_cpus=0: an actor's default of one logical CPU would leave none for reading on a machine of few cores.
+    return WorkerResources(DeviceKind.CUDA, low, high, gpus_per_worker, 0, None)
+
+
+def _on_cpus(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
+    total = int(sum(node.cpus for node in nodes))
+    largest = int(max(node.cpus for node in nodes))
+    spare = total - 1
+    per_worker = settings.cpus_per_worker
+    if per_worker is None:
+        per_worker = max(0, min(MAX_DEFAULT_CPUS_PER_WORKER, spare, largest))
+    room = 1 if per_worker == 0 else min(spare // per_worker, sum(int(node.cpus // per_worker) for node in nodes))
+    low, high = settings.worker_range or (max(room, 1), max(room, 1))
+    if per_worker and low > room:
+        found = f"{total} logical CPUs, one of them for reading, have room for {room}"
+        raise SettingsError(f"{low} workers of {per_worker} CPUs", found, "lower --workers or --cpus-per-worker")
+    # The spare CPU is idle most of the time, so its share goes to torch's threads.
+    threads = max(1, min(total // high, largest))
+    return WorkerResources(DeviceKind.CPU, low, high, 0, per_worker, threads)

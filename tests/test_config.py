@@ -1,0 +1,203 @@
+"""Settings: where each comes from, which are refused, and that an error names what to change."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pairs import PROPERTY
+from pydantic import ValidationError
+
+from albert_infer.config import LabelSettings, parse_settings
+from albert_infer.errors import SettingsError
+from albert_infer.schema import OUTPUT_NAMES
+
+REQUIRED = ("--input", "in", "--output", "out")
+FLAGS = {name: f"--{name.replace('_', '-')}" for name in LabelSettings.model_fields}
+# A value other than the default for every setting: as the command line, a TOML file and the result have it.
+VALUES: dict[str, tuple[str, str, object]] = {
+    "input": ("a", '"a"', "a"),
+    "output": ("b", '"b"', "b"),
+    "premise_column": ("s1", '"s1"', "s1"),
+    "hypothesis_column": ("s2", '"s2"', "s2"),
+    "id_column": ("key", '"key"', "key"),
+    "carry": ("x,y", '["x", "y"]', ("x", "y")),
+    "carry_source": ("true", "true", True),
+    "s3_endpoint": ("http://s3", '"http://s3"', "http://s3"),
+    "model": ("m", '"m"', "m"),
+    "label_order": (
+        "neutral,entailment,contradiction",
+        '["neutral", "entailment", "contradiction"]',
+        ("neutral", "entailment", "contradiction"),
+    ),
+    "truncation": ("longest_first", '"longest_first"', "longest_first"),
+    "max_length": ("64", "64", 64),
+    "precision": ("bf16", '"bf16"', "bf16"),
+    "workers": ("2:4", '"2:4"', "2:4"),
+    "gpus_per_worker": ("0.5", "0.5", 0.5),
+    "cpus_per_worker": ("3", "3", 3),
+    "max_batch_tokens": ("99", "99", 99),
+    "unit_rows": ("7", "7", 7),
+    "max_bad_files": ("5", "5", 5),
+    "max_rejected_share": ("0.25", "0.25", 0.25),
+    "replace": ("true", "true", True),
+    "debug": ("true", "true", True),
+}
+
+
+def parsed(*argv: str) -> LabelSettings:
+    settings = parse_settings(LabelSettings, argv, program="label", about="Label.")
+    assert settings is not None
+    return settings
+
+
+def refusal(*argv: str) -> str:
+    with pytest.raises(SettingsError) as refused:
+        parsed(*argv)
+    return str(refused.value)
+
+
+def config_file(folder: Path, text: str) -> str:
+    path = folder / "settings.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert set(VALUES) == set(LabelSettings.model_fields)
+
+
+def test_every_setting_has_a_flag_of_its_name_in_kebab_case() -> None:
+    argv = [f"{FLAGS[name]}={told}" for name, (told, _, _) in VALUES.items()]
+    assert parsed(*argv).model_dump() == {name: value for name, (_, _, value) in VALUES.items()}
+
+
+def test_every_setting_can_stand_in_the_config_file(tmp_path: Path) -> None:
+    path = config_file(tmp_path, "".join(f"{name} = {toml}\n" for name, (_, toml, _) in VALUES.items()))
+    assert parsed("--config", path).model_dump() == {name: value for name, (_, _, value) in VALUES.items()}
+
+
+def test_every_setting_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, (told, _, _) in VALUES.items():
+        monkeypatch.setenv(f"ALBERT_INFER_{name.upper()}", told)
+    assert parsed().model_dump() == {name: value for name, (_, _, value) in VALUES.items()}
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parsed(*REQUIRED).unit_rows == 16_384
+    in_file = (*REQUIRED, "--config", config_file(tmp_path, "unit-rows = 2\n"))
+    assert parsed(*in_file).unit_rows == 2
+    monkeypatch.setenv("ALBERT_INFER_UNIT_ROWS", "3")
+    assert parsed(*in_file).unit_rows == 3
+    assert parsed(*in_file, "--unit-rows", "4").unit_rows == 4
+
+
+def test_the_aws_endpoint_stands_where_no_other_source_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://aws")
+    assert parsed(*REQUIRED).s3_endpoint == "http://aws"
+    in_file = (*REQUIRED, "--config", config_file(tmp_path, 's3_endpoint = "http://file"\n'))
+    assert parsed(*in_file).s3_endpoint == "http://file"
+    monkeypatch.setenv("ALBERT_INFER_S3_ENDPOINT", "http://ours")
+    assert parsed(*in_file).s3_endpoint == "http://ours"
+    assert parsed(*in_file, "--s3-endpoint", "http://flag").s3_endpoint == "http://flag"
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (("--unit-row", "9"), "--unit-row"),
+        (("--version",), "--version"),
+        (("stray",), "stray"),
+        (("--unit-rows", "many"), "--unit-rows"),
+        (("--unit-rows", "0"), "--unit-rows"),
+        (("--unit-rows", "1", "--unit-rows", "2"), "--unit-rows"),
+        (("--max-length", "4"), "--max-length"),
+        (("--max-batch-tokens", "0"), "--max-batch-tokens"),
+        (("--max-bad-files", "-1"), "--max-bad-files"),
+        (("--max-rejected-share", "1.5"), "--max-rejected-share"),
+        (("--max-rejected-share", "nan"), "--max-rejected-share"),
+        (("--truncation", "hypothesis"), "--truncation"),
+        (("--precision", "fp16"), "--precision"),
+        (("--label-order", "entailment,neutral"), "--label-order"),
+        (("--label-order", "entailment,neutral,neutral"), "--label-order"),
+        (("--label-order", "entailment,neutral,maybe"), "--label-order"),
+        (("--gpus-per-worker", "-1"), "--gpus-per-worker"),
+        (("--gpus-per-worker", "1.5"), "--gpus-per-worker"),
+        (("--id-column", "premise"), "id_column"),
+        (("--premise-column", "hypothesis"), "premise_column"),
+        (("--carry", "a,b,a"), "carry"),
+        (("--carry", "_hidden"), "carry"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(argv: tuple[str, ...], named: str) -> None:
+    assert named in refusal(*REQUIRED, *argv)
+
+
+def test_a_missing_setting_is_refused_by_name() -> None:
+    assert "--output" in refusal("--input", "in")
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "1:", ":2", "3:2", "1:2:3", "two", "1.5", ""])
+def test_what_is_no_range_of_workers_is_refused(workers: str) -> None:
+    with pytest.raises(ValidationError, match="workers"):
+        LabelSettings(input="a", output="b", workers=workers)
+
+
+@PROPERTY
+@given(st.integers(1, 99), st.integers(0, 99))
+def test_workers_are_a_number_or_a_range(low: int, more: int) -> None:
+    assert LabelSettings(input="a", output="b", workers=f"{low}:{low + more}").worker_range == (low, low + more)
+    assert LabelSettings(input="a", output="b", workers=f"{low}").worker_range == (low, low)
+    assert LabelSettings(input="a", output="b").worker_range is None
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("unit_row = 5", "unit_row"),
+        ('unit_rows = "many"', "--unit-rows"),
+        ("[label]\nunit_rows = 5", "label"),
+        ("unit_rows = ", "TOML"),
+    ],
+)
+def test_a_bad_config_file_is_refused_by_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:
+    assert named in refusal(*REQUIRED, "--config", config_file(tmp_path, text))
+
+
+def test_a_config_file_that_is_not_there_is_refused() -> None:
+    assert "nowhere.toml" in refusal(*REQUIRED, "--config", "nowhere.toml")
+
+
+@pytest.mark.parametrize("argv", [("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",)])
+def test_carried_columns_may_be_one_list_or_several_flags(argv: tuple[str, ...]) -> None:
+    assert parsed(*REQUIRED, *argv).carry == ("a", "b")
+
+
+@pytest.mark.parametrize("name", sorted(OUTPUT_NAMES))
+def test_a_carried_column_with_the_name_of_ours_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"carry: `{name}`"):
+        LabelSettings(input="a", output="b", carry=("topic", name))
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = LabelSettings(input="a", output="b")
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.unit_rows = 1  # type: ignore[misc]
+
+
+def test_a_setting_that_does_not_exist_cannot_be_given() -> None:
+    with pytest.raises(ValidationError, match="unit_row"):
+        LabelSettings(input="a", output="b", unit_row=1)  # type: ignore[call-arg]
+
+
+def test_help_lists_every_flag_under_the_heading_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse_settings(LabelSettings, ["--help"], program="label", about="Label.") is None
+    groups = capsys.readouterr().out.split("╭─ ")[1:]
+    headings = {group.split(" ─")[0]: set(re.findall(r"--[a-z0-9-]+", group)) for group in groups}
+    assert headings.keys() == {"Commands", "Input and output", "Model", "Speed and resources", "Limits and safety"}
+    assert set.union(*headings.values()) == {*FLAGS.values(), "--config", "--help"}
