@@ -1,0 +1,209 @@
+"""Pairs to ragged token ids: `[CLS] premise [SEP] hypothesis [SEP]`, cut to length, never padded.
+
+Each distinct text is tokenized once a call; framing, cutting and segment ids are ours, so that no tokenizer setting
+(padding side, `model_input_names`) can change them. Knows nothing of files or devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from albert_infer.errors import ModelError
+from albert_infer.schema import (
+    DETAIL,
+    HYPOTHESIS,
+    INPUT_IDS,
+    N_TOKENS,
+    PREMISE,
+    PREMISE_TOKENS,
+    REJECTION,
+    TRUNCATED,
+    EncodedPairs,
+    Rejection,
+)
+
+# [CLS] premise [SEP] hypothesis [SEP]
+FRAME_TOKENS: Final = 3
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Encoded pairs and what became of each (arrays of length R).
+
+    `fits` is False where the hypothesis leaves no room for one token of the premise, `blank` is True where a text has
+    no tokens at all; such rows have no tokens in `pairs`. `truncated` says that tokens were cut.
+    """
+
+    pairs: EncodedPairs
+    truncated: NDArray[np.bool_]
+    fits: NDArray[np.bool_]
+    blank: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Ragged:
+    """Token ids of R texts: those of text r are `ids[starts[r]:starts[r] + lengths[r]]`."""
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+
+class PairTokenizer:
+    """A tokenizer, the ids that frame a pair, and the rule for pairs that are too long."""
+
+    def __init__(
+        self,
+        tokenizer_json: str,
+        *,
+        cls_token: str,
+        sep_token: str,
+        max_length: int,
+        truncation: Literal["premise", "longest_first"],
+    ) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.cls_id = self._id_of(cls_token)
+        self.sep_id = self._id_of(sep_token)
+        self.max_length = max_length
+        self._truncation = truncation
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id that a text can get."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def frames_pairs_as_albert(self) -> bool:
+        """Whether the checkpoint's own pair template is the frame that is used here."""
+        premise, hypothesis = (self._tokenizer.encode(text, add_special_tokens=False).ids for text in ("a", "b"))
+        framed = self._tokenizer.encode("a", "b")
+        ours = [self.cls_id, *premise, self.sep_id, *hypothesis, self.sep_id]
+        segments = [0] * (len(premise) + 2) + [1] * (len(hypothesis) + 1)
+        return framed.ids == ours and framed.type_ids == segments
+
+    def encode(self, premises: pa.ChunkedArray, hypotheses: pa.ChunkedArray, skip: NDArray[np.bool_]) -> Tokenized:
+        """The pairs as tokens, rows in order; rows of `skip` (R, bool) get none and are not judged.
+
+        Both columns are `string` without nulls.
+        """
+        premise, hypothesis = self._tokenize(premises), self._tokenize(hypotheses)
+        blank = ~skip & ((premise.lengths == 0) | (hypothesis.lengths == 0))
+        premise_kept, hypothesis_kept = self._kept(premise.lengths, hypothesis.lengths)
+        fits = skip | blank | (premise_kept > 0)
+        usable = fits & ~skip & ~blank
+        truncated = usable & (premise_kept + hypothesis_kept < premise.lengths + hypothesis.lengths)
+        pairs = self._framed(premise, np.where(usable, premise_kept, 0), hypothesis, hypothesis_kept, usable)
+        return Tokenized(pairs, truncated, fits, blank)
+
+    def _tokenize(self, texts: pa.ChunkedArray) -> _Ragged:
+        distinct = texts.combine_chunks().dictionary_encode()
+        if isinstance(distinct, pa.ChunkedArray):
+            distinct = distinct.combine_chunks()
+        encodings = self._tokenizer.encode_batch_fast(distinct.dictionary.to_pylist(), add_special_tokens=False)
+        lengths = np.fromiter((len(encoding) for encoding in encodings), np.int64, len(encodings))
+        total = int(lengths.sum())
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, total)
+        which = distinct.indices.to_numpy()
+        return _Ragged(ids, (np.cumsum(lengths) - lengths)[which], lengths[which])
+
+    def _kept(
+        self, premise: NDArray[np.int64], hypothesis: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many tokens of each text stay; a premise of 0 or less means that the hypothesis does not fit."""
+        room = self.max_length - FRAME_TOKENS
+        if self._truncation == "premise":
+            return np.minimum(premise, room - hypothesis), hypothesis
+        # As `tokenizers` does it: the longer text is cut to what the shorter leaves, and when both are over half of
+        # the room they share it, the odd token going to the longer one.
+        shorter = np.minimum(np.minimum(premise, hypothesis), room // 2)
+        longer = np.minimum(np.maximum(premise, hypothesis), room - shorter)
+        swap = premise > hypothesis
+        return np.where(swap, longer, shorter), np.where(swap, shorter, longer)
+
+    def _framed(
+        self,
+        premise: _Ragged,
+        premise_kept: NDArray[np.int64],
+        hypothesis: _Ragged,
+        hypothesis_kept: NDArray[np.int64],
+        usable: NDArray[np.bool_],
+    ) -> EncodedPairs:
+        lengths = np.where(usable, premise_kept + hypothesis_kept + FRAME_TOKENS, 0)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        begins = offsets[:-1]
+        input_ids = np.full(offsets[-1], self.sep_id, dtype=np.int32)
+        input_ids[begins[usable]] = self.cls_id
+        _copy_ranges(premise, premise_kept, input_ids, begins + 1, usable)
+        _copy_ranges(hypothesis, hypothesis_kept, input_ids, begins + premise_kept + 2, usable)
+        return EncodedPairs(input_ids, offsets, np.where(usable, premise_kept + 2, 0).astype(np.int32))
+
+    def _id_of(self, token: str) -> int:
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise ModelError(
+                "the checkpoint's tokenizer", f"it has no token {token}", "use the tokenizer it was trained with"
+            )
+        return int(found)
+
+
+def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
+    """`pairs`, as `validation.mark_rejected` leaves them, with token ids, segment, count and `truncated` added.
+
+    Every row is kept, in order. Rejected rows get no tokens, and a row without room for a token of its premise, or
+    with a text of no tokens at all, is rejected here.
+    """
+    rejected = pairs[REJECTION].is_valid().to_numpy()
+    encoded = tokenizer.encode(pairs[PREMISE], pairs[HYPOTHESIS], rejected)
+    room = f"no room for one token of the premise within {tokenizer.max_length} tokens"
+    for rows, reason, detail in (
+        (~encoded.fits, Rejection.HYPOTHESIS_TOO_LONG, room),
+        (encoded.blank, Rejection.EMPTY_TEXT, "a text has no tokens"),
+    ):
+        mask = pa.array(rows)
+        pairs = _set(pairs, REJECTION, pc.if_else(mask, str(reason), pairs[REJECTION]))
+        pairs = _set(pairs, DETAIL, pc.if_else(mask, detail, pairs[DETAIL]))
+    tokens = encoded.pairs
+    # int32 offsets: a unit's tokens stay far below 2³¹.
+    ids = pa.ListArray.from_arrays(pa.array(tokens.offsets, pa.int32()), pa.array(tokens.input_ids))
+    return (
+        pairs.append_column(INPUT_IDS, ids)
+        .append_column(PREMISE_TOKENS, pa.array(tokens.premise_segment_tokens))
+        .append_column(N_TOKENS, pa.array(tokens.lengths, pa.int32()))
+        .append_column(TRUNCATED, pa.array(encoded.truncated))
+    )
+
+
+def encoded_pairs(prepared: pa.Table) -> EncodedPairs:
+    """The token columns of `prepared` as arrays, without copying where the table is one chunk."""
+    ids = prepared[INPUT_IDS].combine_chunks()
+    if isinstance(ids, pa.ChunkedArray):
+        ids = pa.concat_arrays(ids.chunks)
+    offsets = ids.offsets.to_numpy().astype(np.int64)
+    flat = ids.values.to_numpy()[offsets[0] : offsets[-1]]
+    return EncodedPairs(flat, offsets - offsets[0], prepared[PREMISE_TOKENS].to_numpy())
+
+
+def _set(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+def _copy_ranges(
+    texts: _Ragged,
+    kept: NDArray[np.int64],
+    target: NDArray[np.int32],
+    begins: NDArray[np.int64],
+    usable: NDArray[np.bool_],
+) -> None:
+    """Write the first `kept` ids of each usable text into `target` from `begins` on."""
+    counts = kept[usable]
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    target[np.repeat(begins[usable], counts) + within] = texts.ids[np.repeat(texts.starts[usable], counts) + within]

@@ -1,0 +1,216 @@
+"""Our token ids are Hugging Face's, whatever the lengths, the cut, the tokenizer's own settings and the company."""
+# ruff: noqa: S106 - the name of a special token is no password
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pairs import PROPERTY, pair_table, unigram, wordpiece
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from albert_infer import schema
+from albert_infer.errors import ModelError
+from albert_infer.schema import HYPOTHESIS, PREMISE, EncodedPairs, Rejection
+from albert_infer.tokenization import PairTokenizer, Tokenized, append_tokens, encoded_pairs
+from albert_infer.validation import mark_rejected
+
+Truncation = Literal["premise", "longest_first"]
+
+BUILTIN = (resources.files("albert_infer") / "builtin" / "checkpoint" / "tokenizer.json").read_text()
+TOKENIZERS = {
+    "builtin": Tokenizer.from_str(BUILTIN),
+    "wordpiece": wordpiece(),
+    "unigram": unigram(),
+}
+# By words, so that most pairs are near the limit and every kind of token turns up.
+TEXTS = st.lists(
+    st.sampled_from(["a", "man", "dogs", "plays", "the", "7", "Über", "日本", "-", "[SEP]", "xyzzy", "e\u0301"]),
+    min_size=1,
+    max_size=9,
+).map(" ".join)
+PAIRS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6)
+
+
+def tokenizer_of(tokenizer: Tokenizer, max_length: int = 64, truncation: Truncation = "premise") -> PairTokenizer:
+    return PairTokenizer(
+        tokenizer.to_str(), cls_token="[CLS]", sep_token="[SEP]", max_length=max_length, truncation=truncation
+    )
+
+
+@cache
+def ours(name: str, max_length: int, truncation: Truncation = "premise") -> PairTokenizer:
+    return tokenizer_of(TOKENIZERS[name], max_length, truncation)
+
+
+@cache
+def theirs(name: str) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=TOKENIZERS[name], cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
+    )
+
+
+def encoded(tokenizer: PairTokenizer, pairs: Sequence[tuple[str, str]]) -> Tokenized:
+    texts = pair_table([premise for premise, _ in pairs], [hypothesis for _, hypothesis in pairs])
+    return tokenizer.encode(texts[PREMISE], texts[HYPOTHESIS], np.zeros(len(pairs), dtype=bool))
+
+
+def rows_of(tokenized: Tokenized) -> list[tuple[list[int], list[int]]]:
+    return token_rows(tokenized.pairs)
+
+
+def token_rows(pairs: EncodedPairs) -> list[tuple[list[int], list[int]]]:
+    """Token ids and segment ids of each pair."""
+    rows = [pairs.input_ids[first:last].tolist() for first, last in pairwise(pairs.offsets)]
+    first = pairs.premise_segment_tokens.tolist()
+    return [(ids, [0] * count + [1] * (len(ids) - count)) for ids, count in zip(rows, first, strict=True)]
+
+
+def expected(name: str, pair: tuple[str, str], **how: Any) -> tuple[list[int], list[int]]:
+    """Token ids and segment ids as Hugging Face's fast tokenizer gives them."""
+    row = theirs(name)(*pair, return_token_type_ids=True, **how)
+    return row["input_ids"], row["token_type_ids"]
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@PROPERTY
+@given(pairs=PAIRS)
+def test_pairs_that_fit_have_the_tokens_of_hugging_face(name: str, pairs: list[tuple[str, str]]) -> None:
+    tokenized = encoded(ours(name, 512), pairs)
+    assert rows_of(tokenized) == [expected(name, pair) for pair in pairs]
+    assert tokenized.fits.all()
+    assert not tokenized.truncated.any()
+    assert not tokenized.blank.any()
+
+
+@pytest.mark.parametrize("name", ["wordpiece", "unigram"])
+@PROPERTY
+@given(pairs=PAIRS, max_length=st.integers(5, 24))
+def test_longest_first_cuts_as_hugging_face_does(name: str, pairs: list[tuple[str, str]], max_length: int) -> None:
+    tokenized = encoded(ours(name, max_length, "longest_first"), pairs)
+    how = {"truncation": "longest_first", "max_length": max_length}
+    assert rows_of(tokenized) == [expected(name, pair, **how) for pair in pairs]
+    assert tokenized.truncated.tolist() == [len(expected(name, pair)[0]) > max_length for pair in pairs]
+    assert tokenized.fits.all()
+
+
+@pytest.mark.parametrize("name", ["wordpiece", "unigram"])
+@PROPERTY
+@given(pairs=PAIRS, max_length=st.integers(5, 24))
+def test_premise_cuts_as_only_first_does_and_never_the_hypothesis(
+    name: str, pairs: list[tuple[str, str]], max_length: int
+) -> None:
+    tokenized = encoded(ours(name, max_length), pairs)
+    for row, (pair, (ids, segments)) in enumerate(zip(pairs, rows_of(tokenized), strict=True)):
+        hypothesis = TOKENIZERS[name].encode(pair[1], add_special_tokens=False).ids
+        assert tokenized.fits[row] == (len(hypothesis) + 4 <= max_length)
+        if not tokenized.fits[row]:
+            assert (ids, bool(tokenized.truncated[row])) == ([], False)
+            continue
+        assert (ids, segments) == expected(name, pair, truncation="only_first", max_length=max_length)
+        assert ids[-len(hypothesis) - 1 : -1] == hypothesis
+        assert tokenized.truncated[row] == (len(expected(name, pair)[0]) > max_length)
+
+
+def test_a_hypothesis_that_leaves_room_for_one_token_of_the_premise_fits() -> None:
+    pairs = [("a man plays", "the dog sleeps")]
+    assert encoded(tokenizer_of(wordpiece(), 8), pairs).truncated.tolist() == [True]
+    assert encoded(tokenizer_of(wordpiece(), 7), pairs).fits.tolist() == [True]
+    assert encoded(tokenizer_of(wordpiece(), 6), pairs).fits.tolist() == [False]
+
+
+@pytest.mark.parametrize("direction", ["left", "right"])
+def test_the_tokenizers_own_padding_and_truncation_change_nothing(direction: str) -> None:
+    pairs = [("a man plays music in the park", "a dog"), ("a", "the dog runs")]
+    tokenizer = wordpiece()
+    plain = rows_of(encoded(tokenizer_of(tokenizer), pairs))
+    tokenizer.enable_padding(direction=direction, length=32)
+    tokenizer.enable_truncation(4, direction=direction)
+    assert rows_of(encoded(tokenizer_of(tokenizer), pairs)) == plain
+
+
+@PROPERTY
+@given(pairs=PAIRS, max_length=st.integers(5, 24), repeated=st.integers(1, 3))
+def test_a_pair_has_the_same_tokens_in_any_company(
+    pairs: list[tuple[str, str]], max_length: int, repeated: int
+) -> None:
+    tokenizer = ours("wordpiece", max_length)
+    alone = [rows_of(encoded(tokenizer, [pair]))[0] for pair in pairs]
+    assert rows_of(encoded(tokenizer, pairs * repeated)) == alone * repeated
+
+
+@pytest.mark.parametrize("cuts", [[0, 4], [0, 1, 4], [0, 2, 2, 4]])
+def test_sliced_and_chunked_columns_have_the_same_tokens(cuts: list[int]) -> None:
+    texts = pa.array(["lost", "a man", "the dog", "music", "a dog", "lost"])
+    chunked = pa.chunked_array([texts.slice(1 + a, b - a) for a, b in pairwise(cuts)])
+    tokenizer, nothing = tokenizer_of(wordpiece()), np.zeros(4, dtype=bool)
+    whole = pa.chunked_array([["a man", "the dog", "music", "a dog"]])
+    assert rows_of(tokenizer.encode(chunked, whole, nothing)) == rows_of(tokenizer.encode(whole, whole, nothing))
+    assert rows_of(tokenizer.encode(whole, chunked, nothing)) == rows_of(tokenizer.encode(whole, whole, nothing))
+
+
+@pytest.mark.parametrize("chunks", [[], [[]]])
+def test_no_pairs_have_no_tokens(chunks: list[list[str]]) -> None:
+    texts = pa.chunked_array(chunks, pa.string())
+    tokenized = tokenizer_of(wordpiece()).encode(texts, texts, np.zeros(0, dtype=bool))
+    assert (tokenized.pairs.lengths.tolist(), tokenized.fits.tolist()) == ([], [])
+
+
+def test_every_row_is_kept_and_what_cannot_be_labelled_is_rejected() -> None:
+    pairs = pair_table(
+        ["a man", None, "a man", "\u0301", "a man plays music in the park"],
+        ["a dog", "a dog", "the dog plays music in the park", "a", "a dog"],
+    )
+    # The normalizer strips the accent, and with it the whole of the fourth premise.
+    rows = append_tokens(mark_rejected(pairs), tokenizer_of(wordpiece(), 9))
+    assert rows[schema.REJECTION].to_pylist() == [
+        None,
+        Rejection.NULL_TEXT,
+        Rejection.HYPOTHESIS_TOO_LONG,
+        Rejection.EMPTY_TEXT,
+        None,
+    ]
+    assert rows[schema.N_TOKENS].to_pylist() == [7, 0, 0, 0, 9]
+    assert rows[schema.TRUNCATED].to_pylist() == [False, False, False, False, True]
+    assert [len(ids) for ids in rows[schema.INPUT_IDS].to_pylist()] == [7, 0, 0, 0, 9]
+    assert (rows[schema.DETAIL].is_null().to_numpy() == rows[schema.REJECTION].is_null().to_numpy()).all()
+
+
+@pytest.mark.parametrize("rows", [slice(0, 4), slice(1, 3), slice(2, 2)])
+def test_token_columns_come_back_as_the_arrays_they_were(rows: slice) -> None:
+    texts = ["a man", "the dog plays", "music", "a dog"]
+    tokenizer = tokenizer_of(wordpiece())
+    prepared = append_tokens(mark_rejected(pair_table(texts, texts)), tokenizer)
+    part = prepared.slice(rows.start, rows.stop - rows.start)
+    wanted = rows_of(encoded(tokenizer, [(text, text) for text in texts]))[rows]
+    for table in (part, pa.concat_tables([part.slice(0, 1), part.slice(1)])):
+        assert token_rows(encoded_pairs(table)) == wanted
+
+
+def test_a_tokenizer_that_frames_pairs_otherwise_is_noticed() -> None:
+    assert tokenizer_of(wordpiece()).frames_pairs_as_albert()
+    swapped = json.loads(wordpiece().to_str())
+    swapped["post_processor"]["pair"][3]["Sequence"]["type_id"] = 0
+    assert not tokenizer_of(Tokenizer.from_str(json.dumps(swapped))).frames_pairs_as_albert()
+
+
+def test_a_tokenizer_without_the_framing_tokens_is_refused() -> None:
+    with pytest.raises(ModelError, match="<s>"):
+        PairTokenizer(wordpiece().to_str(), cls_token="<s>", sep_token="[SEP]", max_length=9, truncation="premise")
+
+
+def test_the_vocabulary_counts_added_tokens() -> None:
+    tokenizer = wordpiece()
+    before = tokenizer_of(tokenizer).vocab_size
+    tokenizer.add_tokens(["zebra"])
+    assert tokenizer_of(tokenizer).vocab_size == before + 1
