@@ -1,0 +1,289 @@
+"""A checkpoint, loaded and verified: its files' digests, its tokenizer, and which output means which label.
+
+The driver loads; the cluster gets a `Checkpoint`, which is bytes and strings. Nothing of a checkpoint is ever executed
+or unpickled. Knows nothing of pairs or devices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from albert_infer import storage
+from albert_infer.engine import AlbertShape
+from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
+from albert_infer.schema import NliLabel
+from albert_infer.tokenization import PairTokenizer
+
+CONFIG: Final = "config.json"
+TOKENIZER_JSON: Final[str] = "tokenizer.json"
+WEIGHTS: Final = "model.safetensors"
+WEIGHTS_INDEX: Final = "model.safetensors.index.json"
+# What may decide a token id; whichever of them are there belong to the checkpoint's digests.
+TOKENIZER_FILES: Final[tuple[str, ...]] = (
+    TOKENIZER_JSON,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+)
+PICKLES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
+
+# Names that checkpoints give to our labels, compared in lower case without spaces, hyphens and underscores.
+SYNONYMS: Final = {
+    "entailment": NliLabel.ENTAILMENT,
+    "entail": NliLabel.ENTAILMENT,
+    "entails": NliLabel.ENTAILMENT,
+    "entailed": NliLabel.ENTAILMENT,
+    "supports": NliLabel.ENTAILMENT,
+    "supported": NliLabel.ENTAILMENT,
+    "neutral": NliLabel.NEUTRAL,
+    "notenoughinfo": NliLabel.NEUTRAL,
+    "notenoughinformation": NliLabel.NEUTRAL,
+    "nei": NliLabel.NEUTRAL,
+    "unknown": NliLabel.NEUTRAL,
+    "contradiction": NliLabel.CONTRADICTION,
+    "contradict": NliLabel.CONTRADICTION,
+    "contradicts": NliLabel.CONTRADICTION,
+    "contradictory": NliLabel.CONTRADICTION,
+    "refutes": NliLabel.CONTRADICTION,
+    "refuted": NliLabel.CONTRADICTION,
+}
+# The orders in use among public ALBERT NLI checkpoints; a wrong one gives 5-7 % accuracy without any error.
+KNOWN_ORDERS: Final = (
+    "entailment,neutral,contradiction (GLUE, SNLI and most)",
+    "contradiction,entailment,neutral (trained by old run_glue.py)",
+    "entailment,contradiction,neutral (VitaminC: SUPPORTS, REFUTES, NOT ENOUGH INFO)",
+)
+_HUB_ID: Final = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)@(?P<revision>[\w.-]+)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything of a checkpoint that decides labels, verified. Picklable; `digests` are sha256 of the files."""
+
+    source: str
+    digests: dict[str, str]
+    shape: AlbertShape
+    weights: tuple[bytes, ...]
+    tokenizer_json: str
+    cls_token: str
+    sep_token: str
+    # The label of each output of the classifier.
+    label_order: tuple[NliLabel, ...]
+
+    def tokenizer(self, *, max_length: int | None, truncation: Literal["premise", "longest_first"]) -> PairTokenizer:
+        """The tokenizer for pairs of at most `max_length` tokens, the checkpoint's limit if None.
+
+        Raises ModelError for a `max_length` above that limit.
+        """
+        limit = self.shape.max_position_embeddings
+        if max_length is not None and max_length > limit:
+            raise ModelError(f"--max-length {max_length}", f"the checkpoint reads at most {limit} tokens", "lower it")
+        return PairTokenizer(
+            self.tokenizer_json,
+            cls_token=self.cls_token,
+            sep_token=self.sep_token,
+            max_length=max_length or limit,
+            truncation=truncation,
+        )
+
+
+def load_checkpoint(source: str, *, label_order: Sequence[str] = (), endpoint: str | None = None) -> Checkpoint:
+    """The checkpoint that `source` names: `builtin`, a folder (local or `s3://`), or a hub id `name@revision`.
+
+    `label_order` names the labels of outputs 0, 1, 2 where the checkpoint itself does not. Raises ModelError.
+    """
+    folder = _folder(source, endpoint)
+    files = {name for name in _names(folder, source) if "/" not in name}
+    config = _json(folder, CONFIG, files, source)
+    _refuse_code(config, source)
+    weights: dict[str, bytes] = {name: _read(folder, name, source) for name in _weight_files(folder, files, source)}
+    tokenizer_files: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
+    tokenizer_json, cls_token, sep_token = _tokenizer(tokenizer_files, source)
+    raw: dict[str, bytes] = {CONFIG: _read(folder, CONFIG, source), **tokenizer_files, **weights}
+    checkpoint = Checkpoint(
+        source=source,
+        digests={name: hashlib.sha256(data).hexdigest() for name, data in sorted(raw.items())},
+        shape=AlbertShape.from_config(config),
+        weights=tuple(weights.values()),
+        tokenizer_json=tokenizer_json,
+        cls_token=cls_token,
+        sep_token=sep_token,
+        label_order=_label_order(config, label_order, source),
+    )
+    _refuse_foreign_tokenizer(checkpoint)
+    return checkpoint
+
+
+def _folder(source: str, endpoint: str | None) -> storage.Folder:
+    if source == "builtin":
+        return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"), endpoint=endpoint)
+    hub_id = _HUB_ID.fullmatch(source)
+    if hub_id and not Path(source).exists():
+        return storage.open_folder(_downloaded(source, **hub_id.groupdict()), endpoint=endpoint)
+    return storage.open_folder(source, endpoint=endpoint)
+
+
+def _downloaded(source: str, name: str, revision: str) -> str:
+    """The hub's files at one revision, in the local cache; safetensors only."""
+    # Imported here: only hub ids need it, and it takes a second.
+    from huggingface_hub import snapshot_download
+
+    patterns = [CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", *TOKENIZER_FILES]
+    try:
+        return str(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub's client raises a dozen kinds; all mean that there is no checkpoint
+        found = f"it could not be downloaded ({type(error).__name__})"
+        raise ModelError(f"model {source}", found, "check name, revision and network, or give a folder") from error
+
+
+def _names(folder: storage.Folder, source: str) -> list[str]:
+    names = [pin.name for pin in folder.objects()]
+    if not names:
+        hint = "give a folder with config.json, or a hub id with its revision, `name@revision`"
+        raise ModelError(f"model {source}", "no such folder, or nothing in it", hint)
+    return names
+
+
+def _read(folder: storage.Folder, name: str, source: str) -> bytes:
+    try:
+        return folder.read(name)
+    except ObjectMissingError as error:
+        raise ModelError(f"model {source}", f"{name} is missing", "complete the folder") from error
+
+
+def _json(folder: storage.Folder, name: str, files: set[str], source: str) -> dict[str, Any]:
+    if name not in files:
+        raise ModelError(f"model {source}", f"{name} is missing", "give a folder saved by save_pretrained")
+    return _json_object(name, _read(folder, name, source), source)
+
+
+def _json_object(name: str, data: bytes, source: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(data.decode())
+    except ValueError as error:
+        raise ModelError(f"model {source}", f"{name} is not JSON in UTF-8", "save the checkpoint again") from error
+    if not isinstance(parsed, dict):
+        raise ModelError(f"model {source}", f"{name} is not a JSON object", "save the checkpoint again")
+    return parsed
+
+
+def _refuse_code(config: dict[str, Any], source: str) -> None:
+    if "auto_map" in config:
+        found = "config.json has `auto_map`: it wants to run code of its own"
+        raise ModelError(f"model {source}", found, "use a plain AlbertForSequenceClassification checkpoint")
+
+
+def _weight_files(folder: storage.Folder, files: set[str], source: str) -> list[str]:
+    if WEIGHTS in files:
+        return [WEIGHTS]
+    if WEIGHTS_INDEX in files:
+        return _shards(_json(folder, WEIGHTS_INDEX, files, source), source)
+    if any(name.endswith(PICKLES) for name in files):
+        found = "it has pickled weights only, and those are never opened"
+        convert = "AutoModelForSequenceClassification.from_pretrained(IN).save_pretrained(OUT)"
+        remedy = f"where you trust it, convert it with transformers: {convert}"
+        raise ModelError(f"model {source}", found, remedy)
+    raise ModelError(f"model {source}", f"{WEIGHTS} is missing", "give a folder saved by save_pretrained")
+
+
+def _shards(index: dict[str, Any], source: str) -> list[str]:
+    weight_map = index.get("weight_map")
+    names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
+    if not names or any("/" in name for name in names):
+        found = f"{WEIGHTS_INDEX} names no files beside it"
+        raise ModelError(f"model {source}", found, "save the checkpoint again")
+    return names
+
+
+def _tokenizer(files: dict[str, bytes], source: str) -> tuple[str, str, str]:
+    """The tokenizer as one JSON text, with its [CLS] and [SEP]; older checkpoints have a sentencepiece model."""
+    settings = _json_object("tokenizer_config.json", files.get("tokenizer_config.json", b"{}"), source)
+    if TOKENIZER_JSON in files:
+        # Parsed for its errors alone.
+        _json_object(TOKENIZER_JSON, files[TOKENIZER_JSON], source)
+        tokenizer_json = files[TOKENIZER_JSON].decode()
+    elif "spiece.model" in files:
+        tokenizer_json = _converted(files, source)
+    else:
+        raise ModelError(f"model {source}", "no tokenizer.json and no spiece.model", "save its tokenizer beside it")
+    return tokenizer_json, _token(settings, "cls_token", "[CLS]"), _token(settings, "sep_token", "[SEP]")
+
+
+def _converted(files: dict[str, bytes], source: str) -> str:
+    """`spiece.model` as the tokenizer.json that transformers makes of it."""
+    # Imported here: it takes seconds, and a checkpoint with a tokenizer.json does not need it.
+    from transformers import AlbertTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
+        try:
+            return str(AlbertTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.to_str())
+        except Exception as error:  # a dozen kinds; without `sentencepiece` it asks for another package
+            found = f"spiece.model cannot be converted ({type(error).__name__})"
+            remedy = "install the package sentencepiece, or save the tokenizer as tokenizer.json"
+            raise ModelError(f"model {source}", found, remedy) from error
+
+
+def _token(settings: dict[str, Any], key: str, default: str) -> str:
+    token = settings.get(key) or default
+    return str(token["content"] if isinstance(token, dict) else token)
+
+
+def _label_order(config: dict[str, Any], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
+    names = _output_names(config, source)
+    if given and sorted(given) != sorted(NliLabel):
+        remedy = "give each of entailment, neutral, contradiction once"
+        raise ModelError(f"--label-order {','.join(given)}", "it is no order of the three labels", remedy)
+    known = [SYNONYMS.get(re.sub(r"[\s_-]", "", name.lower())) for name in names]
+    order = tuple(label for label in known if label is not None)
+    if len(set(order)) == len(NliLabel):
+        return _agreed(order, given, source)
+    if given:
+        return tuple(NliLabel(name) for name in given)
+    remedy = f"say which is which with --label-order; known: {'; '.join(KNOWN_ORDERS)}"
+    raise ModelError(f"model {source}", f"its labels are called {names}", remedy)
+
+
+def _output_names(config: dict[str, Any], source: str) -> list[str]:
+    """What the checkpoint calls each output of its classifier, in the order of the outputs."""
+    id2label = config.get("id2label", {})
+    if len(id2label) != len(NliLabel):
+        found = f"{len(id2label)} labels {list(id2label.values())}"
+        raise ModelError(f"model {source}", found, "use a checkpoint with three NLI labels")
+    numbers = [str(number) for number in range(len(id2label))]
+    if sorted(id2label) != numbers:
+        found = f"config.json id2label numbers its labels {sorted(id2label)}"
+        raise ModelError(f"model {source}", found, f"number them {', '.join(numbers)}")
+    return [str(id2label[number]) for number in numbers]
+
+
+def _agreed(order: tuple[NliLabel, ...], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
+    if given and tuple(given) != order:
+        found = f"the checkpoint itself says {','.join(order)}"
+        raise ModelError(f"--label-order {','.join(given)} for model {source}", found, "leave --label-order out")
+    return order
+
+
+def _refuse_foreign_tokenizer(checkpoint: Checkpoint) -> None:
+    try:
+        tokenizer = checkpoint.tokenizer(max_length=None, truncation="premise")
+    except AlbertInferError:
+        raise
+    except Exception as error:  # `tokenizers` raises plain Exception for a file that it cannot read
+        raise ModelError(f"model {checkpoint.source}", "its tokenizer cannot be read", "save it again") from error
+    if tokenizer.vocab_size > checkpoint.shape.vocab_size:
+        found = f"its tokenizer has ids up to {tokenizer.vocab_size - 1}, its embeddings {checkpoint.shape.vocab_size}"
+        raise ModelError(f"model {checkpoint.source}", found, "use the tokenizer it was trained with")
+    if not tokenizer.frames_pairs_as_albert():
+        found = "its tokenizer does not frame a pair as [CLS] premise [SEP] hypothesis [SEP] with segments 0 and 1"
+        raise ModelError(f"model {checkpoint.source}", found, "use the tokenizer it was trained with")

@@ -1,0 +1,175 @@
+"""Labels and probabilities are Hugging Face's, in our order of columns, whatever the company of a pair."""
+# ruff: noqa: S106 - the name of a special token is no password
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from checkpoints import Checkpoint, random_checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pairs import PROPERTY, bytes_column, wordpiece
+from transformers import PreTrainedTokenizerFast
+
+from albert_infer.classification import Labeler
+from albert_infer.schema import LABEL, N_TOKENS, PROBABILITIES, REJECTION, TRUNCATED, NliLabel, Rejection
+
+# Largest difference of a probability in fp32, to Hugging Face and between companies.
+TOLERANCE: Final = 1e-5
+
+ORDERS = [*permutations(NliLabel)]
+PREMISES = ["a man plays music", "the dog sleeps", "a woman runs in the park", "7 dogs", "the man sleeps outside " * 12]
+HYPOTHESES = ["a man plays", "the dog runs", "the woman sleeps", "a dog 8", "a man runs"]
+GOOD = [(premise, hypothesis) for premise in PREMISES for hypothesis in HYPOTHESES[:3]]
+BAD = [(None, "a"), ("a", None), (" ", "a"), ("a", "\t"), ("a", "the man sleeps outside " * 12)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    saved = random_checkpoint(
+        tmp_path_factory.mktemp("checkpoint"), id2label={0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+    )
+    (saved.folder / "tokenizer.json").write_text(wordpiece().to_str())
+    return saved
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """More threads only wait for each other with a model of this size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def labeler(checkpoint: Checkpoint) -> Labeler:
+    return labeler_of(checkpoint.folder)
+
+
+def labeler_of(folder: Path, order: tuple[NliLabel, ...] = ORDERS[0], max_batch_tokens: int = 64) -> Labeler:
+    return Labeler.open(str(folder), label_order=order, max_batch_tokens=max_batch_tokens)
+
+
+def probabilities_of(labelled: pa.Table) -> NDArray[np.float32]:
+    return np.stack([labelled[name].to_numpy() for name in PROBABILITIES], axis=1)
+
+
+@pytest.fixture(scope="module")
+def hugging_face(checkpoint: Checkpoint) -> NDArray[np.float32]:
+    """Softmax of each of the checkpoint's outputs for the pairs above, one pair at a time."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece(), cls_token="[CLS]", sep_token="[SEP]")
+    how = {"truncation": "only_first", "max_length": 40, "return_tensors": "pt", "return_token_type_ids": True}
+    with torch.inference_mode():
+        rows = [
+            checkpoint.model(**tokenizer(premise, hypothesis, **how)).logits.softmax(dim=1)
+            for premise, hypothesis in zip(PREMISES, HYPOTHESES, strict=True)
+        ]
+    return np.asarray(torch.cat(rows))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_probabilities_are_hugging_faces_under_the_name_of_their_label(
+    checkpoint: Checkpoint, hugging_face: NDArray[np.float32], order: tuple[NliLabel, ...]
+) -> None:
+    labelled = labeler_of(checkpoint.folder, order).label(PREMISES, HYPOTHESES)
+    for output, label in enumerate(order):
+        np.testing.assert_allclose(labelled[f"p_{label}"].to_numpy(), hugging_face[:, output], atol=TOLERANCE)
+    assert labelled[LABEL].to_pylist() == [order[best] for best in hugging_face.argmax(axis=1)]
+
+
+def test_probabilities_are_float32_that_sum_to_1_and_the_label_is_the_largest(labeler: Labeler) -> None:
+    labelled = labeler.label(PREMISES, HYPOTHESES)
+    probabilities = probabilities_of(labelled)
+    assert [labelled.schema.field(name).type for name in PROBABILITIES] == [pa.float32()] * 3
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=TOLERANCE)
+    assert labelled[LABEL].to_pylist() == [list(NliLabel)[best] for best in probabilities.argmax(axis=1)]
+    # Otherwise the labels above would say little.
+    assert probabilities.std(axis=0).min() > 10 * TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def alone(labeler: Labeler) -> dict[tuple[str | None, str | None], pa.Table]:
+    """Each pair, labelled in a call of its own."""
+    return {pair: labeler.label([pair[0]], [pair[1]]) for pair in [*GOOD, *BAD]}
+
+
+@PROPERTY
+@given(pairs=st.lists(st.sampled_from([*GOOD, *BAD]), max_size=8))
+def test_every_row_is_kept_in_order_and_labelled_as_it_is_alone(
+    labeler: Labeler,
+    alone: dict[tuple[str | None, str | None], pa.Table],
+    pairs: list[tuple[str | None, str | None]],
+) -> None:
+    together = labeler.label([premise for premise, _ in pairs], [hypothesis for _, hypothesis in pairs])
+    expected = pa.concat_tables([together.slice(0, 0), *(alone[pair] for pair in pairs)])
+    exact = [name for name in together.column_names if name not in PROBABILITIES]
+    assert together.select(exact).to_pylist() == expected.select(exact).to_pylist()
+    np.testing.assert_allclose(probabilities_of(together), probabilities_of(expected), atol=TOLERANCE)
+    assert together[LABEL].is_null().to_pylist() == [pair in BAD for pair in pairs]
+
+
+@pytest.mark.parametrize("max_batch_tokens", [1, 20, 1000])
+def test_the_token_budget_changes_no_label(
+    checkpoint: Checkpoint, hugging_face: NDArray[np.float32], max_batch_tokens: int
+) -> None:
+    labelled = labeler_of(checkpoint.folder, max_batch_tokens=max_batch_tokens).label(PREMISES, HYPOTHESES)
+    np.testing.assert_allclose(probabilities_of(labelled), hugging_face, atol=TOLERANCE)
+
+
+def test_the_same_pairs_twice_have_the_same_bits(labeler: Labeler) -> None:
+    assert labeler.label(PREMISES, HYPOTHESES).equals(labeler.label(PREMISES, HYPOTHESES))
+
+
+def test_shuffled_pairs_have_the_same_labels(labeler: Labeler) -> None:
+    order = [3, 0, 4, 2, 1]
+    shuffled = labeler.label([PREMISES[row] for row in order], [HYPOTHESES[row] for row in order])
+    expected = labeler.label(PREMISES, HYPOTHESES).take(order)
+    assert shuffled[LABEL].equals(expected[LABEL])
+    np.testing.assert_allclose(probabilities_of(shuffled), probabilities_of(expected), atol=TOLERANCE)
+
+
+def test_no_pairs_have_no_labels(labeler: Labeler) -> None:
+    empty = labeler.label([], [])
+    assert empty.num_rows == 0
+    assert empty.schema.equals(labeler.label(PREMISES, HYPOTHESES).schema)
+
+
+def test_pairs_that_are_all_rejected_have_no_labels_but_their_reasons(labeler: Labeler) -> None:
+    labelled = labeler.label([None, " "], ["a", "b"])
+    assert labelled[REJECTION].to_pylist() == [Rejection.NULL_TEXT, Rejection.EMPTY_TEXT]
+    assert labelled.select([LABEL, *PROBABILITIES]).to_pylist() == [dict.fromkeys([LABEL, *PROBABILITIES])] * 2
+    assert labelled[N_TOKENS].to_pylist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "premises",
+    [
+        pa.array(["a man", "the dog"], pa.large_string()),
+        pa.array(["a man", "the dog"]).dictionary_encode(),
+        pa.chunked_array([["a man"], ["the dog"]]),
+        ("a man", "the dog"),
+    ],
+)
+def test_texts_may_be_any_arrow_strings_or_a_sequence(labeler: Labeler, premises: pa.Array) -> None:
+    expected = labeler.label(["a man", "the dog"], ["a", "b"])
+    assert labeler.label(premises, ["a", "b"]).to_pydict() == expected.to_pydict()
+
+
+def test_bad_utf8_is_rejected_and_not_raised(labeler: Labeler) -> None:
+    labelled = labeler.label(bytes_column([b"a man", b"\xff"]), ["a", "b"])
+    assert labelled[REJECTION].to_pylist() == [None, Rejection.BAD_UTF8]
+
+
+def test_a_pair_that_is_too_long_is_cut_and_says_so(labeler: Labeler) -> None:
+    labelled = labeler.label(PREMISES, HYPOTHESES)
+    assert labelled[TRUNCATED].to_pylist() == [False, False, False, False, True]
+    assert labelled[N_TOKENS].to_pylist()[-1] == 40

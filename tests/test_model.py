@@ -1,0 +1,320 @@
+"""A checkpoint is verified before it is used: which output means what, whose tokenizer it is, and every byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import sentencepiece
+from pairs import WORDS, wordpiece
+from safetensors.numpy import save_file
+
+from albert_infer.errors import ModelError
+from albert_infer.model import Checkpoint, load_checkpoint
+from albert_infer.schema import NliLabel
+from albert_infer.tokenization import PairTokenizer
+
+CONFIG = {
+    "model_type": "albert",
+    "architectures": ["AlbertForSequenceClassification"],
+    "vocab_size": 64,
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 32,
+}
+E, N, C = NliLabel
+MNLI = ("entailment", "neutral", "contradiction")
+
+
+def saved(folder: Path, labels: Sequence[str] = MNLI, **config: Any) -> Path:
+    """A folder that is a checkpoint as far as the driver looks: config, tokenizer, and any weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {str(number): name for number, name in enumerate(labels)}
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "id2label": names, **config}))
+    (folder / "tokenizer.json").write_text(wordpiece().to_str())
+    save_file({"classifier.bias": np.zeros(3, np.float32)}, folder / "model.safetensors")
+    return folder
+
+
+def loaded(folder: Path, *label_order: str) -> Checkpoint:
+    return load_checkpoint(str(folder), label_order=label_order)
+
+
+def refusal(source: Path | str, *label_order: str) -> str:
+    with pytest.raises(ModelError) as refused:
+        load_checkpoint(str(source), label_order=label_order)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("names", [*permutations(["entailment", "NEUTRAL", "Contradiction"])])
+def test_labels_are_found_by_their_names_in_any_order_and_case(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert loaded(saved(tmp_path, names)).label_order == tuple(NliLabel(name.lower()) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("SUPPORTS", "REFUTES", "NOT ENOUGH INFO"), (E, C, N)),
+        (("refuted", "not_enough_info", "supported"), (C, N, E)),
+        (("contradicts", "entails", "not-enough-information"), (C, E, N)),
+        (("contradictory", "Entail", "NEI"), (C, E, N)),
+        (("unknown", "contradict", "entailed"), (N, C, E)),
+    ],
+)
+def test_other_names_of_the_labels_are_known(
+    tmp_path: Path, names: tuple[str, ...], order: tuple[NliLabel, ...]
+) -> None:
+    assert loaded(saved(tmp_path, names)).label_order == order
+
+
+def test_outputs_are_numbered_as_numbers(tmp_path: Path) -> None:
+    names = {"2": "contradiction", "0": "neutral", "1": "entailment"}
+    assert loaded(saved(tmp_path, id2label=names)).label_order == (N, E, C)
+
+
+@pytest.mark.parametrize("names", [("LABEL_0", "LABEL_1", "LABEL_2"), ("yes", "no", "maybe"), ("neutral",) * 3])
+def test_labels_without_meaning_are_refused_with_the_orders_that_are_in_use(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    told = refusal(saved(tmp_path, names))
+    assert "--label-order" in told
+    for order in (
+        "entailment,neutral,contradiction",
+        "contradiction,entailment,neutral",
+        "entailment,contradiction,neutral",
+    ):
+        assert order in told
+
+
+@pytest.mark.parametrize("order", [*permutations(MNLI)])
+def test_the_operator_may_say_what_nameless_labels_mean(tmp_path: Path, order: tuple[str, ...]) -> None:
+    assert loaded(saved(tmp_path, ("LABEL_0", "LABEL_1", "LABEL_2")), *order).label_order == order
+
+
+def test_the_operator_may_agree_with_the_checkpoint_but_not_contradict_it(tmp_path: Path) -> None:
+    folder = saved(tmp_path, ("contradiction", "entailment", "neutral"))
+    assert loaded(folder, "contradiction", "entailment", "neutral").label_order == (C, E, N)
+    assert "contradiction,entailment,neutral" in refusal(folder, "entailment", "neutral", "contradiction")
+
+
+@pytest.mark.parametrize("order", [("entailment",), ("yes", "no", "maybe"), ("entailment", "neutral", "neutral")])
+def test_a_label_order_that_is_none_is_refused(tmp_path: Path, order: tuple[str, ...]) -> None:
+    assert ",".join(order) in refusal(saved(tmp_path, ("LABEL_0", "LABEL_1", "LABEL_2")), *order)
+
+
+@pytest.mark.parametrize("names", [("entailment", "not_entailment"), ("a", "b", "c", "d")])
+def test_a_checkpoint_without_three_labels_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert f"{len(names)} labels" in refusal(saved(tmp_path, names))
+
+
+@pytest.mark.parametrize(
+    "names", [{"0": "entailment", "1": "neutral", "3": "contradiction"}, {"a": "x", "b": "y", "c": "z"}]
+)
+def test_labels_that_are_not_numbered_from_0_are_refused(tmp_path: Path, names: dict[str, str]) -> None:
+    assert "id2label" in refusal(saved(tmp_path, id2label=names))
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_missing_file_is_refused_by_name(tmp_path: Path, missing: str) -> None:
+    (saved(tmp_path) / missing).unlink()
+    assert missing in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["nowhere", "./no/where", "a hub id without revision"])
+def test_a_missing_folder_is_refused_with_what_a_model_may_be(source: str) -> None:
+    told = refusal(source)
+    assert source in told
+    assert "name@revision" in told
+
+
+@pytest.mark.parametrize("pickle", ["pytorch_model.bin", "model.pt", "tf_model.h5"])
+def test_pickled_weights_are_refused_and_never_opened(tmp_path: Path, pickle: str) -> None:
+    folder = saved(tmp_path)
+    (folder / pickle).write_bytes(b"never opened")
+    loaded(folder)
+    (folder / "model.safetensors").unlink()
+    assert "pickle" in refusal(folder)
+
+
+def test_a_checkpoint_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
+    assert "auto_map" in refusal(saved(tmp_path, auto_map={"AutoModel": "modeling.Custom"}))
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"model_type": "bert"}, "bert"),
+        ({"architectures": ["AlbertForMaskedLM"]}, "AlbertForMaskedLM"),
+        ({"hidden_act": "prelu"}, "prelu"),
+        ({"num_attention_heads": 3}, "num_attention_heads"),
+    ],
+)
+def test_another_architecture_is_refused(tmp_path: Path, config: dict[str, Any], named: str) -> None:
+    assert named in refusal(saved(tmp_path, **config))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
+@pytest.mark.parametrize("text", [b"{", b"[]", b"null", b"\xff\xfe", '{"a": 1}'.encode("utf-16"), b'{"a": "\xed\xa0\x80"}'])
+def test_a_broken_file_is_refused(tmp_path: Path, name: str, text: bytes) -> None:
+    (saved(tmp_path) / name).write_bytes(text)
+    told = refusal(tmp_path)
+    assert name.removesuffix("_config.json").removesuffix(".json") in told
+
+
+@pytest.mark.parametrize("index", [b"{", b"{}", b'{"weight_map": []}', b'{"weight_map": {"a": "../../other"}}'])
+def test_a_broken_index_of_weights_is_refused(tmp_path: Path, index: bytes) -> None:
+    (saved(tmp_path) / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_bytes(index)
+    assert "model.safetensors.index.json" in refusal(tmp_path)
+
+
+def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(tmp_path: Path) -> None:
+    size = wordpiece().get_vocab_size()
+    assert loaded(saved(tmp_path, vocab_size=size)).shape.vocab_size == size
+    assert str(size - 1) in refusal(saved(tmp_path, vocab_size=size - 1))
+
+
+def test_a_tokenizer_that_frames_pairs_otherwise_is_refused(tmp_path: Path) -> None:
+    framed = json.loads(wordpiece().to_str())
+    framed["post_processor"]["pair"].insert(3, framed["post_processor"]["pair"][2])
+    (saved(tmp_path) / "tokenizer.json").write_text(json.dumps(framed))
+    assert "[CLS] premise [SEP] hypothesis [SEP]" in refusal(tmp_path)
+
+
+def test_the_names_of_cls_and_sep_are_the_checkpoints_own(tmp_path: Path) -> None:
+    text = wordpiece().to_str().replace("[CLS]", "<s>").replace("[SEP]", "</s>")
+    (saved(tmp_path) / "tokenizer.json").write_text(text)
+    assert "[CLS]" in refusal(tmp_path)
+    settings = {"cls_token": {"content": "<s>"}, "sep_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert (loaded(tmp_path).cls_token, loaded(tmp_path).sep_token) == ("<s>", "</s>")
+
+
+def test_segments_are_given_even_where_the_tokenizer_settings_leave_them_out(tmp_path: Path) -> None:
+    plain = loaded(saved(tmp_path))
+    settings = {"model_input_names": ["input_ids"], "padding_side": "left", "truncation_side": "left"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert loaded(tmp_path).tokenizer_json == plain.tokenizer_json
+    assert loaded(tmp_path).tokenizer(max_length=None, truncation="premise").frames_pairs_as_albert()
+
+
+def test_max_length_is_the_checkpoints_and_may_be_lowered_only(tmp_path: Path) -> None:
+    checkpoint = loaded(saved(tmp_path))
+    assert checkpoint.tokenizer(max_length=None, truncation="premise").max_length == 32
+    assert checkpoint.tokenizer(max_length=32, truncation="premise").max_length == 32
+    assert checkpoint.tokenizer(max_length=5, truncation="premise").max_length == 5
+    with pytest.raises(ModelError, match="33"):
+        checkpoint.tokenizer(max_length=33, truncation="premise")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "special_tokens_map.json"])
+def test_the_digests_change_when_a_byte_changes_and_only_then(tmp_path: Path, name: str) -> None:
+    folder = saved(tmp_path)
+    (folder / "special_tokens_map.json").write_text("{}")
+    (folder / "README.md").write_text("not part of it")
+    before = loaded(folder).digests
+    (folder / "README.md").write_text("changed")
+    assert loaded(folder).digests == before
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    after = loaded(folder).digests
+    assert {changed for changed in before if after[changed] != before[changed]} == {name}
+
+
+def test_sharded_weights_are_read_whole(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    for number, shard in enumerate(shards):
+        save_file({f"tensor{number}": np.full(2, number, np.float32)}, folder / shard)
+    (folder / "model.safetensors").unlink()
+    weight_map = {"tensor0": shards[0], "tensor1": shards[1]}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    checkpoint = loaded(folder)
+    assert checkpoint.weights == tuple((folder / shard).read_bytes() for shard in shards)
+    assert checkpoint.digests.keys() >= set(shards)
+    (folder / shards[1]).unlink()
+    assert shards[1] in refusal(folder)
+
+
+def test_the_builtin_checkpoint_loads() -> None:
+    checkpoint = load_checkpoint("builtin")
+    assert set(checkpoint.label_order) == set(NliLabel)
+    assert checkpoint.digests.keys() >= {"config.json", "tokenizer.json", "model.safetensors"}
+
+
+def test_a_checkpoint_with_a_sentencepiece_model_gets_its_tokens(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    (folder / "tokenizer.json").unlink()
+    pieces = sentencepiece_model(folder / "spiece.model")
+    tokenizer = loaded(folder).tokenizer(max_length=None, truncation="premise")
+    texts = ["a man plays music", "the dog sleeps"]
+    assert loaded(folder).digests.keys() >= {"spiece.model"}
+    rows = tokens_of(tokenizer, texts)
+    first, second = (pieces.encode(text) for text in texts)
+    assert rows == [
+        pieces.piece_to_id("[CLS]"),
+        *first,
+        pieces.piece_to_id("[SEP]"),
+        *second,
+        pieces.piece_to_id("[SEP]"),
+    ]
+
+
+HUB_SCRIPT = """
+import sys
+from albert_infer.errors import ModelError
+from albert_infer.model import load_checkpoint
+for source in sys.argv[1:]:
+    try:
+        print(sorted(load_checkpoint(source).digests))
+    except ModelError as error:
+        print("refused:", error)
+"""
+
+
+def test_a_hub_id_is_found_in_the_cache_at_its_revision_and_refused_elsewhere(tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--albert-nli"
+    saved(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "v1").write_text(commit)
+    sources = ["someone/albert-nli@v1", f"someone/albert-nli@{commit}", "someone/albert-nli@v2"]
+    # In a process of its own: the hub's client reads its settings when it is imported.
+    command = [sys.executable, "-c", HUB_SCRIPT, *sources]
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told[:2] == ["['config.json', 'model.safetensors', 'tokenizer.json']"] * 2
+    assert told[2].startswith("refused: model someone/albert-nli@v2")
+    assert "network" in told[2]
+
+
+def sentencepiece_model(path: Path) -> sentencepiece.SentencePieceProcessor:
+    """A tiny SentencePiece model with ALBERT's special pieces, trained on the words of the tests."""
+    words = [word for word in WORDS if not word.startswith("#")]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(pair) for pair in permutations(words, 2)]),
+        model_prefix=str(path.with_suffix("")),
+        vocab_size=50,
+        hard_vocab_limit=False,
+        control_symbols=["[CLS]", "[SEP]"],
+        user_defined_symbols=["[MASK]"],
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
+    )
+    return sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+
+def tokens_of(tokenizer: PairTokenizer, texts: Sequence[str]) -> list[int]:
+    premise, hypothesis = (pa.chunked_array([[text]]) for text in texts)
+    return tokenizer.encode(premise, hypothesis, np.zeros(1, dtype=bool)).pairs.input_ids.tolist()
