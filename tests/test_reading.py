@@ -1,0 +1,255 @@
+"""Footers and pages: what can be read is read exactly, what cannot is told with its reason and never raised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pairs import PROPERTY, numbered_pairs, pair_table, write_pairs
+
+from albert_infer import storage
+from albert_infer.planning import unit_ranges
+from albert_infer.reading import (
+    RowRange,
+    UnreadableError,
+    begins_as_parquet,
+    id_type,
+    read_footer,
+    read_pairs,
+    unfit_column,
+)
+from albert_infer.schema import PairColumns, Quarantine
+from albert_infer.storage import Folder, ObjectPin
+
+IDS = PairColumns(pair_id="pair_id", id_type=pa.string())
+
+
+def pinned(path: Path) -> tuple[Folder, ObjectPin]:
+    folder = storage.open_folder(str(path.parent), endpoint=None)
+    pin = folder.stat(path.name)
+    assert pin is not None
+    return folder, pin
+
+
+def reason_of(path: Path) -> Quarantine:
+    with pytest.raises(UnreadableError) as unreadable:
+        read_footer(*pinned(path))
+    return unreadable.value.reason
+
+
+def whole(path: Path, columns: PairColumns) -> pa.Table:
+    folder, pin = pinned(path)
+    groups = read_footer(folder, pin).row_groups
+    return read_pairs(folder, pin, RowRange(0, sum(groups), 0, len(groups) - 1, 0), columns)
+
+
+@PROPERTY
+@given(rows=st.integers(1, 60), row_group_size=st.integers(1, 25), unit_rows=st.integers(1, 30))
+def test_the_units_of_a_file_are_its_rows_in_order(rows: int, row_group_size: int, unit_rows: int) -> None:
+    pairs = numbered_pairs(rows)
+    with TemporaryDirectory() as folder:
+        path = write_pairs(Path(folder) / "a.parquet", pairs, row_group_size)
+        footer = read_footer(*pinned(path))
+        units = [read_pairs(*pinned(path), cut, IDS) for cut in unit_ranges(footer.row_groups, unit_rows)]
+    assert pa.concat_tables(units).equals(pairs)
+
+
+def test_columns_come_under_our_names_in_our_order_and_types(tmp_path: Path) -> None:
+    pairs = pa.table(
+        {"extra": [1, 2], "s2": ["c", "d"], "topic": [7, 8], "s1": ["a", "b"], "key": pa.array([1, 2], pa.int32())}
+    )
+    topic = pa.field("topic", pa.int64())
+    columns = PairColumns("s1", "s2", pair_id="key", id_type=pa.int64(), carried=(topic,))
+    read = whole(write_pairs(tmp_path / "a.parquet", pairs), columns)
+    assert read.schema.equals(pa.schema(columns.pair_fields))
+    assert read.to_pydict() == {"pair_id": [1, 2], "premise": ["a", "b"], "hypothesis": ["c", "d"], "topic": [7, 8]}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()), pa.null()],
+    ids=str,
+)
+def test_texts_of_every_arrow_string_type_are_read_as_strings(tmp_path: Path, kind: pa.DataType) -> None:
+    texts = [None, None] if pa.types.is_null(kind) else ["a", None]
+    pairs = pa.table({"premise": pa.array(texts, kind), "hypothesis": ["c", "d"]})
+    path = write_pairs(tmp_path / "a.parquet", pairs)
+    assert unfit_column(read_footer(*pinned(path)).schema, PairColumns()) is None
+    read = whole(path, PairColumns())
+    assert read.schema.field("premise").type == pa.string()
+    assert read["premise"].to_pylist() == texts
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        *((kind, pa.int64()) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint64())),
+        *((kind, pa.string()) for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string()))),
+        *((kind, None) for kind in (pa.float64(), pa.bool_(), pa.binary(), pa.null(), pa.list_(pa.int64()))),
+    ],
+    ids=str,
+)
+def test_ids_are_strings_or_integers(kind: pa.DataType, found: pa.DataType | None) -> None:
+    assert id_type(kind) == found
+
+
+def test_an_id_that_does_not_fit_is_told_and_not_wrapped_around(tmp_path: Path) -> None:
+    pairs = pair_table(["a"], ["b"]).append_column("pair_id", pa.array([2**63], pa.uint64()))
+    with pytest.raises(UnreadableError):
+        whole(write_pairs(tmp_path / "a.parquet", pairs), PairColumns(pair_id="pair_id", id_type=pa.int64()))
+
+
+def test_a_footer_tells_columns_and_row_groups(tmp_path: Path) -> None:
+    footer = read_footer(*pinned(write_pairs(tmp_path / "a.parquet", numbered_pairs(7), 3)))
+    assert footer.row_groups == (3, 3, 1)
+    assert footer.schema.names == ["pair_id", "premise", "hypothesis"]
+    empty = read_footer(*pinned(write_pairs(tmp_path / "empty.parquet", numbered_pairs(0))))
+    assert sum(empty.row_groups) == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: b"", Quarantine.EMPTY_OBJECT),
+        (lambda data: b"id,premise\n1,a\n", Quarantine.NOT_PARQUET),
+        (lambda data: b"PA", Quarantine.NOT_PARQUET),
+        (lambda data: b"PARE" + data[4:], Quarantine.ENCRYPTED),
+        (lambda data: data[:4], Quarantine.BAD_FOOTER),
+        (lambda data: data[:-9], Quarantine.BAD_FOOTER),
+        (lambda data: data[: len(data) // 2], Quarantine.BAD_FOOTER),
+        (lambda data: data[:-8] + b"\xff\xff\xff\x7fPAR1", Quarantine.BAD_FOOTER),
+        (lambda data: data[:-200] + b"\xa5" * 192 + data[-8:], Quarantine.BAD_FOOTER),
+    ],
+)
+def test_a_file_without_a_usable_footer_is_told_with_its_reason(
+    tmp_path: Path, damage: Any, reason: Quarantine
+) -> None:
+    path = write_pairs(tmp_path / "a.parquet", numbered_pairs(9))
+    path.write_bytes(damage(path.read_bytes()))
+    assert reason_of(path) == reason
+
+
+@PROPERTY
+@given(place=st.integers(0, 10_000), value=st.integers(1, 255))
+def test_a_damaged_byte_of_the_pages_is_told_or_changes_nothing(place: int, value: int) -> None:
+    with TemporaryDirectory() as folder:
+        path = write_pairs(Path(folder) / "a.parquet", numbered_pairs(20), 10)
+        last = pq.read_metadata(path).row_group(1).column(2)
+        damage(path, 4 + place % (last.dictionary_page_offset + last.total_compressed_size - 4), value)
+        read = read_or_reason(path)
+        assert read == Quarantine.BAD_PAGE or read.equals(numbered_pairs(20))
+
+
+@PROPERTY
+@given(place=st.integers(0, 10_000), value=st.integers(1, 255))
+def test_a_damaged_byte_of_the_footer_is_never_raised_as_anything_else(place: int, value: int) -> None:
+    with TemporaryDirectory() as folder:
+        path = write_pairs(Path(folder) / "a.parquet", numbered_pairs(20), 10)
+        last = pq.read_metadata(path).row_group(1).column(2)
+        first = last.dictionary_page_offset + last.total_compressed_size
+        damage(path, first + place % (path.stat().st_size - first), value)
+        read_or_reason(path)
+
+
+@pytest.mark.parametrize("name", [b"premise", b"hypothesis", b"pair_id"])
+def test_a_column_name_that_is_not_utf8_is_a_bad_footer(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(numbered_pairs(3), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(name, b"\xff" + name[1:]))
+    assert reason_of(path) == Quarantine.BAD_FOOTER
+
+
+def damage(path: Path, place: int, value: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= value
+    path.write_bytes(data)
+
+
+def read_or_reason(path: Path) -> Any:
+    """The rows of a file, or why they cannot be read."""
+    try:
+        folder, pin = pinned(path)
+        footer = read_footer(folder, pin)
+        return unfit_column(footer.schema, IDS) or whole(path, IDS)
+    except UnreadableError as unreadable:
+        return unreadable.reason
+
+
+def test_a_damaged_page_spares_the_other_units_of_its_file(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "a.parquet", numbered_pairs(20), 10)
+    column = pq.ParquetFile(path).metadata.row_group(1).column(1)
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size // 2] ^= 0xFF
+    path.write_bytes(data)
+    folder, pin = pinned(path)
+    first, second = unit_ranges((10, 10), 10)
+    assert read_pairs(folder, pin, first, IDS).equals(numbered_pairs(10))
+    with pytest.raises(UnreadableError) as unreadable:
+        read_pairs(folder, pin, second, IDS)
+    assert unreadable.value.reason == Quarantine.BAD_PAGE
+    assert len(unreadable.value.detail) <= 200
+
+
+def test_only_the_columns_that_were_asked_for_are_decoded(tmp_path: Path) -> None:
+    pairs = numbered_pairs(10).append_column("extra", pa.array([f"never read {row}" for row in range(10)]))
+    path = write_pairs(tmp_path / "a.parquet", pairs)
+    column = pq.ParquetFile(path).metadata.row_group(0).column(3)
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset : column.data_page_offset + 20] = b"\xff" * 20
+    path.write_bytes(data)
+    assert whole(path, IDS).equals(pairs.drop_columns(["extra"]))
+
+
+def test_a_file_that_has_fewer_rows_than_planned_is_told(tmp_path: Path) -> None:
+    folder, pin = pinned(write_pairs(tmp_path / "a.parquet", numbered_pairs(9)))
+    with pytest.raises(UnreadableError) as unreadable:
+        read_pairs(folder, pin, RowRange(0, 10, 0, 0, 0), IDS)
+    assert unreadable.value.reason == Quarantine.ROW_COUNT
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "told"),
+    [
+        ([("premise", pa.string())], Quarantine.SCHEMA_MISSING, "hypothesis"),
+        ([("premise", pa.string()), ("Hypothesis", pa.string())], Quarantine.SCHEMA_MISSING, "`Hypothesis`"),
+        ([("premise", pa.string())] * 2 + [("hypothesis", pa.string())], Quarantine.SCHEMA_DUPLICATE_COLUMN, "premise"),
+        ([("premise", pa.binary()), ("hypothesis", pa.string())], Quarantine.SCHEMA_TYPE, "binary"),
+        ([("premise", pa.list_(pa.string())), ("hypothesis", pa.string())], Quarantine.SCHEMA_TYPE, "list"),
+        ([("premise", pa.string()), ("hypothesis", pa.json_())], Quarantine.SCHEMA_EXTENSION, "hypothesis"),
+        ([("premise", pa.uuid()), ("hypothesis", pa.string())], Quarantine.SCHEMA_EXTENSION, "premise"),
+    ],
+)
+def test_a_schema_that_does_not_fit_is_told_with_reason_and_column(
+    fields: list[tuple[str, pa.DataType]], reason: Quarantine, told: str
+) -> None:
+    unfit = unfit_column(pa.schema(fields), PairColumns())
+    assert unfit is not None
+    assert (unfit.reason, told in unfit.detail) == (reason, True)
+
+
+def test_ids_and_carried_columns_must_have_the_types_of_the_run() -> None:
+    topic = pa.field("topic", pa.int32())
+    columns = PairColumns(pair_id="key", id_type=pa.int64(), carried=(topic,))
+    fields = {"key": pa.int16(), "premise": pa.string(), "hypothesis": pa.string(), "topic": pa.int32()}
+    assert unfit_column(pa.schema(fields), columns) is None
+    for name, kind, reason in (
+        ("key", pa.string(), Quarantine.SCHEMA_ID),
+        ("topic", pa.int64(), Quarantine.SCHEMA_TYPE),
+    ):
+        unfit = unfit_column(pa.schema({**fields, name: kind}), columns)
+        assert unfit is not None
+        assert unfit.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("data", "parquet"), [(b"PAR1....", True), (b"PAR1", True), (b"PAR", False), (b"", False), (b"PARE", False)]
+)
+def test_a_parquet_object_is_known_by_its_first_bytes(tmp_path: Path, data: bytes, parquet: bool) -> None:
+    (tmp_path / "object").write_bytes(data)
+    assert begins_as_parquet(*pinned(tmp_path / "object")) == parquet
