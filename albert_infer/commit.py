@@ -1,0 +1,179 @@
+"""Labelled pairs to finished Parquet objects: one unit, one commit, and the layout of `<output>/`.
+
+A unit is committed by one conditional PUT of bytes that are complete in memory; the object says of itself what it
+holds, so that the seal and the report count what was written. Knows nothing of plans, devices or Ray.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from albert_infer.errors import IntegrityError
+from albert_infer.schema import (
+    DETAIL,
+    LABEL,
+    N_TOKENS,
+    REJECTION,
+    ROW,
+    SOURCE_FILE,
+    SOURCE_ROW,
+    TRUNCATED,
+    UNIT,
+    UNIT_QUARANTINE,
+    PairColumns,
+)
+from albert_infer.storage import Folder
+
+# Where a unit's object says what it holds: the key of the Parquet footer's metadata.
+SUMMARY_KEY: Final = b"albert_infer.unit"
+
+SUCCESS: Final = "_SUCCESS"
+UNITS: Final = "_units/"
+REJECTED: Final = "_rejected/"
+
+
+def staged_name(unit_id: str) -> str:
+    """A finished unit that is not published."""
+    return f"{UNITS}{unit_id}.parquet"
+
+
+def staged_rejected_name(unit_id: str) -> str:
+    """The rejected rows of a finished unit that is not published."""
+    return f"{UNITS}{unit_id}.rejected.parquet"
+
+
+def quarantine_name(unit_id: str) -> str:
+    """Why a unit could not be read."""
+    return f"{UNITS}{unit_id}.quarantine.json"
+
+
+def published_name(unit_id: str) -> str:
+    """A file of labels as readers see it."""
+    return f"part-{unit_id}.parquet"
+
+
+def published_rejected_name(unit_id: str) -> str:
+    """A file of rejected rows as readers see it."""
+    return f"{REJECTED}part-{unit_id}.parquet"
+
+
+@dataclass(frozen=True)
+class UnitSummary:
+    """What the objects of one unit hold; written into their footers."""
+
+    unit_id: str
+    rows_in: int
+    labelled: int
+    rejected: dict[str, int]
+    labels: dict[str, int]
+    tokens: int
+    truncated: int
+
+    @property
+    def rejected_rows(self) -> int:
+        """Rows without a label, whatever the reason."""
+        return sum(self.rejected.values())
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a unit's rows came from."""
+
+    uri: str
+    first_row: int
+    rows: int
+
+
+def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, columns: PairColumns) -> None:
+    """Make the unit durable, once: rejected rows first, the part last; or its quarantine.
+
+    `rows` is all of the unit, in order, as `Classifier.classified` leaves it. If the unit was committed before, by
+    whoever, what stands is kept and compared. Raises IntegrityError if `rows` is not the whole unit, or if what
+    stands is another one.
+    """
+    reason = rows[UNIT_QUARANTINE][0].as_py()
+    if reason is not None:
+        _commit_quarantine(folder, unit_id, source, reason, rows[DETAIL][0].as_py())
+        return
+    _refuse_broken_unit(unit_id, source, rows)
+    summary = summarise(unit_id, rows)
+    source_row = pc.add(rows[ROW], source.first_row)
+    rows = rows.append_column(SOURCE_FILE, pa.array([source.uri] * len(rows), pa.string()))
+    rows = rows.append_column(SOURCE_ROW, source_row)
+    bad = rows[REJECTION].is_valid()
+    if summary.rejected:
+        rejected = rows.filter(bad).select(columns.rejected.names).cast(columns.rejected)
+        _put(folder, staged_rejected_name(unit_id), rejected, summary)
+    labelled = rows.filter(pc.invert(bad)).select(columns.labelled.names).cast(columns.labelled)
+    _put(folder, staged_name(unit_id), labelled, summary)
+
+
+def summarise(unit_id: str, rows: pa.Table) -> UnitSummary:
+    """Count a whole unit's rows."""
+    good = rows[REJECTION].is_null()
+    labels = Counter(rows[LABEL].filter(good).to_pylist())
+    rejected = Counter(rows[REJECTION].drop_null().to_pylist())
+    return UnitSummary(
+        unit_id=unit_id,
+        rows_in=rows.num_rows,
+        labelled=labels.total(),
+        rejected=dict(sorted(rejected.items())),
+        labels=dict(sorted(labels.items())),
+        tokens=pc.sum(rows[N_TOKENS].filter(good)).as_py() or 0,
+        truncated=pc.sum(rows[TRUNCATED].filter(good)).as_py() or 0,
+    )
+
+
+def read_summary(parquet: bytes) -> UnitSummary | None:
+    """What an object of ours says it holds; None if it is not one of ours or not readable."""
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(parquet)).metadata or {}
+        return UnitSummary(**json.loads(metadata[SUMMARY_KEY]))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def to_parquet(table: pa.Table, summary: UnitSummary) -> bytes:
+    """The finished bytes of an object, page checksums included."""
+    metadata = {**(table.schema.metadata or {}), SUMMARY_KEY: json.dumps(asdict(summary), sort_keys=True).encode()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue())
+
+
+def _put(folder: Folder, name: str, table: pa.Table, summary: UnitSummary) -> None:
+    if folder.put_if_absent(name, to_parquet(table, summary)):
+        return
+    # An earlier attempt of ours, or another driver's: the same rows of the same unit. Not compared byte by byte,
+    # because probabilities may differ in their last bits between devices.
+    standing = read_summary(folder.read(name))
+    if standing is None or (standing.unit_id, standing.rows_in, standing.rejected) != (
+        summary.unit_id,
+        summary.rows_in,
+        summary.rejected,
+    ):
+        remedy = "look at what wrote it; move it away to label the unit again"
+        raise IntegrityError(f"commit {folder.uri_of(name)}", "an object that is not this unit stands there", remedy)
+
+
+def _commit_quarantine(folder: Folder, unit_id: str, source: Source, reason: str, detail: str | None) -> None:
+    told: dict[str, Any] = {"unit_id": unit_id, "reason": reason, "detail": detail, **asdict(source)}
+    # Whatever stands there already says that the unit could not be read: nothing to compare.
+    folder.put_if_absent(quarantine_name(unit_id), json.dumps(told, sort_keys=True).encode())
+
+
+def _refuse_broken_unit(unit_id: str, source: Source, rows: pa.Table) -> None:
+    """One Ray block is one unit, whole and in order: checked here, where it counts, and trusted nowhere."""
+    positions = rows[ROW].to_numpy()
+    whole = len(positions) == source.rows and bool(np.array_equal(positions, np.arange(source.rows)))
+    if not whole or pc.count_distinct(rows[UNIT]).as_py() != 1 or rows[UNIT][0].as_py() != unit_id:
+        found = f"{len(positions)} rows, of {pc.count_distinct(rows[UNIT]).as_py()} units, or out of order"
+        raise IntegrityError(f"unit {unit_id} of {source.rows} rows", found, "report this: the pipeline broke a unit")

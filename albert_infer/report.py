@@ -1,0 +1,115 @@
+"""What a run did, in numbers: `report.json` and its short text.
+
+Counts come from the manifest, that is from what was committed; speeds are those of this start.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any, Final
+
+from albert_infer.storage import Folder
+
+PACKAGES: Final = ("albert-infer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
+
+
+@dataclass
+class Seconds:
+    """Where the time of a start went; `startup` is until the first pair was labelled, planning aside."""
+
+    startup: float = 0.0
+    planning: float = 0.0
+    labelling: float = 0.0
+    publishing: float = 0.0
+
+
+@dataclass
+class Report:
+    """One start of a run. Filled while it goes on, so that an end at any point can still be told."""
+
+    plan_id: str | None = None
+    exit_code: int = 0
+    rows: int = 0
+    labelled: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
+    truncated: int = 0
+    padding_share: float = 0.0
+    seconds: Seconds = field(default_factory=Seconds)
+    pairs_per_second: float = 0.0
+    tokens_per_second: float = 0.0
+    units: dict[str, int] = field(default_factory=dict)
+    workers: dict[str, Any] = field(default_factory=dict)
+    device: str = ""
+    precision: str = ""
+    max_batch_tokens: int = 0
+    model: dict[str, Any] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+
+    def count(self, manifest: dict[str, Any]) -> None:
+        """Take over the counts of a sealed run."""
+        self.rows = manifest["rows_in"]
+        self.labelled = manifest["labelled"]
+        self.rejected = manifest["rejected"]
+        self.labels = manifest["labels"]
+        self.tokens = manifest["tokens"]
+        self.truncated = manifest["truncated"]
+        self.quarantined = quarantine_counts(manifest["quarantined"])
+
+    def to_json(self) -> bytes:
+        """The bytes of `report.json`."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+    def to_text(self, output_uri: str) -> str:
+        """A few lines for a person."""
+        done = "published" if self.units.get("labelled") else "already published, nothing to label"
+        lines = {
+            done: f"{self.labelled:,} of {self.rows:,} pairs labelled, in {output_uri}",
+            "labels": _counts(self.labels),
+            "rejected": _counts(self.rejected),
+            "quarantined": f"{self.quarantined['files']} files, {self.quarantined['units']} units",
+            "tokens": f"{self.tokens:,}, {self.truncated:,} pairs truncated, {self.padding_share:.0%} padding avoided",
+            "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
+            "time": self._times(),
+            "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
+            "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
+        }
+        if not self.units.get("labelled"):
+            lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
+        return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+
+    def _times(self) -> str:
+        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())
+
+
+def quarantine_counts(quarantined: dict[str, Any]) -> dict[str, Any]:
+    """How many files and units could not be read, the rows that are known of, and why."""
+    reasons: dict[str, int] = {}
+    for entry in [*quarantined["files"], *quarantined["units"]]:
+        reasons[entry["reason"]] = reasons.get(entry["reason"], 0) + 1
+    return {
+        "files": len(quarantined["files"]),
+        "units": len(quarantined["units"]),
+        "rows_known": quarantined["rows_known"],
+        "reasons": reasons,
+    }
+
+
+def write_report(report: Report, output: Folder, name: str) -> None:
+    """Put the report of this start in place of an earlier one's."""
+    output.replace(name, report.to_json(), output.stat(name))
+
+
+def installed_versions() -> dict[str, str]:
+    """What decides how this run behaves, by version."""
+    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {rows:,}" for name, rows in counts.items()) or "none"
