@@ -1,0 +1,46 @@
+"""What every job script calls: argv to settings, the work, a report on stdout, one error line, an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from albert_infer.config import Settings, parse_settings
+from albert_infer.errors import AlbertInferError, InfrastructureError
+
+
+def run_command(
+    settings_type: type[Settings],
+    work: Callable[[Settings], str],
+    argv: Sequence[str] | None,
+    *,
+    program: str,
+    about: str,
+) -> int:
+    """Parse `argv` (None: the process's own), do the work, print the text that it returns; the exit code.
+
+    An end that the operator must hear about is one line on stderr; with `--debug` a traceback too.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        settings = parse_settings(settings_type, argv, program=program, about=about)
+        if settings is not None:
+            sys.stdout.write(work(settings) + "\n")
+    except AlbertInferError as error:
+        return _failed(program, error, argv)
+    except KeyboardInterrupt as error:
+        stopped = InfrastructureError(program, "interrupted", "run it again and it goes on")
+        return _failed(program, stopped.with_traceback(error.__traceback__), argv)
+    except Exception as error:  # the last line of defence: nobody sees a traceback for what they can mend
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        unknown = InfrastructureError(program, found, "run it again; if it stays, run it with --debug and report it")
+        return _failed(program, unknown.with_traceback(error.__traceback__), argv)
+    return 0
+
+
+def _failed(program: str, error: AlbertInferError, argv: Sequence[str]) -> int:
+    if "--debug" in argv:
+        traceback.print_exception(error)
+    sys.stderr.write(f"{program}: {' '.join(str(error).split())}\n")
+    return error.exit_code

@@ -1,0 +1,91 @@
+"""The three Ray stages: read and prepare a unit, classify it, commit it.
+
+One unit is one Ray block is one committed object. Ray owns placement, queues and retries; the steps inside a stage
+are plain functions of other modules. Besides `jobs/` and `training`, only this package knows Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from albert_infer import commit
+from albert_infer.model import Checkpoint
+from albert_infer.pipeline.session import ProgressBoard, connected, own_error, session_settings
+from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
+from albert_infer.planning import Unit
+from albert_infer.resources import WorkerResources
+from albert_infer.schema import PairColumns, Precision
+from albert_infer.storage import Folder
+
+__all__ = ["LabelTask", "ProgressBoard", "connected", "label_units", "labelled_units"]
+
+# Logical bytes a read task asks for. They bound how many run at once by memory; and because the classify actors ask
+# for none, Ray does not fuse reading into them, where it would hold up the device.
+READ_TASK_MEMORY: Final = 256 << 20
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """What is the same for every unit of a run."""
+
+    source: Folder
+    output: Folder
+    columns: PairColumns
+    checkpoint: Checkpoint
+    max_length: int | None
+    truncation: Any
+    precision: Precision
+    max_batch_tokens: int
+
+
+def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: ProgressBoard) -> None:
+    """Label and commit every unit, or raise AlbertInferError; what was committed before stays."""
+    sources = {
+        unit.unit_id: commit.Source(task.source.uri_of(unit.pin.name), unit.range.first_row, unit.range.rows)
+        for unit in units
+    }
+    with session_settings():
+        try:
+            sink = UnitSink(ray.put(sources), task.output, task.columns)
+            labelled_units(units, task, workers, board).write_datasink(sink)
+        except Exception as error:
+            raise own_error(error) from error
+
+
+def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: ProgressBoard) -> Dataset:
+    """The labelled units as a dataset, one block each."""
+    # Once a node, whatever the number of tasks and actors there.
+    checkpoint = ray.put(task.checkpoint)
+    reader = UnitReader(task.source, task.columns, checkpoint, task.max_length, task.truncation)
+    read: Dataset = ray.data.read_datasource(
+        UnitSource(units, reader), override_num_blocks=len(units), num_cpus=1, memory=READ_TASK_MEMORY
+    )
+    return read.map_batches_internal(
+        # A DeveloperAPI: `map_batches` refuses batch_size=None with GPUs, and with an integer it cuts tables across
+        # units. This gives one call a block. tests/test_pipeline.py notices when it goes.
+        ClassifyActor,
+        fn_constructor_kwargs={
+            "checkpoint": checkpoint,
+            "precision": task.precision,
+            "device": workers.device,
+            "max_batch_tokens": task.max_batch_tokens,
+            "threads": workers.threads,
+            "board": board,
+        },
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=workers.num_cpus,
+        num_gpus=workers.num_gpus,
+        compute=ActorPoolStrategy(
+            min_size=workers.min_workers,
+            max_size=workers.max_workers,
+            # While a unit is on the device the next one is fetched.
+            max_concurrent_calls_per_actor=2,
+        ),
+        udf_modifying_row_count=False,
+    )

@@ -1,0 +1,181 @@
+"""What runs inside each stage: the reader of a unit, the classify actor, the sink that commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+from ray.data import DataContext, Datasource
+from ray.data.block import Block, BlockMetadata
+from ray.data.datasource import Datasink, ReadTask
+
+from albert_infer import commit, reading, tokenization, validation
+from albert_infer.classification import Classifier
+from albert_infer.model import Checkpoint
+from albert_infer.pipeline.session import ProgressBoard
+from albert_infer.planning import Unit
+from albert_infer.progress import UnitProgress
+from albert_infer.schema import (
+    DETAIL,
+    INPUT_IDS,
+    N_TOKENS,
+    PREMISE_TOKENS,
+    REJECTION,
+    ROW,
+    TRUNCATED,
+    UNIT,
+    UNIT_QUARANTINE,
+    DeviceKind,
+    PairColumns,
+    Precision,
+)
+from albert_infer.storage import Folder
+
+# Messages to the progress board; finer is of no use to a person.
+SECONDS_BETWEEN_PROGRESS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class UnitReader:
+    """The first stage: read, validate and tokenize a unit. Travels with every read task, so it holds references."""
+
+    source: Folder
+    columns: PairColumns
+    checkpoint: ray.ObjectRef[Checkpoint]
+    max_length: int | None
+    truncation: Any
+
+    def prepared(self, unit: Unit) -> pa.Table:
+        """The unit as `columns.prepared`; one row with `_quarantine` set stands for a unit that cannot be read."""
+        try:
+            pairs = reading.read_pairs(self.source, unit.pin, unit.range, self.columns)
+        except reading.UnreadableError as error:
+            return self._marker(unit, str(error.reason), error.detail)
+        rows = pairs.num_rows
+        positioned = (
+            pairs.append_column(UNIT, pa.repeat(unit.unit_id, rows))
+            .append_column(ROW, pa.array(range(rows), pa.int64()))
+            .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
+        )
+        tokenizer = _tokenizer(self.checkpoint, self.max_length, self.truncation)
+        prepared = tokenization.append_tokens(validation.mark_rejected(positioned), tokenizer)
+        return prepared.select(self.columns.prepared.names).cast(self.columns.prepared)
+
+    def _marker(self, unit: Unit, reason: str, detail: str) -> pa.Table:
+        """The row that stands for an unreadable unit; rejected, so that no later step looks for its texts."""
+        no_tokens = {INPUT_IDS: [], PREMISE_TOKENS: 0, N_TOKENS: 0, TRUNCATED: False}
+        row = {UNIT: unit.unit_id, UNIT_QUARANTINE: reason, REJECTION: reason, DETAIL: detail, **no_tokens}
+        return pa.Table.from_pylist([row], schema=self.columns.prepared)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(
+    checkpoint: ray.ObjectRef[Checkpoint], max_length: int | None, truncation: Any
+) -> tokenization.PairTokenizer:
+    """Built once a worker process: it takes a tenth of a second, and a process reads many units."""
+    return ray.get(checkpoint).tokenizer(max_length=max_length, truncation=truncation)
+
+
+class UnitSource(Datasource):
+    """Reads exactly the given units: one read task, one block each."""
+
+    def __init__(self, units: Sequence[Unit], reader: UnitReader) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray annotates in part
+        self._units = units
+        self._reader = reader
+
+    def get_name(self) -> str:
+        """The name of the operator."""
+        return "Units"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Not known before reading."""
+        return None
+
+    def get_read_tasks(
+        self,
+        parallelism: int,
+        per_task_row_limit: int | None = None,
+        data_context: DataContext | None = None,
+    ) -> list[ReadTask]:
+        """One task a unit, whatever the parallelism that Ray suggests."""
+        return [_read_task(unit, self._reader) for unit in self._units]
+
+
+def _read_task(unit: Unit, reader: UnitReader) -> ReadTask:
+    metadata = BlockMetadata(num_rows=unit.range.rows, size_bytes=None, exec_stats=None, input_files=(unit.pin.name,))
+    return ReadTask(lambda: [reader.prepared(unit)], metadata)
+
+
+class ClassifyActor:
+    """The second stage: an engine on its device, one prepared unit in, one labelled unit out."""
+
+    def __init__(
+        self,
+        checkpoint: ray.ObjectRef[Checkpoint],
+        precision: Precision,
+        device: DeviceKind,
+        max_batch_tokens: int,
+        threads: int | None,
+        board: ProgressBoard,
+    ) -> None:
+        # Imported here, because the driver and the read tasks have no use for torch and it takes seconds to load.
+        from albert_infer.engine.devices import usable_device
+
+        device = usable_device(device)
+        self._classifier = Classifier(
+            ray.get(checkpoint), precision=precision, device=device, max_batch_tokens=max_batch_tokens, threads=threads
+        )
+        self._board = board
+        board.tell_device(device)
+
+    def __call__(self, prepared: pa.Table) -> pa.Table:
+        """Classify one unit; the marker of an unreadable one passes through."""
+        reported = _Reported(self._board, prepared[UNIT][0].as_py())
+        labelled = self._classifier.classified(prepared, reported)
+        reported.tell()
+        return labelled
+
+
+class _Reported:
+    """Tells the board how far a unit is, at most every so often. Counts are absolute: a retry starts over."""
+
+    def __init__(self, board: ProgressBoard, unit_id: str) -> None:
+        self._board = board
+        self._unit_id = unit_id
+        self._done = UnitProgress()
+        # Before the first row: the clock of rows per second starts here.
+        self.tell()
+
+    def __call__(self, lengths: NDArray[np.int64]) -> None:
+        self._done = self._done.after(lengths)
+        if time.monotonic() - self._told >= SECONDS_BETWEEN_PROGRESS:
+            self.tell()
+
+    def tell(self) -> None:
+        self._told = time.monotonic()
+        self._board.tell(self._unit_id, self._done)
+
+
+class UnitSink(Datasink[None]):
+    """The third stage: every block is a whole unit, and becomes its objects."""
+
+    def __init__(self, sources: ray.ObjectRef[dict[str, commit.Source]], output: Folder, columns: PairColumns) -> None:
+        self._sources = sources
+        self._output = output
+        self._columns = columns
+
+    def write(self, blocks: Iterable[Block], ctx: Any) -> None:
+        """Commit the blocks of one write task; the same block again is harmless."""
+        sources = ray.get(self._sources)
+        for block in blocks:
+            rows = pa.table(block)
+            unit_id = rows[UNIT][0].as_py()
+            commit.commit_unit(self._output, unit_id, sources[unit_id], rows, self._columns)

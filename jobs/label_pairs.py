@@ -1,0 +1,29 @@
+"""Label Parquet sentence pairs with ALBERT natural language inference and publish them as Parquet.
+
+ray job submit --working-dir . -- python jobs/label_pairs.py --input s3://inbox/dt=2026-11-21/ --output s3://labels/dt=2026-11-21/
+
+Every setting is a flag, else ALBERT_INFER_<NAME> in the environment, else a line of the --config file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from albert_infer.command import run_command
+from albert_infer.config import LabelSettings
+from albert_infer.run import label_pairs
+
+
+def labelled(settings: LabelSettings) -> str:
+    """Label the pairs; the report as text."""
+    return label_pairs(settings).to_text(settings.output)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
+    return run_command(LabelSettings, labelled, argv, program="label_pairs.py", about=__doc__ or "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
