@@ -1,0 +1,142 @@
+"""`python -m benchmarks`: every row of the table in one run, on the same pairs and the same random ALBERT-base."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from albert_infer.batching import micro_batches
+from albert_infer.model import load_checkpoint
+from albert_infer.schema import Precision
+from benchmarks import checkpoint, limit, machine, ours, pairs, peers, table, targets, whole_jobs
+from benchmarks.contender import Contender
+from benchmarks.results import Limit, Results, Row, Work
+from benchmarks.rounds import Rounds, take_rounds
+from benchmarks.whole_jobs import WholeJob
+
+NO_BF16 = "no bf16 instructions"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print the table, and write it as JSON where asked."""
+    given = _parser().parse_args(argv)
+    torch.set_num_threads(machine.cores())
+    header = machine.this_machine()
+    with tempfile.TemporaryDirectory(prefix="albert-infer-bench-") as scratch:
+        model = Path(scratch) / "model"
+        checkpoint.save_checkpoint(model, checkpoint.BASE)
+        found = pairs.read_pairs(given.data, max(given.pairs, given.job_pairs))
+        work = _work(model, found.slice(0, given.pairs), given)
+        rounds = _in_process(model, found.slice(0, given.pairs), work, given.rounds)
+        jobs = _whole_jobs(Path(scratch), model, found.slice(0, given.job_pairs), given.job_rounds)
+    results = _results(header, work, rounds, jobs)
+    table.show(results, peers.PIPELINE_NAME)
+    if given.json:
+        given.json.write_text(json.dumps(results.to_json(), indent=1) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--data", type=Path, default=pairs.default_source(), help="Parquet file or folder of pairs")
+    parser.add_argument("--pairs", type=int, default=256, help="pairs of each in-process row and round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the in-process rows; medians are shown")
+    parser.add_argument("--job-pairs", type=int, default=2000, help="pairs of each whole job")
+    parser.add_argument("--job-rounds", type=int, default=1, help="rounds of the whole jobs, which take minutes each")
+    parser.add_argument("--json", type=Path, help="write everything to this file")
+    return parser
+
+
+def _work(model: Path, found: pa.Table, given: argparse.Namespace) -> Work:
+    loaded = load_checkpoint(str(model))
+    lengths = ours.encoded_pairs(loaded, pairs.text_pairs(found)).lengths
+    batches = micro_batches(lengths, ours.MAX_BATCH_TOKENS)
+    return Work(
+        source=given.data.name,
+        pairs=given.pairs,
+        job_pairs=given.job_pairs,
+        mean_tokens=float(lengths.mean()),
+        longest_tokens=int(lengths.max()),
+        micro_batch_tokens=int(np.median([lengths[rows].sum() for rows in batches])),
+        forward_tflop=limit.forward_flop(loaded.shape, lengths) / 1e12,
+        needed_product_tflop=limit.needed_product_flop(loaded.shape, lengths) / 1e12,
+    )
+
+
+def _precisions() -> list[Precision]:
+    return list(Precision) if machine.has_bf16_instructions() else [Precision.FP32]
+
+
+def _in_process(model: Path, found: pa.Table, work: Work, rounds: int) -> Rounds:
+    contenders: list[Contender] = [*peers.pipeline_contenders(model), *peers.cross_encoder_contenders(model)]
+    for contender in (peers.model_contender, ours.engine_contender, ours.labeler_contender):
+        contenders += [contender(model, precision) for precision in _precisions()]
+    shape = load_checkpoint(str(model)).shape
+    products = {
+        precision: partial(limit.product_gflops, shape, work.micro_batch_tokens, precision)
+        for precision in _precisions()
+    }
+    return take_rounds(contenders, products, pairs.text_pairs(found), rounds, _tell)
+
+
+def _whole_jobs(scratch: Path, model: Path, found: pa.Table, rounds: int) -> list[tuple[WholeJob, WholeJob]]:
+    """Ray's recipe and our job in turn, on the same folder of four files: with one, Ray's second actor has no work."""
+    source = scratch / "pairs"
+    pairs.write_files(source, found, rows_per_file=-(-found.num_rows // 4))
+    taken = []
+    for number in range(1, rounds + 1):
+        recipe = whole_jobs.ray_recipe(source, scratch / f"recipe-{number}", model)
+        _tell(f"job round {number}: Ray's recipe took {recipe.seconds:.1f} s")
+        job = whole_jobs.our_job(source, scratch / f"ours-{number}", model)
+        _tell(f"job round {number}: our job took {job.seconds:.1f} s")
+        taken.append((recipe, job))
+    return taken
+
+
+def _results(header: machine.Machine, work: Work, rounds: Rounds, jobs: list[tuple[WholeJob, WholeJob]]) -> Results:
+    rows = [*_in_process_rows(rounds), *targets.job_rows(jobs, work.job_pairs)]
+    limits = [
+        Limit(
+            precision,
+            medians := {way: statistics.median(gflops) for way, gflops in ways.items()},
+            max(medians.values()) / 1e3 / work.needed_product_tflop * work.pairs,
+        )
+        for precision, ways in rounds.product_gflops.items()
+    ]
+    report = jobs[-1][1].report or {}
+    return Results(header, work, rows, limits, targets.targets(rows, work, report), report)
+
+
+def _in_process_rows(rounds: Rounds) -> list[Row]:
+    expected = rounds.timings[0].probabilities
+    rows = [
+        Row(
+            timing.contender.name,
+            timing.contender.settings,
+            timing.contender.precision,
+            tuple(timing.pairs_per_second),
+            largest_difference=float(np.abs(timing.probabilities - expected).max()),
+        )
+        for timing in rounds.timings
+    ]
+    if machine.has_bf16_instructions():
+        return rows
+    names = (peers.model_name(Precision.BF16), ours.engine_name(Precision.BF16), ours.labeler_name(Precision.BF16))
+    return rows + [Row(name, NO_BF16, Precision.BF16, note=NO_BF16) for name in names]
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""What every in-process row of the benchmark is: something that labels pairs, prepared first and timed after.
+
+Shapes: R pairs, C = 3 labels.
+"""
+# ruff: noqa: N803, N806 - arrays end in their shape
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from albert_infer.schema import Precision
+
+Pairs = Sequence[tuple[str, str]]
+# Does the whole work once and returns probabilities (R, C, float32), rows in the order of the pairs.
+Labelling = Callable[[], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to label pairs; `prepare` does what is not timed, the `Labelling` that it returns is timed."""
+
+    name: str
+    settings: str
+    precision: Precision
+    prepare: Callable[[Pairs], Labelling]
+
+
+def rows_as_before(sorted_RC: NDArray[np.float32], order_R: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Row i of `sorted_RC` becomes row `order_R[i]`."""
+    scattered_RC = np.empty_like(sorted_RC)
+    scattered_RC[order_R] = sorted_RC
+    return scattered_RC

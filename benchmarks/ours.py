@@ -1,0 +1,79 @@
+"""Our in-process rows: the engine alone on tokens prepared beforehand, and the whole way from texts without Ray.
+
+Shapes: R pairs, C = 3 labels.
+"""
+# ruff: noqa: N806 - arrays end in their shape
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from albert_infer.batching import micro_batches
+from albert_infer.classification import DEFAULT_BATCH_TOKENS, Labeler
+from albert_infer.engine.albert import AlbertEngine
+from albert_infer.model import Checkpoint, load_checkpoint
+from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
+from benchmarks.contender import Contender, Labelling, Pairs
+
+MAX_BATCH_TOKENS: Final = DEFAULT_BATCH_TOKENS[DeviceKind.CPU]
+
+
+def engine_name(precision: Precision) -> str:
+    """The row that the targets are about."""
+    return f"our engine alone, {precision}"
+
+
+def labeler_name(precision: Precision) -> str:
+    """The same from texts, without Ray."""
+    return f"our engine with tokenizing, {precision}"
+
+
+def engine_contender(model: Path, precision: Precision) -> Contender:
+    """`AlbertEngine` on encoded pairs in micro-batches; what a labelling worker does most of its time."""
+    checkpoint = load_checkpoint(str(model))
+    engine = AlbertEngine(
+        checkpoint.shape, checkpoint.weights, precision=precision, device=DeviceKind.CPU, threads=None
+    )
+
+    def on_tokens(pairs: Pairs) -> Labelling:
+        encoded = encoded_pairs(checkpoint, pairs)
+        batches = micro_batches(encoded.lengths, MAX_BATCH_TOKENS)
+        return lambda: _softmax(engine.logits(encoded, batches))
+
+    settings = f"{precision}, max_batch_tokens={MAX_BATCH_TOKENS}, tokenizing not timed"
+    return Contender(engine_name(precision), settings, precision, on_tokens)
+
+
+def labeler_contender(model: Path, precision: Precision) -> Contender:
+    """`Labeler.label`: validation, tokenizing, micro-batches, engine and the output table."""
+    labeler = Labeler.open(str(model), precision=precision)
+
+    def from_texts(pairs: Pairs) -> Labelling:
+        premises, hypotheses = zip(*pairs, strict=True)
+        return lambda: _stored_probabilities(labeler.label(premises, hypotheses))
+
+    settings = f"{precision}, max_batch_tokens={MAX_BATCH_TOKENS}, from texts to table, all timed"
+    return Contender(labeler_name(precision), settings, precision, from_texts)
+
+
+def encoded_pairs(checkpoint: Checkpoint, pairs: Pairs) -> EncodedPairs:
+    """The pairs as the engine takes them."""
+    premises, hypotheses = zip(*pairs, strict=True)
+    tokenizer = checkpoint.tokenizer(max_length=None, truncation="premise")
+    skip_nothing = np.zeros(len(pairs), dtype=np.bool_)
+    return tokenizer.encode(pa.chunked_array([premises]), pa.chunked_array([hypotheses]), skip_nothing).pairs
+
+
+def _softmax(logits_RC: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: N803 - arrays end in their shape
+    exponentials_RC = np.exp(logits_RC - logits_RC.max(axis=1, keepdims=True))
+    probabilities_RC: NDArray[np.float32] = exponentials_RC / exponentials_RC.sum(axis=1, keepdims=True)
+    return probabilities_RC
+
+
+def _stored_probabilities(labelled: pa.Table) -> NDArray[np.float32]:
+    return np.stack([labelled[name].to_numpy() for name in PROBABILITIES], axis=1)

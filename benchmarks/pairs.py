@@ -1,0 +1,52 @@
+"""The pairs that every row of the benchmark labels, and the folder of them that whole jobs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+import albert_infer
+from albert_infer.schema import HYPOTHESIS, PAIR_ID, PREMISE
+
+SHARED_PAIRS: Final = Path(__file__).parents[2] / "shared" / "data" / "snli_test_a.parquet"
+BUILTIN_PAIRS: Final = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
+
+
+def default_source() -> Path:
+    """The real pairs that stand beside the project, else the few that ship in the package."""
+    return SHARED_PAIRS if SHARED_PAIRS.exists() else BUILTIN_PAIRS
+
+
+def read_pairs(source: Path, count: int) -> pa.Table:
+    """The first `count` pairs of a Parquet file or folder: `pair_id`, `premise`, `hypothesis`, all strings.
+
+    Where there are fewer, they are repeated with a counter appended to both texts, so that no pair occurs twice.
+    """
+    found = ds.dataset(source, format="parquet").to_table(columns=[PREMISE, HYPOTHESIS])
+    rounds = -(-count // found.num_rows)
+    repeated = pa.concat_tables([_numbered(found, number) for number in range(rounds)]).slice(0, count)
+    ids = pa.array([f"pair-{row:08d}" for row in range(count)])
+    return repeated.add_column(0, PAIR_ID, ids).combine_chunks()
+
+
+def text_pairs(table: pa.Table) -> list[tuple[str, str]]:
+    """Premise and hypothesis of each row, as the peers take them."""
+    return list(zip(table[PREMISE].to_pylist(), table[HYPOTHESIS].to_pylist(), strict=True))
+
+
+def write_files(folder: Path, table: pa.Table, rows_per_file: int) -> None:
+    """Write `table` into a new folder as Parquet files of `rows_per_file` rows each."""
+    folder.mkdir(parents=True)
+    for number, first in enumerate(range(0, table.num_rows, rows_per_file)):
+        pq.write_table(table.slice(first, rows_per_file), folder / f"pairs-{number:04d}.parquet")
+
+
+def _numbered(table: pa.Table, number: int) -> pa.Table:
+    suffix = f" {number}" if number else ""
+    texts = [pc.binary_join_element_wise(table[name].cast(pa.string()), suffix, "") for name in (PREMISE, HYPOTHESIS)]
+    return pa.table(texts, names=[PREMISE, HYPOTHESIS])

@@ -1,0 +1,137 @@
+"""The in-process peers, each as its own documentation uses it and with the best of its ordinary settings.
+
+All in torch's threads, one for each core. Shapes: R pairs, C = 3 labels, B pairs of a batch, L tokens of its longest.
+"""
+
+# ruff: noqa: N806 - arrays end in their shape
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TextClassificationPipeline, pipeline
+
+from albert_infer.engine.weights import DTYPES
+from albert_infer.schema import NliLabel, Precision
+from benchmarks.contender import Contender, Labelling, Pairs, rows_as_before
+
+# What the documentation of all of them uses on CPUs.
+BATCH_PAIRS: Final = 32
+PIPELINE_NAME: Final = "Hugging Face pipeline, input order"
+
+
+def pipeline_contenders(model: Path) -> list[Contender]:
+    """`pipeline("text-classification")` in fp32: pairs in input order, and sorted by length beforehand."""
+    classify = hugging_face_pipeline(model)
+    settings = f"fp32, batch_size={BATCH_PAIRS}, padded to the longest of the batch, tokenizing timed"
+
+    def in_input_order(pairs: Pairs) -> Labelling:
+        return lambda: pipeline_probabilities(classify, pairs)
+
+    def sorted_by_length(pairs: Pairs) -> Labelling:
+        order_R = length_order(classify.tokenizer, pairs)
+        ordered = [pairs[row] for row in order_R]
+        return lambda: rows_as_before(pipeline_probabilities(classify, ordered), order_R)
+
+    return [
+        Contender(PIPELINE_NAME, settings, Precision.FP32, in_input_order),
+        Contender("Hugging Face pipeline, sorted", f"{settings}, sorted by tokens", Precision.FP32, sorted_by_length),
+    ]
+
+
+def cross_encoder_contenders(model: Path) -> list[Contender]:
+    """sentence-transformers' `CrossEncoder.predict` in fp32: as it is, and with the pairs sorted by tokens."""
+    # Imported here because sentence-transformers is an extra that the other peers do without.
+    from sentence_transformers import CrossEncoder
+
+    encoder = CrossEncoder(str(model), device="cpu", model_kwargs={"dtype": torch.float32})
+    settings = f"fp32, batch_size={BATCH_PAIRS}, sorts by characters itself, tokenizing timed"
+
+    def predictions(pairs: Pairs) -> NDArray[np.float32]:
+        predicted = encoder.predict(list(pairs), batch_size=BATCH_PAIRS, apply_softmax=True, show_progress_bar=False)
+        return np.asarray(predicted, dtype=np.float32)
+
+    def in_input_order(pairs: Pairs) -> Labelling:
+        return lambda: predictions(pairs)
+
+    def sorted_by_length(pairs: Pairs) -> Labelling:
+        order_R = length_order(encoder.tokenizer, pairs)
+        ordered = [pairs[row] for row in order_R]
+        return lambda: rows_as_before(predictions(ordered), order_R)
+
+    return [
+        Contender("CrossEncoder.predict", settings, Precision.FP32, in_input_order),
+        Contender("CrossEncoder.predict, sorted", f"{settings}, given sorted", Precision.FP32, sorted_by_length),
+    ]
+
+
+def model_contender(model: Path, precision: Precision) -> Contender:
+    """Hugging Face's model called directly on batches that were tokenized, sorted and padded beforehand."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    albert = AutoModelForSequenceClassification.from_pretrained(model, dtype=DTYPES[precision]).eval()
+
+    def sorted_by_length(pairs: Pairs) -> Labelling:
+        order_R = length_order(tokenizer, pairs)
+        batches = padded_batches(tokenizer, [pairs[row] for row in order_R])
+        return lambda: rows_as_before(_forward_passes(albert, batches), order_R)
+
+    settings = f"{precision}, batches of {BATCH_PAIRS}, sorted by tokens, tokenizing not timed"
+    return Contender(model_name(precision), settings, precision, sorted_by_length)
+
+
+def model_name(precision: Precision) -> str:
+    """The row of the model called directly."""
+    return f"Hugging Face model, {precision}, sorted"
+
+
+def hugging_face_pipeline(model: Path) -> TextClassificationPipeline:
+    """The pipeline that stands alone here and inside Ray's recipe, in fp32."""
+    return pipeline(
+        "text-classification",
+        model=str(model),
+        tokenizer=str(model),
+        device="cpu",
+        dtype=torch.float32,
+        batch_size=BATCH_PAIRS,
+        top_k=None,
+        padding=True,
+        truncation="only_first",
+    )
+
+
+def pipeline_probabilities(classify: TextClassificationPipeline, pairs: Pairs) -> NDArray[np.float32]:
+    """Probabilities (R, C) in the order of `pairs`."""
+    # Its annotation is that of one text: for several, `top_k=None` gives a list of scores each.
+    answers: Any = classify([{"text": premise, "text_pair": hypothesis} for premise, hypothesis in pairs])
+    by_label = [{score["label"]: score["score"] for score in answer} for answer in answers]
+    return np.array([[scores[label] for label in NliLabel] for scores in by_label], dtype=np.float32)
+
+
+def length_order(tokenizer: Any, pairs: Pairs) -> NDArray[np.int64]:
+    """Row numbers of `pairs`, shortest first by tokens (R); equal lengths keep their order."""
+    lengths_R = [len(ids) for ids in _encoded(tokenizer, pairs)["input_ids"]]
+    return np.argsort(lengths_R, kind="stable")
+
+
+def padded_batches(tokenizer: Any, pairs: Pairs) -> list[dict[str, torch.Tensor]]:
+    """Model inputs (B, L) for consecutive runs of `BATCH_PAIRS` pairs."""
+    return [
+        dict(_encoded(tokenizer, pairs[first : first + BATCH_PAIRS], padding=True, return_tensors="pt"))
+        for first in range(0, len(pairs), BATCH_PAIRS)
+    ]
+
+
+def _encoded(tokenizer: Any, pairs: Pairs, **settings: Any) -> Any:
+    premises, hypotheses = zip(*pairs, strict=True)
+    return tokenizer(list(premises), list(hypotheses), truncation="only_first", **settings)
+
+
+@torch.inference_mode()
+def _forward_passes(albert: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> NDArray[np.float32]:
+    logits_RC = torch.cat([albert(**batch).logits for batch in batches])
+    probabilities_RC: NDArray[np.float32] = logits_RC.float().softmax(dim=-1).numpy()
+    return probabilities_RC

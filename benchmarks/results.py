@@ -1,0 +1,110 @@
+"""What was measured, as rows, limits and targets: plain numbers, ready for the table and for JSON.
+
+Knows nothing of how they were taken.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from albert_infer.schema import Precision
+from benchmarks.machine import Machine
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: `rounds` are pairs/s, none where `note` says why it was not measured.
+
+    `largest_difference` is that of a probability from the Hugging Face pipeline's; None where there are none to
+    compare.
+    """
+
+    name: str
+    settings: str
+    precision: Precision
+    rounds: tuple[float, ...] = ()
+    note: str = ""
+    largest_difference: float | None = None
+
+    @property
+    def pairs_per_second(self) -> float | None:
+        """The median round."""
+        return statistics.median(self.rounds) if self.rounds else None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The fastest that the products alone would allow in one precision; `ways` are the medians in GFLOP/s."""
+
+    precision: Precision
+    ways: dict[str, float]
+    pairs_per_second: float
+
+    @property
+    def best_way(self) -> str:
+        """The way to compute the products that sets the limit."""
+        return max(self.ways, key=lambda way: self.ways[way])
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise of the project: `found` must reach `wanted`; None where this machine cannot tell."""
+
+    claim: str
+    wanted: float
+    found: float | None
+    figure: str
+
+    @property
+    def verdict(self) -> str:
+        """What the run says of it."""
+        if self.found is None:
+            return "not applicable here"
+        return "met" if self.found >= self.wanted else "missed"
+
+
+@dataclass(frozen=True)
+class Work:
+    """The pairs of the in-process rows and what they cost."""
+
+    source: str
+    pairs: int
+    job_pairs: int
+    mean_tokens: float
+    longest_tokens: int
+    micro_batch_tokens: int
+    # Operations of the whole forward pass, and of the products that an exact one cannot save.
+    forward_tflop: float
+    needed_product_tflop: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run of the benchmark."""
+
+    machine: Machine
+    work: Work
+    rows: Sequence[Row]
+    limits: Sequence[Limit]
+    targets: Sequence[Target]
+    job_report: dict[str, Any]
+
+    def row(self, name: str) -> Row:
+        """The row called `name`."""
+        return next(row for row in self.rows if row.name == name)
+
+    def limit(self, precision: Precision) -> Limit | None:
+        """The limit of a precision, if it was measured."""
+        return next((limit for limit in self.limits if limit.precision is precision), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, derived figures included."""
+        return {
+            **asdict(self),
+            "rows": [asdict(row) | {"pairs_per_second": row.pairs_per_second} for row in self.rows],
+            "limits": [asdict(limit) | {"best_way": limit.best_way} for limit in self.limits],
+            "targets": [asdict(target) | {"verdict": target.verdict} for target in self.targets],
+        }

@@ -1,0 +1,58 @@
+"""Timing in turn: A B C, A B C, …, so that a slow minute of the machine falls on all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from albert_infer.schema import Precision
+from benchmarks.contender import Contender, Pairs
+
+# Enough to load every lazy part and to choose kernels, short beside a round.
+WARM_UP_PAIRS: Final = 16
+
+
+@dataclass
+class Timing:
+    """The rounds of one contender and, for the check that all do the same work, its probabilities (R, C)."""
+
+    contender: Contender
+    pairs_per_second: list[float] = field(default_factory=list)
+    probabilities: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+
+
+@dataclass
+class Rounds:
+    """All that was measured in this process: contenders in their order, and the products alone by precision and way."""
+
+    timings: list[Timing]
+    product_gflops: dict[Precision, dict[str, list[float]]]
+
+
+def take_rounds(
+    contenders: Sequence[Contender],
+    products: Mapping[Precision, Callable[[], dict[str, float]]],
+    pairs: Pairs,
+    rounds: int,
+    tell: Callable[[str], None],
+) -> Rounds:
+    """Time every contender on `pairs` and every entry of `products` once a round, after warming the contenders up."""
+    taken = Rounds([Timing(contender) for contender in contenders], {precision: {} for precision in products})
+    for contender in contenders:
+        contender.prepare(pairs[:WARM_UP_PAIRS])()
+    labellings = [contender.prepare(pairs) for contender in contenders]
+    for number in range(1, rounds + 1):
+        for timing, labelling in zip(taken.timings, labellings, strict=True):
+            begun = time.perf_counter()
+            timing.probabilities = labelling()
+            timing.pairs_per_second.append(len(pairs) / (time.perf_counter() - begun))
+            tell(f"round {number}: {timing.contender.name} {timing.pairs_per_second[-1]:.1f} pairs/s")
+        for precision, measure in products.items():
+            for way, gflops in measure().items():
+                taken.product_gflops[precision].setdefault(way, []).append(gflops)
+    return taken

@@ -1,0 +1,178 @@
+"""The benchmark compares like with like: every row does the same work, and the operations are counted rightly."""
+# ruff: noqa: N806 - arrays end in their shape
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+import torch
+
+from albert_infer.engine import AlbertShape
+from albert_infer.schema import Precision
+from benchmarks import checkpoint, limit, memory, ours, pairs, peers, targets
+from benchmarks.contender import Contender
+from benchmarks.machine import this_machine
+from benchmarks.results import Limit, Results, Row, Target, Work
+from benchmarks.rounds import take_rounds
+
+# fp32 in another order of operations; the probabilities of different pairs differ by tenths.
+TOLERANCE: Final = 1e-5
+BF16_TOLERANCE: Final = 0.1
+PAIRS: Final = 40  # more than one batch of 32
+
+BASE_SHAPE: Final = AlbertShape.from_config(
+    {**checkpoint.BASE, "model_type": "albert", "hidden_act": "gelu_new", "id2label": {"0": "", "1": "", "2": ""}}
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a model is slower in several threads, and much slower where other tests run beside it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    checkpoint.save_checkpoint(folder, checkpoint.TINY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[tuple[str, str]]:
+    return pairs.text_pairs(pairs.read_pairs(pairs.BUILTIN_PAIRS, PAIRS))
+
+
+def refuse_other_work(contenders: list[Contender], texts: list[tuple[str, str]], model: Path) -> None:
+    """Fail unless each contender gives the labels and probabilities of the Hugging Face pipeline in input order."""
+    expected_RC = peers.pipeline_contenders(model)[0].prepare(texts)()
+    assert len(set(expected_RC.argmax(axis=1))) == 3, "a checkpoint that always answers the same shows nothing"
+    for contender in contenders:
+        found_RC = contender.prepare(texts)()
+        np.testing.assert_allclose(found_RC, expected_RC, atol=TOLERANCE, err_msg=contender.name)
+        np.testing.assert_array_equal(found_RC.argmax(axis=1), expected_RC.argmax(axis=1), err_msg=contender.name)
+
+
+def test_hugging_face_rows_and_ours_do_the_same_work(model: Path, texts: list[tuple[str, str]]) -> None:
+    contenders = [
+        *peers.pipeline_contenders(model),
+        peers.model_contender(model, Precision.FP32),
+        ours.engine_contender(model, Precision.FP32),
+        ours.labeler_contender(model, Precision.FP32),
+    ]
+    refuse_other_work(contenders, texts, model)
+
+
+def test_cross_encoder_rows_do_the_same_work(model: Path, texts: list[tuple[str, str]]) -> None:
+    pytest.importorskip("sentence_transformers", reason="the peers of the benchmark are the `bench` extra")
+    refuse_other_work(peers.cross_encoder_contenders(model), texts, model)
+
+
+def test_bf16_rows_give_nearly_the_same_probabilities(model: Path, texts: list[tuple[str, str]]) -> None:
+    expected_RC = ours.engine_contender(model, Precision.FP32).prepare(texts)()
+    for contender in (peers.model_contender(model, Precision.BF16), ours.engine_contender(model, Precision.BF16)):
+        np.testing.assert_allclose(contender.prepare(texts)(), expected_RC, atol=BF16_TOLERANCE)
+
+
+def test_forward_flop_is_what_performance_md_measured_against() -> None:
+    """1,024 SNLI pairs, mean 27.4 tokens: 4.79 TFLOP with ALBERT-base, 6.9 % of it in what only [CLS] needs."""
+    # SNLI's lengths have a deviation of about 8 tokens.
+    lengths_R = np.rint(np.random.default_rng(0).normal(27.4, 8, 1024)).clip(8, 81).astype(np.int64)
+    flop = limit.forward_flop(BASE_SHAPE, lengths_R)
+    assert flop * 27.4 / lengths_R.mean() == pytest.approx(4.79e12, rel=0.005)
+    products = 12 * 2 * (4 * 768 * 768 + 2 * 768 * 3072)
+    needed = limit.needed_product_flop(BASE_SHAPE, lengths_R)
+    assert 1 - needed / (products * lengths_R.sum()) == pytest.approx(0.069, abs=0.005)
+
+
+def test_needed_flop_of_pairs_of_one_token_saves_nothing() -> None:
+    products = 12 * 2 * (4 * 768 * 768 + 2 * 768 * 3072)
+    assert limit.needed_product_flop(BASE_SHAPE, np.ones(5, dtype=np.int64)) == 5 * products
+
+
+def test_product_gflops_measures_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit, "SECONDS_PER_WAY", 0.01)
+    small = AlbertShape.from_config(
+        {**checkpoint.TINY, "model_type": "albert", "id2label": {"0": "", "1": "", "2": ""}}
+    )
+    for precision in Precision:
+        measured = limit.product_gflops(small, 64, precision)
+        assert "torch linear" in measured
+        assert all(gflops > 0 for gflops in measured.values())
+
+
+def test_repeated_pairs_all_differ() -> None:
+    found = pairs.text_pairs(pairs.read_pairs(pairs.BUILTIN_PAIRS, 1000))
+    assert len(found) == len(set(found)) == 1000
+
+
+def test_rounds_time_every_contender_once_a_round(model: Path, texts: list[tuple[str, str]]) -> None:
+    contender = ours.engine_contender(model, Precision.FP32)
+    taken = take_rounds([contender], {Precision.FP32: lambda: {"torch linear": 2.0}}, texts, 3, lambda _: None)
+    assert len(taken.timings[0].pairs_per_second) == 3
+    assert taken.timings[0].probabilities.shape == (PAIRS, 3)
+    assert taken.product_gflops == {Precision.FP32: {"torch linear": [2.0, 2.0, 2.0]}}
+
+
+def test_results_tell_median_best_way_and_verdicts() -> None:
+    row = Row("a", "", Precision.FP32, (3.0, 9.0, 4.0))
+    ways = Limit(Precision.FP32, {"slow": 1.0, "fast": 2.0}, 10.0)
+    judged = [Target("", 5.0, found, "") for found in (5.0, 4.9, None)]
+    work = Work("", 1, 1, 1.0, 1, 1, 1.0, 1.0)
+    told = Results(this_machine(), work, [row], [ways], judged, {}).to_json()
+    assert told["rows"][0]["pairs_per_second"] == 4.0
+    assert told["limits"][0]["best_way"] == "fast"
+    assert [target["verdict"] for target in told["targets"]] == ["met", "missed", "not applicable here"]
+
+
+def test_process_tree_counts_a_child_and_its_memory() -> None:
+    child = f"import time; held = bytearray({64 << 20}); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent]) as process:
+        try:
+            tree = awaited_tree(process.pid, pss=64 << 20)
+        finally:
+            for pid in memory.process_tree(process.pid):
+                subprocess.run(["kill", str(pid)], check=False)
+    assert [found.role for found in tree.values()].count(memory.DRIVER) == 1
+    assert sum(found.pss >= 64 << 20 for found in tree.values()) == 1
+
+
+def awaited_tree(root: int, pss: int) -> dict[int, memory.Process]:
+    """The tree once one of its processes holds `pss` bytes; fails after 10 seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        tree = memory.process_tree(root)
+        if any(process.pss >= pss for process in tree.values()):
+            return tree
+        time.sleep(0.05)
+    raise AssertionError("the child did not take its memory")
+
+
+def test_targets_are_judged_by_the_rows_of_the_run() -> None:
+    speeds = {
+        peers.PIPELINE_NAME: 10.0,
+        ours.engine_name(Precision.FP32): 20.0,
+        ours.engine_name(Precision.BF16): None,
+        targets.RECIPE_NAME: 3.0,
+        targets.JOB_NAME: 15.0,
+    }
+    rows = [Row(name, "", Precision.FP32, (speed,) if speed else ()) for name, speed in speeds.items()]
+    work = Work("", 1, 1, 30.0, 1, 1, 1.0, 1.0)
+    # The engine alone does 20 pairs of 30 tokens a second.
+    report = {"precision": "fp32", "tokens_per_second": 500.0}
+    engine, labelling, job = targets.targets(rows, work, report)
+    assert (engine.found, engine.verdict) == (None, "not applicable here")
+    assert labelling.found == pytest.approx(5 / 6)
+    assert labelling.verdict == "missed"
+    assert (job.found, job.verdict) == (5.0, "met")
