@@ -6,6 +6,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from pydantic import BaseModel
+
 from albert_infer.config import Settings, parse_settings
 from albert_infer.errors import AlbertInferError, InfrastructureError
 
@@ -23,24 +25,30 @@ def run_command(
     An end that the operator must hear about is one line on stderr; with `--debug` a traceback too.
     """
     argv = sys.argv[1:] if argv is None else argv
+    settings: Settings | None = None
     try:
         settings = parse_settings(settings_type, argv, program=program, about=about)
         if settings is not None:
             sys.stdout.write(work(settings) + "\n")
     except AlbertInferError as error:
-        return _failed(program, error, argv)
+        return _failed(program, error, debug=_debug(settings, argv))
     except KeyboardInterrupt as error:
         stopped = InfrastructureError(program, "interrupted", "run it again and it goes on")
-        return _failed(program, stopped.with_traceback(error.__traceback__), argv)
+        return _failed(program, stopped.with_traceback(error.__traceback__), debug=_debug(settings, argv))
     except Exception as error:  # the last line of defence: nobody sees a traceback for what they can mend
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         unknown = InfrastructureError(program, found, "run it again; if it stays, run it with --debug and report it")
-        return _failed(program, unknown.with_traceback(error.__traceback__), argv)
+        return _failed(program, unknown.with_traceback(error.__traceback__), debug=_debug(settings, argv))
     return 0
 
 
-def _failed(program: str, error: AlbertInferError, argv: Sequence[str]) -> int:
-    if "--debug" in argv:
+def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:
+    """Whether tracebacks were asked for, wherever the settings came from; of refused ones only the flag is known."""
+    return bool(getattr(settings, "debug", "--debug" in argv))
+
+
+def _failed(program: str, error: AlbertInferError, *, debug: bool) -> int:
+    if debug:
         traceback.print_exception(error)
     sys.stderr.write(f"{program}: {' '.join(str(error).split())}\n")
     return error.exit_code

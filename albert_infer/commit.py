@@ -82,6 +82,11 @@ class UnitSummary:
         """Rows without a label, whatever the reason."""
         return sum(self.rejected.values())
 
+    def tells_of_the_same_rows(self, other: UnitSummary | None) -> bool:
+        """Whether both are of one unit and split it alike; labels may differ between devices."""
+        ours = (self.unit_id, self.rows_in, self.rejected)
+        return other is not None and ours == (other.unit_id, other.rows_in, other.rejected)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -99,7 +104,7 @@ def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, co
     whoever, what stands is kept and compared. Raises IntegrityError if `rows` is not the whole unit, or if what
     stands is another one.
     """
-    reason = rows[UNIT_QUARANTINE][0].as_py()
+    reason = rows[UNIT_QUARANTINE][0].as_py() if rows.num_rows else None
     if reason is not None:
         _commit_quarantine(folder, unit_id, source, reason, rows[DETAIL][0].as_py())
         return
@@ -141,6 +146,11 @@ def read_summary(parquet: bytes) -> UnitSummary | None:
         return None
 
 
+def rows_held(parquet: bytes) -> int:
+    """The rows that are in an object of ours, whatever it says."""
+    return int(pq.read_metadata(pa.BufferReader(parquet)).num_rows)
+
+
 def to_parquet(table: pa.Table, summary: UnitSummary) -> bytes:
     """The finished bytes of an object, page checksums included."""
     metadata = {**(table.schema.metadata or {}), SUMMARY_KEY: json.dumps(asdict(summary), sort_keys=True).encode()}
@@ -154,12 +164,7 @@ def _put(folder: Folder, name: str, table: pa.Table, summary: UnitSummary) -> No
         return
     # An earlier attempt of ours, or another driver's: the same rows of the same unit. Not compared byte by byte,
     # because probabilities may differ in their last bits between devices.
-    standing = read_summary(folder.read(name))
-    if standing is None or (standing.unit_id, standing.rows_in, standing.rejected) != (
-        summary.unit_id,
-        summary.rows_in,
-        summary.rejected,
-    ):
+    if not summary.tells_of_the_same_rows(read_summary(folder.read(name))):
         remedy = "look at what wrote it; move it away to label the unit again"
         raise IntegrityError(f"commit {folder.uri_of(name)}", "an object that is not this unit stands there", remedy)
 

@@ -129,11 +129,13 @@ def sealed(plan: Plan, output: Folder, now: Standing | None) -> dict[str, Any] |
 def publish(manifest: dict[str, Any], output: Folder, now: Standing | None) -> None:
     """Make the sealed run visible: every unit under its final name, then `_SUCCESS`, then the leftovers go.
 
-    Raises SupersededError if something else was published since `now` was read.
+    Raises SupersededError if something else was published since `now` was read, IntegrityError if a file that was
+    sealed is gone.
     """
     staged = {pin.name for pin in output.objects(commit.UNITS)}
     copies = [(name, final) for name, final in _copies(manifest) if name in staged]
     _each(copies, lambda pair: output.copy(*pair))
+    _refuse_missing_files(manifest, output)
     if not output.replace(commit.SUCCESS, _json(manifest), now.pin if now else None):
         winner = standing(output)
         if winner is None or winner.plan_id != manifest["plan_id"]:
@@ -160,6 +162,15 @@ def _each(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]
         return list(threads.map(work, items))
 
 
+def _refuse_missing_files(manifest: dict[str, Any], output: Folder) -> None:
+    there = {pin.name: pin.size for prefix in ("part-", commit.REJECTED) for pin in output.objects(prefix)}
+    for entry in [*manifest["files"], *manifest["rejected_files"]]:
+        if there.get(entry["path"]) != entry["bytes"]:
+            found = "it is gone, or not the file that was sealed"
+            remedy = f"remove {output.uri_of(run_folder(manifest['plan_id']) + 'sealed.json')} and run it again"
+            raise IntegrityError(f"publish {output.uri_of(entry['path'])}", found, remedy)
+
+
 def _copies(manifest: dict[str, Any]) -> Iterable[tuple[str, str]]:
     """Staged and final name of each file of the run."""
     for entry in manifest["files"]:
@@ -174,13 +185,12 @@ def _sealed_unit(unit: Unit, source: Folder, output: Folder, staged: set[str], n
     part, quarantine = commit.staged_name(unit_id) in staged, commit.quarantine_name(unit_id) in staged
     if part and quarantine:
         found = "it is both labelled and quarantined"
-        raise IntegrityError(f"seal unit {unit_id}", found, f"look at {output.uri_of(commit.UNITS)}")
+        raise IntegrityError(f"seal unit {unit_id}", found, f"look at {output.uri_of(commit.quarantine_name(unit_id))}")
     if part:
         rejected = commit.staged_rejected_name(unit_id)
         return _read_unit(unit, output, commit.staged_name(unit_id), rejected)
     if quarantine:
-        told = json.loads(output.read(commit.quarantine_name(unit_id)))
-        return SealedUnit(unit, quarantine=told)
+        return SealedUnit(unit, quarantine=_read_quarantine(unit, output))
     if now and unit_id in now.quarantined:
         return SealedUnit(unit, quarantine=now.quarantined[unit_id])
     if now and commit.published_name(unit_id) in now.files:
@@ -193,17 +203,35 @@ def _read_unit(unit: Unit, output: Folder, part: str, rejected: str) -> SealedUn
     """The unit's files with their checksums, and what they say they hold, agreed among them and with the plan."""
     data = output.read(part)
     summary = commit.read_summary(data)
-    if summary is None or summary.unit_id != unit.unit_id or summary.rows_in != unit.range.rows:
-        found = "it is not the unit that the plan has there"
-        raise IntegrityError(f"seal {output.uri_of(part)}", found, "move it away and run it again")
+    told = (unit.unit_id, unit.range.rows)
+    if summary is None or (summary.unit_id, summary.rows_in) != told or commit.rows_held(data) != summary.labelled:
+        raise _foreign_object(part, output)
     files = (_entry(unit, commit.published_name(unit.unit_id), data, summary.labelled),)
     if not summary.rejected_rows:
         return SealedUnit(unit, files, (), summary)
-    rejected_data = output.read(rejected)
-    if commit.read_summary(rejected_data) is None:
-        raise IntegrityError(f"seal {output.uri_of(rejected)}", "it is not ours", "move both away and run it again")
+    data = output.read(rejected) if output.stat(rejected) else b""
+    same = summary.tells_of_the_same_rows(commit.read_summary(data))
+    if not same or commit.rows_held(data) != summary.rejected_rows:
+        raise _foreign_object(rejected, output)
     name = commit.published_rejected_name(unit.unit_id)
-    return SealedUnit(unit, files, (_entry(unit, name, rejected_data, summary.rejected_rows),), summary)
+    return SealedUnit(unit, files, (_entry(unit, name, data, summary.rejected_rows),), summary)
+
+
+def _read_quarantine(unit: Unit, output: Folder) -> dict[str, Any]:
+    name = commit.quarantine_name(unit.unit_id)
+    try:
+        told: dict[str, Any] = json.loads(output.read(name))
+        if told["unit_id"] == unit.unit_id:
+            return told
+    except (ValueError, KeyError, TypeError) as error:
+        raise _foreign_object(name, output) from error
+    raise _foreign_object(name, output)
+
+
+def _foreign_object(name: str, output: Folder) -> IntegrityError:
+    found = "it is missing, or not the unit that the plan has there"
+    remedy = "move the unit's objects away and run it again"
+    return IntegrityError(f"seal {output.uri_of(name)}", found, remedy)
 
 
 def _entry(unit: Unit, path: str, data: bytes, rows: int) -> dict[str, Any]:

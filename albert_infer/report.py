@@ -43,7 +43,7 @@ class Report:
     seconds: Seconds = field(default_factory=Seconds)
     pairs_per_second: float = 0.0
     tokens_per_second: float = 0.0
-    units: dict[str, int] = field(default_factory=dict)
+    units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
     workers: dict[str, Any] = field(default_factory=dict)
     device: str = ""
     precision: str = ""
@@ -68,7 +68,7 @@ class Report:
 
     def to_text(self, output_uri: str) -> str:
         """A few lines for a person."""
-        done = "published" if self.units.get("labelled") else "already published, nothing to label"
+        done = "published" if self.seconds.publishing else "already published, nothing to label"
         lines = {
             done: f"{self.labelled:,} of {self.rows:,} pairs labelled, in {output_uri}",
             "labels": _counts(self.labels),
@@ -80,7 +80,7 @@ class Report:
             "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
             "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
         }
-        if not self.units.get("labelled"):
+        if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
 

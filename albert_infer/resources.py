@@ -1,8 +1,8 @@
 """Who runs where: classify actors, their GPUs, CPUs and threads, from the settings and what the cluster has.
 
 Policy only: plain numbers in, plain numbers out. Nothing here asks Ray or touches a device; the processor's flags
-are read, because `auto` precision is settled before planning. The rules keep Ray from
-hanging: reading and committing need one whole logical CPU that no actor holds.
+are read, because `auto` precision is settled before planning. The rules keep Ray from hanging: reading and committing
+need one whole logical CPU that no actor holds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WorkerResources:
 
 def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
     """What the classify actors take. Raises SettingsError for what could never be scheduled on `nodes`."""
-    if sum(node.cpus for node in nodes) < 1:
+    if not any(node.cpus >= 1 for node in nodes):
         found = "the cluster has no whole logical CPU for reading and committing"
         raise SettingsError("labelling", found, "give it one (a head started with --num-cpus=0 needs a CPU node)")
     gpus_per_worker = settings.gpus_per_worker
@@ -80,7 +80,8 @@ def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: fl
 
 
 def _on_cpus(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
-    total = int(sum(node.cpus for node in nodes))
+    # Whole ones: the parts left over on each node do not add up to one for reading.
+    total = sum(int(node.cpus) for node in nodes)
     largest = int(max(node.cpus for node in nodes))
     spare = total - 1
     per_worker = settings.cpus_per_worker
@@ -91,6 +92,8 @@ def _on_cpus(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
     if per_worker and low > room:
         found = f"{total} logical CPUs, one of them for reading, have room for {room}"
         raise SettingsError(f"{low} workers of {per_worker} CPUs", found, "lower --workers or --cpus-per-worker")
+    # Ray would start as many as fit, and the last CPU would be gone for reading.
+    high = min(high, room) if per_worker else high
     # The spare CPU is idle most of the time, so its share goes to torch's threads.
     threads = max(1, min(total // high, largest))
     return WorkerResources(DeviceKind.CPU, low, high, 0, per_worker, threads)

@@ -184,9 +184,8 @@ def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
 
 def encoded_pairs(prepared: pa.Table) -> EncodedPairs:
     """The token columns of `prepared` as arrays, without copying where the table is one chunk."""
-    ids = prepared[INPUT_IDS].combine_chunks()
-    if isinstance(ids, pa.ChunkedArray):
-        ids = pa.concat_arrays(ids.chunks)
+    column = prepared[INPUT_IDS]
+    ids = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     offsets = ids.offsets.to_numpy().astype(np.int64)
     flat = ids.values.to_numpy()[offsets[0] : offsets[-1]]
     return EncodedPairs(flat, offsets - offsets[0], prepared[PREMISE_TOKENS].to_numpy())

@@ -18,6 +18,8 @@ from albert_infer.schema import HYPOTHESIS, PREMISE, NliLabel, PairColumns, Reje
 
 # For property tests: a shared machine may be busy at any moment, so no example has a deadline.
 PROPERTY: Final = settings(deadline=None, max_examples=60)
+# The same for those that write files, which takes longer.
+FILE_PROPERTY: Final = settings(PROPERTY, max_examples=25)
 
 WORDS: Final = ("a", "man", "woman", "dog", "plays", "sleeps", "runs", "outside", "music", "in", "the", "park", "##s")
 SPECIAL_TOKENS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -47,8 +49,8 @@ def write_pairs(path: Path, pairs: pa.Table, row_group_size: int = 1000) -> Path
     return path
 
 
-def settings_for(source: Path, output: Path | str = "out", **settings: object) -> LabelSettings:
-    return LabelSettings.model_validate({"input": str(source), "output": str(output), **settings})
+def settings_for(source: Path, **settings: object) -> LabelSettings:
+    return LabelSettings.model_validate({"input": str(source), "output": "out", **settings})
 
 
 def surveyed(source: Path, **settings: object) -> Survey:

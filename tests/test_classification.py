@@ -66,7 +66,9 @@ def probabilities_of(labelled: pa.Table) -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def hugging_face(checkpoint: Checkpoint) -> NDArray[np.float32]:
     """Softmax of each of the checkpoint's outputs for the pairs above, one pair at a time."""
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece(), cls_token="[CLS]", sep_token="[SEP]")
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=wordpiece(), cls_token="[CLS]", sep_token="[SEP]"
+    )
     how = {"truncation": "only_first", "max_length": 40, "return_tensors": "pt", "return_token_type_ids": True}
     with torch.inference_mode():
         rows = [

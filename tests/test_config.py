@@ -187,7 +187,7 @@ def test_a_carried_column_with_the_name_of_ours_is_refused(name: str) -> None:
 def test_settings_cannot_be_changed() -> None:
     settings = LabelSettings(input="a", output="b")
     with pytest.raises(ValidationError, match="frozen"):
-        settings.unit_rows = 1  # type: ignore[misc]
+        settings.unit_rows = 1
 
 
 def test_a_setting_that_does_not_exist_cannot_be_given() -> None:

@@ -163,7 +163,9 @@ def test_another_architecture_is_refused(tmp_path: Path, config: dict[str, Any],
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
-@pytest.mark.parametrize("text", [b"{", b"[]", b"null", b"\xff\xfe", '{"a": 1}'.encode("utf-16"), b'{"a": "\xed\xa0\x80"}'])
+@pytest.mark.parametrize(
+    "text", [b"{", b"[]", b"null", b"\xff\xfe", '{"a": 1}'.encode("utf-16"), b'{"a": "\xed\xa0\x80"}']
+)
 def test_a_broken_file_is_refused(tmp_path: Path, name: str, text: bytes) -> None:
     (saved(tmp_path) / name).write_bytes(text)
     told = refusal(tmp_path)
@@ -317,4 +319,5 @@ def sentencepiece_model(path: Path) -> sentencepiece.SentencePieceProcessor:
 
 def tokens_of(tokenizer: PairTokenizer, texts: Sequence[str]) -> list[int]:
     premise, hypothesis = (pa.chunked_array([[text]]) for text in texts)
-    return tokenizer.encode(premise, hypothesis, np.zeros(1, dtype=bool)).pairs.input_ids.tolist()
+    ids: list[int] = tokenizer.encode(premise, hypothesis, np.zeros(1, dtype=bool)).pairs.input_ids.tolist()
+    return ids

@@ -48,13 +48,13 @@ def test_units_say_in_which_row_groups_their_rows_are(row_groups: list[int], uni
 
 
 def test_row_groups_go_together_up_to_unit_rows_and_huge_ones_are_cut() -> None:
-    assert list(unit_ranges([4, 4, 4, 25, 3], 10)) == [
-        RowRange(0, 8, 0, 1, 0),
-        RowRange(8, 4, 2, 2, 0),
-        RowRange(12, 10, 3, 3, 0),
-        RowRange(22, 10, 3, 3, 10),
-        RowRange(32, 5, 3, 3, 20),
-        RowRange(37, 3, 4, 4, 0),
+    assert list(unit_ranges([4, 6, 4, 25, 3], 10)) == [
+        RowRange(0, 10, 0, 1, 0),
+        RowRange(10, 4, 2, 2, 0),
+        RowRange(14, 10, 3, 3, 0),
+        RowRange(24, 10, 3, 3, 10),
+        RowRange(34, 5, 3, 3, 20),
+        RowRange(39, 3, 4, 4, 0),
     ]
 
 

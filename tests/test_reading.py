@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pairs import PROPERTY, numbered_pairs, pair_table, write_pairs
+from pairs import FILE_PROPERTY, numbered_pairs, pair_table, write_pairs
 
 from albert_infer import storage
 from albert_infer.planning import unit_ranges
@@ -49,7 +49,7 @@ def whole(path: Path, columns: PairColumns) -> pa.Table:
     return read_pairs(folder, pin, RowRange(0, sum(groups), 0, len(groups) - 1, 0), columns)
 
 
-@PROPERTY
+@FILE_PROPERTY
 @given(rows=st.integers(1, 60), row_group_size=st.integers(1, 25), unit_rows=st.integers(1, 30))
 def test_the_units_of_a_file_are_its_rows_in_order(rows: int, row_group_size: int, unit_rows: int) -> None:
     pairs = numbered_pairs(rows)
@@ -135,7 +135,7 @@ def test_a_file_without_a_usable_footer_is_told_with_its_reason(
     assert reason_of(path) == reason
 
 
-@PROPERTY
+@FILE_PROPERTY
 @given(place=st.integers(0, 10_000), value=st.integers(1, 255))
 def test_a_damaged_byte_of_the_pages_is_told_or_changes_nothing(place: int, value: int) -> None:
     with TemporaryDirectory() as folder:
@@ -146,7 +146,7 @@ def test_a_damaged_byte_of_the_pages_is_told_or_changes_nothing(place: int, valu
         assert read == Quarantine.BAD_PAGE or read.equals(numbered_pairs(20))
 
 
-@PROPERTY
+@FILE_PROPERTY
 @given(place=st.integers(0, 10_000), value=st.integers(1, 255))
 def test_a_damaged_byte_of_the_footer_is_never_raised_as_anything_else(place: int, value: int) -> None:
     with TemporaryDirectory() as folder:

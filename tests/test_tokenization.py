@@ -55,7 +55,7 @@ def ours(name: str, max_length: int, truncation: Truncation = "premise") -> Pair
 
 @cache
 def theirs(name: str) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=TOKENIZERS[name], cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
     )
 

@@ -1,0 +1,152 @@
+"""The boundaries between the modules, as `design.md` section 3 and the house style draw them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+PACKAGE: Final = "albert_infer"
+
+# What each module may import; `errors` and `schema` everyone may.
+STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
+ALL: Final = STEPS | {"classification", "preflight", "commit", "progress", "resources", "pipeline", "publish", "report"}
+MAY_IMPORT: Final[dict[str, set[str]]] = {
+    "__init__": set(),
+    "schema": set(),
+    "errors": set(),
+    "config": set(),
+    "storage": set(),
+    "reading": {"storage"},
+    "planning": {"storage", "config", "reading"},
+    "validation": set(),
+    "tokenization": set(),
+    "batching": set(),
+    "engine": {"batching"},
+    "model": {"engine", "tokenization", "storage"},
+    "classification": {"engine", "model", "batching", "validation", "tokenization"},
+    "preflight": {"classification"},
+    "commit": {"storage"},
+    "progress": set(),
+    "resources": {"config"},
+    "pipeline": ALL - {"pipeline", "publish", "report"},
+    "publish": {"storage", "config", "planning", "commit"},
+    "report": {"storage"},
+    "run": ALL,
+    "command": ALL | {"run"},
+    "training": ALL,
+}
+# The only homes of what is heavy, of what opens files, and of Ray.
+HOMES: Final = {
+    "ray": {"pipeline", "training"},
+    "torch": {"engine", "training"},
+    "transformers": {"model", "tokenization", "training"},
+    "huggingface_hub": {"model", "training"},
+    **{name: {"storage"} for name in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "aiohttp")},
+}
+MODULE_LINES: Final = 350
+FUNCTION_LINES: Final = 60
+JOB_LINES: Final = 60
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module of ours."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+def home_of(module: str) -> str:
+    """The module or package directly below `albert_infer` that this is, or is part of."""
+    return module.split(".")[1]
+
+
+MODULES: Final = {name_of(path): path for path in sources(PACKAGE)}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The dotted names of what a file imports, wherever in it; of ours down to the module."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
+
+
+def ours(path: Path) -> set[str]:
+    return {name for name in imported(path) if name.split(".")[0] == PACKAGE}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_row_of_the_table_allows(module: str) -> None:
+    home = home_of(module)
+    assert home in MAY_IMPORT, f"{home} has no row: say in design.md what it may import, then here"
+    homes = {home_of(name) for name in ours(MODULES[module]) if name != PACKAGE}
+    assert homes <= MAY_IMPORT[home] | {"errors", "schema", home}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_libraries_file_systems_and_ray_stay_in_their_homes(module: str) -> None:
+    libraries = {name.split(".")[0] for name in imported(MODULES[module])}
+    strays = {library for library in libraries & HOMES.keys() if home_of(module) not in HOMES[library]}
+    assert strays == set()
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, "jobs"])
+def test_nothing_imports_jobs(folder: str) -> None:
+    assert [path for path in sources(folder) for name in imported(path) if name.split(".")[0] == "jobs"] == []
+
+
+def test_there_are_no_import_cycles() -> None:
+    graph = {module: ours(path) - {module} for module, path in MODULES.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(MODULES)
+
+
+@pytest.mark.parametrize("path", sources("jobs"), ids=lambda path: path.name)
+def test_a_job_script_is_a_docstring_with_its_command_and_a_few_calls(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < JOB_LINES
+    assert f"python jobs/{path.name}" in (ast.get_docstring(tree_of(path)) or "")
+    assert {name for name in imported(path) if name.split(".")[0] in HOMES} == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_short_and_every_module_says_what_it_holds(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) < MODULE_LINES
+    tree = tree_of(MODULES[module])
+    assert ast.get_docstring(tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
+    assert {name: lines for name, lines in lengths.items() if lines > FUNCTION_LINES} == {}
+
+
+def test_a_driver_loads_no_torch_and_a_policy_no_ray() -> None:
+    # One process for all: the modules are imported in the order of what they may load.
+    script = """
+import sys
+import albert_infer.batching, albert_infer.commit, albert_infer.config, albert_infer.planning, albert_infer.publish
+import albert_infer.classification, albert_infer.command, albert_infer.engine, albert_infer.model, albert_infer.report
+print(*(name for name in ("ray", "torch", "transformers") if name in sys.modules))
+import albert_infer.run
+print(*(name for name in ("torch", "transformers") if name in sys.modules))
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stdout == "\n\n"

@@ -1,0 +1,114 @@
+"""The report has the promised keys, counts what was committed, and can be read by a person."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from albert_infer import storage
+from albert_infer.report import Report, Seconds, quarantine_counts, write_report
+
+KEYS = {
+    "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
+    "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
+    "max_batch_tokens", "model", "ignored", "versions",
+}  # fmt: skip
+MANIFEST: dict[str, Any] = {
+    "rows_in": 1_234_567,
+    "labelled": 1_234_560,
+    "rejected": {"bad_utf8": 2, "null_text": 3},
+    "labels": {"entailment": 1_000_000, "neutral": 234_560},
+    "tokens": 30_000_000,
+    "truncated": 17,
+    "quarantined": {
+        "files": [{"name": "a.parquet", "reason": "bad_footer"}],
+        "units": [{"unit_id": "1", "reason": "bad_page"}, {"unit_id": "2", "reason": "bad_page"}],
+        "rows_known": 2,
+    },
+}
+
+
+def filled(**changes: Any) -> Report:
+    report = Report(
+        plan_id="0123456789abcdef",
+        seconds=Seconds(startup=12.3, planning=0.4, labelling=100.0, publishing=1.5),
+        pairs_per_second=12_345.6,
+        tokens_per_second=300_000.0,
+        units={"done_before": 3, "labelled": 70},
+        device="cuda",
+        precision="bf16",
+        model={"source": "builtin", "digests": {}, "label_map": []},
+    )
+    report.count(MANIFEST)
+    for name, value in changes.items():
+        setattr(report, name, value)
+    return report
+
+
+def test_the_keys_are_those_that_are_promised() -> None:
+    told = json.loads(filled().to_json())
+    assert set(told) == KEYS
+    assert set(told["seconds"]) == {"startup", "planning", "labelling", "publishing"}
+    assert set(told["quarantined"]) == {"files", "units", "rows_known", "reasons"}
+    assert set(json.loads(Report().to_json())) == KEYS
+
+
+def test_the_counts_are_the_manifests() -> None:
+    told = json.loads(filled().to_json())
+    assert (told["rows"], told["labelled"], told["tokens"], told["truncated"]) == (1_234_567, 1_234_560, 30_000_000, 17)
+    assert told["rejected"] == MANIFEST["rejected"]
+    assert told["labels"] == MANIFEST["labels"]
+
+
+def test_quarantined_files_and_units_are_counted_by_reason() -> None:
+    assert quarantine_counts(MANIFEST["quarantined"]) == {
+        "files": 1,
+        "units": 2,
+        "rows_known": 2,
+        "reasons": {"bad_footer": 1, "bad_page": 2},
+    }
+
+
+def test_the_versions_that_decide_how_a_run_behaves_are_told() -> None:
+    versions = json.loads(filled().to_json())["versions"]
+    assert versions.keys() >= {"python", "albert-infer", "ray", "torch", "tokenizers", "pyarrow"}
+    assert all(versions.values())
+
+
+def test_the_text_says_what_a_person_asks_first() -> None:
+    text = filled().to_text("s3://labels/today")
+    for told in (
+        "1,234,560 of 1,234,567 pairs",
+        "s3://labels/today",
+        "entailment 1,000,000",
+        "null_text 3",
+        "1 files, 2 units",
+        "12,346 pairs/s",
+        "70 labelled, 3 done before",
+        "builtin in bf16 on cuda",
+        "0123456789abcdef",
+    ):
+        assert told in text
+    assert max(len(line) for line in text.splitlines()) <= 120
+    assert len({line.index(line[12:].lstrip()) for line in text.splitlines()}) == 1
+
+
+def test_a_run_that_was_sealed_before_is_told_without_speeds() -> None:
+    sealed = filled(units=Report().units, pairs_per_second=0.0, seconds=Seconds(publishing=0.2))
+    lines = dict(line.split(maxsplit=1) for line in sealed.to_text("out").splitlines())
+    assert {"published", "labels", "model"} <= lines.keys()
+    assert {"speed", "time"}.isdisjoint(lines)
+
+
+def test_a_run_with_nothing_to_do_says_so() -> None:
+    text = filled(units={"done_before": 73, "labelled": 0}, seconds=Seconds()).to_text("out")
+    assert "already published" in text
+    assert "pairs/s" not in text
+
+
+def test_the_report_of_a_start_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    output = storage.open_folder(str(tmp_path / "out"), endpoint=None)
+    write_report(filled(), output, "_runs/x/report.json")
+    write_report(filled(exit_code=3), output, "_runs/x/report.json")
+    assert json.loads(output.read("_runs/x/report.json"))["exit_code"] == 3
