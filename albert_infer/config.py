@@ -186,7 +186,7 @@ class LabelSettings(BaseModel):
         names = [self.premise_column, self.hypothesis_column, *([self.id_column] if self.id_column else [])]
         if len(set(names)) < len(names):
             raise ValueError("premise_column, hypothesis_column and id_column must be three different columns")
-        clash = [name for name in self.carry if name in schema.OUTPUT_NAMES or name.startswith("_")]
+        clash = [name for name in self.carry if name in schema.RESERVED_NAMES]
         if clash:
             raise ValueError(f"carry: `{clash[0]}` is the name of a column of ours; rename it in the input")
         return self

@@ -20,7 +20,7 @@ from albert_infer.config import LabelSettings
 from albert_infer.errors import InputError, SettingsError
 from albert_infer.reading import Footer, RowRange, UnreadableError
 from albert_infer.schema import PairColumns
-from albert_infer.storage import Folder, InputObjects, ObjectPin
+from albert_infer.storage import AccessError, Folder, InputObjects, ObjectPin
 
 # Raised when a change of the code may change a label, so that finished units of the old code are not taken for done.
 LABELS_VERSION: Final = 1
@@ -31,21 +31,27 @@ FOOTER_THREADS: Final = 16
 
 @dataclass(frozen=True)
 class InputFile:
-    """A readable input object, pinned."""
+    """A readable input object, pinned, with the rows of each of its row groups."""
 
     pin: ObjectPin
-    rows: int
+    row_groups: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole file."""
+        return sum(self.row_groups)
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """An input object that cannot be read, and why. How many rows it holds is not known."""
+    """An input object that cannot be read, and why. `rows` is None where it has no readable footer."""
 
-    name: str
+    uri: str
     size: int
     version: str
     reason: str
     detail: str
+    rows: int | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,6 @@ class Survey:
     folder: Folder
     columns: PairColumns
     files: tuple[InputFile, ...]
-    footers: tuple[Footer, ...]
     bad: tuple[BadFile, ...]
     # Names of objects that are no input by rule, and the rule.
     ignored: dict[str, str]
@@ -85,8 +90,14 @@ class Plan:
 
     @property
     def rows_in(self) -> int:
-        """Rows of all readable files."""
-        return sum(file.rows for file in self.files)
+        """Rows of all readable footers."""
+        return sum(file.rows for file in self.files) + sum(bad.rows or 0 for bad in self.bad)
+
+    @property
+    def quarantined(self) -> dict[str, Any]:
+        """What planning alone has to quarantine, as a manifest tells it."""
+        rows_known = sum(bad.rows or 0 for bad in self.bad)
+        return {"files": [asdict(bad) for bad in self.bad], "units": [], "rows_known": rows_known}
 
     def to_json(self) -> dict[str, Any]:
         """The plan as it is written into the run's folder."""
@@ -96,26 +107,32 @@ class Plan:
 def survey_input(found: InputObjects, settings: LabelSettings) -> Survey:
     """Read every footer and decide which columns the run has: those of the first readable file, in order of names.
 
-    Raises InputError if there is nothing to read, SettingsError for a carried column that is not there or clashes.
+    Raises InputError if there is nothing to read or no right to, SettingsError for a carried column that is not there
+    or clashes.
     """
     folder = found.folder
-    candidates, ignored = _candidates(found)
+    try:
+        candidates, ignored = _candidates(found)
+        with ThreadPoolExecutor(FOOTER_THREADS) as threads:
+            footers = list(threads.map(lambda pin: _footer(folder, pin), candidates))
+    except AccessError as error:
+        raise InputError(error.asked, error.found, error.remedy) from error
     if not candidates:
         remedy = "point --input at a folder with .parquet files, or at one file"
         raise InputError(f"the input {found.uri}", f"no Parquet file among {len(found.pins)} objects", remedy)
-    with ThreadPoolExecutor(FOOTER_THREADS) as threads:
-        footers = list(threads.map(lambda pin: _footer(folder, pin), candidates))
     readable = [footer.schema for footer in footers if isinstance(footer, Footer)]
     columns = _columns(readable, settings)
-    files, kept, bad = [], [], []
+    files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
         trouble = footer if isinstance(footer, UnreadableError) else reading.unfit_column(footer.schema, columns)
         if trouble is None and isinstance(footer, Footer):
-            files.append(InputFile(pin, sum(footer.row_groups)))
-            kept.append(footer)
+            files.append(InputFile(pin, footer.row_groups))
         elif trouble is not None:
-            bad.append(BadFile(pin.name, pin.size, pin.version, str(trouble.reason), trouble.detail))
-    return Survey(folder, columns, tuple(files), tuple(kept), tuple(bad), ignored)
+            rows = sum(footer.row_groups) if isinstance(footer, Footer) else None
+            bad.append(
+                BadFile(folder.uri_of(pin.name), pin.size, pin.version, str(trouble.reason), trouble.detail, rows)
+            )
+    return Survey(folder, columns, tuple(files), tuple(bad), ignored)
 
 
 def make_plan(survey: Survey, settings: LabelSettings, recipe: dict[str, Any], max_batch_tokens: int) -> Plan:
@@ -126,10 +143,10 @@ def make_plan(survey: Survey, settings: LabelSettings, recipe: dict[str, Any], m
     recipe = {"labels_version": LABELS_VERSION, **recipe, **_column_recipe(survey.columns)}
     units = tuple(
         Unit(_digest({"file": _pinned(survey.folder, file.pin), "rows": asdict(cut), **recipe}), file.pin, cut)
-        for file, footer in zip(survey.files, survey.footers, strict=True)
-        for cut in unit_ranges(footer.row_groups, settings.unit_rows)
+        for file in survey.files
+        for cut in unit_ranges(file.row_groups, settings.unit_rows)
     )
-    bad = [[file.name, file.size, file.version] for file in survey.bad]
+    bad = [[file.uri, file.size, file.version] for file in survey.bad]
     empty = [_pinned(survey.folder, file.pin) for file in survey.files if file.rows == 0]
     plan_id = _digest({"units": sorted(unit.unit_id for unit in units), "bad": bad, "empty": empty, "recipe": recipe})
     return Plan(
@@ -209,7 +226,7 @@ def _carried(found: pa.Schema, settings: LabelSettings, pair_id: str | None) -> 
     taken = {settings.premise_column, settings.hypothesis_column, pair_id}
     there = list(dict.fromkeys(found.names))
     names = settings.carry if settings.carry != ("all",) else [name for name in there if name not in taken]
-    clash = [name for name in names if name in schema.OUTPUT_NAMES or name.startswith("_")]
+    clash = [name for name in names if name in schema.RESERVED_NAMES]
     if clash:
         remedy = "rename it in the input, or name the columns that you want"
         raise SettingsError(f"--carry {','.join(settings.carry)}", f"`{clash[0]}` is a column of ours", remedy)

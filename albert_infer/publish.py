@@ -1,28 +1,27 @@
-"""Seal and publish: the check that every row is accounted for, and the one step that makes a run visible.
+"""What is published at an output, and the one step that makes a sealed run visible.
 
-Counts what is durable, never what was meant to be written. Rolls forward: each step may be repeated after a crash at
-any point. Knows nothing of Ray.
+Rolls forward: each step may be repeated after a crash at any point. Knows nothing of Ray.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from albert_infer import commit
-from albert_infer.commit import UnitSummary
-from albert_infer.config import LabelSettings
-from albert_infer.errors import IntegrityError, LimitError, ObjectChangedError, SupersededError
-from albert_infer.planning import Plan, Unit
-from albert_infer.storage import Folder, ObjectPin
+from albert_infer.errors import IntegrityError, SupersededError
+from albert_infer.planning import Plan
+from albert_infer.storage import AccessError, Folder, ObjectPin
 
 MANIFEST_FORMAT: Final = 1
 # Reads and copies are waits on the store; each holds one unit's bytes at most.
 STORE_THREADS: Final = 8
+# The names of `commit.published_name` and `commit.published_rejected_name`.
+_PUBLISHED: Final = re.compile(r"(_rejected/)?part-[0-9a-f]{16}\.parquet")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,7 +42,7 @@ class Standing:
     @property
     def files(self) -> dict[str, dict[str, Any]]:
         """Every file that readers are told of, by its name below the output."""
-        return {entry["path"]: entry for entry in [*self.manifest["files"], *self.manifest["rejected_files"]]}
+        return {entry["path"]: entry for entry in _entries(self.manifest)}
 
     @property
     def quarantined(self) -> dict[str, dict[str, Any]]:
@@ -51,40 +50,30 @@ class Standing:
         return {entry["unit_id"]: entry for entry in self.manifest["quarantined"]["units"]}
 
 
-@dataclass(frozen=True)
-class SealedUnit:
-    """One unit as it stands: its files and counts, or why it has none."""
-
-    unit: Unit
-    files: tuple[dict[str, Any], ...] = ()
-    rejected_files: tuple[dict[str, Any], ...] = ()
-    summary: UnitSummary | None = None
-    quarantine: dict[str, Any] | None = None
-
-
 def standing(output: Folder) -> Standing | None:
     """What is published at `output`, None if nothing is. Raises IntegrityError for a `_SUCCESS` that is not ours."""
     pin = output.stat(commit.SUCCESS)
     if pin is None:
         return None
+    return Standing(read_manifest(output, commit.SUCCESS), pin)
+
+
+def read_manifest(output: Folder, name: str) -> dict[str, Any]:
+    """The manifest that stands under `name`. Raises IntegrityError if it is not one of ours."""
     try:
-        manifest = json.loads(output.read(commit.SUCCESS))
-        found = Standing(manifest, pin)
-        if manifest["format"] == MANIFEST_FORMAT and found.plan_id:
-            return found
-    except (ValueError, KeyError, TypeError) as error:
-        raise _foreign_success(output) from error
-    raise _foreign_success(output)
-
-
-def _foreign_success(output: Folder) -> IntegrityError:
-    uri = output.uri_of(commit.SUCCESS)
-    return IntegrityError(f"read {uri}", "it is not a manifest of ours", "give another --output, or move it away")
+        manifest: dict[str, Any] = json.loads(output.read(name))
+        whole = manifest["format"] == MANIFEST_FORMAT and manifest["plan_id"] and isinstance(_entries(manifest), list)
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        found = "it is not a manifest of ours"
+        raise IntegrityError(f"read {output.uri_of(name)}", found, "give another --output, or move it away")
+    return manifest
 
 
 def finished_units(plan: Plan, output: Folder, now: Standing | None) -> set[str]:
     """The units that need no labelling: their object is staged, or named by the published manifest."""
-    staged = {pin.name for pin in output.objects(commit.UNITS)}
+    staged = names(output, commit.UNITS)
     named = now.files if now else {}
     quarantined = now.quarantined if now else {}
     return {
@@ -97,59 +86,63 @@ def finished_units(plan: Plan, output: Folder, now: Standing | None) -> set[str]
     }
 
 
-def seal(plan: Plan, source: Folder, output: Folder, now: Standing | None, settings: LabelSettings) -> dict[str, Any]:
-    """The manifest of a complete run, from what is durable, and the proof that it is complete: `sealed.json`.
-
-    Raises IntegrityError if a unit is missing, doubled or does not add up, LimitError if a limit is not held,
-    ObjectChangedError if an input is not what was planned.
-    """
-    _refuse_changed_inputs(plan, source)
-    staged = {pin.name for pin in output.objects(commit.UNITS)}
-    units = _each(plan.units, lambda unit: _sealed_unit(unit, source, output, staged, now))
-    manifest = _manifest(plan, units, now)
-    _refuse_lost_rows(plan, manifest)
-    refuse_bad_files(manifest["quarantined"], settings.max_bad_files)
-    _refuse_rejected_share(manifest, settings.max_rejected_share)
-    name = f"{run_folder(plan.plan_id)}sealed.json"
-    # Replaced, not put once: a plan that comes back after another one was published is sealed anew.
-    if not output.replace(name, _json(manifest), output.stat(name)):
-        raise SupersededError(f"seal plan {plan.plan_id}", "another driver sealed it just now", "run it again")
-    return manifest
+def refuse_foreign_files(output: Folder) -> None:
+    """Raises IntegrityError if readers of the output would see a file that no run of ours made."""
+    for pin in output.objects():
+        hidden = any(segment.startswith(("_", ".")) for segment in pin.name.split("/"))
+        if not hidden and not _PUBLISHED.fullmatch(pin.name):
+            found = "readers would take it for labels, and no run of ours made it"
+            raise IntegrityError(f"label into {output.uri}", f"{pin.name} is there: {found}", "move it away")
 
 
-def sealed(plan: Plan, output: Folder, now: Standing | None) -> dict[str, Any] | None:
-    """The manifest that an earlier start sealed for this plan against what is published now; None if there is none."""
-    name = f"{run_folder(plan.plan_id)}sealed.json"
-    if output.stat(name) is None:
-        return None
-    manifest: dict[str, Any] = json.loads(output.read(name))
-    return manifest if manifest["replaces_plan"] == (now.plan_id if now else None) else None
-
-
-def publish(manifest: dict[str, Any], output: Folder, now: Standing | None) -> None:
+def publish(manifest: dict[str, Any], output: Folder, now: Standing | None) -> int:
     """Make the sealed run visible: every unit under its final name, then `_SUCCESS`, then the leftovers go.
 
-    Raises SupersededError if something else was published since `now` was read, IntegrityError if a file that was
-    sealed is gone.
+    Files that `now` names stay as they are. Returns how many leftovers could not be deleted. Raises SupersededError
+    if something else was published since `now` was read, IntegrityError if a file that was sealed is gone.
     """
-    staged = {pin.name for pin in output.objects(commit.UNITS)}
-    copies = [(name, final) for name, final in _copies(manifest) if name in staged]
-    _each(copies, lambda pair: output.copy(*pair))
-    _refuse_missing_files(manifest, output)
-    if not output.replace(commit.SUCCESS, _json(manifest), now.pin if now else None):
+    _copy_missing(manifest, output)
+    ours = {entry["path"] for entry in _entries(manifest)}
+    # From what stands, not from an older manifest alone: a run that was killed while it published is named by none.
+    manifest = {**manifest, "replaces": sorted(_published(output).keys() - ours)}
+    if not output.replace(commit.SUCCESS, to_json(manifest), now.pin if now else None):
         winner = standing(output)
         if winner is None or winner.plan_id != manifest["plan_id"]:
             found = f"plan {winner.plan_id if winner else 'none'} was published meanwhile"
             raise SupersededError(f"publish plan {manifest['plan_id']}", found, "look at who else writes here")
-    remove_leftovers(manifest, output)
+    # Once more: a driver that had just published another plan may have tidied our files away before the swap.
+    _copy_missing(manifest, output)
+    return remove_leftovers(output, manifest["plan_id"])
 
 
-def remove_leftovers(manifest: dict[str, Any], output: Folder) -> None:
-    """Delete what a published run no longer needs: its staged copies, and the files that it replaced."""
-    staged = {pin.name for pin in output.objects(commit.UNITS)}
-    ours = {name for name, _ in _copies(manifest)}
-    ours |= {commit.quarantine_name(unit["unit_id"]) for unit in manifest["quarantined"]["units"]}
-    output.delete(sorted(staged & ours) + manifest["replaces"])
+def remove_leftovers(output: Folder, plan_id: str) -> int:
+    """Delete what the published run no longer needs: its staged copies, and the files that it replaced.
+
+    Does nothing unless `plan_id` is what is published at this moment. Without the right to delete they stay, harmless,
+    for whoever has it. Returns how many stay.
+    """
+    now = standing(output)
+    if now is None or now.plan_id != plan_id:
+        return 0
+    ours = {name for name, _ in _copies(now.manifest)}
+    ours |= {commit.quarantine_name(unit_id) for unit_id in now.quarantined}
+    replaced = _published(output).keys() & set(now.manifest["replaces"])
+    leftovers = sorted(names(output, commit.UNITS) & ours) + sorted(replaced)
+    try:
+        output.delete(leftovers)
+    except AccessError:
+        return len(leftovers)
+    return 0
+
+
+def missing_files(manifest: dict[str, Any], output: Folder) -> list[str]:
+    """The manifest's files that are neither staged nor under their final name."""
+    there, staged = _published(output), names(output, commit.UNITS)
+    return [
+        entry["path"]
+        for entry, (name, final) in zip(_entries(manifest), _copies(manifest), strict=True)
+        if there.get(final) != entry["bytes"] and name not in staged
+    ]
 
 
 def run_folder(plan_id: str) -> str:
@@ -157,156 +150,48 @@ def run_folder(plan_id: str) -> str:
     return f"_runs/{plan_id}/"
 
 
-def _each(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
+def names(output: Folder, prefix: str) -> set[str]:
+    """The names of all objects that begin with `prefix`."""
+    return {pin.name for pin in output.objects(prefix)}
+
+
+def to_json(value: Any) -> bytes:
+    """A manifest as it is stored."""
+    return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+def each(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
+    """The result of `work` for each item, in order; several at a time, since they wait on the store."""
     with ThreadPoolExecutor(STORE_THREADS) as threads:
         return list(threads.map(work, items))
 
 
-def _refuse_missing_files(manifest: dict[str, Any], output: Folder) -> None:
-    there = {pin.name: pin.size for prefix in ("part-", commit.REJECTED) for pin in output.objects(prefix)}
-    for entry in [*manifest["files"], *manifest["rejected_files"]]:
-        if there.get(entry["path"]) != entry["bytes"]:
-            found = "it is gone, or not the file that was sealed"
-            remedy = f"remove {output.uri_of(run_folder(manifest['plan_id']) + 'sealed.json')} and run it again"
-            raise IntegrityError(f"publish {output.uri_of(entry['path'])}", found, remedy)
+def _copy_missing(manifest: dict[str, Any], output: Folder) -> None:
+    """Give every staged file its final name, unless it stands there already: published files never change."""
+    there = _published(output)
+    entries = zip(_entries(manifest), _copies(manifest), strict=True)
+    copies = [copy for entry, copy in entries if there.get(entry["path"]) != entry["bytes"]]
+    staged = names(output, commit.UNITS) if copies else set()
+    for name, final in copies:
+        if name not in staged:
+            found = f"neither it nor {name} is there"
+            raise IntegrityError(f"publish {output.uri_of(final)}", found, "run it again: it is labelled anew")
+    each(copies, lambda copy: output.copy(*copy))
+
+
+def _published(output: Folder) -> dict[str, int]:
+    """The files under final names, and their bytes, whoever put them there."""
+    pins = [*output.objects("part-"), *output.objects(commit.REJECTED)]
+    return {pin.name: pin.size for pin in pins if _PUBLISHED.fullmatch(pin.name)}
+
+
+def _entries(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*manifest["files"], *manifest["rejected_files"]]
 
 
 def _copies(manifest: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    """Staged and final name of each file of the run."""
+    """Staged and final name of each file of the run, as `_entries` has them."""
     for entry in manifest["files"]:
         yield commit.staged_name(entry["unit_id"]), entry["path"]
     for entry in manifest["rejected_files"]:
         yield commit.staged_rejected_name(entry["unit_id"]), entry["path"]
-
-
-def _sealed_unit(unit: Unit, source: Folder, output: Folder, staged: set[str], now: Standing | None) -> SealedUnit:
-    """Find the one place where the unit stands, and read it."""
-    unit_id = unit.unit_id
-    part, quarantine = commit.staged_name(unit_id) in staged, commit.quarantine_name(unit_id) in staged
-    if part and quarantine:
-        found = "it is both labelled and quarantined"
-        raise IntegrityError(f"seal unit {unit_id}", found, f"look at {output.uri_of(commit.quarantine_name(unit_id))}")
-    if part:
-        rejected = commit.staged_rejected_name(unit_id)
-        return _read_unit(unit, output, commit.staged_name(unit_id), rejected)
-    if quarantine:
-        return SealedUnit(unit, quarantine=_read_quarantine(unit, output))
-    if now and unit_id in now.quarantined:
-        return SealedUnit(unit, quarantine=now.quarantined[unit_id])
-    if now and commit.published_name(unit_id) in now.files:
-        return _read_unit(unit, output, commit.published_name(unit_id), commit.published_rejected_name(unit_id))
-    found = f"it is neither in {commit.UNITS} nor published"
-    raise IntegrityError(f"seal unit {unit_id} of {source.uri_of(unit.pin.name)}", found, "run it again")
-
-
-def _read_unit(unit: Unit, output: Folder, part: str, rejected: str) -> SealedUnit:
-    """The unit's files with their checksums, and what they say they hold, agreed among them and with the plan."""
-    data = output.read(part)
-    summary = commit.read_summary(data)
-    told = (unit.unit_id, unit.range.rows)
-    if summary is None or (summary.unit_id, summary.rows_in) != told or commit.rows_held(data) != summary.labelled:
-        raise _foreign_object(part, output)
-    files = (_entry(unit, commit.published_name(unit.unit_id), data, summary.labelled),)
-    if not summary.rejected_rows:
-        return SealedUnit(unit, files, (), summary)
-    data = output.read(rejected) if output.stat(rejected) else b""
-    same = summary.tells_of_the_same_rows(commit.read_summary(data))
-    if not same or commit.rows_held(data) != summary.rejected_rows:
-        raise _foreign_object(rejected, output)
-    name = commit.published_rejected_name(unit.unit_id)
-    return SealedUnit(unit, files, (_entry(unit, name, data, summary.rejected_rows),), summary)
-
-
-def _read_quarantine(unit: Unit, output: Folder) -> dict[str, Any]:
-    name = commit.quarantine_name(unit.unit_id)
-    try:
-        told: dict[str, Any] = json.loads(output.read(name))
-        if told["unit_id"] == unit.unit_id:
-            return told
-    except (ValueError, KeyError, TypeError) as error:
-        raise _foreign_object(name, output) from error
-    raise _foreign_object(name, output)
-
-
-def _foreign_object(name: str, output: Folder) -> IntegrityError:
-    found = "it is missing, or not the unit that the plan has there"
-    remedy = "move the unit's objects away and run it again"
-    return IntegrityError(f"seal {output.uri_of(name)}", found, remedy)
-
-
-def _entry(unit: Unit, path: str, data: bytes, rows: int) -> dict[str, Any]:
-    digest = hashlib.sha256(data).hexdigest()
-    return {"path": path, "unit_id": unit.unit_id, "rows": rows, "bytes": len(data), "sha256": digest}
-
-
-def _manifest(plan: Plan, units: Sequence[SealedUnit], now: Standing | None) -> dict[str, Any]:
-    files = [entry for unit in units for entry in unit.files]
-    rejected_files = [entry for unit in units for entry in unit.rejected_files]
-    ours = {entry["path"] for entry in [*files, *rejected_files]}
-    summaries = [unit.summary for unit in units if unit.summary]
-    quarantined = [unit for unit in units if unit.quarantine]
-    return {
-        "format": MANIFEST_FORMAT,
-        "plan_id": plan.plan_id,
-        "rows_in": plan.rows_in,
-        "labelled": sum(summary.labelled for summary in summaries),
-        "rejected": _added(summary.rejected for summary in summaries),
-        "labels": _added(summary.labels for summary in summaries),
-        "tokens": sum(summary.tokens for summary in summaries),
-        "truncated": sum(summary.truncated for summary in summaries),
-        "quarantined": {
-            "files": [asdict(bad) for bad in plan.bad],
-            "units": [unit.quarantine for unit in quarantined],
-            "rows_known": sum(unit.unit.range.rows for unit in quarantined),
-        },
-        "files": files,
-        "rejected_files": rejected_files,
-        "replaces_plan": now.plan_id if now else None,
-        "replaces": sorted(set(now.files) - ours) if now else [],
-        "inputs": [{**asdict(file.pin), "rows": file.rows} for file in plan.files],
-        "model": plan.recipe["model"],
-    }
-
-
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for count in counts:
-        for name, rows in count.items():
-            total[name] = total.get(name, 0) + rows
-    return dict(sorted(total.items()))
-
-
-def _refuse_changed_inputs(plan: Plan, source: Folder) -> None:
-    pins = [file.pin for file in plan.files]
-    for pin, found in zip(pins, _each(pins, lambda pin: source.stat(pin.name)), strict=True):
-        if found != pin:
-            state = "it is gone" if found is None else "it was changed while the run went on"
-            raise ObjectChangedError(f"seal with input {source.uri_of(pin.name)}", state, "run it again")
-
-
-def _refuse_lost_rows(plan: Plan, manifest: dict[str, Any]) -> None:
-    rejected, quarantined = sum(manifest["rejected"].values()), manifest["quarantined"]["rows_known"]
-    if plan.rows_in != manifest["labelled"] + rejected + quarantined:
-        found = f"{manifest['labelled']} labelled + {rejected} rejected + {quarantined} quarantined"
-        raise IntegrityError(f"seal {plan.rows_in} rows", found, "report this: rows are missing")
-
-
-def refuse_bad_files(quarantined: dict[str, Any], max_bad_files: int) -> None:
-    """Raises LimitError if more files are unreadable, whole or in part, than the operator accepts."""
-    entries = {entry.get("name", entry.get("uri")): entry for entry in quarantined["files"] + quarantined["units"]}
-    if len(entries) > max_bad_files:
-        name, first = next(iter(entries.items()))
-        found = f"{len(entries)} files are unreadable, first {name}: {first['reason']} ({first['detail']})"
-        raise LimitError(f"--max-bad-files {max_bad_files}", found, "mend or remove them, or raise --max-bad-files")
-
-
-def _refuse_rejected_share(manifest: dict[str, Any], max_rejected_share: float) -> None:
-    rejected = sum(manifest["rejected"].values())
-    if rejected > max_rejected_share * manifest["rows_in"]:
-        found = f"{rejected} of {manifest['rows_in']} rows have no label {manifest['rejected']}"
-        remedy = "look at the report, mend the input, or raise --max-rejected-share"
-        raise LimitError(f"--max-rejected-share {max_rejected_share}", found, remedy)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True).encode()

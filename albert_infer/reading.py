@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from albert_infer.schema import PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
 
+# Rows decoded at a time: some megabytes of text.
+DECODE_ROWS = 16_384
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
 
@@ -90,16 +92,31 @@ def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColu
     groups = list(range(rows.first_group, rows.last_group + 1))
     with folder.open_pinned(pin) as file:
         try:
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
-            table = parquet.read_row_groups(groups, columns=columns.input_names, use_threads=False)
-            table = table.slice(rows.skip, rows.rows).select(columns.input_names)
-            pairs = _under_our_names(table, columns)
+            parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
+            pairs = _under_our_names(_rows_of(parquet, groups, rows, columns), columns)
+        except MemoryError:
+            raise  # this machine's trouble, not the file's
         except (pa.ArrowException, OSError) as error:
             raise UnreadableError(Quarantine.BAD_PAGE, _one_line(error)) from error
     if pairs.num_rows != rows.rows:
         found = f"{pairs.num_rows} rows where the footer says {rows.rows}"
         raise UnreadableError(Quarantine.ROW_COUNT, found)
     return pairs
+
+
+def _rows_of(parquet: pq.ParquetFile, groups: list[int], rows: RowRange, columns: PairColumns) -> pa.Table:
+    """Decode batch by batch: a huge row group is never in memory as a whole, and not decoded beyond the range."""
+    kept, begin = [], 0
+    batches = parquet.iter_batches(DECODE_ROWS, row_groups=groups, columns=columns.input_names, use_threads=False)
+    for batch in batches:
+        first, last = max(rows.skip - begin, 0), rows.skip + rows.rows - begin
+        begin += batch.num_rows
+        if first < batch.num_rows:
+            kept.append(batch.slice(first, last - first))
+        if begin >= rows.skip + rows.rows:
+            break
+    wanted = pa.schema([parquet.schema_arrow.field(name) for name in columns.input_names])
+    return pa.Table.from_batches([batch.select(columns.input_names) for batch in kept], schema=wanted)
 
 
 def _under_our_names(table: pa.Table, columns: PairColumns) -> pa.Table:
@@ -155,6 +172,8 @@ def id_type(kind: pa.DataType) -> pa.DataType | None:
     """The type that ids of type `kind` have in the output; None for what is not an id."""
     if _is_text(kind):
         return pa.string()
+    if pa.types.is_uint64(kind):
+        return kind  # hashes: half of them are beyond int64
     return pa.int64() if pa.types.is_integer(kind) else None
 
 

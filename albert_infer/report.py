@@ -50,6 +50,8 @@ class Report:
     max_batch_tokens: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
+    # Staged copies and replaced files that this identity had no right to delete; harmless.
+    leftovers: int = 0
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
 
     def count(self, manifest: dict[str, Any]) -> None:
@@ -68,9 +70,9 @@ class Report:
 
     def to_text(self, output_uri: str) -> str:
         """A few lines for a person."""
-        done = "published" if self.seconds.publishing else "already published, nothing to label"
+        already = "" if self.seconds.publishing else ", published by an earlier start"
         lines = {
-            done: f"{self.labelled:,} of {self.rows:,} pairs labelled, in {output_uri}",
+            "published": f"{self.labelled:,} of {self.rows:,} pairs labelled, in {output_uri}{already}",
             "labels": _counts(self.labels),
             "rejected": _counts(self.rejected),
             "quarantined": f"{self.quarantined['files']} files, {self.quarantined['units']} units",

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
-from albert_infer import pipeline, progress, publish, storage
+from albert_infer import pipeline, progress, publish, sealing, storage
 from albert_infer.classification import DEFAULT_BATCH_TOKENS
 from albert_infer.config import LabelSettings
-from albert_infer.errors import AlbertInferError, IntegrityError, OutputError, SupersededError
+from albert_infer.errors import AlbertInferError, InfrastructureError, IntegrityError, OutputError, SupersededError
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, ProgressBoard
 from albert_infer.planning import Plan, Survey, canonical_json, make_plan, survey_input
@@ -24,6 +23,7 @@ from albert_infer.report import Report, quarantine_counts, write_report
 from albert_infer.resources import WorkerResources, cpu_flags, resolved_precision, worker_resources
 from albert_infer.schema import Precision
 from albert_infer.storage import Folder
+from albert_infer.tokenization import PairTokenizer
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Run:
     settings: LabelSettings
     survey: Survey
     checkpoint: Checkpoint
+    tokenizer: PairTokenizer
     output: Folder
     workers: WorkerResources
     precision: Precision
@@ -51,19 +52,27 @@ def label_pairs(settings: LabelSettings) -> Report:
     output = storage.open_folder(settings.output, endpoint=settings.s3_endpoint)
     survey = _survey(settings, output)
     checkpoint = load_checkpoint(settings.model, label_order=settings.label_order, endpoint=settings.s3_endpoint)
-    # Built here for its refusal of a --max-length that the checkpoint cannot read, before Ray starts.
-    checkpoint.tokenizer(max_length=settings.max_length, truncation=settings.truncation)
+    tokenizer = checkpoint.tokenizer(max_length=settings.max_length, truncation=settings.truncation)
     storage.check_writable(output)
     planned = time.monotonic() - begun
     with pipeline.connected(debug=settings.debug) as nodes:
-        run = _planned(settings, survey, checkpoint, output, worker_resources(settings, nodes), begun)
+        workers = worker_resources(settings, nodes)
+        precision = resolved_precision(settings, workers.device, cpu_flags())
+        plan = _plan(settings, survey, checkpoint, tokenizer, workers, precision)
+        run = Run(
+            settings=settings,
+            survey=survey,
+            checkpoint=checkpoint,
+            tokenizer=tokenizer,
+            output=output,
+            workers=workers,
+            precision=precision,
+            plan=plan,
+            report=_report(plan, survey, checkpoint, workers),
+            begun=begun,
+        )
         run.report.seconds.planning = planned
-        now = publish.standing(output)
-        if now is not None and now.plan_id == run.plan.plan_id:
-            return _already_published(run, now)
-        _refuse_another_plan(run, now)
-        with _reported(run):
-            _finish(run, now)
+        _from_where_it_stands(run)
     return run.report
 
 
@@ -75,67 +84,88 @@ def _survey(settings: LabelSettings, output: Folder) -> Survey:
     return survey_input(found, settings)
 
 
-def _planned(
+def _plan(
     settings: LabelSettings,
     survey: Survey,
     checkpoint: Checkpoint,
-    output: Folder,
+    tokenizer: PairTokenizer,
     workers: WorkerResources,
-    begun: float,
-) -> Run:
-    precision = resolved_precision(settings, workers.device, cpu_flags())
-    tokenizer = checkpoint.tokenizer(max_length=settings.max_length, truncation=settings.truncation)
-    model = {"digests": checkpoint.digests, "label_map": list(checkpoint.label_order)}
+    precision: Precision,
+) -> Plan:
     recipe = {
-        "model": model,
+        "model": {"digests": checkpoint.digests, "label_map": list(checkpoint.label_order)},
         "precision": precision,
         "truncation": settings.truncation,
         "max_length": tokenizer.max_length,
     }
-    plan = make_plan(survey, settings, recipe, settings.max_batch_tokens or DEFAULT_BATCH_TOKENS[workers.device])
-    report = Report(plan_id=plan.plan_id, rows=plan.rows_in, quarantined=quarantine_counts(_unread(plan)))
-    report.ignored = survey.ignored
-    report.model = {"source": checkpoint.source, **model}
-    report.workers = asdict(workers)
-    report.device, report.precision = str(workers.device), str(precision)
-    return Run(settings, survey, checkpoint, output, workers, precision, plan, report, begun)
+    return make_plan(survey, settings, recipe, settings.max_batch_tokens or DEFAULT_BATCH_TOKENS[workers.device])
 
 
-def _already_published(run: Run, now: Standing) -> Report:
-    """Nothing to label: only what an earlier start left behind may go."""
-    publish.remove_leftovers(now.manifest, run.output)
-    run.report.count(now.manifest)
-    run.report.units = {"done_before": len(run.plan.units), "labelled": 0}
-    return run.report
+def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerResources) -> Report:
+    """What is known before any row is labelled."""
+    return Report(
+        plan_id=plan.plan_id,
+        rows=plan.rows_in,
+        quarantined=quarantine_counts(plan.quarantined),
+        ignored=survey.ignored,
+        model={"source": checkpoint.source, **plan.recipe["model"]},
+        workers=asdict(workers),
+        device=str(workers.device),
+        precision=str(plan.recipe["precision"]),
+        max_batch_tokens=plan.max_batch_tokens,
+    )
 
 
-def _refuse_another_plan(run: Run, now: Standing | None) -> None:
+def _from_where_it_stands(run: Run) -> None:
+    """Take the run to published, from wherever an earlier start left it."""
+    now = publish.standing(run.output)
+    if now is not None and now.plan_id == run.plan.plan_id:
+        _tidy_published(run, now)
+        return
     if now is not None and not run.settings.replace:
         asked = f"publish plan {run.plan.plan_id} at {run.output.uri}"
         remedy = "give another --output, or --replace to publish over it; units that both share are kept"
         raise SupersededError(asked, f"plan {now.plan_id} is published there", remedy)
+    publish.refuse_foreign_files(run.output)
+    with _reported(run):
+        sealing.refuse_bad_files(run.plan.quarantined, run.settings.max_bad_files)
+        _label_and_publish(run, now)
 
 
-def _finish(run: Run, now: Standing | None) -> None:
-    """Take the run from wherever it stands to published."""
-    publish.refuse_bad_files(_unread(run.plan), run.settings.max_bad_files)
-    manifest = publish.sealed(run.plan, run.output, now)
+def _tidy_published(run: Run, now: Standing) -> None:
+    """Nothing to label: only what an earlier start left behind may go."""
+    run.report.count(now.manifest)
+    run.report.units["done_before"] = len(run.plan.units)
+    run.report.leftovers = publish.remove_leftovers(run.output, run.plan.plan_id)
+
+
+def _label_and_publish(run: Run, now: Standing | None) -> None:
+    manifest = sealing.sealed(run.plan, run.output)
     if manifest is None:
         _label_missing(run, now)
+        after = publish.standing(run.output)
+        if after is not None and after.plan_id == run.plan.plan_id:
+            _tidy_published(run, after)  # by another driver of the same plan
+            return
+        if after != now:
+            asked = f"publish plan {run.plan.plan_id} at {run.output.uri}"
+            found = f"plan {after.plan_id if after else 'none'} is published there since this start"
+            raise SupersededError(asked, found, "look at who else writes here")
+        manifest = sealing.account(run.plan, run.survey.folder, run.output, after)
+        run.report.count(manifest)
+        sealing.seal(manifest, run.output, run.settings)
     publishing = time.monotonic()
-    if manifest is None:
-        manifest = publish.seal(run.plan, run.survey.folder, run.output, now, run.settings)
     run.report.count(manifest)
-    publish.publish(manifest, run.output, now)
+    run.report.leftovers = publish.publish(manifest, run.output, now)
     run.report.seconds.publishing = time.monotonic() - publishing
 
 
 def _label_missing(run: Run, now: Standing | None) -> None:
     """Label the units that are not there yet, and note how fast that went."""
-    plan, report = _kept(run.plan, run.output), run.report
+    plan, report = _kept(run), run.report
     finished = publish.finished_units(plan, run.output, now)
     missing = [unit for unit in plan.units if unit.unit_id not in finished]
-    report.units = {"done_before": len(finished), "labelled": len(missing)}
+    report.units["done_before"] = len(finished)
     report.max_batch_tokens = plan.max_batch_tokens
     if not missing:
         return
@@ -144,8 +174,8 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     with progress.shown(plan.rows_in, done_rows, board.so_far, run.workers.device):
         pipeline.label_units(missing, _task(run, plan), run.workers, board)
     so_far, ended = board.so_far(), time.time()
-    first = so_far.first_told or ended
-    report.seconds.labelling = max(ended - first, 1e-3)
+    report.units["labelled"] = len(missing)
+    report.seconds.labelling = max(ended - (so_far.first_told or ended), 1e-3)
     report.seconds.startup = time.monotonic() - run.begun - report.seconds.planning - report.seconds.labelling
     report.device = ", ".join(sorted(so_far.devices))
     report.padding_share = so_far.padding_share
@@ -159,43 +189,48 @@ def _task(run: Run, plan: Plan) -> LabelTask:
         output=run.output,
         columns=run.survey.columns,
         checkpoint=run.checkpoint,
-        max_length=run.settings.max_length,
-        truncation=run.settings.truncation,
+        tokenizer=run.tokenizer,
         precision=run.precision,
         max_batch_tokens=plan.max_batch_tokens,
     )
 
 
-def _kept(plan: Plan, output: Folder) -> Plan:
-    """The plan as it stands in the run's folder: one that was begun before keeps its token budget."""
-    name = f"{publish.run_folder(plan.plan_id)}plan.json"
-    if output.put_if_absent(name, canonical_json(plan.to_json())):
-        return plan
+def _kept(run: Run) -> Plan:
+    """The plan as it stands in the run's folder: one that was begun keeps its token budget, unless a flag sets it."""
+    name = f"{publish.run_folder(run.plan.plan_id)}plan.json"
+    ours = canonical_json({**run.plan.to_json(), "settings": run.settings.model_dump(mode="json")})
+    if run.output.put_if_absent(name, ours):
+        return run.plan
+    begun = _begun_plan(name, run)
+    if run.settings.max_batch_tokens is None:
+        return replace(run.plan, max_batch_tokens=begun)
+    run.output.replace(name, ours, run.output.stat(name))
+    return run.plan
+
+
+def _begun_plan(name: str, run: Run) -> int:
+    """The token budget of the plan that stands under `name`. Raises IntegrityError if it is another plan."""
     try:
-        begun = json.loads(output.read(name))
-        if begun["plan_id"] == plan.plan_id:
-            return replace(plan, max_batch_tokens=int(begun["max_batch_tokens"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise _foreign_plan(name, output) from error
-    raise _foreign_plan(name, output)
-
-
-def _foreign_plan(name: str, output: Folder) -> IntegrityError:
-    return IntegrityError(f"read {output.uri_of(name)}", "it is not this plan", "move it away and run it again")
-
-
-def _unread(plan: Plan) -> dict[str, Any]:
-    """What planning alone has to quarantine, as a manifest would tell it."""
-    return {"files": [asdict(bad) for bad in plan.bad], "units": [], "rows_known": 0}
+        begun = json.loads(run.output.read(name))
+        budget = int(begun["max_batch_tokens"]) if begun["plan_id"] == run.plan.plan_id else None
+    except (ValueError, KeyError, TypeError):
+        budget = None
+    if budget is None:
+        found, remedy = "it is not this plan", "move it away and run it again"
+        raise IntegrityError(f"read {run.output.uri_of(name)}", found, remedy)
+    return budget
 
 
 @contextmanager
 def _reported(run: Run) -> Iterator[None]:
     """Write the report of this start, whatever its end."""
+    name = f"{publish.run_folder(run.plan.plan_id)}report.json"
     try:
         yield
-    except AlbertInferError as error:
-        run.report.exit_code = error.exit_code
+    except BaseException as error:
+        run.report.exit_code = getattr(error, "exit_code", InfrastructureError.exit_code)
+        # The end that is being reported matters more than a report that could not be written.
+        with suppress(AlbertInferError):
+            write_report(run.report, run.output, name)
         raise
-    finally:
-        write_report(run.report, run.output, f"{publish.run_folder(run.plan.plan_id)}report.json")
+    write_report(run.report, run.output, name)

@@ -105,9 +105,10 @@ POSITION_FIELDS: Final = (
     pa.field(UNIT_QUARANTINE, pa.string()),
 )
 
-# Names that a carried column must not have: each is a column of an output file already.
-OUTPUT_NAMES: Final = frozenset(
-    {PAIR_ID, PREMISE, HYPOTHESIS, SOURCE_FILE, SOURCE_ROW, REJECTION, DETAIL} | {field.name for field in LABEL_FIELDS}
+# Names that a carried column must not have: each is a column of an output file, or of a table between the steps.
+RESERVED_NAMES: Final = frozenset(
+    {PAIR_ID, PREMISE, HYPOTHESIS}
+    | {field.name for field in (*LABEL_FIELDS, *SOURCE_FIELDS, *VERDICT_FIELDS, *TOKEN_FIELDS, *POSITION_FIELDS)}
 )
 
 
@@ -118,7 +119,7 @@ class PairColumns:
     premise: str = PREMISE
     hypothesis: str = HYPOTHESIS
     pair_id: str | None = None
-    # pa.string() or pa.int64(); None without ids.
+    # pa.string(), pa.int64() or pa.uint64(); None without ids.
     id_type: pa.DataType | None = None
     carried: tuple[pa.Field, ...] = ()
     with_source: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import ray
 from ray.data import ActorPoolStrategy, Dataset
@@ -21,6 +21,7 @@ from albert_infer.planning import Unit
 from albert_infer.resources import WorkerResources
 from albert_infer.schema import PairColumns, Precision
 from albert_infer.storage import Folder
+from albert_infer.tokenization import PairTokenizer
 
 __all__ = ["LabelTask", "ProgressBoard", "connected", "label_units", "labelled_units"]
 
@@ -37,8 +38,7 @@ class LabelTask:
     output: Folder
     columns: PairColumns
     checkpoint: Checkpoint
-    max_length: int | None
-    truncation: Any
+    tokenizer: PairTokenizer
     precision: Precision
     max_batch_tokens: int
 
@@ -59,9 +59,9 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
 
 def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: ProgressBoard) -> Dataset:
     """The labelled units as a dataset, one block each."""
-    # Once a node, whatever the number of tasks and actors there.
+    # Both travel once to a node, whatever the number of tasks and actors there.
     checkpoint = ray.put(task.checkpoint)
-    reader = UnitReader(task.source, task.columns, checkpoint, task.max_length, task.truncation)
+    reader = UnitReader(task.source, task.columns, ray.put(task.tokenizer))
     read: Dataset = ray.data.read_datasource(
         UnitSource(units, reader), override_num_blocks=len(units), num_cpus=1, memory=READ_TASK_MEMORY
     )

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import ray
 from ray.data import DataContext
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.progress import ProgressCounts, RunProgress, UnitProgress
@@ -30,8 +31,10 @@ class ProgressBoard:
 
     @classmethod
     def start(cls) -> ProgressBoard:
-        """A new, empty board. It takes no CPU, or it could take the last one."""
-        return cls(ray.remote(num_cpus=0)(ProgressCounts).remote())
+        """A new, empty board. It takes no CPU, or it could take the last one, and lives on the driver's own node."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        counts: Any = ray.remote(ProgressCounts)
+        return cls(counts.options(num_cpus=0, scheduling_strategy=here).remote())
 
     def tell(self, unit_id: str, done: UnitProgress) -> None:
         """Say how far a unit is; does not wait."""

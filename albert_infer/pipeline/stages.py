@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,9 @@ from albert_infer.schema import (
     Precision,
 )
 from albert_infer.storage import Folder
+from albert_infer.tokenization import PairTokenizer
+
+Shared = TypeVar("Shared")
 
 # Messages to the progress board; finer is of no use to a person.
 SECONDS_BETWEEN_PROGRESS: Final = 0.5
@@ -48,9 +51,7 @@ class UnitReader:
 
     source: Folder
     columns: PairColumns
-    checkpoint: ray.ObjectRef[Checkpoint]
-    max_length: int | None
-    truncation: Any
+    tokenizer: ray.ObjectRef[PairTokenizer]
 
     def prepared(self, unit: Unit) -> pa.Table:
         """The unit as `columns.prepared`; one row with `_quarantine` set stands for a unit that cannot be read."""
@@ -64,8 +65,7 @@ class UnitReader:
             .append_column(ROW, pa.array(range(rows), pa.int64()))
             .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
         )
-        tokenizer = _tokenizer(self.checkpoint, self.max_length, self.truncation)
-        prepared = tokenization.append_tokens(validation.mark_rejected(positioned), tokenizer)
+        prepared = tokenization.append_tokens(validation.mark_rejected(positioned), _shared(self.tokenizer))
         return prepared.select(self.columns.prepared.names).cast(self.columns.prepared)
 
     def _marker(self, unit: Unit, reason: str, detail: str) -> pa.Table:
@@ -75,12 +75,10 @@ class UnitReader:
         return pa.Table.from_pylist([row], schema=self.columns.prepared)
 
 
-@lru_cache(maxsize=1)
-def _tokenizer(
-    checkpoint: ray.ObjectRef[Checkpoint], max_length: int | None, truncation: Any
-) -> tokenization.PairTokenizer:
-    """Built once a worker process: it takes a tenth of a second, and a process reads many units."""
-    return ray.get(checkpoint).tokenizer(max_length=max_length, truncation=truncation)
+@lru_cache(maxsize=4)
+def _shared(reference: ray.ObjectRef[Shared]) -> Shared:
+    """What the reference stands for, unpickled once a worker process: a process works on many units."""
+    return ray.get(reference)
 
 
 class UnitSource(Datasource):
@@ -174,7 +172,7 @@ class UnitSink(Datasink[None]):
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> None:
         """Commit the blocks of one write task; the same block again is harmless."""
-        sources = ray.get(self._sources)
+        sources = _shared(self._sources)
         for block in blocks:
             rows = pa.table(block)
             unit_id = rows[UNIT][0].as_py()

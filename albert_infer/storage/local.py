@@ -17,10 +17,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from albert_infer.errors import InfrastructureError, InputError, IntegrityError, ObjectChangedError, ObjectMissingError
 from albert_infer.storage.folder import AccessError, ObjectPin, holds
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 UNFINISHED = ".albert-infer-"
 LOCK = f"{UNFINISHED}lock"
@@ -134,6 +138,19 @@ class _PinnedFile(io.FileIO):
         except ObjectChangedError:
             super().close()
             raise
+
+    # A fault of the disk is told as the store's, so that a reader does not take it for a damaged file.
+    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        with _reading(str(self._path)):
+            return super().read(-1 if size is None else size)
+
+    def readall(self) -> bytes:
+        with _reading(str(self._path)):
+            return super().readall()
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        with _reading(str(self._path)):
+            return super().readinto(buffer)
 
     def close(self) -> None:
         if self.closed:

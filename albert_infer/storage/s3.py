@@ -36,7 +36,7 @@ from albert_infer.storage.folder import AccessError, ObjectPin, holds
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# A request is tried this often, then a unit fails and is tried again as a whole: more here would multiply.
+# A request is tried this often, then the run ends and goes on when it is started again: more here would only wait.
 ATTEMPTS: Final = 3
 # botocore's retries end when a reply's header is there; a body that breaks off is our own to fetch again.
 BODY_ATTEMPTS: Final = 3

@@ -1,0 +1,212 @@
+"""The seal: the check that every row of a plan is accounted for, from what is durable.
+
+Counts what was written, never what was meant to be written. Knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from albert_infer import commit
+from albert_infer.commit import UnitSummary
+from albert_infer.config import LabelSettings
+from albert_infer.errors import IntegrityError, LimitError, ObjectChangedError, SupersededError
+from albert_infer.planning import Plan, Unit
+from albert_infer.publish import (
+    MANIFEST_FORMAT,
+    Standing,
+    each,
+    missing_files,
+    names,
+    read_manifest,
+    run_folder,
+    to_json,
+)
+from albert_infer.storage import Folder
+
+# Up to so many files are looked at one by one; more cost less in one listing of their folder.
+FEW_FILES: Final = 16
+
+
+@dataclass(frozen=True)
+class AccountedUnit:
+    """One unit as it stands: its files and counts, or why it has none."""
+
+    unit: Unit
+    files: tuple[dict[str, Any], ...] = ()
+    rejected_files: tuple[dict[str, Any], ...] = ()
+    summary: UnitSummary | None = None
+    quarantine: dict[str, Any] | None = None
+
+
+def sealed(plan: Plan, output: Folder) -> dict[str, Any] | None:
+    """The manifest that an earlier start sealed for this plan; None if there is none, or if its files are gone.
+
+    They go when another plan is published after it: then this one is labelled and sealed anew.
+    """
+    name = _sealed_name(plan.plan_id)
+    if output.stat(name) is None:
+        return None
+    manifest = read_manifest(output, name)
+    return None if missing_files(manifest, output) else manifest
+
+
+def account(plan: Plan, source: Folder, output: Folder, now: Standing | None) -> dict[str, Any]:
+    """The manifest of a complete run. Every object that is not published already is read back and checked.
+
+    Raises IntegrityError if a unit is missing, doubled or does not add up, ObjectChangedError if an input is not what
+    was planned.
+    """
+    _refuse_changed_inputs(plan, source)
+    staged = names(output, commit.UNITS)
+    units = each(plan.units, lambda unit: _accounted(unit, source, output, staged, now))
+    manifest = _manifest(plan, units)
+    rejected, quarantined = sum(manifest["rejected"].values()), manifest["quarantined"]["rows_known"]
+    if plan.rows_in != manifest["labelled"] + rejected + quarantined:
+        found = f"{manifest['labelled']} labelled + {rejected} rejected + {quarantined} quarantined"
+        raise IntegrityError(f"seal {plan.rows_in} rows", found, "report this: rows are missing")
+    return manifest
+
+
+def seal(manifest: dict[str, Any], output: Folder, settings: LabelSettings) -> None:
+    """Write `sealed.json`, if the limits are held; else raise LimitError."""
+    refuse_bad_files(manifest["quarantined"], settings.max_bad_files)
+    rejected = sum(manifest["rejected"].values())
+    if rejected > settings.max_rejected_share * manifest["rows_in"]:
+        found = f"{rejected} of {manifest['rows_in']} rows have no label {manifest['rejected']}"
+        remedy = "look at _units/*.rejected.parquet, mend the input, or raise --max-rejected-share"
+        raise LimitError(f"--max-rejected-share {settings.max_rejected_share}", found, remedy)
+    name = _sealed_name(manifest["plan_id"])
+    # Swapped, not put once: a plan that comes back after another one was published is sealed anew.
+    if not output.replace(name, to_json(manifest), output.stat(name)):
+        found = "another driver sealed it just now"
+        raise SupersededError(f"seal plan {manifest['plan_id']}", found, "let it finish, then run this again")
+
+
+def refuse_bad_files(quarantined: dict[str, Any], max_bad_files: int) -> None:
+    """Raises LimitError if more files are unreadable, whole or in part, than the operator accepts."""
+    entries = {entry["uri"]: entry for entry in quarantined["files"] + quarantined["units"]}
+    if len(entries) > max_bad_files:
+        uri, first = next(iter(entries.items()))
+        found = f"{len(entries)} files are unreadable, first {uri}: {first['reason']} ({first['detail']})"
+        raise LimitError(f"--max-bad-files {max_bad_files}", found, "mend or remove them, or raise --max-bad-files")
+
+
+def _sealed_name(plan_id: str) -> str:
+    return f"{run_folder(plan_id)}sealed.json"
+
+
+def _accounted(unit: Unit, source: Folder, output: Folder, staged: set[str], now: Standing | None) -> AccountedUnit:
+    """Find the one place where the unit stands: published, or staged as labelled or as quarantined."""
+    unit_id = unit.unit_id
+    if now and unit_id in now.quarantined:
+        return AccountedUnit(unit, quarantine=now.quarantined[unit_id])
+    if now and commit.published_name(unit_id) in now.files:
+        return _as_published(unit, now)
+    part, quarantine = commit.staged_name(unit_id) in staged, commit.quarantine_name(unit_id) in staged
+    if part and quarantine:
+        found = "it is both labelled and quarantined"
+        raise IntegrityError(f"seal unit {unit_id}", found, f"look at {output.uri_of(commit.quarantine_name(unit_id))}")
+    if part:
+        return _read_unit(unit, output)
+    if quarantine:
+        return AccountedUnit(unit, quarantine=_read_quarantine(unit, output))
+    found = f"it is neither in {commit.UNITS} nor published"
+    raise IntegrityError(f"seal unit {unit_id} of {source.uri_of(unit.pin.name)}", found, "run it again")
+
+
+def _as_published(unit: Unit, now: Standing) -> AccountedUnit:
+    """The unit as the standing manifest has it: published files never change, so they are not read again."""
+    part = now.files[commit.published_name(unit.unit_id)]
+    rejected = now.files.get(commit.published_rejected_name(unit.unit_id))
+    return AccountedUnit(unit, (part,), (rejected,) if rejected else (), UnitSummary(**part["summary"]))
+
+
+def _read_unit(unit: Unit, output: Folder) -> AccountedUnit:
+    """The unit's files with their checksums, and what they say they hold, agreed among them and with the plan."""
+    name = commit.staged_name(unit.unit_id)
+    data = output.read(name)
+    summary = commit.read_summary(data)
+    told = (unit.unit_id, unit.range.rows)
+    if summary is None or (summary.unit_id, summary.rows_in) != told or commit.rows_held(data) != summary.labelled:
+        raise _foreign_object(name, output)
+    part = {**_entry(commit.published_name(unit.unit_id), data, summary, summary.labelled), "summary": asdict(summary)}
+    if not summary.rejected_rows:
+        return AccountedUnit(unit, (part,), (), summary)
+    name = commit.staged_rejected_name(unit.unit_id)
+    data = output.read(name) if output.stat(name) else b""
+    same = summary.tells_of_the_same_rows(commit.read_summary(data))
+    if not same or commit.rows_held(data) != summary.rejected_rows:
+        raise _foreign_object(name, output)
+    rejected = _entry(commit.published_rejected_name(unit.unit_id), data, summary, summary.rejected_rows)
+    return AccountedUnit(unit, (part,), (rejected,), summary)
+
+
+def _entry(path: str, data: bytes, summary: UnitSummary, rows: int) -> dict[str, Any]:
+    digest = hashlib.sha256(data).hexdigest()
+    return {"path": path, "unit_id": summary.unit_id, "rows": rows, "bytes": len(data), "sha256": digest}
+
+
+def _read_quarantine(unit: Unit, output: Folder) -> dict[str, Any]:
+    name = commit.quarantine_name(unit.unit_id)
+    try:
+        told: dict[str, Any] = json.loads(output.read(name))
+        if told["unit_id"] == unit.unit_id:
+            return told
+    except (ValueError, KeyError, TypeError) as error:
+        raise _foreign_object(name, output) from error
+    raise _foreign_object(name, output)
+
+
+def _foreign_object(name: str, output: Folder) -> IntegrityError:
+    found = "it is missing, or not the unit that the plan has there"
+    remedy = "move the unit's objects away and run it again"
+    return IntegrityError(f"seal {output.uri_of(name)}", found, remedy)
+
+
+def _manifest(plan: Plan, units: Sequence[AccountedUnit]) -> dict[str, Any]:
+    summaries = [unit.summary for unit in units if unit.summary]
+    quarantined = [unit for unit in units if unit.quarantine]
+    rows_unread = sum(unit.unit.range.rows for unit in quarantined)
+    return {
+        "format": MANIFEST_FORMAT,
+        "plan_id": plan.plan_id,
+        "rows_in": plan.rows_in,
+        "labelled": sum(summary.labelled for summary in summaries),
+        "rejected": _added(summary.rejected for summary in summaries),
+        "labels": _added(summary.labels for summary in summaries),
+        "tokens": sum(summary.tokens for summary in summaries),
+        "truncated": sum(summary.truncated for summary in summaries),
+        "quarantined": {**plan.quarantined, "units": [unit.quarantine for unit in quarantined]}
+        | {"rows_known": plan.quarantined["rows_known"] + rows_unread},
+        "files": [entry for unit in units for entry in unit.files],
+        "rejected_files": [entry for unit in units for entry in unit.rejected_files],
+        "replaces": [],
+        "inputs": [{**asdict(file.pin), "rows": file.rows} for file in plan.files],
+        "model": plan.recipe["model"],
+    }
+
+
+def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for count in counts:
+        for name, rows in count.items():
+            total[name] = total.get(name, 0) + rows
+    return dict(sorted(total.items()))
+
+
+def _refuse_changed_inputs(plan: Plan, source: Folder) -> None:
+    pins = [file.pin for file in plan.files]
+    if len(pins) > FEW_FILES:
+        there = {pin.name: pin for pin in source.objects()}
+        found = [there.get(pin.name) for pin in pins]
+    else:
+        found = [source.stat(pin.name) for pin in pins]
+    for pin, now in zip(pins, found, strict=True):
+        if now != pin:
+            state = "it is gone" if now is None else "it was changed while the run went on"
+            raise ObjectChangedError(f"seal with input {source.uri_of(pin.name)}", state, "run it again")
