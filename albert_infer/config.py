@@ -22,6 +22,8 @@ from albert_infer.errors import SettingsError
 # What the operator may ask for; `schema.Precision` is what a run resolves it to.
 PrecisionSetting = Literal["auto", "fp32", "bf16"]
 
+VARIABLE_PREFIX = "ALBERT_INFER_"
+
 DATA = Group("Input and output", sort_key=1)
 MODEL = Group("Model", sort_key=2)
 SPEED = Group("Speed and resources", sort_key=3)
@@ -208,6 +210,7 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
 
     Raises SettingsError, naming the setting and the choices.
     """
+    _refuse_unknown_variables(settings, program)
     parsed: list[Settings] = []
     app = _app(program, about, lambda *, settings: parsed.append(settings), settings)
     try:
@@ -220,7 +223,8 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
 def _app(program: str, about: str, receive: Callable[..., None], settings: type[BaseModel]) -> App:
     """A program with one flag per field of `settings`, and `--config` before all others."""
     app = App(name=program, help=about, version_flags=[], result_action="return_value")
-    app.config = [_environment(), _aws_environment()]
+    rest = [_aws_environment()] if "s3_endpoint" in settings.model_fields else []
+    app.config = [_environment(), *rest]
     receive.__annotations__ = {"settings": settings}
     app.default(receive)
 
@@ -235,14 +239,23 @@ def _app(program: str, about: str, receive: Callable[..., None], settings: type[
         ] = None,
     ) -> None:
         if config is not None:
-            app.config = [_environment(), Toml(config, must_exist=True), _aws_environment()]
+            app.config = [_environment(), Toml(config, must_exist=True), *rest]
         app(tokens, exit_on_error=False, print_error=False)
 
     return app
 
 
+def _refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
+    """A variable that looks like a setting and is none is a mistake, as an unknown flag is."""
+    known = {f"{VARIABLE_PREFIX}{name.upper()}" for name in settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(VARIABLE_PREFIX) and name not in known)
+    if unknown:
+        found = f"the environment has {unknown[0]}, which is no setting"
+        raise SettingsError(f"the settings of {program}", found, f"see {program} --help")
+
+
 def _environment() -> Env:
-    return Env("ALBERT_INFER_", command=False)
+    return Env(VARIABLE_PREFIX, command=False)
 
 
 def _aws_environment() -> Dict:

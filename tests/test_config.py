@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from albert_infer.config import LabelSettings, parse_settings
 from albert_infer.errors import SettingsError
-from albert_infer.schema import OUTPUT_NAMES
+from albert_infer.schema import RESERVED_NAMES
 
 REQUIRED = ("--input", "in", "--output", "out")
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in LabelSettings.model_fields}
@@ -131,7 +131,7 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--id-column", "premise"), "id_column"),
         (("--premise-column", "hypothesis"), "premise_column"),
         (("--carry", "a,b,a"), "carry"),
-        (("--carry", "_hidden"), "carry"),
+        (("--carry", "_unit"), "carry"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(argv: tuple[str, ...], named: str) -> None:
@@ -178,7 +178,7 @@ def test_carried_columns_may_be_one_list_or_several_flags(argv: tuple[str, ...])
     assert parsed(*REQUIRED, *argv).carry == ("a", "b")
 
 
-@pytest.mark.parametrize("name", sorted(OUTPUT_NAMES))
+@pytest.mark.parametrize("name", sorted(RESERVED_NAMES))
 def test_a_carried_column_with_the_name_of_ours_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=f"carry: `{name}`"):
         LabelSettings(input="a", output="b", carry=("topic", name))

@@ -18,7 +18,17 @@ PACKAGE: Final = "albert_infer"
 
 # What each module may import; `errors` and `schema` everyone may.
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
-ALL: Final = STEPS | {"classification", "preflight", "commit", "progress", "resources", "pipeline", "publish", "report"}
+ALL: Final = STEPS | {
+    "classification",
+    "preflight",
+    "commit",
+    "progress",
+    "resources",
+    "pipeline",
+    "publish",
+    "report",
+    "sealing",
+}
 MAY_IMPORT: Final[dict[str, set[str]]] = {
     "__init__": set(),
     "schema": set(),
@@ -37,12 +47,13 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "commit": {"storage"},
     "progress": set(),
     "resources": {"config"},
-    "pipeline": ALL - {"pipeline", "publish", "report"},
-    "publish": {"storage", "config", "planning", "commit"},
+    "pipeline": ALL - {"pipeline", "publish", "report", "sealing"},
+    "publish": {"storage", "planning", "commit"},
+    "sealing": {"storage", "config", "planning", "commit", "publish"},
     "report": {"storage"},
     "run": ALL,
     "command": ALL | {"run"},
-    "training": ALL,
+    "training": ALL | {"command"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {

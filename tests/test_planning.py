@@ -24,7 +24,7 @@ def unit_ids(plan: Plan) -> list[str]:
 
 
 def bad_reasons(source: Path, **settings: object) -> dict[str, str]:
-    return {bad.name: bad.reason for bad in surveyed(source, **settings).bad}
+    return {bad.uri.rpartition("/")[2]: bad.reason for bad in surveyed(source, **settings).bad}
 
 
 @PROPERTY
@@ -72,7 +72,7 @@ def test_every_object_is_read_quarantined_or_ignored_by_a_rule(tmp_path: Path) -
         (tmp_path / name).write_bytes(data)
     survey = surveyed(tmp_path)
     assert [file.pin.name for file in survey.files] == sorted(readable)
-    assert {bad.name: bad.reason for bad in survey.bad} == {
+    assert {bad.uri.rpartition("/")[2]: bad.reason for bad in survey.bad} == {
         "empty.parquet": "empty_object",
         "x.parquet": "not_parquet",
         "y.bin": "bad_footer",
@@ -174,7 +174,10 @@ def test_all_carries_the_columns_of_the_first_readable_file(tmp_path: Path) -> N
     write_pairs(tmp_path / "c.parquet", numbered_pairs(2))
     survey = surveyed(tmp_path, carry="all")
     assert [field.name for field in survey.columns.carried] == ["topic", "year"]
-    assert {bad.name: bad.reason for bad in survey.bad} == {"a.parquet": "not_parquet", "c.parquet": "schema_missing"}
+    assert {bad.uri.rpartition("/")[2]: bad.reason for bad in survey.bad} == {
+        "a.parquet": "not_parquet",
+        "c.parquet": "schema_missing",
+    }
 
 
 def test_carried_columns_are_those_that_were_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from pairs import labelled_unit, numbered_pairs, planned, settings_for, surveyed, write_pairs
 
-from albert_infer import commit, publish, schema, storage
+from albert_infer import commit, publish, schema, sealing, storage
 from albert_infer.commit import SUCCESS, published_name, published_rejected_name, quarantine_name, staged_name
 from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError, IntegrityError, LimitError, ObjectChangedError, SupersededError
 from albert_infer.planning import Plan, Unit
 from albert_infer.schema import PairColumns, Rejection
-from albert_infer.storage import Folder
+from albert_infer.storage import AccessError, Folder
 
 COLUMNS = PairColumns(pair_id="pair_id", id_type=pa.string())
 # Of ten rows a unit; the limits of the tests allow it.
@@ -52,13 +52,15 @@ class Night:
         commit.commit_unit(self.output, unit.unit_id, self._place(unit), pa.table(marker), COLUMNS)
 
     def seal(self) -> dict[str, Any]:
-        return publish.seal(self.plan, self.source, self.output, publish.standing(self.output), self.settings)
+        manifest = sealing.account(self.plan, self.source, self.output, publish.standing(self.output))
+        sealing.seal(manifest, self.output, self.settings)
+        return manifest
 
     def publish(self) -> dict[str, Any]:
         now = publish.standing(self.output)
-        manifest = self.seal()
-        publish.publish(manifest, self.output, now)
-        return manifest
+        publish.publish(self.seal(), self.output, now)
+        published: dict[str, Any] = json.loads(self.output.read(SUCCESS))
+        return published
 
     def _place(self, unit: Unit) -> commit.Source:
         return commit.Source(self.source.uri_of(unit.pin.name), unit.range.first_row, unit.range.rows)
@@ -98,7 +100,7 @@ def refused(night: Night, kind: type[AlbertInferError]) -> str:
     with pytest.raises(kind) as error:
         night.seal()
     assert visible(night.output) == set()
-    assert publish.sealed(night.plan, night.output, None) is None
+    assert sealing.sealed(night.plan, night.output) is None
     return str(error.value)
 
 
@@ -259,7 +261,7 @@ def test_more_bad_files_than_allowed_are_not_published(night_of: NightOf, tmp_pa
     night.label(night.units[0])
     night.quarantine(night.units[1])
     if max_bad_files == 2:
-        assert [bad["name"] for bad in night.publish()["quarantined"]["files"]] == ["c.parquet"]
+        assert [bad["uri"] for bad in night.publish()["quarantined"]["files"]] == [night.source.uri_of("c.parquet")]
     else:
         assert "--max-bad-files" in refused(night, LimitError)
 
@@ -356,7 +358,7 @@ def test_a_crash_between_copying_and_the_manifest_is_made_good(night_of: NightOf
     # As far as the crash let it come: one unit is copied, nothing is said.
     first = night.units[0].unit_id
     night.output.copy(staged_name(first), published_name(first))
-    again = publish.sealed(night.plan, night.output, publish.standing(night.output))
+    again = sealing.sealed(night.plan, night.output)
     assert again == manifest
     publish.publish(manifest, night.output, None)
     assert visible(night.output) == {published_name(unit.unit_id) for unit in night.units}
@@ -370,19 +372,101 @@ def test_a_crash_after_the_manifest_leaves_only_what_the_next_start_removes(nigh
     manifest = night.publish()
     for name, data in left.items():
         night.output.put_if_absent(name, data)
-    publish.remove_leftovers(manifest, night.output)
+    publish.remove_leftovers(night.output, manifest["plan_id"])
     assert staged(night.output) == []
     assert visible(night.output) == {published_name(night.units[0].unit_id)}
 
 
-def test_a_seal_against_another_published_run_does_not_count(night_of: NightOf) -> None:
+def test_a_seal_counts_as_long_as_its_files_are_there(night_of: NightOf) -> None:
     first = night_of("a.parquet")
     first.label()
-    first.seal()
+    manifest = first.seal()
     second = night_of("b.parquet")
     second.label()
     second.publish()
-    assert publish.sealed(first.plan, first.output, publish.standing(first.output)) is None
+    assert sealing.sealed(first.plan, first.output) == manifest
+    first.output.delete([manifest["files"][0]["path"]])
+    assert sealing.sealed(first.plan, first.output) is None
+
+
+def two_plans(night_of: NightOf, tmp_path: Path) -> tuple[Night, Night]:
+    """Two plans for one output that share no unit."""
+    first = night_of("a.parquet")
+    (tmp_path / "in" / "a.parquet").rename(tmp_path / "a.parquet")
+    second = night_of("b.parquet")
+    (tmp_path / "a.parquet").rename(tmp_path / "in" / "a.parquet")
+    return first, second
+
+
+def test_plans_may_take_turns_at_one_output(night_of: NightOf, tmp_path: Path) -> None:
+    nights = two_plans(night_of, tmp_path)
+    for turn in range(6):
+        night = nights[turn % 2]
+        assert sealing.sealed(night.plan, night.output) is None
+        assert publish.finished_units(night.plan, night.output, publish.standing(night.output)) == set()
+        night.label()
+        night.publish()
+        assert visible(night.output) == {published_name(night.units[0].unit_id)}
+
+
+def test_tidying_up_after_a_plan_deletes_nothing_once_another_one_is_published(
+    night_of: NightOf, tmp_path: Path
+) -> None:
+    first, second = two_plans(night_of, tmp_path)
+    for night in (first, second, first):
+        night.label()
+        night.publish()
+    before = {pin.name: night.output.read(pin.name) for pin in first.output.objects()}
+    assert publish.remove_leftovers(first.output, second.plan.plan_id) == 0
+    assert {pin.name: night.output.read(pin.name) for pin in first.output.objects()} == before
+
+
+def test_files_of_a_run_that_was_killed_while_it_published_go_with_the_next_one(
+    night_of: NightOf, tmp_path: Path
+) -> None:
+    killed, night = two_plans(night_of, tmp_path)
+    killed.label()
+    killed.seal()
+    unit_id = killed.units[0].unit_id
+    killed.output.copy(staged_name(unit_id), published_name(unit_id))
+    night.label()
+    assert published_name(unit_id) in night.publish()["replaces"]
+    assert visible(night.output) == {published_name(night.units[0].unit_id)}
+
+
+@dataclass(frozen=True)
+class NoDeletes:
+    """A folder whose identity has no right to delete."""
+
+    folder: Folder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.folder, name)
+
+    def delete(self, names: Iterable[str]) -> None:
+        if list(names):
+            raise AccessError("deleting", "S3 answered AccessDenied (403)", "grant s3:DeleteObject")
+
+
+def test_without_the_right_to_delete_a_run_is_published_and_its_leftovers_wait(night_of: NightOf) -> None:
+    night = night_of("a.parquet")
+    night.label()
+    output: Any = NoDeletes(night.output)
+    assert publish.publish(night.seal(), output, None) == 2  # the part and its rejected rows
+    assert visible(night.output) == {published_name(night.units[0].unit_id)}
+    assert publish.remove_leftovers(night.output, night.plan.plan_id) == 0
+    assert staged(night.output) == []
+
+
+@pytest.mark.parametrize("name", ["part-00000.parquet", "README.txt", "dt=2026-11-21/part-0123456789abcdef.parquet"])
+def test_a_file_that_readers_would_take_for_ours_is_an_integrity_error(night_of: NightOf, name: str) -> None:
+    night = night_of("a.parquet")
+    night.label()
+    night.publish()
+    publish.refuse_foreign_files(night.output)
+    night.output.put_if_absent(name, b"PAR1")
+    with pytest.raises(IntegrityError, match=name):
+        publish.refuse_foreign_files(night.output)
 
 
 def test_a_sealed_unit_that_is_gone_is_not_published(night_of: NightOf) -> None:

@@ -12,7 +12,7 @@ from albert_infer.report import Report, Seconds, quarantine_counts, write_report
 KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
-    "max_batch_tokens", "model", "ignored", "versions",
+    "max_batch_tokens", "model", "ignored", "leftovers", "versions",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
@@ -103,7 +103,7 @@ def test_a_run_that_was_sealed_before_is_told_without_speeds() -> None:
 
 def test_a_run_with_nothing_to_do_says_so() -> None:
     text = filled(units={"done_before": 73, "labelled": 0}, seconds=Seconds()).to_text("out")
-    assert "already published" in text
+    assert "published by an earlier start" in text
     assert "pairs/s" not in text
 
 

@@ -49,7 +49,7 @@ def test_columns_are_read_under_the_names_of_the_input() -> None:
 
 @pytest.mark.parametrize("columns", [PairColumns(), PairColumns(pair_id="k", id_type=pa.int64(), with_source=True)])
 def test_every_output_column_is_reserved_and_no_column_between_the_steps_is_one(columns: PairColumns) -> None:
-    assert {*columns.labelled.names, *columns.rejected.names} <= schema.OUTPUT_NAMES
+    assert {*columns.labelled.names, *columns.rejected.names} <= schema.RESERVED_NAMES
     inner = {field.name for field in (*schema.POSITION_FIELDS, *schema.TOKEN_FIELDS[:2])}
     assert all(name.startswith("_") for name in inner)
     assert len(set(columns.prepared.names)) == len(columns.prepared.names)

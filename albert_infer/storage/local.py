@@ -140,7 +140,7 @@ class _PinnedFile(io.FileIO):
             raise
 
     # A fault of the disk is told as the store's, so that a reader does not take it for a damaged file.
-    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+    def read(self, size: int | None = -1) -> bytes:
         with _reading(str(self._path)):
             return super().read(-1 if size is None else size)
 
