@@ -1,0 +1,79 @@
+"""Labels a folder on a cluster of a given size and prints, as JSON, what the stages did; started by test_pipeline.
+
+python pipeline_probe.py CPUS GPUS INPUT OUTPUT MODEL PICKLINGS
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from albert_infer import commit, storage
+from albert_infer.config import LabelSettings
+from albert_infer.model import Checkpoint, load_checkpoint
+from albert_infer.pipeline import LabelTask, ProgressBoard, connected, labelled_units
+from albert_infer.pipeline.session import session_settings
+from albert_infer.pipeline.stages import UnitSink
+from albert_infer.planning import Plan, Survey, make_plan, survey_input
+from albert_infer.resources import worker_resources
+from albert_infer.schema import Precision
+
+
+@dataclass(frozen=True)
+class WatchedCheckpoint(Checkpoint):
+    """A checkpoint that adds a line to a file whenever it is pickled."""
+
+    picklings: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        with Path(self.picklings).open("a") as lines:
+            lines.write("pickled\n")
+        return Checkpoint, tuple(getattr(self, field.name) for field in fields(Checkpoint))
+
+
+def main(cpus: str, gpus: str, source: str, output: str, model: str, picklings: str) -> None:
+    ray.init(address="local", num_cpus=int(cpus), num_gpus=int(gpus), include_dashboard=False, log_to_driver=False)
+    settings = LabelSettings(input=source, output=output, model=model, unit_rows=16)
+    survey = survey_input(storage.resolve_input(source, endpoint=None), settings)
+    checkpoint = load_checkpoint(model)
+    plan = make_plan(survey, settings, {"model": {}}, 1024)
+    watched = WatchedCheckpoint(
+        **{field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}, picklings=picklings
+    )
+    with connected(debug=False) as nodes:
+        print(json.dumps(seen(settings, survey, plan, watched, worker_resources(settings, nodes))))  # noqa: T201
+
+
+def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkpoint, workers: Any) -> dict[str, Any]:
+    """Run the three stages; which operators Ray made of them, and what the classify actors were called with."""
+    task = LabelTask(
+        source=survey.folder,
+        output=storage.open_folder(settings.output, endpoint=None),
+        columns=survey.columns,
+        checkpoint=checkpoint,
+        tokenizer=checkpoint.tokenizer(max_length=None, truncation="premise"),
+        precision=Precision.FP32,
+        max_batch_tokens=plan.max_batch_tokens,
+    )
+    sources = {unit.unit_id: commit.Source(unit.pin.name, unit.range.first_row, unit.range.rows) for unit in plan.units}
+    board = ProgressBoard.start()
+    with session_settings():
+        dataset = labelled_units(plan.units, task, workers, board)
+        dataset.write_datasink(UnitSink(ray.put(sources), task.output, task.columns))
+    told = board.so_far()
+    return {
+        "operators": re.findall(r"^Operator \d+ (.+): \d+ tasks", dataset.stats(), re.MULTILINE),
+        "units": {unit.unit_id: unit.range.first_row for unit in plan.units},
+        "told": {"units": told.units, "rows": told.done.rows, "devices": sorted(told.devices)},
+        "workers": asdict(workers),
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

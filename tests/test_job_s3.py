@@ -1,0 +1,150 @@
+"""The whole labelling job from S3 to S3, on a real server: credentials, endpoints, and a driver killed half-way."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from job_runs import (
+    RAY_WARNING,
+    made_up_pairs,
+    ray_session,
+    run_alone,
+    run_here,
+    run_killed,
+    tiny_checkpoint,
+    write_pairs,
+)
+from s3_server import S3Location, S3Server
+
+pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture
+def place(s3_server: S3Server) -> S3Location:
+    return s3_server.location(uuid4().hex[:12])
+
+
+@pytest.fixture(scope="module")
+def session(s3_server: S3Server) -> Iterator[None]:
+    """A Ray session whose workers have the credentials, and no endpoint, in their environment."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in s3_server.location("").env.items():
+            environment.setenv(name, value)
+        environment.delenv("AWS_ENDPOINT_URL")
+        with ray_session():
+            yield
+
+
+def upload(place: S3Location, folder: Path, below: str) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            key = f"{place.prefix}/{below}/{path.relative_to(folder)}"
+            place.client().put_object(Bucket=place.bucket, Key=key, Body=path.read_bytes())
+
+
+def objects(place: S3Location, below: str) -> dict[str, Any]:
+    """Every object below the folder, by its name there: ETag and time of modification."""
+    pages = place.client().get_paginator("list_objects_v2")
+    prefix = f"{place.prefix}/{below}/"
+    return {
+        entry["Key"].removeprefix(prefix): (entry["ETag"], entry["LastModified"])
+        for page in pages.paginate(Bucket=place.bucket, Prefix=prefix)
+        for entry in page.get("Contents", [])
+    }
+
+
+def staged(place: S3Location) -> list[str]:
+    return [name for name in objects(place, "out") if name.startswith("_units/")]
+
+
+def visible(place: S3Location) -> list[str]:
+    return [name for name in objects(place, "out") if not name.startswith(("_units/", "_runs/"))]
+
+
+def labelled(place: S3Location) -> pa.Table:
+    parts = sorted(name for name in objects(place, "out") if name.startswith("part-"))
+    bodies = [place.client().get_object(Bucket=place.bucket, Key=f"{place.prefix}/out/{name}") for name in parts]
+    return pa.concat_tables([pq.read_table(io.BytesIO(body["Body"].read())) for body in bodies])
+
+
+@pytest.mark.usefixtures("session")
+def test_the_job_labels_from_s3_to_s3_with_credentials_of_the_environment(
+    place: S3Location, checkpoint: Path, tmp_path: Path
+) -> None:
+    pairs = made_up_pairs(40, seed=11)
+    write_pairs(tmp_path / "in" / "dt=1" / "a b+c%20é.parquet", pairs)
+    upload(place, tmp_path / "in", "in")
+    upload(place, checkpoint, "model")
+    argv = ("--input", f"{place.uri}/in/", "--output", f"{place.uri}/out/", "--model", f"{place.uri}/model")
+
+    outcome = run_here(*argv, "--s3-endpoint", place.endpoint, "--carry-source", "--unit-rows", 16)
+
+    assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
+    rows = labelled(place).sort_by("source_row")
+    assert rows["pair_id"].to_pylist() == pairs["pair_id"].to_pylist()
+    assert set(rows["source_file"].to_pylist()) == {f"{place.uri}/in/dt=1/a b+c%20é.parquet"}
+    assert staged(place) == []
+    assert len(visible(place)) == 4, "three units and _SUCCESS"
+
+
+@pytest.mark.usefixtures("session")
+def test_a_driver_killed_half_way_on_s3_loses_and_doubles_no_row(
+    place: S3Location, checkpoint: Path, tmp_path: Path
+) -> None:
+    pairs = made_up_pairs(800, seed=12)
+    write_pairs(tmp_path / "in" / "a.parquet", pairs)
+    upload(place, tmp_path / "in", "in")
+    argv = (
+        *("--input", f"{place.uri}/in", "--output", f"{place.uri}/out", "--s3-endpoint", place.endpoint),
+        *("--model", checkpoint, "--unit-rows", 16),
+    )
+
+    run_killed(*argv, when=lambda: len(staged(place)) >= 3)
+    before = {name: found for name, found in objects(place, "out").items() if name.startswith("_units/")}
+    assert 3 <= len(before) < 50
+    assert visible(place) == []
+
+    resumed = run_here(*argv)
+    assert (resumed.exit_code, resumed.errors) == (0, []), resumed.stderr
+    assert sorted(labelled(place)["pair_id"].to_pylist()) == sorted(pairs["pair_id"].to_pylist())
+    # The copies carry the bytes of the units that were finished before the kill.
+    assert {etag for etag, _ in before.values()} <= {etag for etag, _ in objects(place, "out").values()}
+
+    finished = objects(place, "out")
+    again = run_here(*argv)
+    assert (again.exit_code, again.errors) == (0, []), again.stderr
+    assert objects(place, "out") == finished
+
+
+def test_wrong_credentials_and_a_missing_bucket_are_refused_in_one_line(
+    place: S3Location, checkpoint: Path, tmp_path: Path
+) -> None:
+    write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(4, seed=13))
+    upload(place, tmp_path / "in", "in")
+    here, model = ("--input", f"{place.uri}/in"), ("--model", checkpoint)
+    wrong = {**place.env, "AWS_SECRET_ACCESS_KEY": "n0t-the-secret"}
+    cases = {
+        "wrong secret": run_alone(*here, "--output", f"{place.uri}/out", *model, env=wrong),
+        "may not write": run_alone(*here, "--output", f"{place.uri}/out", *model, env=place.reader_env),
+        "no such bucket": run_alone(*here, "--output", "s3://no-such-bucket/out", *model, env=place.env),
+        "no such input": run_alone(
+            "--input", "s3://no-such-bucket/in", "--output", f"{place.uri}/out", *model, env=place.env
+        ),
+    }
+    ends = {name: (case.exit_code, case.stderr.count("\n")) for name, case in cases.items()}
+    assert ends == dict.fromkeys(cases, (2, 1)), cases
+    assert "no-such-bucket" in cases["no such bucket"].stderr
+    assert "n0t-the-secret" not in cases["wrong secret"].stderr
+    assert objects(place, "out") == {}

@@ -1,0 +1,117 @@
+"""The three stages on clusters of every kind: none hangs, and a unit stays one block, one call and one object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from job_runs import (
+    JOB,
+    labelled_rows,
+    made_up_pairs,
+    report_of,
+    run_program,
+    tiny_checkpoint,
+    write_pairs,
+)
+
+pytestmark = pytest.mark.ray
+PROBE = Path(__file__).parent / "pipeline_probe.py"
+PAIRS = made_up_pairs(72, seed=10)
+
+ON_DECLARED_GPU = """
+import sys
+import ray
+from label_pairs import main
+ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A cluster's logical size; Ray schedules by it whether or not the GPUs are there."""
+
+    cpus: int
+    gpus: int
+
+
+MODES = {
+    "one core": Mode(1, 0),
+    "two cores": Mode(2, 0),
+    "two cores and a GPU": Mode(2, 1),
+    "two cores and two GPUs": Mode(2, 2),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What `pipeline_probe.py` printed for a mode, and what it left."""
+
+    mode: Mode
+    told: dict[str, Any]
+    output: Path
+    picklings: int
+
+
+@pytest.fixture(scope="module", params=MODES)
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    mode, folder = MODES[request.param], tmp_path_factory.mktemp("mode")
+    write_pairs(folder / "in" / "a.parquet", PAIRS.slice(0, 40))
+    write_pairs(folder / "in" / "b.parquet", PAIRS.slice(40))
+    checkpoint = tiny_checkpoint(folder / "checkpoint")
+    picklings = folder / "picklings"
+    outcome = run_program(
+        [sys.executable, PROBE, mode.cpus, mode.gpus, folder / "in", folder / "out", checkpoint, picklings]
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    told = json.loads(outcome.stdout.splitlines()[-1])
+    return Seen(mode, told, folder / "out", len(picklings.read_text().splitlines()))
+
+
+def test_reading_classifying_and_committing_are_operators_of_their_own(seen: Seen) -> None:
+    assert seen.told["operators"] == ["ReadUnits", "MapBatches(ClassifyActor)", "Write"]
+
+
+def test_the_classify_actor_is_called_once_a_unit_with_all_its_rows(seen: Seen) -> None:
+    # It tells the board how many rows the call had: two units in one call would be one unit too few, a unit in two
+    # calls would be rows too few.
+    assert (seen.told["told"]["units"], seen.told["told"]["rows"]) == (5, 72)
+
+
+def test_every_unit_is_committed_whole_and_in_order(seen: Seen) -> None:
+    units = seen.told["units"]
+    staged = [pq.read_table(seen.output / "_units" / f"{unit_id}.parquet") for unit_id in units]
+    assert [rows.num_rows for rows in staged] == [16, 16, 8, 16, 16]
+    assert pa.concat_tables(staged)["pair_id"].equals(PAIRS["pair_id"])
+
+
+def test_the_checkpoint_is_put_into_the_object_store_once(seen: Seen) -> None:
+    assert seen.picklings == 1
+
+
+def test_actors_leave_a_core_for_reading(seen: Seen) -> None:
+    workers = seen.told["workers"]
+    assert workers["num_gpus"] == (1 if seen.mode.gpus else 0)
+    assert workers["max_workers"] == max(seen.mode.gpus, 1)
+    assert workers["max_workers"] * workers["num_cpus"] <= seen.mode.cpus - 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is there")
+def test_a_gpu_that_is_declared_but_not_there_is_said_and_the_cpu_labels(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "in.parquet", PAIRS)
+    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
+    argv = ("--input", tmp_path / "in.parquet", "--output", tmp_path / "out", "--model", checkpoint)
+    outcome = run_program([sys.executable, "-c", ON_DECLARED_GPU, *argv], env={"PYTHONPATH": str(JOB.parent)})
+    assert outcome.exit_code == 0, outcome.stderr
+    (warning,) = [line for line in outcome.errors if line.startswith("warning: ")]
+    assert "--gpus-per-worker 0" in warning
+    assert report_of(tmp_path / "out")["device"] == "cpu"
+    assert labelled_rows(tmp_path / "out").num_rows == PAIRS.num_rows

@@ -1,0 +1,83 @@
+"""Readers of Parquet folders see a run when it is published, and nothing of it before."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import ray
+from job_runs import RAY_WARNING, made_up_pairs, ray_session, run_here, staged_units, tiny_checkpoint, write_pairs
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    with ray_session():
+        yield
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The same output before and after it was published, and the ids of its labelled pairs."""
+
+    held_back: Path
+    published: Path
+    ids: list[str]
+
+
+@pytest.fixture(scope="module")
+def outputs(session: None, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """A run of three units with a rejected row in each, held back by its limit and then accepted."""
+    folder = tmp_path_factory.mktemp("readers")
+    pairs = made_up_pairs(48, seed=15)
+    texts = [None if row % 16 == 5 else text for row, text in enumerate(pairs["premise"].to_pylist())]
+    write_pairs(folder / "in" / "a.parquet", pairs.set_column(1, "premise", pa.array(texts, pa.string())))
+    checkpoint = tiny_checkpoint(folder / "checkpoint")
+    argv = ("--input", folder / "in", "--output", folder / "out", "--model", checkpoint, "--unit-rows", 16)
+    assert run_here(*argv).exit_code == 3
+    assert len(staged_units(folder / "out")) == 3, "there is something to be seen too early"
+    shutil.copytree(folder / "out", folder / "held")
+    assert run_here(*argv, "--max-rejected-share", 0.1).exit_code == 0
+    ids = [pair_id for row, pair_id in enumerate(pairs["pair_id"].to_pylist()) if row % 16 != 5]
+    return Outputs(folder / "held", folder / "out", ids)
+
+
+def duckdb_rows(folder: Path) -> pa.Table:
+    with duckdb.connect() as connection:
+        return connection.read_parquet(f"{folder}/*.parquet").to_arrow_table()
+
+
+READERS: dict[str, Callable[[Path], pa.Table]] = {
+    "pyarrow.dataset": lambda folder: ds.dataset(folder, format="parquet").to_table(),
+    "pyarrow.parquet": pq.read_table,
+    "pandas": lambda folder: pa.Table.from_pandas(pd.read_parquet(folder)),
+    "ray": lambda folder: pa.Table.from_pandas(ray.data.read_parquet(str(folder)).to_pandas()),
+    "duckdb": duckdb_rows,
+}
+# How a reader says that it found no file; the others return no rows.
+NO_FILES = {"ray": Exception, "duckdb": duckdb.IOException}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_reader_sees_exactly_the_labelled_rows(outputs: Outputs, reader: str) -> None:
+    rows = READERS[reader](outputs.published)
+    assert sorted(rows["pair_id"].to_pylist()) == sorted(outputs.ids)
+    assert set(rows["label"].to_pylist()) <= {"entailment", "neutral", "contradiction"}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_reader_sees_nothing_of_a_run_that_is_held_back(outputs: Outputs, reader: str) -> None:
+    if reader in NO_FILES:
+        with pytest.raises(NO_FILES[reader], match=r"(?i)no .*files"):
+            READERS[reader](outputs.held_back)
+    else:
+        assert READERS[reader](outputs.held_back).num_rows == 0
