@@ -269,6 +269,8 @@ def _found(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return "; ".join(f"{_place(entry)}{entry['msg'].removeprefix('Value error, ')}" for entry in cause.errors())
+    if isinstance(error, OSError):
+        return f"--config {error.filename}: {error.strerror}"
     return " ".join(str(error).split())
 
 

@@ -20,6 +20,7 @@ from albert_infer import storage
 from albert_infer.engine import AlbertShape
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
 from albert_infer.schema import NliLabel
+from albert_infer.storage import AccessError
 from albert_infer.tokenization import PairTokenizer
 
 CONFIG: Final = "config.json"
@@ -101,11 +102,18 @@ def load_checkpoint(source: str, *, label_order: Sequence[str] = (), endpoint: s
 
     `label_order` names the labels of outputs 0, 1, 2 where the checkpoint itself does not. Raises ModelError.
     """
-    folder = _folder(source, endpoint)
+    try:
+        return _loaded(source, _folder(source, endpoint), label_order)
+    except AccessError as error:
+        raise ModelError(error.asked, error.found, error.remedy) from error
+
+
+def _loaded(source: str, folder: storage.Folder, label_order: Sequence[str]) -> Checkpoint:
     files = {name for name in _names(folder, source) if "/" not in name}
     config = _json(folder, CONFIG, files, source)
     _refuse_code(config, source)
     weights: dict[str, bytes] = {name: _read(folder, name, source) for name in _weight_files(folder, files, source)}
+    _refuse_damaged(weights, source)
     tokenizer_files: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
     tokenizer_json, cls_token, sep_token = _tokenizer(tokenizer_files, source)
     raw: dict[str, bytes] = {CONFIG: _read(folder, CONFIG, source), **tokenizer_files, **weights}
@@ -272,6 +280,23 @@ def _agreed(order: tuple[NliLabel, ...], given: Sequence[str], source: str) -> t
         found = f"the checkpoint itself says {','.join(order)}"
         raise ModelError(f"--label-order {','.join(given)} for model {source}", found, "leave --label-order out")
     return order
+
+
+def _refuse_damaged(weights: dict[str, bytes], source: str) -> None:
+    """Refuse a safetensors file that is cut off or is none, before any device is taken; the engine checks the rest.
+
+    The format: 8 bytes with the length of a JSON header, the header with each tensor's place, the tensors.
+    """
+    for name, data in weights.items():
+        begin = 8 + int.from_bytes(data[:8], "little")
+        try:
+            tensors = {key: entry for key, entry in json.loads(data[8:begin]).items() if key != "__metadata__"}
+            whole = len(data) == begin + max(entry["data_offsets"][1] for entry in tensors.values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            whole = False
+        if not whole:
+            found = f"{name} is not a whole safetensors file ({len(data):,} bytes)"
+            raise ModelError(f"model {source}", found, "copy it again, and compare its checksum with the source's")
 
 
 def _refuse_foreign_tokenizer(checkpoint: Checkpoint) -> None:

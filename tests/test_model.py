@@ -172,6 +172,13 @@ def test_a_broken_file_is_refused(tmp_path: Path, name: str, text: bytes) -> Non
     assert name.removesuffix("_config.json").removesuffix(".json") in told
 
 
+@pytest.mark.parametrize("length", [0, 7, 40, -1])
+def test_weights_that_are_cut_off_are_refused(tmp_path: Path, length: int) -> None:
+    path = saved(tmp_path) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    assert "not a whole safetensors file" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("index", [b"{", b"{}", b'{"weight_map": []}', b'{"weight_map": {"a": "../../other"}}'])
 def test_a_broken_index_of_weights_is_refused(tmp_path: Path, index: bytes) -> None:
     (saved(tmp_path) / "model.safetensors").unlink()
