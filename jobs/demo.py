@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -18,17 +19,23 @@ from albert_infer.run import label_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_SHOWN = 9
-COLUMNS = ("premise", "hypothesis", "gold_label", "label", "p_entailment", "p_neutral", "p_contradiction")
+WIDTH = 130
+TEXTS = ("premise", "hypothesis")
+FACTS = ("gold_label", "label", "p_entailment", "p_neutral", "p_contradiction")
 
 
 def labelled(settings: LabelSettings) -> str:
     """Label the pairs and print the first of them; the report as text."""
     report = label_pairs(settings).to_text(settings.output)
-    rows = pq.read_table(settings.output, columns=list(COLUMNS)).to_pylist()
-    shown = Table(*COLUMNS, title=f"the first {ROWS_SHOWN} of {len(rows)} labelled pairs")
+    rows = pq.read_table(settings.output, columns=[*TEXTS, *FACTS]).to_pylist()
+    shown = Table(box=SIMPLE, title=f"the first {ROWS_SHOWN} of {len(rows)} labelled pairs")
+    for name in TEXTS:
+        shown.add_column(name, no_wrap=True, ratio=1)
+    for name in FACTS:
+        shown.add_column(name.removesuffix("_label"), no_wrap=True)
     for row in rows[:ROWS_SHOWN]:
-        shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(shown)
+        shown.add_row(*(f"{value:.2f}" if isinstance(value, float) else value for value in row.values()))
+    Console(width=WIDTH).print(shown)
     right = sum(row["label"] == row["gold_label"] for row in rows)
     return f"{report}\n{'gold label':<12} {right} of {len(rows)} agree ({right / len(rows):.1%})"
 
