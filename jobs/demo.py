@@ -19,22 +19,22 @@ from albert_infer.run import label_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_SHOWN = 9
-WIDTH = 130
+WIDTH = 140
 TEXTS = ("premise", "hypothesis")
-FACTS = ("gold_label", "label", "p_entailment", "p_neutral", "p_contradiction")
+FACTS = ("gold_label", "label")
 
 
 def labelled(settings: LabelSettings) -> str:
     """Label the pairs and print the first of them; the report as text."""
     report = label_pairs(settings).to_text(settings.output)
-    rows = pq.read_table(settings.output, columns=[*TEXTS, *FACTS]).to_pylist()
+    rows = pq.read_table(settings.output).to_pylist()
     shown = Table(box=SIMPLE, title=f"the first {ROWS_SHOWN} of {len(rows)} labelled pairs")
     for name in TEXTS:
-        shown.add_column(name, no_wrap=True, ratio=1)
-    for name in FACTS:
-        shown.add_column(name.removesuffix("_label"), no_wrap=True)
+        shown.add_column(name, no_wrap=True, max_width=42)
+    for name in (*FACTS, "probability"):
+        shown.add_column(name, no_wrap=True)
     for row in rows[:ROWS_SHOWN]:
-        shown.add_row(*(f"{value:.2f}" if isinstance(value, float) else value for value in row.values()))
+        shown.add_row(*(row[name] for name in (*TEXTS, *FACTS)), f"{row['p_' + row['label']]:.2f}")
     Console(width=WIDTH).print(shown)
     right = sum(row["label"] == row["gold_label"] for row in rows)
     return f"{report}\n{'gold label':<12} {right} of {len(rows)} agree ({right / len(rows):.1%})"
