@@ -19,7 +19,7 @@ from albert_infer.pipeline.session import ProgressBoard, connected, own_error, s
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.planning import Unit
 from albert_infer.resources import WorkerResources
-from albert_infer.schema import DeviceKind, PairColumns, Precision
+from albert_infer.schema import PairColumns, Precision
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
 
@@ -84,9 +84,8 @@ def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResour
         compute=ActorPoolStrategy(
             min_size=workers.min_workers,
             max_size=workers.max_workers,
-            # While a unit is on a GPU the next one is fetched. On CPUs a second calling thread would bring a second
-            # OpenMP team, and both would sleep instead of spin: a fifth slower.
-            max_concurrent_calls_per_actor=2 if workers.device is DeviceKind.CUDA else 1,
+            # While a unit is on the device the next one is fetched.
+            max_concurrent_calls_per_actor=2,
         ),
         udf_modifying_row_count=False,
     )
