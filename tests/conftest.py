@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 # The imports are inside the fixtures: the SDK takes a second that most tests need not spend.
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Models of the tests' size are slower in several threads, and much slower where other tests run beside them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """One server for the whole session; its start takes some seconds."""

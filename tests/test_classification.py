@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Final
@@ -32,6 +31,9 @@ GOOD = [(premise, hypothesis) for premise in PREMISES for hypothesis in HYPOTHES
 BAD = [(None, "a"), ("a", None), (" ", "a"), ("a", "\t"), ("a", "the man sleeps outside " * 12)]
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     saved = random_checkpoint(
@@ -39,15 +41,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     )
     (saved.folder / "tokenizer.json").write_text(wordpiece().to_str())
     return saved
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """More threads only wait for each other with a model of this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

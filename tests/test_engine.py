@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +30,9 @@ BF16_TOLERANCE: Final = 0.1
 # One length several times, neighbours that differ by one, the shortest pair there is, and the longest that fits.
 LENGTHS: Final = (7, 40, 3, 12, 12, 13, 7, 26, 4, 12)
 TENSOR: Final = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_pairs(lengths: tuple[int, ...] = LENGTHS) -> EncodedPairs:
@@ -72,15 +74,6 @@ def transformers_logits(model: AlbertForSequenceClassification, pairs: EncodedPa
 
 def largest_difference(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float(np.abs(first - second).max())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Matrices this small lose more to waking a second thread than they gain, most of all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
