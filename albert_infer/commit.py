@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from albert_infer import failpoints
 from albert_infer.errors import IntegrityError
 from albert_infer.schema import (
     DETAIL,
@@ -106,7 +107,7 @@ def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, co
     """
     reason = rows[UNIT_QUARANTINE][0].as_py() if rows.num_rows else None
     if reason is not None:
-        _commit_quarantine(folder, unit_id, source, reason, rows[DETAIL][0].as_py())
+        commit_quarantine(folder, unit_id, source, reason, rows[DETAIL][0].as_py())
         return
     _refuse_broken_unit(unit_id, source, rows)
     summary = summarise(unit_id, rows)
@@ -117,8 +118,18 @@ def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, co
     if summary.rejected:
         rejected = rows.filter(bad).select(columns.rejected.names).cast(columns.rejected)
         _put(folder, staged_rejected_name(unit_id), rejected, summary)
+        failpoints.reach("rejected_put", unit_id)
     labelled = rows.filter(pc.invert(bad)).select(columns.labelled.names).cast(columns.labelled)
+    failpoints.reach("part_ready", unit_id)
     _put(folder, staged_name(unit_id), labelled, summary)
+    failpoints.reach("part_put", unit_id)
+
+
+def commit_quarantine(folder: Folder, unit_id: str, source: Source, reason: str, detail: str | None) -> None:
+    """Make durable why the unit could not be read or labelled, unless that is told already, by whoever."""
+    told: dict[str, Any] = {"unit_id": unit_id, "reason": reason, "detail": detail, **asdict(source)}
+    folder.put_if_absent(quarantine_name(unit_id), json.dumps(told, sort_keys=True).encode())
+    failpoints.reach("quarantine_put", unit_id)
 
 
 def summarise(unit_id: str, rows: pa.Table) -> UnitSummary:
@@ -167,12 +178,6 @@ def _put(folder: Folder, name: str, table: pa.Table, summary: UnitSummary) -> No
     if not summary.tells_of_the_same_rows(read_summary(folder.read(name))):
         remedy = "look at what wrote it; move it away to label the unit again"
         raise IntegrityError(f"commit {folder.uri_of(name)}", "an object that is not this unit stands there", remedy)
-
-
-def _commit_quarantine(folder: Folder, unit_id: str, source: Source, reason: str, detail: str | None) -> None:
-    told: dict[str, Any] = {"unit_id": unit_id, "reason": reason, "detail": detail, **asdict(source)}
-    # Whatever stands there already says that the unit could not be read: nothing to compare.
-    folder.put_if_absent(quarantine_name(unit_id), json.dumps(told, sort_keys=True).encode())
 
 
 def _refuse_broken_unit(unit_id: str, source: Source, rows: pa.Table) -> None:

@@ -144,6 +144,10 @@ class LabelSettings(BaseModel):
         Field(ge=0, le=1),
         Parameter(group=LIMITS, help="Share of rows without a label to accept; above it nothing is published."),
     ] = 0.05
+    retry_quarantined: Annotated[
+        bool,
+        Parameter(group=LIMITS, help="Try the units again that an earlier start could not read or label."),
+    ] = False
     replace: Annotated[
         bool, Parameter(group=LIMITS, help="Publish over the run that stands at the output; shared units are kept.")
     ] = False

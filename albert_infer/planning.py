@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -159,6 +159,15 @@ def make_plan(survey: Survey, settings: LabelSettings, recipe: dict[str, Any], m
         recipe=recipe,
         max_batch_tokens=max_batch_tokens,
     )
+
+
+def late_inputs(plan: Plan, found: InputObjects) -> tuple[str, ...]:
+    """URIs of what has become input since the plan was made; the next run labels it."""
+    uri_of = found.folder.uri_of
+    planned = {uri_of(file.pin.name) for file in plan.files} | {bad.uri for bad in plan.bad}
+    new = (pin for pin in found.pins if uri_of(pin.name) not in planned and pin.name not in plan.ignored)
+    late, _ = _candidates(replace(found, pins=tuple(new)))
+    return tuple(uri_of(pin.name) for pin in late)
 
 
 def unit_ranges(row_groups: Sequence[int], unit_rows: int) -> Iterator[RowRange]:

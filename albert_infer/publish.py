@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from albert_infer import commit
+from albert_infer import commit, failpoints
 from albert_infer.errors import IntegrityError, SupersededError
 from albert_infer.planning import Plan
 from albert_infer.storage import AccessError, Folder, ObjectPin
@@ -71,19 +71,30 @@ def read_manifest(output: Folder, name: str) -> dict[str, Any]:
     return manifest
 
 
-def finished_units(plan: Plan, output: Folder, now: Standing | None) -> set[str]:
-    """The units that need no labelling: their object is staged, or named by the published manifest."""
+@dataclass(frozen=True)
+class Finished:
+    """Ids of the units of a plan that are done, by how they ended; each unit is in one of them at most."""
+
+    labelled: frozenset[str]
+    quarantined: frozenset[str]
+
+    @property
+    def units(self) -> frozenset[str]:
+        """All of them."""
+        return self.labelled | self.quarantined
+
+
+def finished_units(plan: Plan, output: Folder, now: Standing | None) -> Finished:
+    """The units whose object is staged, or named by the published manifest. Labels count more than a quarantine."""
     staged = names(output, commit.UNITS)
     named = now.files if now else {}
-    quarantined = now.quarantined if now else {}
-    return {
-        unit.unit_id
-        for unit in plan.units
-        if commit.staged_name(unit.unit_id) in staged
-        or commit.quarantine_name(unit.unit_id) in staged
-        or commit.published_name(unit.unit_id) in named
-        or unit.unit_id in quarantined
-    }
+    unreadable = now.quarantined if now else {}
+    ids = [unit.unit_id for unit in plan.units]
+    labelled = frozenset(
+        unit for unit in ids if commit.staged_name(unit) in staged or commit.published_name(unit) in named
+    )
+    quarantined = {unit for unit in ids if commit.quarantine_name(unit) in staged or unit in unreadable}
+    return Finished(labelled, frozenset(quarantined - labelled))
 
 
 def refuse_foreign_files(output: Folder) -> None:
@@ -102,6 +113,7 @@ def publish(manifest: dict[str, Any], output: Folder, now: Standing | None) -> i
     if something else was published since `now` was read, IntegrityError if a file that was sealed is gone.
     """
     _copy_missing(manifest, output)
+    failpoints.reach("files_published")
     ours = {entry["path"] for entry in _entries(manifest)}
     # From what stands, not from an older manifest alone: a run that was killed while it published is named by none.
     manifest = {**manifest, "replaces": sorted(_published(output).keys() - ours)}
@@ -110,6 +122,7 @@ def publish(manifest: dict[str, Any], output: Folder, now: Standing | None) -> i
         if winner is None or winner.plan_id != manifest["plan_id"]:
             found = f"plan {winner.plan_id if winner else 'none'} was published meanwhile"
             raise SupersededError(f"publish plan {manifest['plan_id']}", found, "look at who else writes here")
+    failpoints.reach("success_put")
     # Once more: a driver that had just published another plan may have tidied our files away before the swap.
     _copy_missing(manifest, output)
     return remove_leftovers(output, manifest["plan_id"])
@@ -125,6 +138,8 @@ def remove_leftovers(output: Folder, plan_id: str) -> int:
     if now is None or now.plan_id != plan_id:
         return 0
     ours = {name for name, _ in _copies(now.manifest)}
+    # Of every unit: one that was given up and labelled later has both.
+    ours |= {commit.quarantine_name(entry["unit_id"]) for entry in now.manifest["files"]}
     ours |= {commit.quarantine_name(unit_id) for unit_id in now.quarantined}
     replaced = _published(output).keys() & set(now.manifest["replaces"])
     leftovers = sorted(names(output, commit.UNITS) & ours) + sorted(replaced)
@@ -176,7 +191,12 @@ def _copy_missing(manifest: dict[str, Any], output: Folder) -> None:
         if name not in staged:
             found = f"neither it nor {name} is there"
             raise IntegrityError(f"publish {output.uri_of(final)}", found, "run it again: it is labelled anew")
-    each(copies, lambda copy: output.copy(*copy))
+    each(copies, lambda copy: _copy(output, *copy))
+
+
+def _copy(output: Folder, staged: str, final: str) -> None:
+    output.copy(staged, final)
+    failpoints.reach("file_published", final)
 
 
 def _published(output: Folder) -> dict[str, int]:

@@ -50,6 +50,8 @@ class Report:
     max_batch_tokens: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
+    # URIs of files that came while the run went on: the next run labels them.
+    late_inputs: tuple[str, ...] = ()
     # Staged copies and replaced files that this identity had no right to delete; harmless.
     leftovers: int = 0
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
@@ -82,6 +84,8 @@ class Report:
             "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
             "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
         }
+        if self.late_inputs:
+            lines["late"] = f"{len(self.late_inputs):,} files came since the plan, first {self.late_inputs[0]}"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())

@@ -10,19 +10,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from albert_infer import pipeline, progress, publish, sealing, storage
+from albert_infer import failpoints, pipeline, progress, publish, sealing, storage
 from albert_infer.classification import DEFAULT_BATCH_TOKENS
 from albert_infer.config import LabelSettings
-from albert_infer.errors import AlbertInferError, InfrastructureError, IntegrityError, OutputError, SupersededError
+from albert_infer.errors import (
+    AlbertInferError,
+    InfrastructureError,
+    InputError,
+    IntegrityError,
+    ObjectMissingError,
+    OutputError,
+    SupersededError,
+)
 from albert_infer.model import Checkpoint, load_checkpoint
-from albert_infer.pipeline import LabelTask, ProgressBoard
-from albert_infer.planning import Plan, Survey, canonical_json, make_plan, survey_input
+from albert_infer.pipeline import LabelTask, RunBoard
+from albert_infer.planning import Plan, Survey, canonical_json, late_inputs, make_plan, survey_input
 from albert_infer.publish import Standing
 from albert_infer.report import Report, quarantine_counts, write_report
 from albert_infer.resources import WorkerResources, cpu_flags, resolved_precision, worker_resources
 from albert_infer.schema import Precision
-from albert_infer.storage import Folder
+from albert_infer.storage import Folder, InputObjects
 from albert_infer.tokenization import PairTokenizer
 
 
@@ -119,10 +128,11 @@ def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerR
 def _from_where_it_stands(run: Run) -> None:
     """Take the run to published, from wherever an earlier start left it."""
     now = publish.standing(run.output)
-    if now is not None and now.plan_id == run.plan.plan_id:
+    ours = now is not None and now.plan_id == run.plan.plan_id
+    if now is not None and ours and not (run.settings.retry_quarantined and now.quarantined):
         _tidy_published(run, now)
         return
-    if now is not None and not run.settings.replace:
+    if now is not None and not ours and not run.settings.replace:
         asked = f"publish plan {run.plan.plan_id} at {run.output.uri}"
         remedy = "give another --output, or --replace to publish over it; units that both share are kept"
         raise SupersededError(asked, f"plan {now.plan_id} is published there", remedy)
@@ -141,35 +151,61 @@ def _tidy_published(run: Run, now: Standing) -> None:
 
 def _label_and_publish(run: Run, now: Standing | None) -> None:
     manifest = sealing.sealed(run.plan, run.output)
-    if manifest is None:
+    if manifest is None or (run.settings.retry_quarantined and manifest["quarantined"]["units"]):
         _label_missing(run, now)
+        failpoints.reach("labelled")
         after = publish.standing(run.output)
-        if after is not None and after.plan_id == run.plan.plan_id:
-            _tidy_published(run, after)  # by another driver of the same plan
-            return
         if after != now:
-            asked = f"publish plan {run.plan.plan_id} at {run.output.uri}"
-            found = f"plan {after.plan_id if after else 'none'} is published there since this start"
-            raise SupersededError(asked, found, "look at who else writes here")
-        manifest = sealing.account(run.plan, run.survey.folder, run.output, after)
-        run.report.count(manifest)
-        sealing.seal(manifest, run.output, run.settings)
+            _end_beside(run, after)
+            return
+        manifest = _sealed(run, now)
+    failpoints.reach("sealed")
     publishing = time.monotonic()
     run.report.count(manifest)
     run.report.leftovers = publish.publish(manifest, run.output, now)
     run.report.seconds.publishing = time.monotonic() - publishing
 
 
+def _end_beside(run: Run, after: Standing | None) -> None:
+    """Somebody published since this start: another driver of this plan, which is fine, or another plan."""
+    if after is None or after.plan_id != run.plan.plan_id:
+        asked = f"publish plan {run.plan.plan_id} at {run.output.uri}"
+        found = f"plan {after.plan_id if after else 'none'} is published there since this start"
+        raise SupersededError(asked, found, "look at who else writes here")
+    _tidy_published(run, after)
+
+
+def _sealed(run: Run, now: Standing | None) -> dict[str, Any]:
+    """The manifest of the run, sealed."""
+    found = _input_by_now(run)
+    run.report.late_inputs = late_inputs(run.plan, found)
+    manifest = sealing.account(run.plan, found, run.output, now)
+    run.report.count(manifest)
+    failpoints.reach("accounted")
+    sealing.seal(manifest, run.output, run.settings)
+    return manifest
+
+
+def _input_by_now(run: Run) -> InputObjects:
+    try:
+        return storage.resolve_input(run.settings.input, endpoint=run.settings.s3_endpoint)
+    except InputError as error:
+        # It was there when the run was planned: not the operator's mistake, and not too late.
+        raise ObjectMissingError(error.asked, error.found, "put it back, then run it again") from error
+
+
 def _label_missing(run: Run, now: Standing | None) -> None:
     """Label the units that are not there yet, and note how fast that went."""
     plan, report = _kept(run), run.report
+    failpoints.reach("plan_put")
     finished = publish.finished_units(plan, run.output, now)
-    missing = [unit for unit in plan.units if unit.unit_id not in finished]
-    report.units["done_before"] = len(finished)
+    done = finished.labelled if run.settings.retry_quarantined else finished.units
+    missing = [unit for unit in plan.units if unit.unit_id not in done]
+    report.units["done_before"] = len(done)
     report.max_batch_tokens = plan.max_batch_tokens
     if not missing:
         return
-    board = ProgressBoard.start()
+    board = RunBoard.start()
     done_rows = plan.rows_in - sum(unit.range.rows for unit in missing)
     with progress.shown(plan.rows_in, done_rows, board.so_far, run.workers.device):
         pipeline.label_units(missing, _task(run, plan), run.workers, board)

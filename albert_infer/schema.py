@@ -46,6 +46,7 @@ class Quarantine(StrEnum):
     SCHEMA_EXTENSION = "schema_extension"
     BAD_PAGE = "bad_page"
     ROW_COUNT = "row_count"
+    POISON_UNIT = "poison_unit"
 
 
 class Precision(StrEnum):

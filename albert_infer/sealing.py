@@ -9,12 +9,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 from albert_infer import commit
 from albert_infer.commit import UnitSummary
 from albert_infer.config import LabelSettings
-from albert_infer.errors import IntegrityError, LimitError, ObjectChangedError, SupersededError
+from albert_infer.errors import IntegrityError, LimitError, ObjectChangedError, ObjectMissingError, SupersededError
 from albert_infer.planning import Plan, Unit
 from albert_infer.publish import (
     MANIFEST_FORMAT,
@@ -26,10 +26,7 @@ from albert_infer.publish import (
     run_folder,
     to_json,
 )
-from albert_infer.storage import Folder
-
-# Up to so many files are looked at one by one; more cost less in one listing of their folder.
-FEW_FILES: Final = 16
+from albert_infer.storage import Folder, InputObjects
 
 
 @dataclass(frozen=True)
@@ -55,20 +52,21 @@ def sealed(plan: Plan, output: Folder) -> dict[str, Any] | None:
     return None if missing_files(manifest, output) else manifest
 
 
-def account(plan: Plan, source: Folder, output: Folder, now: Standing | None) -> dict[str, Any]:
+def account(plan: Plan, found: InputObjects, output: Folder, now: Standing | None) -> dict[str, Any]:
     """The manifest of a complete run. Every object that is not published already is read back and checked.
 
-    Raises IntegrityError if a unit is missing, doubled or does not add up, ObjectChangedError if an input is not what
-    was planned.
+    `found` is the input as it is by now. Raises IntegrityError if a unit is missing, doubled or does not add up,
+    ObjectChangedError if an input is not what was planned.
     """
-    _refuse_changed_inputs(plan, source)
+    source = found.folder
+    _refuse_changed_inputs(plan, found)
     staged = names(output, commit.UNITS)
     units = each(plan.units, lambda unit: _accounted(unit, source, output, staged, now))
     manifest = _manifest(plan, units)
     rejected, quarantined = sum(manifest["rejected"].values()), manifest["quarantined"]["rows_known"]
     if plan.rows_in != manifest["labelled"] + rejected + quarantined:
-        found = f"{manifest['labelled']} labelled + {rejected} rejected + {quarantined} quarantined"
-        raise IntegrityError(f"seal {plan.rows_in} rows", found, "report this: rows are missing")
+        told = f"{manifest['labelled']} labelled + {rejected} rejected + {quarantined} quarantined"
+        raise IntegrityError(f"seal {plan.rows_in} rows", told, "report this: rows are missing")
     return manifest
 
 
@@ -101,20 +99,16 @@ def _sealed_name(plan_id: str) -> str:
 
 
 def _accounted(unit: Unit, source: Folder, output: Folder, staged: set[str], now: Standing | None) -> AccountedUnit:
-    """Find the one place where the unit stands: published, or staged as labelled or as quarantined."""
+    """Find where the unit stands: published, or staged. One that was given up and labelled after all is labelled."""
     unit_id = unit.unit_id
-    if now and unit_id in now.quarantined:
-        return AccountedUnit(unit, quarantine=now.quarantined[unit_id])
     if now and commit.published_name(unit_id) in now.files:
         return _as_published(unit, now)
-    part, quarantine = commit.staged_name(unit_id) in staged, commit.quarantine_name(unit_id) in staged
-    if part and quarantine:
-        found = "it is both labelled and quarantined"
-        raise IntegrityError(f"seal unit {unit_id}", found, f"look at {output.uri_of(commit.quarantine_name(unit_id))}")
-    if part:
+    if commit.staged_name(unit_id) in staged:
         return _read_unit(unit, output)
-    if quarantine:
+    if commit.quarantine_name(unit_id) in staged:
         return AccountedUnit(unit, quarantine=_read_quarantine(unit, output))
+    if now and unit_id in now.quarantined:
+        return AccountedUnit(unit, quarantine=now.quarantined[unit_id])
     found = f"it is neither in {commit.UNITS} nor published"
     raise IntegrityError(f"seal unit {unit_id} of {source.uri_of(unit.pin.name)}", found, "run it again")
 
@@ -199,14 +193,14 @@ def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def _refuse_changed_inputs(plan: Plan, source: Folder) -> None:
-    pins = [file.pin for file in plan.files]
-    if len(pins) > FEW_FILES:
-        there = {pin.name: pin for pin in source.objects()}
-        found = [there.get(pin.name) for pin in pins]
-    else:
-        found = [source.stat(pin.name) for pin in pins]
-    for pin, now in zip(pins, found, strict=True):
-        if now != pin:
-            state = "it is gone" if now is None else "it was changed while the run went on"
-            raise ObjectChangedError(f"seal with input {source.uri_of(pin.name)}", state, "run it again")
+def _refuse_changed_inputs(plan: Plan, found: InputObjects) -> None:
+    """Compare what is there with what was planned, unreadable files included: a mended one is to be labelled."""
+    uri_of = found.folder.uri_of
+    there = {uri_of(pin.name): (pin.size, pin.version) for pin in found.pins}
+    planned = {uri_of(file.pin.name): (file.pin.size, file.pin.version) for file in plan.files}
+    planned |= {bad.uri: (bad.size, bad.version) for bad in plan.bad}
+    for uri, pin in planned.items():
+        if uri not in there:
+            raise ObjectMissingError(f"seal with input {uri}", "it is gone", "put it back, then run it again")
+        if there[uri] != pin:
+            raise ObjectChangedError(f"seal with input {uri}", "it was changed while the run went on", "run it again")

@@ -18,7 +18,14 @@ from pairs import labelled_unit, numbered_pairs, planned, settings_for, surveyed
 from albert_infer import commit, publish, schema, sealing, storage
 from albert_infer.commit import SUCCESS, published_name, published_rejected_name, quarantine_name, staged_name
 from albert_infer.config import LabelSettings
-from albert_infer.errors import AlbertInferError, IntegrityError, LimitError, ObjectChangedError, SupersededError
+from albert_infer.errors import (
+    AlbertInferError,
+    IntegrityError,
+    LimitError,
+    ObjectChangedError,
+    ObjectMissingError,
+    SupersededError,
+)
 from albert_infer.planning import Plan, Unit
 from albert_infer.schema import PairColumns, Rejection
 from albert_infer.storage import AccessError, Folder
@@ -52,7 +59,8 @@ class Night:
         commit.commit_unit(self.output, unit.unit_id, self._place(unit), pa.table(marker), COLUMNS)
 
     def seal(self) -> dict[str, Any]:
-        manifest = sealing.account(self.plan, self.source, self.output, publish.standing(self.output))
+        found = storage.resolve_input(self.source.uri, endpoint=None)
+        manifest = sealing.account(self.plan, found, self.output, publish.standing(self.output))
         sealing.seal(manifest, self.output, self.settings)
         return manifest
 
@@ -176,14 +184,24 @@ def test_a_missing_unit_is_not_sealed(night_of: NightOf) -> None:
     night = night_of("a.parquet", "b.parquet")
     night.label(night.units[0])
     assert night.units[1].unit_id in refused(night, IntegrityError)
-    assert publish.finished_units(night.plan, night.output, None) == {night.units[0].unit_id}
+    assert publish.finished_units(night.plan, night.output, None).units == {night.units[0].unit_id}
 
 
-def test_a_unit_that_is_labelled_and_quarantined_is_not_sealed(night_of: NightOf) -> None:
-    night = night_of("a.parquet", max_bad_files=1)
-    night.label()
-    night.quarantine(night.units[0])
-    assert night.units[0].unit_id in refused(night, IntegrityError)
+def test_a_unit_that_was_given_up_and_labelled_after_all_is_labelled(night_of: NightOf) -> None:
+    night = night_of("a.parquet", "b.parquet", max_bad_files=1)
+    given_up, other = night.units
+    night.label(other)
+    night.quarantine(given_up)
+    assert night.publish()["quarantined"]["rows_known"] == ROWS
+    assert publish.finished_units(night.plan, night.output, publish.standing(night.output)).quarantined == {
+        given_up.unit_id
+    }
+    night.quarantine(given_up)
+    night.label(given_up)
+    manifest = night.publish()
+    assert (manifest["quarantined"]["rows_known"], manifest["quarantined"]["units"]) == (0, [])
+    assert {entry["unit_id"] for entry in manifest["files"]} == {given_up.unit_id, other.unit_id}
+    assert staged(night.output) == []
 
 
 def test_a_unit_that_holds_other_rows_than_planned_is_not_sealed(night_of: NightOf) -> None:
@@ -234,13 +252,22 @@ def test_a_quarantine_that_is_not_ours_is_not_sealed(night_of: NightOf, told: by
 
 @pytest.mark.parametrize("change", ["replaced", "removed"])
 def test_an_input_that_changed_is_not_sealed(night_of: NightOf, tmp_path: Path, change: str) -> None:
-    night = night_of("a.parquet")
+    night = night_of("a.parquet", "b.parquet")
     night.label()
     path = tmp_path / "in" / "a.parquet"
     path.unlink()
     if change == "replaced":
         write_pairs(path, numbered_pairs(ROWS + 1))
-    assert "a.parquet" in refused(night, ObjectChangedError)
+    assert "a.parquet" in refused(night, ObjectChangedError if change == "replaced" else ObjectMissingError)
+
+
+def test_an_unreadable_file_that_was_mended_is_not_sealed_as_unreadable(night_of: NightOf, tmp_path: Path) -> None:
+    night_of("a.parquet")
+    (tmp_path / "in" / "c.parquet").write_bytes(b"no parquet")
+    night = night_of(max_bad_files=1)
+    night.label()
+    write_pairs(tmp_path / "in" / "c.parquet", numbered_pairs(ROWS))
+    assert "c.parquet" in refused(night, ObjectChangedError)
 
 
 @pytest.mark.parametrize(("share", "held"), [(0.1, True), (0.09, False), (0.0, False), (1.0, True)])
@@ -280,11 +307,11 @@ def test_what_is_finished_is_staged_or_quarantined_or_published(night_of: NightO
     night.label(night.units[0])
     night.quarantine(night.units[1])
     done = {unit.unit_id for unit in night.units[:2]}
-    assert publish.finished_units(night.plan, night.output, None) == done
+    assert publish.finished_units(night.plan, night.output, None).units == done
     night.label(night.units[2])
     night.publish()
     now = publish.standing(night.output)
-    assert publish.finished_units(night.plan, night.output, now) == {unit.unit_id for unit in night.units}
+    assert publish.finished_units(night.plan, night.output, now).units == {unit.unit_id for unit in night.units}
 
 
 def test_a_second_run_keeps_what_both_share_and_removes_only_what_it_replaces(
@@ -298,7 +325,7 @@ def test_a_second_run_keeps_what_both_share_and_removes_only_what_it_replaces(
     (tmp_path / "in" / "b.parquet").unlink()
     second = night_of("c.parquet")
     now = publish.standing(second.output)
-    assert publish.finished_units(second.plan, second.output, now) == {first.units[0].unit_id}
+    assert publish.finished_units(second.plan, second.output, now).units == {first.units[0].unit_id}
     second.label(second.units[1])
     manifest = second.publish()
     assert visible(second.output) == {shared, published_name(second.units[1].unit_id)}
@@ -316,7 +343,7 @@ def test_a_quarantined_unit_stays_so_in_the_next_run(night_of: NightOf) -> None:
     first.publish()
     second = night_of("c.parquet", max_bad_files=1)
     now = publish.standing(second.output)
-    assert len(publish.finished_units(second.plan, second.output, now)) == 2
+    assert len(publish.finished_units(second.plan, second.output, now).quarantined) == 1
     second.label(second.units[2])
     assert [unit["reason"] for unit in second.publish()["quarantined"]["units"]] == ["bad_page"]
 
@@ -403,7 +430,7 @@ def test_plans_may_take_turns_at_one_output(night_of: NightOf, tmp_path: Path) -
     for turn in range(6):
         night = nights[turn % 2]
         assert sealing.sealed(night.plan, night.output) is None
-        assert publish.finished_units(night.plan, night.output, publish.standing(night.output)) == set()
+        assert publish.finished_units(night.plan, night.output, publish.standing(night.output)).units == set()
         night.label()
         night.publish()
         assert visible(night.output) == {published_name(night.units[0].unit_id)}

@@ -15,7 +15,8 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from albert_infer import commit
 from albert_infer.model import Checkpoint
-from albert_infer.pipeline.session import ProgressBoard, connected, own_error, session_settings
+from albert_infer.pipeline.board import RunBoard
+from albert_infer.pipeline.session import connected, own_error, session_settings
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.planning import Unit
 from albert_infer.resources import WorkerResources
@@ -23,7 +24,7 @@ from albert_infer.schema import PairColumns, Precision
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
 
-__all__ = ["LabelTask", "ProgressBoard", "connected", "label_units", "labelled_units"]
+__all__ = ["LabelTask", "RunBoard", "connected", "label_units", "labelled_units"]
 
 # Logical bytes a read task asks for. They bound how many run at once by memory; and because the classify actors ask
 # for none, Ray does not fuse reading into them, where it would hold up the device.
@@ -43,7 +44,7 @@ class LabelTask:
     max_batch_tokens: int
 
 
-def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: ProgressBoard) -> None:
+def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard) -> None:
     """Label and commit every unit, or raise AlbertInferError; what was committed before stays."""
     sources = {
         unit.unit_id: commit.Source(task.source.uri_of(unit.pin.name), unit.range.first_row, unit.range.rows)
@@ -51,17 +52,17 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
     }
     with session_settings():
         try:
-            sink = UnitSink(ray.put(sources), task.output, task.columns)
+            sink = UnitSink(ray.put(sources), task.output, task.columns, board)
             labelled_units(units, task, workers, board).write_datasink(sink)
         except Exception as error:
             raise own_error(error) from error
 
 
-def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: ProgressBoard) -> Dataset:
+def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard) -> Dataset:
     """The labelled units as a dataset, one block each."""
     # Both travel once to a node, whatever the number of tasks and actors there.
     checkpoint = ray.put(task.checkpoint)
-    reader = UnitReader(task.source, task.columns, ray.put(task.tokenizer))
+    reader = UnitReader(task.source, task.columns, ray.put(task.tokenizer), board)
     read: Dataset = ray.data.read_datasource(
         UnitSource(units, reader), override_num_blocks=len(units), num_cpus=1, memory=READ_TASK_MEMORY
     )

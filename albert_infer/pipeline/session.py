@@ -1,4 +1,4 @@
-"""The Ray session around the stages: connecting, settings, counting progress, and telling errors."""
+"""The Ray session around the stages: connecting, settings, and telling errors."""
 
 from __future__ import annotations
 
@@ -6,48 +6,17 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import ray
 from ray.data import DataContext
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from albert_infer.errors import AlbertInferError, InfrastructureError
-from albert_infer.progress import ProgressCounts, RunProgress, UnitProgress
 from albert_infer.resources import Node
-from albert_infer.schema import DeviceKind
 
 # Above a unit's bytes, so that Ray never splits a block; the sink checks it all the same.
 TARGET_MAX_BLOCK_BYTES: Final = 1 << 30
-
-
-@dataclass(frozen=True)
-class ProgressBoard:
-    """Where the workers tell how far they are and the driver reads it: a handle that may travel to any process."""
-
-    actor: Any
-
-    @classmethod
-    def start(cls) -> ProgressBoard:
-        """A new, empty board. It takes no CPU, or it could take the last one, and lives on the driver's own node."""
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        counts: Any = ray.remote(ProgressCounts)
-        return cls(counts.options(num_cpus=0, scheduling_strategy=here).remote())
-
-    def tell(self, unit_id: str, done: UnitProgress) -> None:
-        """Say how far a unit is; does not wait."""
-        self.actor.tell.remote(unit_id, done)
-
-    def tell_device(self, device: DeviceKind) -> None:
-        """Say which device a worker uses; does not wait."""
-        self.actor.tell_device.remote(device)
-
-    def so_far(self) -> RunProgress:
-        """What was told until now."""
-        told: RunProgress = ray.get(self.actor.so_far.remote())
-        return told
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from ray.data import DataContext, Datasource
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
-from albert_infer import commit, reading, tokenization, validation
+from albert_infer import commit, failpoints, reading, tokenization, validation
+from albert_infer.attempts import MAX_LOST_ATTEMPTS
 from albert_infer.classification import Classifier
 from albert_infer.model import Checkpoint
-from albert_infer.pipeline.session import ProgressBoard
+from albert_infer.pipeline.board import RunBoard
 from albert_infer.planning import Unit
 from albert_infer.progress import UnitProgress
 from albert_infer.schema import (
@@ -36,6 +37,7 @@ from albert_infer.schema import (
     DeviceKind,
     PairColumns,
     Precision,
+    Quarantine,
 )
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
@@ -53,13 +55,21 @@ class UnitReader:
     source: Folder
     columns: PairColumns
     tokenizer: ray.ObjectRef[PairTokenizer]
+    board: RunBoard
 
     def prepared(self, unit: Unit) -> pa.Table:
         """The unit as `columns.prepared`; one row with `_quarantine` set stands for a unit that cannot be read."""
-        try:
-            pairs = reading.read_pairs(self.source, unit.pin, unit.range, self.columns)
-        except reading.UnreadableError as error:
-            return self._marker(unit, str(error.reason), error.detail)
+        with self.board.attempt("read", unit.unit_id) as healthy:
+            if not healthy:
+                return poison_marker(unit.unit_id, "reading", self.columns.prepared)
+            failpoints.reach("reading", unit.pin.name)
+            try:
+                pairs = reading.read_pairs(self.source, unit.pin, unit.range, self.columns)
+            except reading.UnreadableError as error:
+                return quarantine_marker(unit.unit_id, error.reason, error.detail, self.columns.prepared)
+            return self._prepared(unit, pairs)
+
+    def _prepared(self, unit: Unit, pairs: pa.Table) -> pa.Table:
         rows = pairs.num_rows
         positioned = (
             pairs.append_column(UNIT, pa.repeat(unit.unit_id, rows))
@@ -69,11 +79,22 @@ class UnitReader:
         prepared = tokenization.append_tokens(validation.mark_rejected(positioned), _shared(self.tokenizer))
         return prepared.select(self.columns.prepared.names).cast(self.columns.prepared)
 
-    def _marker(self, unit: Unit, reason: str, detail: str) -> pa.Table:
-        """The row that stands for an unreadable unit; rejected, so that no later step looks for its texts."""
-        no_tokens = {INPUT_IDS: [], PREMISE_TOKENS: 0, N_TOKENS: 0, TRUNCATED: False}
-        row = {UNIT: unit.unit_id, UNIT_QUARANTINE: reason, REJECTION: reason, DETAIL: detail, **no_tokens}
-        return pa.Table.from_pylist([row], schema=self.columns.prepared)
+
+def quarantine_marker(unit_id: str, reason: Quarantine, detail: str, prepared: pa.Schema) -> pa.Table:
+    """The row that stands for a unit without rows; rejected, so that no later step looks for its texts."""
+    no_tokens = {INPUT_IDS: [], PREMISE_TOKENS: 0, N_TOKENS: 0, TRUNCATED: False}
+    row = {UNIT: unit_id, UNIT_QUARANTINE: str(reason), REJECTION: str(reason), DETAIL: detail, **no_tokens}
+    return pa.Table.from_pylist([row], schema=prepared)
+
+
+def poison_marker(unit_id: str, doing: str, prepared: pa.Schema) -> pa.Table:
+    """The marker of a unit that kills its workers."""
+    return quarantine_marker(unit_id, Quarantine.POISON_UNIT, poison_detail(doing), prepared)
+
+
+def poison_detail(doing: str) -> str:
+    """Why the unit is given up."""
+    return f"{MAX_LOST_ATTEMPTS} workers died while {doing} it"
 
 
 @lru_cache(maxsize=4)
@@ -123,7 +144,7 @@ class ClassifyActor:
         device: DeviceKind,
         max_batch_tokens: int,
         threads: int | None,
-        board: ProgressBoard,
+        board: RunBoard,
     ) -> None:
         # Imported here, because the driver and the read tasks have no use for torch and it takes seconds to load.
         from albert_infer.engine.devices import usable_device
@@ -145,16 +166,26 @@ class ClassifyActor:
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """Classify one unit; the marker of an unreadable one passes through."""
-        reported = _Reported(self._board, prepared[UNIT][0].as_py())
-        labelled: pa.Table = self._thread.submit(self._classifier.classified, prepared, reported).result()
-        reported.tell()
-        return labelled
+        return self._thread.submit(self._labelled, prepared).result()
+
+    def _labelled(self, prepared: pa.Table) -> pa.Table:
+        # In the one thread that computes, so that of the calls that wait for it none counts as begun.
+        unit_id = prepared[UNIT][0].as_py()
+        with self._board.attempt("classify", unit_id) as healthy:
+            if not healthy:
+                return self._classifier.classified(poison_marker(unit_id, "labelling", prepared.schema))
+            failpoints.reach("classifying", unit_id)
+            reported = _Reported(self._board, unit_id)
+            labelled = self._classifier.classified(prepared, reported)
+            reported.tell()
+            failpoints.reach("classified", unit_id)
+            return labelled
 
 
 class _Reported:
     """Tells the board how far a unit is, at most every so often. Counts are absolute: a retry starts over."""
 
-    def __init__(self, board: ProgressBoard, unit_id: str) -> None:
+    def __init__(self, board: RunBoard, unit_id: str) -> None:
         self._board = board
         self._unit_id = unit_id
         self._done = UnitProgress()
@@ -174,10 +205,17 @@ class _Reported:
 class UnitSink(Datasink[None]):
     """The third stage: every block is a whole unit, and becomes its objects."""
 
-    def __init__(self, sources: ray.ObjectRef[dict[str, commit.Source]], output: Folder, columns: PairColumns) -> None:
+    def __init__(
+        self,
+        sources: ray.ObjectRef[dict[str, commit.Source]],
+        output: Folder,
+        columns: PairColumns,
+        board: RunBoard,
+    ) -> None:
         self._sources = sources
         self._output = output
         self._columns = columns
+        self._board = board
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> None:
         """Commit the blocks of one write task; the same block again is harmless."""
@@ -185,4 +223,9 @@ class UnitSink(Datasink[None]):
         for block in blocks:
             rows = pa.table(block)
             unit_id = rows[UNIT][0].as_py()
-            commit.commit_unit(self._output, unit_id, sources[unit_id], rows, self._columns)
+            with self._board.attempt("commit", unit_id) as healthy:
+                if healthy:
+                    commit.commit_unit(self._output, unit_id, sources[unit_id], rows, self._columns)
+                else:
+                    detail = poison_detail("committing")
+                    commit.commit_quarantine(self._output, unit_id, sources[unit_id], Quarantine.POISON_UNIT, detail)

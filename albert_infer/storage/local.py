@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from albert_infer import failpoints
 from albert_infer.errors import InfrastructureError, InputError, IntegrityError, ObjectChangedError, ObjectMissingError
 from albert_infer.storage.folder import AccessError, ObjectPin, holds
 
@@ -73,6 +74,7 @@ class LocalFolder:
         with _writing(str(path)):
             _make_folder(path.parent)
             with _staged(path.parent, data) as staged:
+                failpoints.reach("local_staged", name)
                 created = _linked(staged, path)
             # Also after losing: what the caller now reads back must not vanish in a power cut either.
             _sync(path.parent)

@@ -1,0 +1,68 @@
+"""The run's board: one small Ray actor that the workers tell how far they are, and which unit they begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from albert_infer.attempts import AttemptCounts
+from albert_infer.progress import ProgressCounts, RunProgress, UnitProgress
+from albert_infer.schema import DeviceKind
+
+
+@dataclass(frozen=True)
+class RunBoard:
+    """A handle of the board that may travel to any process; the board lives as long as one start of a run."""
+
+    actor: Any
+
+    @classmethod
+    def start(cls) -> RunBoard:
+        """A new, empty board. It takes no CPU, or it could take the last one, and lives on the driver's own node."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        told: Any = ray.remote(_Told)
+        return cls(told.options(num_cpus=0, scheduling_strategy=here).remote())
+
+    def tell(self, unit_id: str, done: UnitProgress) -> None:
+        """Say how far a unit is; does not wait."""
+        self.actor.tell.remote(unit_id, done)
+
+    def tell_device(self, device: DeviceKind) -> None:
+        """Say which device a worker uses; does not wait."""
+        self.actor.tell_device.remote(device)
+
+    def so_far(self) -> RunProgress:
+        """What was told until now."""
+        told: RunProgress = ray.get(self.actor.so_far.remote())
+        return told
+
+    @contextmanager
+    def attempt(self, step: str, unit_id: str) -> Iterator[bool]:
+        """Work on a unit inside this; False says that the unit is poison for `step` and must not be touched.
+
+        Waits for the board, so that a worker that dies in the next moment has been counted.
+        """
+        attempted, node_id = f"{step} {unit_id}", ray.get_runtime_context().get_node_id()
+        healthy: bool = ray.get(self.actor.begin.remote(attempted, node_id))
+        try:
+            yield healthy
+        finally:
+            if healthy:
+                ray.get(self.actor.end.remote(attempted, node_id))
+
+
+class _Told(ProgressCounts, AttemptCounts):
+    """What the board's process holds: both counts, since a process of its own for each would cost memory."""
+
+    def __init__(self) -> None:
+        ProgressCounts.__init__(self)
+        AttemptCounts.__init__(self, _alive_nodes)
+
+
+def _alive_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
