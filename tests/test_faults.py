@@ -1,0 +1,310 @@
+"""Every event that may befall a run on its way: nothing is lost, nothing is there twice, nothing is visible too early.
+
+A fault is made by a named fail point, or by a real kill. After each the same command goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from job_runs import (
+    JOB,
+    RAY_WARNING,
+    Outcome,
+    break_page,
+    in_open_session,
+    made_up_pairs,
+    manifest_of,
+    ray_session,
+    report_of,
+    run_alone,
+    run_here,
+    run_killed,
+    staged_units,
+    started,
+    state_of,
+    tiny_checkpoint,
+    verify,
+    visible_files,
+    wait_until,
+    write_pairs,
+)
+
+from albert_infer.failpoints import VARIABLE
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
+
+# A start that is to be killed at a point, and what may be seen of it then.
+BEFORE_ANY_UNIT = ("planned", "plan_put", "reading", "classifying")
+AROUND_A_UNIT = ("classified", "rejected_put", "quarantine_put", "part_ready", "local_staged", "part_put")
+AFTER_ALL_UNITS = ("labelled", "accounted", "sealed")
+WHILE_PUBLISHING = ("file_published", "files_published", "success_put")
+
+
+@dataclass(frozen=True)
+class Night:
+    """An input with rows to label, to reject and to quarantine, and where its labels go."""
+
+    source: Path
+    output: Path
+    checkpoint: Path
+    faults: Path
+
+    @property
+    def flags(self) -> tuple[object, ...]:
+        """The command, with limits that accept what is wrong with the input."""
+        limits = ("--max-bad-files", 1, "--max-rejected-share", 0.2)
+        return ("--input", self.source, "--output", self.output, "--model", self.checkpoint, "--unit-rows", 16, *limits)
+
+    def armed(self, *points: str) -> dict[str, str]:
+        """The environment that arms `points`, each `POINT[@TEXT]:ACTION:HITS`, in a driver and in its workers."""
+        self.faults.mkdir(exist_ok=True)
+        armed = {VARIABLE: ";".join(f"{point}:{self.faults}" for point in points)}
+        return {**armed, **in_open_session(armed)}
+
+    def hits(self, point: str) -> int:
+        """How often any process has come to an armed point."""
+        return len(list(self.faults.glob(f"{point}.*")))
+
+    def go_on(self, *more: object) -> Outcome:
+        """The same command again, in this process."""
+        return run_here(*self.flags, *more)
+
+    @property
+    def manifest_stands(self) -> bool:
+        """Whether anything is published."""
+        return (self.output / "_SUCCESS").exists()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    """One Ray session for all jobs that run in this process."""
+    with ray_session():
+        yield
+
+
+@pytest.fixture
+def night(checkpoint: Path, tmp_path: Path) -> Night:
+    """Two files, seven units: one with rejected rows, one that cannot be read."""
+    pairs = made_up_pairs(112, seed=21)
+    premises = pairs["premise"].to_pylist()
+    premises[20], premises[100] = None, "   "
+    pairs = pairs.set_column(1, "premise", pa.array(premises, pa.string()))
+    source = tmp_path / "in"
+    write_pairs(source / "a.parquet", pairs.slice(0, 64))
+    break_page(write_pairs(source / "b.parquet", pairs.slice(64)), 1)
+    return Night(source, tmp_path / "out", checkpoint, tmp_path / "faults")
+
+
+LABELLED, REJECTED, QUARANTINED = 94, 2, 16
+
+
+def assert_published_whole(night: Night) -> None:
+    """The recount from the files alone, and the counts that this input must give."""
+    verify(night.output, night.source)
+    manifest = manifest_of(night.output)
+    counts = (manifest["labelled"], sum(manifest["rejected"].values()), manifest["quarantined"]["rows_known"])
+    assert counts == (LABELLED, REJECTED, QUARANTINED)
+
+
+# --- the driver dies
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("point", [*BEFORE_ANY_UNIT, *AROUND_A_UNIT, *AFTER_ALL_UNITS, *WHILE_PUBLISHING])
+def test_a_driver_killed_at_any_point_publishes_nothing_and_the_next_start_goes_on(night: Night, point: str) -> None:
+    hit = 2 if point in {"file_published", "part_put", "local_staged"} else 1
+
+    run_killed(*night.flags, when=lambda: night.hits(point) >= hit, env=night.armed(f"{point}:wait:{hit}-99"))
+
+    assert night.manifest_stands == (point == "success_put")
+    assert bool(visible_files(night.output)) == (point in WHILE_PUBLISHING), "data is visible before the run is sealed"
+    before = {*state_of(night.output, "_units/*.parquet").values()}
+    if point in WHILE_PUBLISHING:
+        before |= {*state_of(night.output, "part-*").values()}
+    done = len(staged_units(night.output)) + len(list(night.output.glob("_units/*.quarantine.json")))
+
+    again = night.go_on()
+
+    assert (again.exit_code, again.errors) == (0, []), again.stderr
+    assert_published_whole(night)
+    assert before <= {*state_of(night.output, "*.parquet").values()}, "a finished unit was labelled again"
+    if point not in {"sealed", *WHILE_PUBLISHING}:
+        assert report_of(night.output)["units"] == {"done_before": done, "labelled": 7 - done}
+    finished = state_of(night.output)
+    once_more = night.go_on()
+    assert (once_more.exit_code, once_more.errors) == (0, [])
+    assert state_of(night.output) == finished, "a run that is published is touched by nothing"
+
+
+@pytest.mark.usefixtures("session")
+def test_a_driver_killed_while_it_replaces_a_run_leaves_the_old_manifest_whole(night: Night) -> None:
+    assert night.go_on().exit_code == 0
+    old = {name: state for name, state in state_of(night.output).items() if "_runs" not in name}
+    write_pairs(night.source / "c.parquet", made_up_pairs(20, seed=22))
+
+    run_killed(
+        *night.flags, "--replace",
+        when=lambda: night.hits("files_published") == 1, env=night.armed("files_published:wait:1"),
+    )  # fmt: skip
+
+    assert old.items() <= state_of(night.output).items()
+    assert night.go_on("--replace").exit_code == 0
+    verify(night.output, night.source)
+    assert manifest_of(night.output)["labelled"] == LABELLED + 20
+
+
+# --- a worker dies
+
+
+WORKER_POINTS = (
+    "reading",
+    "classifying",
+    "classified",
+    "rejected_put",
+    "part_ready",
+    "local_staged@_units/",
+    "part_put",
+)
+
+
+@pytest.mark.usefixtures("session")
+def test_workers_killed_at_every_point_cost_nothing_but_time(night: Night) -> None:
+    armed = night.armed(*(f"{point}:kill:1" for point in WORKER_POINTS))
+    outcome = run_alone(*night.flags, env=armed)
+    assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
+    assert {point for point in WORKER_POINTS if not night.hits(point.partition("@")[0])} == set()
+    assert_published_whole(night)
+
+
+# --- a unit that kills its workers
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("step", ["reading", "classifying", "part_ready"])
+def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_for(night: Night, step: str) -> None:
+    poison = some_unit(night)
+    if step == "reading":
+        (night.source / "a.parquet").rename(night.source / "poison.parquet")
+        write_pairs(night.source / "a.parquet", made_up_pairs(16, seed=23))
+        shutil.rmtree(night.output)
+    working_on = "poison" if step == "reading" else poison
+    # Enough hits for every unit of the poisoned file.
+    outcome = run_alone(*night.flags[:-4], env=night.armed(f"{step}@{working_on}:segfault:1-99"))
+
+    assert outcome.exit_code == 3, outcome.stderr
+    assert "poison_unit" in outcome.errors[0]
+    assert not night.manifest_stands
+    given_up = 4 if step == "reading" else 1
+    assert night.hits(step) == 3 * given_up, "three attempts each, no more"
+    told = [json.loads(path.read_text()) for path in (night.output / "_units").glob("*.quarantine.json")]
+    assert sorted(unit["reason"] for unit in told) == ["bad_page", *["poison_unit"] * given_up]
+
+    accepted = night.go_on("--max-bad-files", 2)
+    assert accepted.exit_code == 0, accepted.stderr
+    verify(night.output, night.source)
+    assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": given_up}
+    labelled = state_of(night.output, "part-*")
+
+    retried = night.go_on("--max-bad-files", 2, "--retry-quarantined")
+    assert retried.exit_code == 0, retried.stderr
+    verify(night.output, night.source)
+    assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1}
+    assert report_of(night.output)["units"]["labelled"] == given_up + 1
+    assert labelled.items() < state_of(night.output, "part-*").items()
+
+
+def some_unit(night: Night) -> str:
+    """The id of a unit without faults, from a plan; the output is as it was."""
+    assert run_here(*night.flags[:-4]).exit_code == 3, "the broken page is not accepted yet"
+    plan = json.loads(next(night.output.glob("_runs/*/plan.json")).read_text())
+    shutil.rmtree(night.output)
+    unit: str = plan["units"][2]["unit_id"]
+    return unit
+
+
+# --- several drivers
+
+
+@pytest.mark.usefixtures("session")
+def test_two_drivers_of_one_night_cost_time_and_no_row(night: Night) -> None:
+    with ThreadPoolExecutor(2) as both:
+        outcomes = list(both.map(lambda _: run_alone(*night.flags, env=in_open_session({})), range(2)))
+    assert [outcome.exit_code for outcome in outcomes] == [0, 0], [outcome.stderr for outcome in outcomes]
+    assert_published_whole(night)
+
+
+@pytest.mark.usefixtures("session")
+def test_a_driver_that_was_overtaken_by_another_plan_publishes_nothing(night: Night) -> None:
+    with started([sys.executable, JOB, *night.flags], env=night.armed("sealed:wait:1")) as slow:
+        wait_until(lambda: night.hits("sealed") == 1, slow)
+        write_pairs(night.source / "c.parquet", made_up_pairs(20, seed=24))
+        assert night.go_on().exit_code == 0
+        winner = manifest_of(night.output)
+        (night.faults / "go").touch()
+        _, stderr = slow.communicate(timeout=60)
+    assert slow.returncode == 6, stderr
+    assert winner["plan_id"] in stderr
+    assert manifest_of(night.output) == winner
+    # The overtaken run's files are named by no manifest; the next start that publishes sweeps them up.
+    write_pairs(night.source / "d.parquet", made_up_pairs(4, seed=25))
+    assert night.go_on("--replace").exit_code == 0
+    verify(night.output, night.source)
+
+
+# --- the input changes
+
+
+CHANGES = {"replaced": 4, "gone": 4, "mended": 4, "late": 0}
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("point", ["plan_put", "labelled"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_input_that_changes_while_the_run_goes_on_is_never_published_as_it_was(
+    night: Night, change: str, point: str
+) -> None:
+    (night.source / "c.parquet").write_bytes(b"PAR1 and no more")
+    flags = [*night.flags, "--max-bad-files", 2]
+    with started([sys.executable, JOB, *flags], env=night.armed(f"{point}:wait:1")) as process:
+        wait_until(lambda: night.hits(point) == 1, process)
+        spoil(night.source, change)
+        (night.faults / "go").touch()
+        _, stderr = process.communicate(timeout=120)
+
+    assert process.returncode == CHANGES[change], stderr
+    assert night.manifest_stands == (change == "late")
+    if change == "late":
+        assert report_of(night.output)["late_inputs"] == [str(night.source / "late.parquet")]
+        refused = run_here(*flags)
+        assert refused.exit_code == 6
+    else:
+        assert f"{ {'replaced': 'a', 'gone': 'a', 'mended': 'c'}[change] }.parquet" in stderr
+        assert visible_files(night.output) == []
+    again = run_here(*flags, "--replace")
+    assert again.exit_code == 0, again.stderr
+    verify(night.output, night.source)
+    assert manifest_of(night.output)["labelled"] == {"replaced": 52, "gone": 31, "mended": 104, "late": 104}[change]
+
+
+def spoil(source: Path, change: str) -> None:
+    if change == "gone":
+        (source / "a.parquet").unlink()
+    else:
+        name = {"replaced": "a", "mended": "c", "late": "late"}[change]
+        rows = 21 if change == "replaced" else 10
+        made = write_pairs(source.parent / "made.parquet", made_up_pairs(rows, seed=26))
+        made.replace(source / f"{name}.parquet")
