@@ -196,6 +196,7 @@ def _input_by_now(run: Run) -> InputObjects:
 
 def _label_missing(run: Run, now: Standing | None) -> None:
     """Label the units that are not there yet, and note how fast that went."""
+    failpoints.reach("planned")
     plan, report = _kept(run), run.report
     failpoints.reach("plan_put")
     finished = publish.finished_units(plan, run.output, now)

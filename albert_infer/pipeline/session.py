@@ -7,16 +7,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import ray
 from ray.data import DataContext
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from albert_infer.errors import AlbertInferError, InfrastructureError
-from albert_infer.resources import Node
+from albert_infer.resources import Node, WorkerResources
+from albert_infer.schema import DeviceKind
 
 # Above a unit's bytes, so that Ray never splits a block; the sink checks it all the same.
 TARGET_MAX_BLOCK_BYTES: Final = 1 << 30
+
+# Logical bytes a read task asks for. They bound how many run at once by memory; and because the classify actors ask
+# for none, Ray does not fuse reading into them, where it would hold up the device.
+READ_TASK_MEMORY: Final = 256 << 20
 
 
 @contextmanager
@@ -79,6 +86,27 @@ def session_settings() -> Iterator[None]:
     context.enable_progress_bars = False
     with DataContext.current(context):
         yield
+
+
+@contextmanager
+def reserved(workers: WorkerResources) -> Iterator[dict[str, Any]]:
+    """Where the tasks and actors of a run on CPUs are to go, as Ray's arguments: CPUs that are theirs alone.
+
+    All of them at once, or this waits. Two runs in one cluster that took CPU after CPU could each hold some with their
+    actors and leave none for reading: both would stand for ever. GPU actors take no CPU, and a pool that may grow is
+    for the autoscaler to place.
+    """
+    if workers.device is not DeviceKind.CPU or not workers.num_cpus or workers.min_workers < workers.max_workers:
+        yield {}
+        return
+    # Memory in each, so that whichever bundle the actors leave free is one to read in.
+    cpus = [1, *[workers.num_cpus] * workers.min_workers]
+    group = placement_group([{"CPU": count, "memory": READ_TASK_MEMORY} for count in cpus])
+    try:
+        ray.get(group.ready())
+        yield {"scheduling_strategy": PlacementGroupSchedulingStrategy(group)}
+    finally:
+        remove_placement_group(group)
 
 
 def own_error(error: BaseException) -> AlbertInferError:

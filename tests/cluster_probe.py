@@ -1,0 +1,49 @@
+"""Runs the job on a cluster of several nodes on this machine and takes one away; started by test_node_loss.
+
+python cluster_probe.py STAGED REPLACED FLAGS...: the node is killed once STAGED units are finished; REPLACED is `yes`
+if another comes after it. Prints, as JSON, the exit code and whether the node was killed before the end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from label_pairs import main
+from ray.cluster_utils import Cluster
+
+# Ray's own floor for a node of the tests; the blocks here are some kilobytes.
+STORE_BYTES = 150 << 20
+
+
+def probe(staged: int, replaced: bool, flags: list[str]) -> dict[str, Any]:
+    """Run the job on a head and two nodes, one of which dies on the way."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES})
+    nodes = [cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    units, killed = Path(flags[flags.index("--output") + 1], "_units"), threading.Event()
+
+    def kill_node() -> None:
+        while len(list(units.glob("*.parquet"))) < staged:
+            time.sleep(0.02)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        killed.set()
+        if replaced:
+            cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+
+    threading.Thread(target=kill_node, daemon=True).start()
+    code = main(flags)
+    told = {"exit_code": code, "killed": killed.is_set()}
+    ray.shutdown()
+    cluster.shutdown()
+    return told
+
+
+if __name__ == "__main__":
+    print(json.dumps(probe(int(sys.argv[1]), sys.argv[2] == "yes", sys.argv[3:])))  # noqa: T201

@@ -1,0 +1,50 @@
+"""A node that goes away, as spot machines do, and replies that get lost between nodes: time is lost, no row is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from job_runs import (
+    JOB,
+    RAY_WARNING,
+    made_up_pairs,
+    manifest_of,
+    report_of,
+    run_program,
+    tiny_checkpoint,
+    verify,
+    write_pairs,
+)
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
+PROBE = Path(__file__).parent / "cluster_probe.py"
+# The head hears of a node's death within two seconds instead of half a minute.
+FAST_HEALTH_CHECKS = {
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_initial_delay_ms": "0",
+}
+# Of the calls that hand tasks to workers, some are lost on the way and some replies on the way back.
+SOME = {"num_failures": 10, "req_failure_prob": 15, "resp_failure_prob": 15}
+LOST_CALLS = {"RAY_testing_rpc_failure": json.dumps({"CoreWorkerService.grpc_client.PushTask": SOME})}
+
+
+@pytest.mark.parametrize(("replaced", "env"), [("yes", LOST_CALLS), ("no", {})], ids=["spot", "shrunk"])
+def test_a_lost_node_costs_no_row(tmp_path: Path, replaced: str, env: dict[str, str]) -> None:
+    pairs = made_up_pairs(1600, seed=31)
+    write_pairs(tmp_path / "in" / "a.parquet", pairs)
+    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
+    flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, "--unit-rows", 16)
+
+    outcome = run_program(
+        [sys.executable, PROBE, 5, replaced, *flags], env={"PYTHONPATH": str(JOB.parent), **FAST_HEALTH_CHECKS, **env}
+    )
+
+    told = json.loads(outcome.stdout.splitlines()[-1])
+    assert (told["exit_code"], told["killed"]) == (0, True), outcome.stderr
+    verify(tmp_path / "out", tmp_path / "in")
+    assert manifest_of(tmp_path / "out")["labelled"] == pairs.num_rows
+    assert report_of(tmp_path / "out")["quarantined"]["units"] == 0, "a lost node makes no unit poison"
