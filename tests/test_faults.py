@@ -200,7 +200,6 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
     if step == "reading":
         (night.source / "a.parquet").rename(night.source / "poison.parquet")
         write_pairs(night.source / "a.parquet", made_up_pairs(16, seed=23))
-        shutil.rmtree(night.output)
     working_on = "poison" if step == "reading" else poison
     # Enough hits for every unit of the poisoned file.
     outcome = run_alone(*night.flags[:-4], env=night.armed(f"{step}@{working_on}:segfault:1-99"))

@@ -6,9 +6,8 @@ are plain functions of other modules. Besides `jobs/` and `training`, only this 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, Dataset
@@ -16,7 +15,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from albert_infer import commit
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
-from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, reserved, session_settings
+from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, session_settings
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.planning import Unit
 from albert_infer.resources import WorkerResources
@@ -24,7 +23,7 @@ from albert_infer.schema import PairColumns, Precision
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
 
-__all__ = ["LabelTask", "RunBoard", "connected", "label_units", "labelled_units", "reserved"]
+__all__ = ["LabelTask", "RunBoard", "connected", "label_units", "labelled_units"]
 
 
 @dataclass(frozen=True)
@@ -46,19 +45,16 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
         unit.unit_id: commit.Source(task.source.uri_of(unit.pin.name), unit.range.first_row, unit.range.rows)
         for unit in units
     }
-    with session_settings():
-        try:
-            with reserved(workers) as place:
-                sink = UnitSink(ray.put(sources), task.output, task.columns, board)
-                labelled_units(units, task, workers, board, place).write_datasink(sink, ray_remote_args=place)
-        except Exception as error:
-            raise own_error(error) from error
+    try:
+        with session_settings(workers):
+            sink = UnitSink(ray.put(sources), task.output, task.columns, board)
+            labelled_units(units, task, workers, board).write_datasink(sink)
+    except Exception as error:
+        raise own_error(error) from error
 
 
-def labelled_units(
-    units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard, place: Mapping[str, Any]
-) -> Dataset:
-    """The labelled units as a dataset, one block each; `place` as `reserved` gives it."""
+def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard) -> Dataset:
+    """The labelled units as a dataset, one block each; inside `session_settings`."""
     # Both travel once to a node, whatever the number of tasks and actors there.
     checkpoint = ray.put(task.checkpoint)
     reader = UnitReader(task.source, task.columns, ray.put(task.tokenizer), board)
@@ -67,7 +63,6 @@ def labelled_units(
         override_num_blocks=len(units),
         num_cpus=1,
         memory=READ_TASK_MEMORY,
-        ray_remote_args=dict(place),
     )
     return read.map_batches_internal(
         # A DeveloperAPI: `map_batches` refuses batch_size=None with GPUs, and with an integer it cuts tables across
@@ -92,5 +87,4 @@ def labelled_units(
             max_concurrent_calls_per_actor=2,
         ),
         udf_modifying_row_count=False,
-        **place,
     )
