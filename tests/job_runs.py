@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import torch
+import verify_labels
 from checkpoints import random_checkpoint
 from label_pairs import main
 from tokenizers import Tokenizer
@@ -274,8 +275,11 @@ def state_of(output: Path, pattern: str = "*") -> dict[str, tuple[str, int]]:
 
 
 def verify(output: Path, source: Path) -> None:
-    """The independent recount of a published run, from its files and its input alone."""
-    return
+    """The independent recount of a published run, from its files and its input alone, finds nothing."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        code = verify_labels.main(["--output", str(output), "--input", str(source)])
+    assert code == 0, f"{stdout.getvalue()}\n{stderr.getvalue()}"
 
 
 def staged_units(output: Path) -> list[Path]:

@@ -61,7 +61,11 @@ class Night:
     @property
     def flags(self) -> tuple[object, ...]:
         """The command, with limits that accept what is wrong with the input."""
-        limits = ("--max-bad-files", 1, "--max-rejected-share", 0.2)
+        return self.accepting(bad_files=1)
+
+    def accepting(self, *, bad_files: int) -> tuple[object, ...]:
+        """The command with that limit on files that cannot be read."""
+        limits = ("--max-bad-files", bad_files, "--max-rejected-share", 0.2)
         return ("--input", self.source, "--output", self.output, "--model", self.checkpoint, "--unit-rows", 16, *limits)
 
     def armed(self, *points: str) -> dict[str, str]:
@@ -202,23 +206,23 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
         write_pairs(night.source / "a.parquet", made_up_pairs(16, seed=23))
     working_on = "poison" if step == "reading" else poison
     # Enough hits for every unit of the poisoned file.
-    outcome = run_alone(*night.flags[:-4], env=night.armed(f"{step}@{working_on}:segfault:1-99"))
+    outcome = run_alone(*night.accepting(bad_files=0), env=night.armed(f"{step}@{working_on}:segfault:1-99"))
 
     assert outcome.exit_code == 3, outcome.stderr
-    assert "poison_unit" in outcome.errors[0]
+    assert "--max-bad-files 0" in outcome.errors[0]
     assert not night.manifest_stands
     given_up = 4 if step == "reading" else 1
     assert night.hits(step) == 3 * given_up, "three attempts each, no more"
     told = [json.loads(path.read_text()) for path in (night.output / "_units").glob("*.quarantine.json")]
     assert sorted(unit["reason"] for unit in told) == ["bad_page", *["poison_unit"] * given_up]
 
-    accepted = night.go_on("--max-bad-files", 2)
+    accepted = run_here(*night.accepting(bad_files=2))
     assert accepted.exit_code == 0, accepted.stderr
     verify(night.output, night.source)
     assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": given_up}
     labelled = state_of(night.output, "part-*")
 
-    retried = night.go_on("--max-bad-files", 2, "--retry-quarantined")
+    retried = run_here(*night.accepting(bad_files=2), "--retry-quarantined")
     assert retried.exit_code == 0, retried.stderr
     verify(night.output, night.source)
     assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1}
@@ -228,7 +232,7 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
 
 def some_unit(night: Night) -> str:
     """The id of a unit without faults, from a plan; the output is as it was."""
-    assert run_here(*night.flags[:-4]).exit_code == 3, "the broken page is not accepted yet"
+    assert run_here(*night.accepting(bad_files=0)).exit_code == 3, "the broken page is not accepted yet"
     plan = json.loads(next(night.output.glob("_runs/*/plan.json")).read_text())
     shutil.rmtree(night.output)
     unit: str = plan["units"][2]["unit_id"]
@@ -277,7 +281,7 @@ def test_an_input_that_changes_while_the_run_goes_on_is_never_published_as_it_wa
     night: Night, change: str, point: str
 ) -> None:
     (night.source / "c.parquet").write_bytes(b"PAR1 and no more")
-    flags = [*night.flags, "--max-bad-files", 2]
+    flags = night.accepting(bad_files=2)
     with started([sys.executable, JOB, *flags], env=night.armed(f"{point}:wait:1")) as process:
         wait_until(lambda: night.hits(point) == 1, process)
         spoil(night.source, change)

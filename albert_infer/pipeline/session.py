@@ -123,11 +123,13 @@ def _reserved(workers: WorkerResources) -> Iterator[PlacementGroup | None]:
 
 def own_error(error: BaseException) -> AlbertInferError:
     """Our own error inside what Ray raised, else the failure as infrastructure."""
+    inner = error
     for inner in _chain(error):
         if isinstance(inner, AlbertInferError) and type(inner).__module__.startswith("albert_infer."):
             return inner
-    lines = str(error).strip().splitlines() or [""]
-    found = f"{type(error).__name__}: {lines[-1].strip()[:300]}"
+    # The innermost says what happened; those around it are Ray's.
+    lines = str(inner).strip().splitlines() or [""]
+    found = f"{type(inner).__name__}: {lines[-1].strip()[:300]}"
     return InfrastructureError("labelling the units", found, "run it again and it goes on; --debug shows more")
 
 
