@@ -43,6 +43,8 @@ class Report:
     seconds: Seconds = field(default_factory=Seconds)
     pairs_per_second: float = 0.0
     tokens_per_second: float = 0.0
+    # Micro-batches that did not fit into the device's memory as a whole; their units may differ in their last bits.
+    out_of_memory: int = 0
     units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
     workers: dict[str, Any] = field(default_factory=dict)
     device: str = ""
@@ -82,6 +84,8 @@ class Report:
             "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
             "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
         }
+        if self.out_of_memory:
+            lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())

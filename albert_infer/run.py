@@ -178,6 +178,7 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     report.seconds.labelling = max(ended - (so_far.first_told or ended), 1e-3)
     report.seconds.startup = time.monotonic() - run.begun - report.seconds.planning - report.seconds.labelling
     report.device = ", ".join(sorted(so_far.devices))
+    report.out_of_memory = so_far.done.halved
     report.padding_share = so_far.padding_share
     report.pairs_per_second = so_far.done.rows / report.seconds.labelling
     report.tokens_per_second = so_far.done.tokens / report.seconds.labelling

@@ -12,7 +12,7 @@ from albert_infer.report import Report, Seconds, quarantine_counts, write_report
 KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
-    "max_batch_tokens", "model", "ignored", "leftovers", "versions",
+    "max_batch_tokens", "out_of_memory", "model", "ignored", "leftovers", "versions",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
