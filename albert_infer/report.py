@@ -83,6 +83,7 @@ class Report:
             "time": self._times(),
             "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
             "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
+            "model digest": self.model["digest"],
         }
         if self.out_of_memory:
             lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"

@@ -51,7 +51,12 @@ def label_pairs(settings: LabelSettings) -> Report:
     begun = time.monotonic()
     output = storage.open_folder(settings.output, endpoint=settings.s3_endpoint)
     survey = _survey(settings, output)
-    checkpoint = load_checkpoint(settings.model, label_order=settings.label_order, endpoint=settings.s3_endpoint)
+    checkpoint = load_checkpoint(
+        settings.model,
+        label_order=settings.label_order,
+        endpoint=settings.s3_endpoint,
+        digest=settings.model_digest,
+    )
     tokenizer = checkpoint.tokenizer(max_length=settings.max_length, truncation=settings.truncation)
     storage.check_writable(output)
     planned = time.monotonic() - begun
@@ -108,7 +113,7 @@ def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerR
         rows=plan.rows_in,
         quarantined=quarantine_counts(plan.quarantined),
         ignored=survey.ignored,
-        model={"source": checkpoint.source, **plan.recipe["model"]},
+        model={"source": checkpoint.source, "digest": checkpoint.digest, **plan.recipe["model"]},
         workers=asdict(workers),
         device=str(workers.device),
         precision=str(plan.recipe["precision"]),

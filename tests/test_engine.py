@@ -380,7 +380,7 @@ def test_keys_that_transformers_leaves_out_have_its_defaults() -> None:
     [
         (None, rf"{TENSOR} of shape \(72, 48\): not among"),
         (torch.zeros(48, 72), r"\(72, 48\).*found shape \(48, 72\)"),
-        (torch.zeros(72, 48, dtype=torch.int8), "floating point.*int8"),
+        (torch.zeros(72, 48, dtype=torch.int8), "floating point.*I8"),
     ],
     ids=["missing", "transposed", "quantised"],
 )

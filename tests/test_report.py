@@ -38,7 +38,7 @@ def filled(**changes: Any) -> Report:
         units={"done_before": 3, "labelled": 70},
         device="cuda",
         precision="bf16",
-        model={"source": "builtin", "digests": {}, "label_map": []},
+        model={"source": "builtin", "digest": "5" * 64, "digests": {}, "label_map": []},
     )
     report.count(MANIFEST)
     for name, value in changes.items():
@@ -88,6 +88,7 @@ def test_the_text_says_what_a_person_asks_first() -> None:
         "70 labelled, 3 done before",
         "builtin in bf16 on cuda",
         "0123456789abcdef",
+        "5" * 64,
     ):
         assert told in text
     assert max(len(line) for line in text.splitlines()) <= 120
