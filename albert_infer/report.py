@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
+from albert_infer.preflight import Preflight
 from albert_infer.storage import Folder
 
 PACKAGES: Final = ("albert-infer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
@@ -51,6 +52,8 @@ class Report:
     precision: str = ""
     max_batch_tokens: int = 0
     model: dict[str, Any] = field(default_factory=dict)
+    # None where nothing had to be labelled.
+    preflight: Preflight | None = None
     ignored: dict[str, str] = field(default_factory=dict)
     # Staged copies and replaced files that this identity had no right to delete; harmless.
     leftovers: int = 0
@@ -85,11 +88,17 @@ class Report:
             "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
             "model digest": self.model["digest"],
         }
+        if self.preflight is not None:
+            lines["preflight"] = self._preflight(self.preflight)
         if self.out_of_memory:
             lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+
+    def _preflight(self, found: Preflight) -> str:
+        how = f"{found.pairs} pairs in {found.precision} on {found.device}"
+        return f"{how}: {found.equal_labels:.0%} labels as in fp32, largest difference {found.largest_difference:.1g}"
 
     def _times(self) -> str:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())

@@ -14,7 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from albert_infer import pipeline, progress, publish, sealing, storage
 from albert_infer.classification import DEFAULT_BATCH_TOKENS
 from albert_infer.config import LabelSettings
-from albert_infer.errors import AlbertInferError, InfrastructureError, IntegrityError, OutputError, SupersededError
+from albert_infer.errors import (
+    AlbertInferError,
+    InfrastructureError,
+    IntegrityError,
+    OutputError,
+    RefusedError,
+    SupersededError,
+)
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, ProgressBoard
 from albert_infer.planning import Plan, Survey, canonical_json, make_plan, survey_input
@@ -167,17 +174,25 @@ def _label_and_publish(run: Run, now: Standing | None) -> None:
 
 def _label_missing(run: Run, now: Standing | None) -> None:
     """Label the units that are not there yet, and note how fast that went."""
-    plan, report = _kept(run), run.report
-    finished = publish.finished_units(plan, run.output, now)
-    missing = [unit for unit in plan.units if unit.unit_id not in finished]
+    report = run.report
+    finished = publish.finished_units(run.plan, run.output, now)
+    missing = [unit for unit in run.plan.units if unit.unit_id not in finished]
     report.units["done_before"] = len(finished)
-    report.max_batch_tokens = plan.max_batch_tokens
     if not missing:
+        report.max_batch_tokens = _kept(run).max_batch_tokens
         return
+    task = _task(run)
+    # Before anything is written: a checkpoint that computes nonsense is a refusal.
+    report.preflight = pipeline.preflighted(
+        task.checkpoint, max_length=run.tokenizer.max_length, precision=run.precision, workers=run.workers
+    )
+    plan = _kept(run)
+    report.max_batch_tokens = plan.max_batch_tokens
     board = ProgressBoard.start()
     done_rows = plan.rows_in - sum(unit.range.rows for unit in missing)
     with progress.shown(plan.rows_in, done_rows, board.so_far, run.workers.device):
-        pipeline.label_units(missing, _task(run, plan), run.workers, board)
+        task = replace(task, max_batch_tokens=plan.max_batch_tokens)
+        pipeline.label_units(missing, task, run.workers, board)
     so_far, ended = board.so_far(), time.time()
     report.units["labelled"] = len(missing)
     report.seconds.labelling = max(ended - (so_far.first_told or ended), 1e-3)
@@ -189,15 +204,15 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     report.tokens_per_second = so_far.done.tokens / report.seconds.labelling
 
 
-def _task(run: Run, plan: Plan) -> LabelTask:
+def _task(run: Run) -> LabelTask:
     return LabelTask(
         source=run.survey.folder,
         output=run.output,
         columns=run.survey.columns,
-        checkpoint=run.checkpoint,
+        checkpoint=pipeline.shared(run.checkpoint),
         tokenizer=run.tokenizer,
         precision=run.precision,
-        max_batch_tokens=plan.max_batch_tokens,
+        max_batch_tokens=run.plan.max_batch_tokens,
     )
 
 
@@ -229,10 +244,12 @@ def _begun_plan(name: str, run: Run) -> int:
 
 @contextmanager
 def _reported(run: Run) -> Iterator[None]:
-    """Write the report of this start, whatever its end."""
+    """Write the report of this start, whatever its end; but a start that was refused writes nothing."""
     name = f"{publish.run_folder(run.plan.plan_id)}report.json"
     try:
         yield
+    except RefusedError:
+        raise
     except BaseException as error:
         run.report.exit_code = getattr(error, "exit_code", InfrastructureError.exit_code)
         # The end that is being reported matters more than a report that could not be written.

@@ -12,9 +12,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pytest
-import safetensors.torch
 import torch
-from checkpoints import Checkpoint, random_checkpoint
+from checkpoints import Checkpoint, change_weights, overflow_in_bf16, random_checkpoint, without_meaning
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -44,7 +43,6 @@ from albert_infer.validation import mark_rejected
 # Largest difference of a probability in fp32, to Hugging Face and between companies.
 TOLERANCE: Final = 1e-5
 
-WORD_EMBEDDINGS: Final = "albert.embeddings.word_embeddings.weight"
 ORDERS = [*permutations(NliLabel)]
 PREMISES = ["a man plays music", "the dog sleeps", "a woman runs in the park", "7 dogs", "the man sleeps outside " * 12]
 HYPOTHESES = ["a man plays", "the dog runs", "the woman sleeps", "a dog 8", "a man runs"]
@@ -232,12 +230,10 @@ def test_a_pair_without_memory_is_rejected_and_its_neighbours_keep_their_labels(
     assert halved == [True, True]
 
 
-def changed_weights(checkpoint: Checkpoint, folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+def changed(checkpoint: Checkpoint, folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
     """The checkpoint with other weights, in a folder of its own."""
-    tensors = safetensors.torch.load(checkpoint.weights)
-    change(tensors)
     shutil.copytree(checkpoint.folder, folder)
-    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+    change_weights(folder, change)
     return folder
 
 
@@ -245,10 +241,8 @@ def changed_weights(checkpoint: Checkpoint, folder: Path, change: Callable[[dict
 def test_a_word_of_no_finite_meaning_rejects_its_pairs_and_changes_no_other(
     checkpoint: Checkpoint, tmp_path: Path, precision: Precision
 ) -> None:
-    dog = wordpiece().token_to_id("dog")
-    broken = changed_weights(
-        checkpoint, tmp_path / "nan", lambda tensors: tensors[WORD_EMBEDDINGS][dog].fill_(torch.nan)
-    )
+    dog = wordpiece().get_vocab()["dog"]
+    broken = changed(checkpoint, tmp_path / "nan", without_meaning(dog))
     premises, hypotheses = zip(*GOOD, strict=True)
     expected, labelled = (
         Labeler.open(str(folder), label_order=ORDERS[0], precision=precision, max_batch_tokens=1000).label(
@@ -268,15 +262,8 @@ def test_a_word_of_no_finite_meaning_rejects_its_pairs_and_changes_no_other(
     assert labelled.take(good).equals(expected.take(good))
 
 
-def overflow_in_bf16(tensors: dict[str, torch.Tensor]) -> None:
-    """A feature near the largest number of fp32, which is infinity in bf16, and which no later layer looks at."""
-    layer = "albert.encoder.albert_layer_groups.0.albert_layers.0"
-    tensors[f"{layer}.ffn.bias"][0] = 3.4e38
-    tensors[f"{layer}.ffn_output.weight"][:, 0] = 0
-
-
 def test_pairs_that_overflow_in_bf16_get_the_labels_of_fp32(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    folder = changed_weights(checkpoint, tmp_path / "overflow", overflow_in_bf16)
+    folder = changed(checkpoint, tmp_path / "overflow", overflow_in_bf16)
     fp32, bf16 = (
         Labeler.open(str(folder), label_order=ORDERS[0], precision=precision).label(PREMISES, HYPOTHESES)
         for precision in (Precision.FP32, Precision.BF16)

@@ -1,23 +1,56 @@
-"""The labelling job refuses a checkpoint that cannot be trusted with exit code 2, and writes nothing."""
+"""Checkpoints that cannot be trusted end the labelling job with exit code 2 before anything is written.
+
+Rows that a checkpoint fails on are set aside.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
-from job_runs import made_up_pairs, run_here, tiny_checkpoint, write_pairs
+from checkpoints import change_weights, overflow_in_bf16, without_meaning
+from job_runs import (
+    RAY_WARNING,
+    SPECIAL,
+    WORDS,
+    labelled_rows,
+    made_up_pairs,
+    ray_session,
+    rejected_rows,
+    report_of,
+    run_here,
+    tiny_checkpoint,
+    write_pairs,
+)
 from tokenizers import Tokenizer
 
+from albert_infer import pipeline
+from albert_infer.classification import Labeler
+from albert_infer.errors import InfrastructureError
 from albert_infer.model import load_checkpoint
+from albert_infer.preflight import Preflight
+from albert_infer.resources import WorkerResources
+from albert_infer.schema import PROBABILITIES, DeviceKind, Precision
 
 WEIGHTS = "model.safetensors"
 CLASSIFIER = "classifier.weight"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(RAY_WARNING)]
+# fp32 sums in another order, since the job cuts the pairs into units.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    """One Ray session of two cores for the jobs of this file that get as far."""
+    with ray_session():
+        yield
 
 
 @pytest.fixture
@@ -43,7 +76,7 @@ class Trap:
 def refusal(source: Path, checkpoint: Path, *more: object) -> str:
     """The one line that the job says when it refuses the checkpoint before it has written anything."""
     output = source.parent.parent / "out"
-    outcome = run_here("--input", source, "--output", output, "--model", checkpoint, "--precision", "fp32", *more)
+    outcome = run_here("--input", source, "--output", output, "--model", checkpoint, *more)
     assert outcome.exit_code == 2, outcome.stderr
     assert not output.exists()
     (line,) = outcome.errors
@@ -111,3 +144,80 @@ def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(source: Path, chec
 def test_other_than_three_labels_are_refused(source: Path, checkpoint: Path) -> None:
     change_config(checkpoint, id2label={"0": "entailment", "1": "not_entailment"})
     assert "2 labels" in refusal(source, checkpoint)
+
+
+# --- checkpoints that load, but do not compute
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_a_checkpoint_that_overflows_in_bf16_is_refused_before_anything_is_written_and_labels_in_fp32(
+    source: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    change_weights(checkpoint, overflow_in_bf16)
+    told = refusal(source, checkpoint, "--precision", "bf16")
+    assert "not finite" in told
+    assert "--precision fp32" in told
+    flags = ("--input", source, "--output", tmp_path / "out", "--model", checkpoint, "--precision", "fp32")
+    outcome = run_here(*flags)
+    assert outcome.exit_code == 0, outcome.stderr
+    report = report_of(tmp_path / "out")
+    assert (report["preflight"]["pairs"], report["preflight"]["equal_labels"]) == (10, 1)
+    assert (report["preflight"]["precision"], report["preflight"]["device"]) == ("fp32", "cpu")
+    assert report["model"]["digest"] == load_checkpoint(str(checkpoint)).digest
+    assert "10 pairs in fp32 on cpu: 100% labels as in fp32" in outcome.stdout
+    assert report["model"]["digest"] in outcome.stdout
+    again = run_here(*flags)
+    assert again.exit_code == 0, again.stderr
+    assert "preflight" not in again.stdout, "nothing was left to label"
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickle_is_opened(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    pairs = made_up_pairs(40, seed=5)
+    source, output = write_pairs(tmp_path / "in" / "a.parquet", pairs), tmp_path / "out"
+    expected = Labeler.open(str(checkpoint)).label(pairs["premise"], pairs["hypothesis"])
+    change_weights(checkpoint, without_meaning(len(SPECIAL) + WORDS.index("w7")))
+    (checkpoint / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "opened")))
+    texts = zip(pairs["premise"].to_pylist(), pairs["hypothesis"].to_pylist(), strict=True)
+    bad = [row for row, pair in enumerate(texts) if "w7" in " ".join(pair).split()]
+    assert 2 <= len(bad) <= 10
+    good = [row for row in range(40) if row not in bad]
+
+    flags = ("--input", source, "--output", output, "--model", checkpoint, "--precision", "fp32", "--unit-rows", 16)
+    outcome = run_here(*flags, "--max-rejected-share", 0.5)
+
+    assert outcome.exit_code == 0, outcome.stderr
+    rejected = rejected_rows(output)
+    assert rejected["source_row"].to_pylist() == bad
+    assert set(rejected["rejection"].to_pylist()) == {"nonfinite_logits"}
+    assert set(rejected["detail"].to_pylist()) == {"logits are not finite in fp32, nor alone in fp32"}
+    assert report_of(output)["rejected"] == {"nonfinite_logits": len(bad)}
+    assert report_of(output)["out_of_memory"] == 0
+    labelled = labelled_rows(output)
+    assert labelled["pair_id"].equals(pairs["pair_id"].take(good))
+    assert labelled["label"].to_pylist() == expected["label"].take(good).to_pylist()
+    for name in PROBABILITIES:
+        np.testing.assert_allclose(labelled[name], expected[name].take(good), atol=TOLERANCE)
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_a_worker_that_dies_in_the_preflight_ends_the_start_as_infrastructure(checkpoint: Path) -> None:
+    def dies(*_: object, **__: object) -> Preflight:
+        os.abort()
+
+    with pytest.raises(InfrastructureError) as died:
+        pipeline.preflighted(
+            pipeline.shared(load_checkpoint(str(checkpoint))),
+            max_length=40,
+            precision=Precision.FP32,
+            workers=WorkerResources(DeviceKind.CPU, 1, 1, num_gpus=0, num_cpus=1, threads=1),
+            check=dies,
+        )
+    assert died.value.asked == "checking the model on one worker"
+    assert "run it again" in died.value.remedy

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import ray
 from ray.data import DataContext
@@ -18,6 +18,8 @@ from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.progress import ProgressCounts, RunProgress, UnitProgress
 from albert_infer.resources import Node
 from albert_infer.schema import DeviceKind
+
+Shared = TypeVar("Shared")
 
 # Above a unit's bytes, so that Ray never splits a block; the sink checks it all the same.
 TARGET_MAX_BLOCK_BYTES: Final = 1 << 30
@@ -112,14 +114,19 @@ def session_settings() -> Iterator[None]:
         yield
 
 
-def own_error(error: BaseException) -> AlbertInferError:
-    """Our own error inside what Ray raised, else the failure as infrastructure."""
+def shared(value: Shared) -> ray.ObjectRef[Shared]:
+    """Put `value` into the object store: it travels once to a node, whatever the number of tasks and actors there."""
+    return ray.put(value)
+
+
+def own_error(error: BaseException, asked: str) -> AlbertInferError:
+    """Our own error inside what Ray raised, else the failure to do what was `asked` as infrastructure."""
     for inner in _chain(error):
         if isinstance(inner, AlbertInferError) and type(inner).__module__.startswith("albert_infer."):
             return inner
     lines = str(error).strip().splitlines() or [""]
     found = f"{type(error).__name__}: {lines[-1].strip()[:300]}"
-    return InfrastructureError("labelling the units", found, "run it again and it goes on; --debug shows more")
+    return InfrastructureError(asked, found, "run it again and it goes on; --debug shows more")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
