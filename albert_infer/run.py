@@ -181,17 +181,15 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     if not missing:
         report.max_batch_tokens = _kept(run).max_batch_tokens
         return
-    task = _task(run)
-    # Before anything is written: a checkpoint that computes nonsense is a refusal.
-    report.preflight = pipeline.preflighted(
-        task.checkpoint, max_length=run.tokenizer.max_length, precision=run.precision, workers=run.workers
-    )
-    plan = _kept(run)
-    report.max_batch_tokens = plan.max_batch_tokens
-    board = ProgressBoard.start()
-    done_rows = plan.rows_in - sum(unit.range.rows for unit in missing)
-    with progress.shown(plan.rows_in, done_rows, board.so_far, run.workers.device):
-        task = replace(task, max_batch_tokens=plan.max_batch_tokens)
+    task, board = _task(run), ProgressBoard.start()
+    done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
+    with progress.shown(run.plan.rows_in, done_rows, board.so_far, run.workers.device):
+        # Before anything is written: a checkpoint that computes nonsense is a refusal.
+        report.preflight = pipeline.preflighted(
+            task.checkpoint, max_length=task.tokenizer.max_length, precision=task.precision, workers=run.workers
+        )
+        report.max_batch_tokens = _kept(run).max_batch_tokens
+        task = replace(task, max_batch_tokens=report.max_batch_tokens)
         pipeline.label_units(missing, task, run.workers, board)
     so_far, ended = board.so_far(), time.time()
     report.units["labelled"] = len(missing)
