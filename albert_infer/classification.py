@@ -6,7 +6,7 @@ Arrow in, Arrow out. Knows nothing of files or of Ray.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -30,49 +30,70 @@ from albert_infer.schema import (
     EncodedPairs,
     NliLabel,
     Precision,
+    Rejection,
 )
+
+if TYPE_CHECKING:
+    from albert_infer.engine.albert import AlbertEngine
 
 # Tokens of a forward pass by default. On a CPU the activations of so many stay in its cache; a GPU wants to be full.
 DEFAULT_BATCH_TOKENS: Final = {DeviceKind.CPU: 1024, DeviceKind.CUDA: 32_768}
 
 
-Listener = Callable[[NDArray[np.int64]], None]
+# Told after each micro-batch: the lengths of its rows, and whether it was halved for want of memory.
+Listener = Callable[[NDArray[np.int64], bool], None]
 
 
-def ignore_progress(lengths: NDArray[np.int64]) -> None:
+def ignore_progress(lengths: NDArray[np.int64], halved: bool) -> None:
     """The listener of a caller who does not want to know."""
 
 
 class Classifier:
-    """A checkpoint on a device: encoded pairs in, labelled pairs out."""
+    """A checkpoint on a device: encoded pairs in, labelled pairs out. `label_order` names the engine's outputs."""
 
-    def __init__(
-        self,
+    def __init__(self, engine: AlbertEngine, label_order: Sequence[NliLabel], *, max_batch_tokens: int) -> None:
+        self._engine = engine
+        self._max_batch_tokens = max_batch_tokens
+        # Output columns of the classifier in the order of the probability columns.
+        self._columns = [label_order.index(label) for label in NliLabel]
+
+    @classmethod
+    def load(
+        cls,
         checkpoint: Checkpoint,
         *,
         precision: Precision,
         device: DeviceKind,
         max_batch_tokens: int,
         threads: int | None = None,
-    ) -> None:
+    ) -> Classifier:
+        """Put the checkpoint on the device; `threads` as for `AlbertEngine`. Raises ModelError."""
         # Imported here, because the driver and the read tasks have no use for torch and it takes seconds to load.
         from albert_infer.engine.albert import AlbertEngine
 
-        self._engine = AlbertEngine(
-            checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=threads
-        )
-        self._max_batch_tokens = max_batch_tokens
-        # Output columns of the classifier in the order of the probability columns.
-        self._columns = [checkpoint.label_order.index(label) for label in NliLabel]
+        engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=threads)
+        return cls(engine, checkpoint.label_order, max_batch_tokens=max_batch_tokens)
 
     def classified(self, prepared: pa.Table, on_batch: Listener = ignore_progress) -> pa.Table:
         """`prepared` with label and probabilities in place of the token ids; rejected rows have nulls there.
 
-        Every row is kept, in order. Micro-batches follow from the rows' lengths and the token budget alone.
-        `on_batch` is called after each, with the lengths of its rows.
+        Every row is kept, in order; a row that has no memory alone, or whose logits are not finite in fp32 either, is
+        rejected here. Micro-batches follow from the rows' lengths and the token budget alone.
         """
+        usable = prepared[REJECTION].is_null().to_numpy()
+        logits, fitted = self._logits(tokenization.encoded_pairs(prepared), usable, on_batch)
+        finite = np.isfinite(logits).all(axis=1)
+        for rows, reason, detail in (
+            (~fitted, Rejection.DEVICE_OUT_OF_MEMORY, "the device has no memory for this pair alone"),
+            (
+                fitted & ~finite,
+                Rejection.NONFINITE_LOGITS,
+                f"logits are not finite in {self._engine.precision}, nor alone in {Precision.FP32}",
+            ),
+        ):
+            prepared = tokenization.with_rejection(prepared, rows, reason, detail)
         rejected = prepared[REJECTION].is_valid().to_numpy()
-        probabilities = self._probabilities(tokenization.encoded_pairs(prepared), ~rejected, on_batch)
+        probabilities = softmax(np.where(rejected[:, np.newaxis], 0, logits))[:, self._columns]
         best = probabilities.argmax(axis=1)
         labels = pa.DictionaryArray.from_arrays(pa.array(best, pa.int32(), mask=rejected), list(NliLabel))
         kept = prepared.drop_columns([INPUT_IDS, PREMISE_TOKENS, N_TOKENS, TRUNCATED])
@@ -81,17 +102,32 @@ class Classifier:
             kept = kept.append_column(name, pa.array(probabilities[:, position], pa.float32(), mask=rejected))
         return kept.append_column(N_TOKENS, prepared[N_TOKENS]).append_column(TRUNCATED, prepared[TRUNCATED])
 
-    def _probabilities(self, pairs: EncodedPairs, usable: NDArray[np.bool_], on_batch: Listener) -> NDArray[np.float32]:
-        """Softmax in fp32, columns as `PROBABILITIES` (R, 3); zeros where not `usable` (R)."""
-        probabilities = np.zeros((len(usable), len(NliLabel)), dtype=np.float32)
+    def _logits(
+        self, pairs: EncodedPairs, usable: NDArray[np.bool_], on_batch: Listener
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Logits (R, 3), zero where not `usable` (R), and the rows (R) that the device had memory for.
+
+        A row whose logits are not finite is computed once more, alone and in fp32.
+        """
+        logits = np.zeros((len(usable), len(NliLabel)), dtype=np.float32)
+        fitted = np.ones(len(usable), dtype=np.bool_)
         rows = np.flatnonzero(usable)
         lengths = pairs.lengths
         batches = [rows[positions] for positions in micro_batches(lengths[rows], self._max_batch_tokens)]
-        for batch, logits in self._engine.micro_batch_logits(pairs, batches):
-            exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-            probabilities[batch] = (exponentials / exponentials.sum(axis=1, keepdims=True))[:, self._columns]
-            on_batch(lengths[batch])
-        return probabilities
+        for batch in self._engine.micro_batch_logits(pairs, batches):
+            logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
+            on_batch(lengths[batch.rows_B], batch.halved)
+        again = np.flatnonzero(fitted & ~np.isfinite(logits).all(axis=1))
+        for batch in self._engine.fp32_micro_batch_logits(pairs, [again[[place]] for place in range(len(again))]):
+            logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
+        return logits, fitted
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of each row, in fp32; NaN where a logit is not finite."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 class Labeler:
@@ -121,7 +157,7 @@ class Labeler:
         """Load a checkpoint, as `model.load_checkpoint` does; raises ModelError."""
         checkpoint = model.load_checkpoint(source, label_order=label_order)
         budget = max_batch_tokens or DEFAULT_BATCH_TOKENS[device]
-        classifier = Classifier(checkpoint, precision=precision, device=device, max_batch_tokens=budget)
+        classifier = Classifier.load(checkpoint, precision=precision, device=device, max_batch_tokens=budget)
         return cls(checkpoint.tokenizer(max_length=max_length, truncation=truncation), classifier)
 
     def label(self, premises: Sequence[Any] | pa.Array, hypotheses: Sequence[Any] | pa.Array) -> pa.Table:

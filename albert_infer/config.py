@@ -8,6 +8,7 @@ Settings that exist are valid. Nothing else in the package reads the environment
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -88,6 +89,10 @@ class LabelSettings(BaseModel):
         str,
         Parameter(group=MODEL, help="`builtin`, a checkpoint folder (local or s3://), or a hub id `name@revision`."),
     ] = "builtin"
+    model_digest: Annotated[
+        str | None,
+        Parameter(group=MODEL, help="Refuse any other bytes than these: `model.digest` of a report that you trust."),
+    ] = None
     label_order: Annotated[
         Names,
         Parameter(
@@ -176,6 +181,13 @@ class LabelSettings(BaseModel):
         if value is not None and value > 1 and not value.is_integer():
             raise ValueError("expected a part of one GPU, or a whole number")  # Ray schedules nothing between
         return value
+
+    @field_validator("model_digest")
+    @classmethod
+    def _model_digest_is_a_sha256(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value.lower()):
+            raise ValueError("expected 64 hexadecimal digits")
+        return value and value.lower()
 
     @field_validator("carry")
     @classmethod

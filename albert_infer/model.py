@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 
 from albert_infer import storage
 from albert_infer.engine import AlbertShape
+from albert_infer.engine.tensors import refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
 from albert_infer.schema import NliLabel
 from albert_infer.storage import AccessError
@@ -36,6 +37,11 @@ TOKENIZER_FILES: Final[tuple[str, ...]] = (
     "spiece.model",
 )
 PICKLES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
+# What an operator runs on a checkpoint of pickles: transformers unpickles it, and saves safetensors and tokenizer.
+CONVERSION: Final = (
+    "python -c \"from transformers import *; AutoTokenizer.from_pretrained('IN').save_pretrained('OUT'); "
+    "AutoModelForSequenceClassification.from_pretrained('IN').save_pretrained('OUT')\""
+)
 
 # Names that checkpoints give to our labels, compared in lower case without spaces, hyphens and underscores.
 SYNONYMS: Final = {
@@ -80,6 +86,12 @@ class Checkpoint:
     # The label of each output of the classifier.
     label_order: tuple[NliLabel, ...]
 
+    @property
+    def digest(self) -> str:
+        """One sha256 for all the files: of `digests` as canonical JSON."""
+        canonical = json.dumps(self.digests, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
     def tokenizer(self, *, max_length: int | None, truncation: Literal["premise", "longest_first"]) -> PairTokenizer:
         """The tokenizer for pairs of at most `max_length` tokens, the checkpoint's limit if None.
 
@@ -97,15 +109,20 @@ class Checkpoint:
         )
 
 
-def load_checkpoint(source: str, *, label_order: Sequence[str] = (), endpoint: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    source: str, *, label_order: Sequence[str] = (), endpoint: str | None = None, digest: str | None = None
+) -> Checkpoint:
     """The checkpoint that `source` names: `builtin`, a folder (local or `s3://`), or a hub id `name@revision`.
 
-    `label_order` names the labels of outputs 0, 1, 2 where the checkpoint itself does not. Raises ModelError.
+    `label_order` names the labels of outputs 0, 1, 2 where the checkpoint itself does not; with a `digest` no other
+    bytes than those are taken. Raises ModelError.
     """
     try:
-        return _loaded(source, _folder(source, endpoint), label_order)
+        checkpoint = _loaded(source, _folder(source, endpoint), label_order)
     except AccessError as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
+    _refuse_other_bytes(checkpoint, digest)
+    return checkpoint
 
 
 def _loaded(source: str, folder: storage.Folder, label_order: Sequence[str]) -> Checkpoint:
@@ -113,20 +130,21 @@ def _loaded(source: str, folder: storage.Folder, label_order: Sequence[str]) -> 
     config = _json(folder, CONFIG, files, source)
     _refuse_code(config, source)
     weights: dict[str, bytes] = {name: _read(folder, name, source) for name in _weight_files(folder, files, source)}
-    _refuse_damaged(weights, source)
     tokenizer_files: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
     tokenizer_json, cls_token, sep_token = _tokenizer(tokenizer_files, source)
     raw: dict[str, bytes] = {CONFIG: _read(folder, CONFIG, source), **tokenizer_files, **weights}
+    shape = AlbertShape.from_config(config)
     checkpoint = Checkpoint(
         source=source,
         digests={name: hashlib.sha256(data).hexdigest() for name, data in sorted(raw.items())},
-        shape=AlbertShape.from_config(config),
+        shape=shape,
         weights=tuple(weights.values()),
         tokenizer_json=tokenizer_json,
         cls_token=cls_token,
         sep_token=sep_token,
         label_order=_label_order(config, label_order, source),
     )
+    _refuse_unfit_weights(shape, weights, source)
     _refuse_foreign_tokenizer(checkpoint)
     return checkpoint
 
@@ -197,8 +215,7 @@ def _weight_files(folder: storage.Folder, files: set[str], source: str) -> list[
         return _shards(_json(folder, WEIGHTS_INDEX, files, source), source)
     if any(name.endswith(PICKLES) for name in files):
         found = "it has pickled weights only, and those are never opened"
-        convert = "AutoModelForSequenceClassification.from_pretrained(IN).save_pretrained(OUT)"
-        remedy = f"where you trust it, convert it with transformers: {convert}"
+        remedy = f"where you trust it, convert it: {CONVERSION}"
         raise ModelError(f"model {source}", found, remedy)
     raise ModelError(f"model {source}", f"{WEIGHTS} is missing", "give a folder saved by save_pretrained")
 
@@ -282,21 +299,27 @@ def _agreed(order: tuple[NliLabel, ...], given: Sequence[str], source: str) -> t
     return order
 
 
-def _refuse_damaged(weights: dict[str, bytes], source: str) -> None:
-    """Refuse a safetensors file that is cut off or is none, before any device is taken; the engine checks the rest.
-
-    The format: 8 bytes with the length of a JSON header, the header with each tensor's place, the tensors.
-    """
+def _refuse_unfit_weights(shape: AlbertShape, weights: dict[str, bytes], source: str) -> None:
+    """Refuse weights that are damaged or do not fit config.json, before any device is taken or anything is written."""
+    headers = []
     for name, data in weights.items():
-        begin = 8 + int.from_bytes(data[:8], "little")
         try:
-            tensors = {key: entry for key, entry in json.loads(data[8:begin]).items() if key != "__metadata__"}
-            whole = len(data) == begin + max(entry["data_offsets"][1] for entry in tensors.values())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            whole = False
-        if not whole:
-            found = f"{name} is not a whole safetensors file ({len(data):,} bytes)"
-            raise ModelError(f"model {source}", found, "copy it again, and compare its checksum with the source's")
+            headers.append(tensor_headers(data))
+        except ValueError as error:
+            found = f"{name} is not a whole safetensors file ({len(data):,} bytes): {error}"
+            remedy = "copy it again, and compare its checksum with the source's"
+            raise ModelError(f"model {source}", found, remedy) from error
+    try:
+        refuse_unfit_tensors(shape, headers)
+    except ModelError as error:
+        raise ModelError(f"model {source} with {error.asked}", error.found, error.remedy) from error
+
+
+def _refuse_other_bytes(checkpoint: Checkpoint, expected: str | None) -> None:
+    if expected is not None and checkpoint.digest != expected:
+        found = f"the digest of model {checkpoint.source} is {checkpoint.digest}"
+        remedy = "find out who changed it, or give this digest if these are the bytes that you mean"
+        raise ModelError(f"--model-digest {expected}", found, remedy)
 
 
 def _refuse_foreign_tokenizer(checkpoint: Checkpoint) -> None:

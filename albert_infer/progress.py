@@ -29,16 +29,25 @@ DEVICE_MISSING: Final = (
 
 @dataclass(frozen=True)
 class UnitProgress:
-    """How far one unit is; `padded_tokens` is what its micro-batches would hold if each were padded to its longest."""
+    """How far one unit is.
+
+    `padded_tokens` is what its micro-batches would hold if each were padded to its longest; `halved` of them did not
+    fit into the device's memory.
+    """
 
     rows: int = 0
     tokens: int = 0
     padded_tokens: int = 0
+    halved: int = 0
 
-    def after(self, lengths: NDArray[np.int64]) -> UnitProgress:
+    def after(self, lengths: NDArray[np.int64], *, halved: bool) -> UnitProgress:
         """One micro-batch further; `lengths` are the tokens of its rows."""
-        padded = len(lengths) * int(lengths.max())
-        return UnitProgress(self.rows + len(lengths), self.tokens + int(lengths.sum()), self.padded_tokens + padded)
+        return UnitProgress(
+            rows=self.rows + len(lengths),
+            tokens=self.tokens + int(lengths.sum()),
+            padded_tokens=self.padded_tokens + len(lengths) * int(lengths.max()),
+            halved=self.halved + halved,
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class ProgressCounts:
             sum(unit.rows for unit in units),
             sum(unit.tokens for unit in units),
             sum(unit.padded_tokens for unit in units),
+            sum(unit.halved for unit in units),
         )
         return RunProgress(len(units), done, self._first_told, self._devices)
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
+from albert_infer.preflight import Preflight
 from albert_infer.storage import Folder
 
 PACKAGES: Final = ("albert-infer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
@@ -43,12 +44,16 @@ class Report:
     seconds: Seconds = field(default_factory=Seconds)
     pairs_per_second: float = 0.0
     tokens_per_second: float = 0.0
+    # Micro-batches that did not fit into the device's memory as a whole; their units may differ in their last bits.
+    out_of_memory: int = 0
     units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
     workers: dict[str, Any] = field(default_factory=dict)
     device: str = ""
     precision: str = ""
     max_batch_tokens: int = 0
     model: dict[str, Any] = field(default_factory=dict)
+    # None where nothing had to be labelled.
+    preflight: Preflight | None = None
     ignored: dict[str, str] = field(default_factory=dict)
     # URIs of files that came while the run went on: the next run labels them.
     late_inputs: tuple[str, ...] = ()
@@ -83,12 +88,21 @@ class Report:
             "time": self._times(),
             "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
             "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
+            "model digest": self.model["digest"],
         }
         if self.late_inputs:
             lines["late"] = f"{len(self.late_inputs):,} files came since the plan, first {self.late_inputs[0]}"
+        if self.preflight is not None:
+            lines["preflight"] = self._preflight(self.preflight)
+        if self.out_of_memory:
+            lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+
+    def _preflight(self, found: Preflight) -> str:
+        how = f"{found.pairs} pairs in {found.precision} on {found.device}"
+        return f"{how}: {found.equal_labels:.0%} labels as in fp32, largest difference {found.largest_difference:.1g}"
 
     def _times(self) -> str:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())

@@ -22,6 +22,7 @@ from albert_infer.errors import (
     IntegrityError,
     ObjectMissingError,
     OutputError,
+    RefusedError,
     SupersededError,
 )
 from albert_infer.model import Checkpoint, load_checkpoint
@@ -60,7 +61,12 @@ def label_pairs(settings: LabelSettings) -> Report:
     begun = time.monotonic()
     output = storage.open_folder(settings.output, endpoint=settings.s3_endpoint)
     survey = _survey(settings, output)
-    checkpoint = load_checkpoint(settings.model, label_order=settings.label_order, endpoint=settings.s3_endpoint)
+    checkpoint = load_checkpoint(
+        settings.model,
+        label_order=settings.label_order,
+        endpoint=settings.s3_endpoint,
+        digest=settings.model_digest,
+    )
     tokenizer = checkpoint.tokenizer(max_length=settings.max_length, truncation=settings.truncation)
     storage.check_writable(output)
     planned = time.monotonic() - begun
@@ -117,7 +123,7 @@ def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerR
         rows=plan.rows_in,
         quarantined=quarantine_counts(plan.quarantined),
         ignored=survey.ignored,
-        model={"source": checkpoint.source, **plan.recipe["model"]},
+        model={"source": checkpoint.source, "digest": checkpoint.digest, **plan.recipe["model"]},
         workers=asdict(workers),
         device=str(workers.device),
         precision=str(plan.recipe["precision"]),
@@ -196,39 +202,46 @@ def _input_by_now(run: Run) -> InputObjects:
 
 def _label_missing(run: Run, now: Standing | None) -> None:
     """Label the units that are not there yet, and note how fast that went."""
-    failpoints.reach("planned")
-    plan, report = _kept(run), run.report
-    failpoints.reach("plan_put")
-    finished = publish.finished_units(plan, run.output, now)
+    report = run.report
+    finished = publish.finished_units(run.plan, run.output, now)
     done = finished.labelled if run.settings.retry_quarantined else finished.units
-    missing = [unit for unit in plan.units if unit.unit_id not in done]
+    missing = [unit for unit in run.plan.units if unit.unit_id not in done]
     report.units["done_before"] = len(done)
-    report.max_batch_tokens = plan.max_batch_tokens
     if not missing:
+        report.max_batch_tokens = _kept(run).max_batch_tokens
         return
-    board = RunBoard.start()
-    done_rows = plan.rows_in - sum(unit.range.rows for unit in missing)
-    with progress.shown(plan.rows_in, done_rows, board.so_far, run.workers.device):
-        pipeline.label_units(missing, _task(run, plan), run.workers, board)
+    task, board = _task(run), RunBoard.start()
+    done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
+    with progress.shown(run.plan.rows_in, done_rows, board.so_far, run.workers.device):
+        # Before anything is written: a checkpoint that computes nonsense is a refusal.
+        report.preflight = pipeline.preflighted(
+            task.checkpoint, max_length=task.tokenizer.max_length, precision=task.precision, workers=run.workers
+        )
+        failpoints.reach("planned")
+        report.max_batch_tokens = _kept(run).max_batch_tokens
+        failpoints.reach("plan_put")
+        task = replace(task, max_batch_tokens=report.max_batch_tokens)
+        pipeline.label_units(missing, task, run.workers, board)
     so_far, ended = board.so_far(), time.time()
     report.units["labelled"] = len(missing)
     report.seconds.labelling = max(ended - (so_far.first_told or ended), 1e-3)
     report.seconds.startup = time.monotonic() - run.begun - report.seconds.planning - report.seconds.labelling
     report.device = ", ".join(sorted(so_far.devices))
+    report.out_of_memory = so_far.done.halved
     report.padding_share = so_far.padding_share
     report.pairs_per_second = so_far.done.rows / report.seconds.labelling
     report.tokens_per_second = so_far.done.tokens / report.seconds.labelling
 
 
-def _task(run: Run, plan: Plan) -> LabelTask:
+def _task(run: Run) -> LabelTask:
     return LabelTask(
         source=run.survey.folder,
         output=run.output,
         columns=run.survey.columns,
-        checkpoint=run.checkpoint,
+        checkpoint=pipeline.shared(run.checkpoint),
         tokenizer=run.tokenizer,
         precision=run.precision,
-        max_batch_tokens=plan.max_batch_tokens,
+        max_batch_tokens=run.plan.max_batch_tokens,
     )
 
 
@@ -260,10 +273,12 @@ def _begun_plan(name: str, run: Run) -> int:
 
 @contextmanager
 def _reported(run: Run) -> Iterator[None]:
-    """Write the report of this start, whatever its end."""
+    """Write the report of this start, whatever its end; but a start that was refused writes nothing."""
     name = f"{publish.run_folder(run.plan.plan_id)}report.json"
     try:
         yield
+    except RefusedError:
+        raise
     except BaseException as error:
         run.report.exit_code = getattr(error, "exit_code", InfrastructureError.exit_code)
         # The end that is being reported matters more than a report that could not be written.

@@ -30,6 +30,8 @@ class Rejection(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     BAD_UTF8 = "bad_utf8"
     HYPOTHESIS_TOO_LONG = "hypothesis_too_long"
+    NONFINITE_LOGITS = "nonfinite_logits"
+    DEVICE_OUT_OF_MEMORY = "device_out_of_memory"
 
 
 class Quarantine(StrEnum):

@@ -168,9 +168,7 @@ def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
         (~encoded.fits, Rejection.HYPOTHESIS_TOO_LONG, room),
         (encoded.blank, Rejection.EMPTY_TEXT, "a text has no tokens"),
     ):
-        mask = pa.array(rows)
-        pairs = _set(pairs, REJECTION, pc.if_else(mask, str(reason), pairs[REJECTION]))
-        pairs = _set(pairs, DETAIL, pc.if_else(mask, detail, pairs[DETAIL]))
+        pairs = with_rejection(pairs, rows, reason, detail)
     tokens = encoded.pairs
     # int32 offsets: a unit's tokens stay far below 2³¹.
     ids = pa.ListArray.from_arrays(pa.array(tokens.offsets, pa.int32()), pa.array(tokens.input_ids))
@@ -189,6 +187,13 @@ def encoded_pairs(prepared: pa.Table) -> EncodedPairs:
     offsets = ids.offsets.to_numpy().astype(np.int64)
     flat = ids.values.to_numpy()[offsets[0] : offsets[-1]]
     return EncodedPairs(flat, offsets - offsets[0], prepared[PREMISE_TOKENS].to_numpy())
+
+
+def with_rejection(pairs: pa.Table, rows: NDArray[np.bool_], reason: Rejection, detail: str) -> pa.Table:
+    """`pairs` with `rows` (R, bool) rejected for one reason; the others keep the verdict that they have."""
+    mask = pa.array(rows)
+    pairs = _set(pairs, REJECTION, pc.if_else(mask, str(reason), pairs[REJECTION]))
+    return _set(pairs, DETAIL, pc.if_else(mask, detail, pairs[DETAIL]))
 
 
 def _set(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
@@ -52,3 +53,22 @@ def random_checkpoint(folder: Path, **config: object) -> Checkpoint:
         weights=(folder / "model.safetensors").read_bytes(),
         model=model,
     )
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Save the checkpoint in `folder` with other weights: `change` gets its tensors by name."""
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    change(tensors)
+    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+
+
+def without_meaning(token_id: int) -> Callable[[dict[str, torch.Tensor]], object]:
+    """A change after which a word's embedding is not a number."""
+    return lambda tensors: tensors["albert.embeddings.word_embeddings.weight"][token_id].fill_(torch.nan)
+
+
+def overflow_in_bf16(tensors: dict[str, torch.Tensor]) -> None:
+    """A feature near the largest number of fp32, which is infinity in bf16, and which no later layer looks at."""
+    layer = "albert.encoder.albert_layer_groups.0.albert_layers.0"
+    tensors[f"{layer}.ffn.bias"][0] = 3.4e38
+    tensors[f"{layer}.ffn_output.weight"][:, 0] = 0

@@ -17,7 +17,7 @@ import ray
 from albert_infer import commit, storage
 from albert_infer.config import LabelSettings
 from albert_infer.model import Checkpoint, load_checkpoint
-from albert_infer.pipeline import LabelTask, RunBoard, connected, labelled_units
+from albert_infer.pipeline import LabelTask, RunBoard, connected, labelled_units, preflighted, shared
 from albert_infer.pipeline.session import session_settings
 from albert_infer.pipeline.stages import UnitSink
 from albert_infer.planning import Plan, Survey, make_plan, survey_input
@@ -51,15 +51,18 @@ def main(cpus: str, gpus: str, source: str, output: str, model: str, picklings: 
 
 
 def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkpoint, workers: Any) -> dict[str, Any]:
-    """Run the three stages; which operators Ray made of them, and what the classify actors were called with."""
+    """Run preflight and stages; which operators Ray made of them, and what the classify actors were called with."""
     task = LabelTask(
         source=survey.folder,
         output=storage.open_folder(settings.output, endpoint=None),
         columns=survey.columns,
-        checkpoint=checkpoint,
+        checkpoint=shared(checkpoint),
         tokenizer=checkpoint.tokenizer(max_length=None, truncation="premise"),
         precision=Precision.FP32,
         max_batch_tokens=plan.max_batch_tokens,
+    )
+    checked = preflighted(
+        task.checkpoint, max_length=task.tokenizer.max_length, precision=task.precision, workers=workers
     )
     sources = {unit.unit_id: commit.Source(unit.pin.name, unit.range.first_row, unit.range.rows) for unit in plan.units}
     board = RunBoard.start()
@@ -72,6 +75,7 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
         "units": {unit.unit_id: unit.range.first_row for unit in plan.units},
         "told": {"units": told.units, "rows": told.done.rows, "devices": sorted(told.devices)},
         "workers": asdict(workers),
+        "preflight": asdict(checked),
     }
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Final
@@ -11,15 +13,32 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from checkpoints import Checkpoint, random_checkpoint
+from checkpoints import Checkpoint, change_weights, overflow_in_bf16, random_checkpoint, without_meaning
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pairs import PROPERTY, bytes_column, wordpiece
+from pairs import PROPERTY, bytes_column, pair_table, wordpiece
 from transformers import PreTrainedTokenizerFast
 
-from albert_infer.classification import Labeler
-from albert_infer.schema import LABEL, N_TOKENS, PROBABILITIES, REJECTION, TRUNCATED, NliLabel, Rejection
+from albert_infer.classification import Classifier, Labeler
+from albert_infer.engine.albert import AlbertEngine
+from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
+from albert_infer.model import load_checkpoint
+from albert_infer.schema import (
+    DETAIL,
+    LABEL,
+    N_TOKENS,
+    PROBABILITIES,
+    REJECTION,
+    TRUNCATED,
+    DeviceKind,
+    EncodedPairs,
+    NliLabel,
+    Precision,
+    Rejection,
+)
+from albert_infer.tokenization import append_tokens
+from albert_infer.validation import mark_rejected
 
 # Largest difference of a probability in fp32, to Hugging Face and between companies.
 TOLERANCE: Final = 1e-5
@@ -168,3 +187,87 @@ def test_a_pair_that_is_too_long_is_cut_and_says_so(labeler: Labeler) -> None:
     labelled = labeler.label(PREMISES, HYPOTHESES)
     assert labelled[TRUNCATED].to_pylist() == [False, False, False, False, True]
     assert labelled[N_TOKENS].to_pylist()[-1] == 40
+
+
+# --- rows that the device fails on
+
+
+class CrampedEngine(AlbertEngine):
+    """An engine on a device with memory for 20 tokens."""
+
+    def micro_batch_logits(
+        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
+    ) -> Iterator[MicroBatchLogits]:
+        """The engine's own logits, as far as they fit."""
+
+        def forward(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+            if pairs.lengths[rows].sum() > 20:
+                raise torch.OutOfMemoryError
+            (batch,) = AlbertEngine.micro_batch_logits(self, pairs, [rows])
+            return batch.rows_B, torch.from_numpy(batch.logits_BC)
+
+        return logits_within_memory(batches, forward, 3)
+
+
+def test_a_pair_without_memory_is_rejected_and_its_neighbours_keep_their_labels(
+    checkpoint: Checkpoint, labeler: Labeler
+) -> None:
+    loaded = load_checkpoint(str(checkpoint.folder), label_order=ORDERS[0])
+    engine = CrampedEngine(loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None)
+    classifier = Classifier(engine, loaded.label_order, max_batch_tokens=64)
+    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    prepared = append_tokens(mark_rejected(pair_table(PREMISES, HYPOTHESES)), tokenizer)
+    halved: list[bool] = []
+    labelled = classifier.classified(prepared, lambda _, was_halved: halved.append(was_halved))
+    expected = labeler.label(PREMISES, HYPOTHESES)
+    assert expected[N_TOKENS].to_pylist()[-1] == 40
+    assert labelled[REJECTION].to_pylist() == [None] * 4 + [Rejection.DEVICE_OUT_OF_MEMORY]
+    assert "memory" in labelled[DETAIL].to_pylist()[-1]
+    assert labelled[LABEL].to_pylist() == [*expected[LABEL].to_pylist()[:4], None]
+    np.testing.assert_allclose(
+        probabilities_of(labelled.slice(0, 4)), probabilities_of(expected.slice(0, 4)), atol=TOLERANCE
+    )
+    assert halved == [True, True]
+
+
+def changed(checkpoint: Checkpoint, folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    """The checkpoint with other weights, in a folder of its own."""
+    shutil.copytree(checkpoint.folder, folder)
+    change_weights(folder, change)
+    return folder
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_a_word_of_no_finite_meaning_rejects_its_pairs_and_changes_no_other(
+    checkpoint: Checkpoint, tmp_path: Path, precision: Precision
+) -> None:
+    dog = wordpiece().get_vocab()["dog"]
+    broken = changed(checkpoint, tmp_path / "nan", without_meaning(dog))
+    premises, hypotheses = zip(*GOOD, strict=True)
+    expected, labelled = (
+        Labeler.open(str(folder), label_order=ORDERS[0], precision=precision, max_batch_tokens=1000).label(
+            premises, hypotheses
+        )
+        for folder in (checkpoint.folder, broken)
+    )
+    bad = ["dog" in " ".join(pair) for pair in GOOD]
+    assert 0 < sum(bad) < len(bad)
+    reason = Rejection.NONFINITE_LOGITS
+    assert labelled[REJECTION].to_pylist() == [reason if is_bad else None for is_bad in bad]
+    details = f"logits are not finite in {precision}, nor alone in fp32"
+    assert labelled[DETAIL].to_pylist() == [details if is_bad else None for is_bad in bad]
+    assert labelled[LABEL].is_null().to_pylist() == bad
+    good = np.flatnonzero(~np.array(bad))
+    # All in one micro-batch, as without the broken word: the same bits.
+    assert labelled.take(good).equals(expected.take(good))
+
+
+def test_pairs_that_overflow_in_bf16_get_the_labels_of_fp32(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    folder = changed(checkpoint, tmp_path / "overflow", overflow_in_bf16)
+    fp32, bf16 = (
+        Labeler.open(str(folder), label_order=ORDERS[0], precision=precision).label(PREMISES, HYPOTHESES)
+        for precision in (Precision.FP32, Precision.BF16)
+    )
+    assert bf16[REJECTION].null_count == len(PREMISES)
+    assert bf16[LABEL].equals(fp32[LABEL])
+    np.testing.assert_allclose(probabilities_of(bf16), probabilities_of(fp32), atol=TOLERANCE)

@@ -28,6 +28,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "carry_source": ("true", "true", True),
     "s3_endpoint": ("http://s3", '"http://s3"', "http://s3"),
     "model": ("m", '"m"', "m"),
+    "model_digest": ("AB" * 32, f'"{"ab" * 32}"', "ab" * 32),
     "label_order": (
         "neutral,entailment,contradiction",
         '["neutral", "entailment", "contradiction"]',
@@ -123,6 +124,8 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--max-rejected-share", "nan"), "--max-rejected-share"),
         (("--truncation", "hypothesis"), "--truncation"),
         (("--precision", "fp16"), "--precision"),
+        (("--model-digest", "ab" * 31), "--model-digest"),
+        (("--model-digest", "g" * 64), "--model-digest"),
         (("--label-order", "entailment,neutral"), "--label-order"),
         (("--label-order", "entailment,neutral,neutral"), "--label-order"),
         (("--label-order", "entailment,neutral,maybe"), "--label-order"),

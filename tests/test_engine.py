@@ -1,5 +1,5 @@
 """The packed forward pass gives transformers' logits for every kind of ALBERT, and refuses what it cannot run."""
-# ruff: noqa: N806 - arrays end in their shape
+# ruff: noqa: N803, N806 - arrays end in their shape
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from transformers import AlbertForSequenceClassification
 from albert_infer.batching import micro_batches
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine
+from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.shape import ACTIVATIONS
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
@@ -184,8 +185,123 @@ def test_micro_batch_logits_name_their_rows(checkpoint: Checkpoint) -> None:
     expected_RC = engine.logits(pairs, batches)
     parts = list(engine.micro_batch_logits(pairs, batches))
     assert len(parts) == len(batches)
-    for rows_B, logits_BC in parts:
-        np.testing.assert_array_equal(logits_BC, expected_RC[rows_B])
+    for batch in parts:
+        np.testing.assert_array_equal(batch.logits_BC, expected_RC[batch.rows_B])
+        assert batch.fitted_B.all()
+        assert not batch.halved
+
+
+class Unfetchable(torch.Tensor):
+    """Logits that the device computes but has no memory to hand over."""
+
+    def cpu(self, *_: object, **__: object) -> torch.Tensor:
+        """Fail as a full device does."""
+        raise torch.OutOfMemoryError("no memory to fetch")
+
+
+def cramped(engine: AlbertEngine, pairs: EncodedPairs, most_tokens: int, *, fetching: bool = False) -> Forward:
+    """The engine's forward pass on a device with memory for `most_tokens`, for computing or for fetching."""
+
+    def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+        too_many = pairs.lengths[rows_B].sum() > most_tokens
+        if too_many and not fetching:
+            raise torch.OutOfMemoryError("no memory to compute")
+        logits_BC = torch.from_numpy(engine.logits(pairs, [rows_B])[rows_B])
+        return rows_B, logits_BC.as_subclass(Unfetchable) if too_many else logits_BC
+
+    return forward
+
+
+@pytest.mark.parametrize("fetching", [False, True])
+@pytest.mark.parametrize("most_tokens", [2, 12, 26, 64, 1000])
+def test_micro_batches_without_memory_are_halved_and_rows_without_memory_alone_are_named(
+    checkpoint: Checkpoint, most_tokens: int, fetching: bool
+) -> None:
+    pairs = random_pairs()
+    engine = engine_of(checkpoint)
+    batches = micro_batches(pairs.lengths, 64)
+    found = list(logits_within_memory(batches, cramped(engine, pairs, most_tokens, fetching=fetching), 3))
+    expected_RC = logits_of(engine, pairs)
+    assert [sorted(batch.rows_B) for batch in found] == [sorted(rows_B) for rows_B in batches]
+    for batch, rows_B in zip(found, batches, strict=True):
+        assert batch.halved == (pairs.lengths[rows_B].sum() > most_tokens)
+        fits_B = pairs.lengths[batch.rows_B] <= most_tokens
+        np.testing.assert_array_equal(batch.fitted_B, fits_B)
+        assert np.isnan(batch.logits_BC[~fits_B]).all()
+        if fits_B.any():
+            difference = largest_difference(batch.logits_BC[fits_B], expected_RC[batch.rows_B[fits_B]])
+            assert difference < FP32_TOLERANCE
+
+
+def test_what_is_on_the_device_is_finished_before_a_micro_batch_is_tried_in_parts() -> None:
+    on_device: set[int] = set()
+    tried_beside: list[set[int]] = []
+
+    class Held(torch.Tensor):
+        def cpu(self, *_: object, **__: object) -> torch.Tensor:
+            on_device.clear()
+            return self.as_subclass(torch.Tensor)
+
+    def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+        if len(rows_B) > 2:
+            raise torch.OutOfMemoryError("no memory for three rows")
+        tried_beside.append(set(on_device))
+        on_device.update(rows_B.tolist())
+        return rows_B, torch.zeros(len(rows_B), 3).as_subclass(Held)
+
+    list(logits_within_memory([np.array([0]), np.array([1, 2, 3, 4]), np.array([5])], forward, 3))
+    # Row 0 alone, both halves with nothing beside them, row 5 with nothing ahead of it.
+    assert tried_beside == [set(), set(), set(), set()]
+
+
+def test_a_row_that_met_another_on_the_device_is_tried_again_alone() -> None:
+    met = iter([True, False])
+
+    def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+        if next(met):
+            raise torch.OutOfMemoryError("no memory beside another")
+        return rows_B, torch.ones(len(rows_B), 3)
+
+    (batch,) = logits_within_memory([np.array([7])], forward, 3)
+    assert (batch.rows_B.tolist(), batch.fitted_B.tolist(), batch.halved) == ([7], [True], True)
+
+
+def test_another_error_of_the_device_is_raised() -> None:
+    def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+        raise RuntimeError("device-side assert")
+
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        list(logits_within_memory([np.array([0])], forward, 3))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_full_cuda_device_gives_the_same_logits_in_parts(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint(tmp_path, hidden_size=1024, intermediate_size=4096)
+    pairs = random_pairs((40,) * 2000)
+    engine = engine_of(checkpoint, device="cuda")
+    batches = [np.arange(2000)]
+    (whole,) = engine.micro_batch_logits(pairs, batches)
+    peak, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
+    try:
+        (parts,) = engine.micro_batch_logits(pairs, batches)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert (whole.halved, parts.halved) == (False, True)
+    assert parts.fitted_B.all()
+    order = np.argsort(parts.rows_B)
+    assert largest_difference(parts.logits_BC[order], whole.logits_BC) < FP32_TOLERANCE
+
+
+def test_fp32_logits_of_a_bf16_engine_are_an_fp32_engines(checkpoint: Checkpoint) -> None:
+    pairs = random_pairs()
+    batches = micro_batches(pairs.lengths, 64)
+    expected_RC = logits_of(engine_of(checkpoint), pairs)
+    for precision in Precision:
+        for batch in engine_of(checkpoint, precision).fp32_micro_batch_logits(pairs, batches):
+            np.testing.assert_array_equal(batch.logits_BC, expected_RC[batch.rows_B])
 
 
 def test_weights_may_come_in_several_files_and_in_half_precision(checkpoint: Checkpoint) -> None:
@@ -264,7 +380,7 @@ def test_keys_that_transformers_leaves_out_have_its_defaults() -> None:
     [
         (None, rf"{TENSOR} of shape \(72, 48\): not among"),
         (torch.zeros(48, 72), r"\(72, 48\).*found shape \(48, 72\)"),
-        (torch.zeros(72, 48, dtype=torch.int8), "floating point.*int8"),
+        (torch.zeros(72, 48, dtype=torch.int8), "floating point.*I8"),
     ],
     ids=["missing", "transposed", "quantised"],
 )

@@ -44,7 +44,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "engine": {"batching"},
     "model": {"engine", "tokenization", "storage"},
     "classification": {"engine", "model", "batching", "validation", "tokenization"},
-    "preflight": {"classification"},
+    "preflight": {"classification", "engine", "model"},
     "commit": {"storage"},
     "attempts": set(),
     "failpoints": set(),
@@ -53,7 +53,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "pipeline": ALL - {"pipeline", "publish", "report", "sealing"},
     "publish": {"storage", "planning", "commit"},
     "sealing": {"storage", "config", "planning", "commit", "publish"},
-    "report": {"storage"},
+    "report": {"storage", "preflight"},
     # Not `commit`, `sealing` and `publish`: it has to find their errors.
     "verification": {"storage", "config"},
     "run": ALL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,11 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import sentencepiece
+from numpy.typing import NDArray
 from pairs import WORDS, wordpiece
 from safetensors.numpy import save_file
 
+from albert_infer.engine import AlbertShape
+from albert_infer.engine.tensors import albert_tensors
 from albert_infer.errors import ModelError
-from albert_infer.model import Checkpoint, load_checkpoint
+from albert_infer.model import WEIGHTS, Checkpoint, load_checkpoint
 from albert_infer.schema import NliLabel
 from albert_infer.tokenization import PairTokenizer
 
@@ -27,22 +31,31 @@ CONFIG = {
     "model_type": "albert",
     "architectures": ["AlbertForSequenceClassification"],
     "vocab_size": 64,
+    "embedding_size": 4,
     "hidden_size": 8,
+    "intermediate_size": 12,
     "num_attention_heads": 2,
     "max_position_embeddings": 32,
 }
+TENSOR = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"
 E, N, C = NliLabel
 MNLI = ("entailment", "neutral", "contradiction")
 
 
 def saved(folder: Path, labels: Sequence[str] = MNLI, **config: Any) -> Path:
-    """A folder that is a checkpoint as far as the driver looks: config, tokenizer, and any weights."""
+    """A folder that is a checkpoint as far as the driver looks: config, tokenizer, and weights that are all 0."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {str(number): name for number, name in enumerate(labels)}
     (folder / "config.json").write_text(json.dumps({**CONFIG, "id2label": names, **config}))
     (folder / "tokenizer.json").write_text(wordpiece().to_str())
-    save_file({"classifier.bias": np.zeros(3, np.float32)}, folder / "model.safetensors")
+    save_file(zeros(**{name: size for name, size in config.items() if name == "vocab_size"}), folder / WEIGHTS)
     return folder
+
+
+def zeros(**config: int) -> dict[str, NDArray[np.float32]]:
+    """The tensors of `CONFIG`."""
+    shape = AlbertShape.from_config({**CONFIG, "num_labels": 3, **config})
+    return {name: np.zeros(size, np.float32) for name, size in albert_tensors(shape).items()}
 
 
 def loaded(folder: Path, *label_order: str) -> Checkpoint:
@@ -142,7 +155,9 @@ def test_pickled_weights_are_refused_and_never_opened(tmp_path: Path, pickle: st
     (folder / pickle).write_bytes(b"never opened")
     loaded(folder)
     (folder / "model.safetensors").unlink()
-    assert "pickle" in refusal(folder)
+    told = refusal(folder)
+    assert "pickle" in told
+    assert "save_pretrained('OUT')" in told
 
 
 def test_a_checkpoint_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
@@ -177,6 +192,60 @@ def test_weights_that_are_cut_off_are_refused(tmp_path: Path, length: int) -> No
     path = saved(tmp_path) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:length])
     assert "not a whole safetensors file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[]",
+        b'{"a": 1}',
+        b'{"a": {"dtype": "F32", "shape": [0]}}',
+        b'{"a": {"dtype": "F32", "shape": 3, "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0]}}',
+        b"\xff",
+    ],
+)
+def test_weights_with_a_header_that_describes_no_tensors_are_refused(tmp_path: Path, header: bytes) -> None:
+    (saved(tmp_path) / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "not a whole safetensors file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("replacement", "told"),
+    [
+        (None, f"tensor {TENSOR} of shape (12, 8)*not among the"),
+        (np.zeros((8, 12), np.float32), f"tensor {TENSOR} of shape (12, 8)*found shape (8, 12) of F32"),
+        (np.zeros((12, 8), np.int8), f"tensor {TENSOR} of shape (12, 8) in floating point*of I8"),
+    ],
+    ids=["missing", "transposed", "quantised"],
+)
+def test_a_tensor_that_does_not_fit_the_config_is_refused_from_the_header_alone(
+    tmp_path: Path, replacement: NDArray[np.float32] | None, told: str
+) -> None:
+    folder = saved(tmp_path)
+    tensors = {name: tensor for name, tensor in zeros().items() if name != TENSOR}
+    if replacement is not None:
+        tensors[TENSOR] = replacement
+    save_file(tensors, folder / WEIGHTS)
+    message = refusal(folder)
+    assert str(folder) in message
+    assert all(part in message for part in told.split("*"))
+
+
+def test_the_digest_changes_with_any_byte_and_may_be_demanded(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    digest = loaded(folder).digest
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+    assert load_checkpoint(str(folder), digest=digest).digest == digest
+    weights = bytearray((folder / WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(weights)
+    changed = loaded(folder).digest
+    assert changed != digest
+    with pytest.raises(ModelError) as refused:
+        load_checkpoint(str(folder), digest=digest)
+    assert digest in refused.value.asked
+    assert changed in refused.value.found
 
 
 @pytest.mark.parametrize("index", [b"{", b"{}", b'{"weight_map": []}', b'{"weight_map": {"a": "../../other"}}'])
@@ -243,10 +312,11 @@ def test_the_digests_change_when_a_byte_changes_and_only_then(tmp_path: Path, na
 def test_sharded_weights_are_read_whole(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    for number, shard in enumerate(shards):
-        save_file({f"tensor{number}": np.full(2, number, np.float32)}, folder / shard)
-    (folder / "model.safetensors").unlink()
-    weight_map = {"tensor0": shards[0], "tensor1": shards[1]}
+    tensors = zeros()
+    weight_map = {name: shards[place % 2] for place, name in enumerate(tensors)}
+    for shard in shards:
+        save_file({name: tensors[name] for name in tensors if weight_map[name] == shard}, folder / shard)
+    (folder / WEIGHTS).unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     checkpoint = loaded(folder)
     assert checkpoint.weights == tuple((folder / shard).read_bytes() for shard in shards)

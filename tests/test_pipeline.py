@@ -97,6 +97,11 @@ def test_the_checkpoint_is_put_into_the_object_store_once(seen: Seen) -> None:
     assert seen.picklings == 1
 
 
+def test_the_preflight_runs_where_the_actors_will(seen: Seen) -> None:
+    assert seen.told["preflight"]["pairs"] == 10
+    assert seen.told["preflight"]["equal_labels"] == 1
+
+
 def test_actors_leave_a_core_for_reading(seen: Seen) -> None:
     workers = seen.told["workers"]
     assert workers["num_gpus"] == (1 if seen.mode.gpus else 0)

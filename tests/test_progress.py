@@ -21,16 +21,19 @@ BATCHES = st.lists(
 def after(batches: list[NDArray[np.int64]]) -> UnitProgress:
     done = UnitProgress()
     for lengths in batches:
-        done = done.after(lengths)
+        done = done.after(lengths, halved=len(lengths) == 1)
     return done
 
 
 @PROPERTY
 @given(BATCHES)
-def test_a_unit_counts_rows_tokens_and_what_padding_would_have_cost(batches: list[NDArray[np.int64]]) -> None:
+def test_a_unit_counts_rows_tokens_what_padding_would_have_cost_and_halved_micro_batches(
+    batches: list[NDArray[np.int64]],
+) -> None:
     done = after(batches)
     assert done.rows == sum(len(lengths) for lengths in batches)
     assert done.tokens == sum(int(length) for lengths in batches for length in lengths)
+    assert done.halved == sum(len(lengths) == 1 for lengths in batches)
     assert done.padded_tokens == sum(len(lengths) * max(lengths.tolist()) for lengths in batches)
 
 
@@ -38,14 +41,14 @@ def test_a_unit_counts_rows_tokens_and_what_padding_would_have_cost(batches: lis
 @given(batches=BATCHES, attempts=st.integers(1, 3))
 def test_a_unit_that_is_labelled_again_counts_once(batches: list[NDArray[np.int64]], attempts: int) -> None:
     counts = ProgressCounts()
-    counts.tell("other", UnitProgress(1, 2, 3))
+    counts.tell("other", UnitProgress(1, 2, 3, 4))
     for _ in range(attempts):
         for end in range(1, len(batches) + 1):
             counts.tell("unit", after(batches[:end]))
     whole = after(batches)
     so_far = counts.so_far()
     assert so_far.units == 2
-    assert so_far.done == UnitProgress(whole.rows + 1, whole.tokens + 2, whole.padded_tokens + 3)
+    assert so_far.done == UnitProgress(whole.rows + 1, whole.tokens + 2, whole.padded_tokens + 3, whole.halved + 4)
     assert 0 <= so_far.padding_share < 1
 
 
@@ -56,7 +59,7 @@ def test_before_the_first_batch_there_is_nothing_to_tell() -> None:
 
 def test_the_padding_share_is_of_the_padded_cells() -> None:
     counts = ProgressCounts()
-    counts.tell("unit", UnitProgress().after(np.array([10, 30], dtype=np.int64)))
+    counts.tell("unit", UnitProgress().after(np.array([10, 30], dtype=np.int64), halved=False))
     assert counts.so_far().padding_share == pytest.approx(1 - 40 / 60)
 
 

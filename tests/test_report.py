@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from albert_infer import storage
+from albert_infer.preflight import Preflight
 from albert_infer.report import Report, Seconds, quarantine_counts, write_report
+from albert_infer.schema import DeviceKind, Precision
 
 KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
-    "max_batch_tokens", "model", "ignored", "leftovers", "versions",
+    "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
@@ -38,8 +40,9 @@ def filled(**changes: Any) -> Report:
         units={"done_before": 3, "labelled": 70},
         device="cuda",
         precision="bf16",
-        model={"source": "builtin", "digests": {}, "label_map": []},
+        model={"source": "builtin", "digest": "5" * 64, "digests": {}, "label_map": []},
     )
+    report.preflight = Preflight(10, 0.9, 0.0123, Precision.BF16, DeviceKind.CUDA)
     report.count(MANIFEST)
     for name, value in changes.items():
         setattr(report, name, value)
@@ -52,6 +55,18 @@ def test_the_keys_are_those_that_are_promised() -> None:
     assert set(told["seconds"]) == {"startup", "planning", "labelling", "publishing"}
     assert set(told["quarantined"]) == {"files", "units", "rows_known", "reasons"}
     assert set(json.loads(Report().to_json())) == KEYS
+
+
+def test_the_preflight_is_told_by_its_fields_and_is_null_where_there_was_none() -> None:
+    told = json.loads(filled().to_json())["preflight"]
+    assert told == {
+        "pairs": 10,
+        "equal_labels": 0.9,
+        "largest_difference": 0.0123,
+        "precision": "bf16",
+        "device": "cuda",
+    }
+    assert json.loads(Report().to_json())["preflight"] is None
 
 
 def test_the_counts_are_the_manifests() -> None:
@@ -77,7 +92,7 @@ def test_the_versions_that_decide_how_a_run_behaves_are_told() -> None:
 
 
 def test_the_text_says_what_a_person_asks_first() -> None:
-    text = filled().to_text("s3://labels/today")
+    text = filled(out_of_memory=1_234).to_text("s3://labels/today")
     for told in (
         "1,234,560 of 1,234,567 pairs",
         "s3://labels/today",
@@ -88,6 +103,9 @@ def test_the_text_says_what_a_person_asks_first() -> None:
         "70 labelled, 3 done before",
         "builtin in bf16 on cuda",
         "0123456789abcdef",
+        "5" * 64,
+        "10 pairs in bf16 on cuda: 90% labels as in fp32, largest difference 0.01",
+        "1,234 micro-batches halved",
     ):
         assert told in text
     assert max(len(line) for line in text.splitlines()) <= 120

@@ -7,7 +7,8 @@ length L, A heads of D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,15 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine.activations import ACTIVATION_BY_NAME
+from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
 from albert_infer.engine.packing import LengthRun, PackedTokens, packed_tokens
 from albert_infer.engine.shape import AlbertShape
-from albert_infer.engine.weights import LayerWeights, albert_weights
+from albert_infer.engine.weights import AlbertWeights, LayerWeights, albert_weights
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
 
 class AlbertEngine:
-    """A loaded `AlbertForSequenceClassification` on one device.
+    """A loaded `AlbertForSequenceClassification` on one device, in one precision.
 
     `weights` are the bytes of its safetensors files. `threads` sets torch's threads for this process; None leaves
     them. Raises ModelError for weights that do not fit `shape`.
@@ -41,48 +43,62 @@ class AlbertEngine:
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self._shape = shape
+        self.precision = precision
+        self.shape = shape
         self._device = torch.device(device.value)
         self._weights = albert_weights(shape, weights, precision, device)
+        # Read again only by `fp32_micro_batch_logits`.
+        self._files = () if precision is Precision.FP32 else tuple(weights)
 
     def logits(self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Logits (R, labels) in the order of `pairs`; a row that is in no micro-batch is NaN."""
-        logits_RC = np.full((len(pairs.offsets) - 1, self._shape.num_labels), np.nan, dtype=np.float32)
-        for rows_B, logits_BC in self.micro_batch_logits(pairs, batches):
-            logits_RC[rows_B] = logits_BC
+        """Logits (R, labels) in the order of `pairs`; a row that is in no micro-batch, or had no memory, is NaN."""
+        logits_RC = np.full((len(pairs.offsets) - 1, self.shape.num_labels), np.nan, dtype=np.float32)
+        for batch in self.micro_batch_logits(pairs, batches):
+            logits_RC[batch.rows_B] = batch.logits_BC
         return logits_RC
 
     def micro_batch_logits(
         self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Row positions and logits of one micro-batch after another: every row of `batches` once, in order of length.
+    ) -> Iterator[MicroBatchLogits]:
+        """One micro-batch after another: every row of `batches` once, as a rule in order of length.
 
         Raises ModelError for a pair that the checkpoint has no embeddings for.
         """
-        _refuse_unknown_tokens(pairs, self._shape)
-        started: tuple[NDArray[np.int64], Tensor] | None = None
-        for rows_B in batches:
+        return self._passes(pairs, batches, lambda: self._weights)
+
+    def fp32_micro_batch_logits(
+        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
+    ) -> Iterator[MicroBatchLogits]:
+        """The same in fp32, whatever the engine's own precision; its weights are prepared when first needed."""
+        return self._passes(pairs, batches, lambda: self._fp32_weights)
+
+    @cached_property
+    def _fp32_weights(self) -> AlbertWeights:
+        if self.precision is Precision.FP32:
+            return self._weights
+        return albert_weights(self.shape, self._files, Precision.FP32, DeviceKind(self._device.type))
+
+    def _passes(
+        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]], weights: Callable[[], AlbertWeights]
+    ) -> Iterator[MicroBatchLogits]:
+        _refuse_unknown_tokens(pairs, self.shape)
+
+        def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
             packed = packed_tokens(pairs, rows_B)
-            ahead = packed.rows_B, self._forward(packed)
-            # A GPU works on this micro-batch while the caller has the one before.
-            if started is not None:
-                yield _on_host(*started)
-            started = ahead
-        if started is not None:
-            yield _on_host(*started)
+            return packed.rows_B, self._forward(packed, weights())
+
+        return logits_within_memory(batches, forward, self.shape.num_labels)
 
     @torch.inference_mode()
-    def _forward(self, packed: PackedTokens) -> Tensor:
-        weights = self._weights
-        hidden_TH = self._embedded(packed)
+    def _forward(self, packed: PackedTokens, weights: AlbertWeights) -> Tensor:
+        hidden_TH = self._embedded(packed, weights)
         for layer in weights.layers[:-1]:
             hidden_TH = self._layer(layer, hidden_TH, packed.runs)
         cls_BH = self._last_layer(weights.layers[-1], hidden_TH, self._on_device(packed.first_token_B), packed.runs)
         pooled_BH = weights.pooler(cls_BH.float()).tanh_()
         return weights.classifier(pooled_BH)
 
-    def _embedded(self, packed: PackedTokens) -> Tensor:
-        weights = self._weights
+    def _embedded(self, packed: PackedTokens, weights: AlbertWeights) -> Tensor:
         embedded_TE = functional.embedding(self._on_device(packed.input_ids_T), weights.words)
         embedded_TE += functional.embedding(self._on_device(packed.token_type_ids_T), weights.token_types)
         embedded_TE += functional.embedding(self._on_device(packed.positions_T), weights.positions)
@@ -104,7 +120,7 @@ class AlbertEngine:
 
     def _after_attention(self, layer: LayerWeights, hidden_XH: Tensor, context_XH: Tensor) -> Tensor:
         attended_XH = layer.attention_norm(layer.attention_output(context_XH).add_(hidden_XH))
-        activated_XF = ACTIVATION_BY_NAME[self._shape.hidden_act](layer.ffn(attended_XH))
+        activated_XF = ACTIVATION_BY_NAME[self.shape.hidden_act](layer.ffn(attended_XH))
         return layer.ffn_norm(layer.ffn_output(activated_XF).add_(attended_XH))
 
     def _attention(self, query_XH: Tensor, key_TH: Tensor, value_TH: Tensor, runs: Sequence[LengthRun]) -> Tensor:
@@ -122,7 +138,7 @@ class AlbertEngine:
         return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
 
     def _rectangle_attention(self, rows: int, query_XH: Tensor, key_XH: Tensor, value_XH: Tensor) -> Tensor:
-        heads = (rows, -1, self._shape.num_attention_heads, self._shape.head_size)
+        heads = (rows, -1, self.shape.num_attention_heads, self.shape.head_size)
         query_NALD, key_NALD, value_NALD = (
             columns.view(heads).transpose(1, 2) for columns in (query_XH, key_XH, value_XH)
         )
@@ -131,10 +147,6 @@ class AlbertEngine:
 
     def _on_device(self, array: NDArray[np.int32] | NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
-
-
-def _on_host(rows_B: NDArray[np.int64], logits_BC: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    return rows_B, logits_BC.cpu().numpy()
 
 
 def _refuse_unknown_tokens(pairs: EncodedPairs, shape: AlbertShape) -> None:

@@ -1,7 +1,7 @@
 """Safetensors bytes to the prepared weights of a forward pass.
 
-Every tensor is checked against the shape that config.json promises, and fused once per inner layer of a group: ALBERT
-shares layers, so preparation is cheap whatever it does.
+Every tensor is checked against the shape that config.json promises; query, key and value are fused once per inner
+layer of a group: ALBERT shares layers, so preparation is cheap whatever it does.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine.shape import USE_ANOTHER, AlbertShape
+from albert_infer.engine.tensors import layer_name, refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, Precision
 
@@ -84,37 +85,39 @@ def albert_weights(
     `layers` holds one entry for each step of `shape.path`; steps that share a layer share its entry. Raises ModelError
     for a file that is not safetensors and for a tensor that is missing, of another shape, or not of floating point.
     """
-    reader = _TensorReader(_tensors(files), shape.layer_norm_eps, DTYPES[precision], torch.device(device.value))
-    embedding, hidden = shape.embedding_size, shape.hidden_size
-    layers = {step: _layer_weights(reader, shape, *step) for step in set(shape.path)}
+    tensors = _tensors(shape, files)
+    reader = _TensorReader(tensors, shape.layer_norm_eps, DTYPES[precision], torch.device(device.value))
+    layers = {step: _layer_weights(reader, shape.hidden_size, layer_name(*step)) for step in set(shape.path)}
     return AlbertWeights(
-        words=reader.tensor("albert.embeddings.word_embeddings.weight", shape.vocab_size, embedding),
-        positions=reader.tensor(
-            "albert.embeddings.position_embeddings.weight", shape.max_position_embeddings, embedding
-        ),
-        token_types=reader.tensor("albert.embeddings.token_type_embeddings.weight", shape.type_vocab_size, embedding),
-        embedding_norm=reader.norm("albert.embeddings.LayerNorm", embedding),
-        embedding_to_hidden=reader.dense("albert.encoder.embedding_hidden_mapping_in", hidden, embedding),
+        words=reader.tensor("albert.embeddings.word_embeddings.weight"),
+        positions=reader.tensor("albert.embeddings.position_embeddings.weight"),
+        token_types=reader.tensor("albert.embeddings.token_type_embeddings.weight"),
+        embedding_norm=reader.norm("albert.embeddings.LayerNorm"),
+        embedding_to_hidden=reader.dense("albert.encoder.embedding_hidden_mapping_in"),
         layers=tuple(layers[step] for step in shape.path),
-        pooler=reader.fp32.dense("albert.pooler", hidden, hidden),
-        classifier=reader.fp32.dense("classifier", shape.num_labels, hidden),
+        pooler=reader.fp32.dense("albert.pooler"),
+        classifier=reader.fp32.dense("classifier"),
     )
 
 
-def _tensors(files: Sequence[bytes]) -> dict[str, Tensor]:
+def _tensors(shape: AlbertShape, files: Sequence[bytes]) -> dict[str, Tensor]:
+    """The tensors of all files by name, each of the shape that it must have."""
+    headers = []
     tensors: dict[str, Tensor] = {}
     for number, file in enumerate(files, start=1):
         try:
+            headers.append(tensor_headers(file))
             tensors |= safetensors.torch.load(file)
-        except SafetensorError as error:
+        except (ValueError, SafetensorError) as error:
             asked = f"weights file {number} of {len(files)} in safetensors format"
             raise ModelError(asked, f"{len(file)} bytes that are not: {error}", USE_ANOTHER) from error
+    refuse_unfit_tensors(shape, headers)
     return tensors
 
 
 @dataclass(frozen=True)
 class _TensorReader:
-    """Tensors by name, each checked against the shape that is asked for."""
+    """Tensors by name, in one precision, on one device."""
 
     tensors: dict[str, Tensor]
     layer_norm_eps: float
@@ -125,35 +128,26 @@ class _TensorReader:
     def fp32(self) -> _TensorReader:
         return _TensorReader(self.tensors, self.layer_norm_eps, torch.float32, self.device)
 
-    def tensor(self, name: str, *shape: int) -> Tensor:
-        tensor = self.tensors.get(name)
-        if tensor is None:
-            found = f"not among the {len(self.tensors)} tensors of the checkpoint"
-            raise ModelError(f"tensor {name} of shape {shape}", found, USE_ANOTHER)
-        if tensor.shape != shape or not tensor.is_floating_point():
-            found = f"found shape {tuple(tensor.shape)} of {tensor.dtype}"
-            raise ModelError(f"tensor {name} of shape {shape} in floating point", found, USE_ANOTHER)
-        return tensor.to(device=self.device, dtype=self.dtype)
+    def tensor(self, name: str) -> Tensor:
+        return self.tensors[name].to(device=self.device, dtype=self.dtype)
 
-    def dense(self, name: str, outputs: int, inputs: int) -> Dense:
-        return Dense(self.tensor(f"{name}.weight", outputs, inputs), self.tensor(f"{name}.bias", outputs))
+    def dense(self, name: str) -> Dense:
+        return Dense(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"))
 
-    def norm(self, name: str, size: int) -> Norm:
-        return Norm(self.tensor(f"{name}.weight", size), self.tensor(f"{name}.bias", size), self.layer_norm_eps)
+    def norm(self, name: str) -> Norm:
+        return Norm(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), self.layer_norm_eps)
 
 
-def _layer_weights(reader: _TensorReader, shape: AlbertShape, group: int, inner: int) -> LayerWeights:
-    layer = f"albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}"
-    hidden, intermediate = shape.hidden_size, shape.intermediate_size
-    parts = [reader.dense(f"{layer}.attention.{part}", hidden, hidden) for part in ("query", "key", "value")]
+def _layer_weights(reader: _TensorReader, hidden: int, layer: str) -> LayerWeights:
+    parts = [reader.dense(f"{layer}.attention.{part}") for part in ("query", "key", "value")]
     qkv = Dense(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
     return LayerWeights(
         qkv=qkv,
         query=Dense(qkv.weight[:hidden], qkv.bias[:hidden]),
         key_value=Dense(qkv.weight[hidden:], qkv.bias[hidden:]),
-        attention_output=reader.dense(f"{layer}.attention.dense", hidden, hidden),
-        attention_norm=reader.norm(f"{layer}.attention.LayerNorm", hidden),
-        ffn=reader.dense(f"{layer}.ffn", intermediate, hidden),
-        ffn_output=reader.dense(f"{layer}.ffn_output", hidden, intermediate),
-        ffn_norm=reader.norm(f"{layer}.full_layer_layer_norm", hidden),
+        attention_output=reader.dense(f"{layer}.attention.dense"),
+        attention_norm=reader.norm(f"{layer}.attention.LayerNorm"),
+        ffn=reader.dense(f"{layer}.ffn"),
+        ffn_output=reader.dense(f"{layer}.ffn_output"),
+        ffn_norm=reader.norm(f"{layer}.full_layer_layer_norm"),
     )

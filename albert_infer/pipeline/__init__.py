@@ -1,4 +1,4 @@
-"""The three Ray stages: read and prepare a unit, classify it, commit it.
+"""The three Ray stages: read and prepare a unit, classify it, commit it; and the preflight before them.
 
 One unit is one Ray block is one committed object. Ray owns placement, queues and retries; the steps inside a stage
 are plain functions of other modules. Besides `jobs/` and `training`, only this package knows Ray.
@@ -15,7 +15,8 @@ from ray.data import ActorPoolStrategy, Dataset
 from albert_infer import commit
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
-from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, session_settings
+from albert_infer.pipeline.checks import preflighted
+from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, session_settings, shared
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.planning import Unit
 from albert_infer.resources import WorkerResources
@@ -23,7 +24,7 @@ from albert_infer.schema import PairColumns, Precision
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
 
-__all__ = ["LabelTask", "RunBoard", "connected", "label_units", "labelled_units"]
+__all__ = ["LabelTask", "RunBoard", "connected", "label_units", "labelled_units", "preflighted", "shared"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class LabelTask:
     source: Folder
     output: Folder
     columns: PairColumns
-    checkpoint: Checkpoint
+    checkpoint: ray.ObjectRef[Checkpoint]
     tokenizer: PairTokenizer
     precision: Precision
     max_batch_tokens: int
@@ -47,17 +48,15 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
     }
     try:
         with session_settings(workers):
-            sink = UnitSink(ray.put(sources), task.output, task.columns, board)
+            sink = UnitSink(shared(sources), task.output, task.columns, board)
             labelled_units(units, task, workers, board).write_datasink(sink)
     except Exception as error:
-        raise own_error(error) from error
+        raise own_error(error, "labelling the units") from error
 
 
 def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard) -> Dataset:
     """The labelled units as a dataset, one block each; inside `session_settings`."""
-    # Both travel once to a node, whatever the number of tasks and actors there.
-    checkpoint = ray.put(task.checkpoint)
-    reader = UnitReader(task.source, task.columns, ray.put(task.tokenizer), board)
+    reader = UnitReader(task.source, task.columns, shared(task.tokenizer), board)
     read: Dataset = ray.data.read_datasource(
         UnitSource(units, reader),
         override_num_blocks=len(units),
@@ -69,7 +68,7 @@ def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResour
         # units. This gives one call a block. tests/test_pipeline.py notices when it goes.
         ClassifyActor,
         fn_constructor_kwargs={
-            "checkpoint": checkpoint,
+            "checkpoint": task.checkpoint,
             "precision": task.precision,
             "device": workers.device,
             "max_batch_tokens": task.max_batch_tokens,

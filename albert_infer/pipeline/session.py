@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import ray
 from ray.data import DataContext
@@ -19,6 +19,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.resources import Node, WorkerResources
 from albert_infer.schema import DeviceKind
+
+Shared = TypeVar("Shared")
 
 # Above a unit's bytes, so that Ray never splits a block; the sink checks it all the same.
 TARGET_MAX_BLOCK_BYTES: Final = 1 << 30
@@ -121,8 +123,13 @@ def _reserved(workers: WorkerResources) -> Iterator[PlacementGroup | None]:
         remove_placement_group(group)
 
 
-def own_error(error: BaseException) -> AlbertInferError:
-    """Our own error inside what Ray raised, else the failure as infrastructure."""
+def shared(value: Shared) -> ray.ObjectRef[Shared]:
+    """Put `value` into the object store: it travels once to a node, whatever the number of tasks and actors there."""
+    return ray.put(value)
+
+
+def own_error(error: BaseException, asked: str) -> AlbertInferError:
+    """Our own error inside what Ray raised, else the failure to do what was `asked` as infrastructure."""
     inner = error
     for inner in _chain(error):
         if isinstance(inner, AlbertInferError) and type(inner).__module__.startswith("albert_infer."):
@@ -130,7 +137,7 @@ def own_error(error: BaseException) -> AlbertInferError:
     # The innermost says what happened; those around it are Ray's.
     lines = str(inner).strip().splitlines() or [""]
     found = f"{type(inner).__name__}: {lines[-1].strip()[:300]}"
-    return InfrastructureError("labelling the units", found, "run it again and it goes on; --debug shows more")
+    return InfrastructureError(asked, found, "run it again and it goes on; --debug shows more")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -154,7 +154,7 @@ class ClassifyActor:
         # its own, and with more than one the teams sleep instead of spin, a fifth slower: so one thread does it all.
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._classifier = self._thread.submit(
-            Classifier,
+            Classifier.load,
             ray.get(checkpoint),
             precision=precision,
             device=device,
@@ -192,8 +192,8 @@ class _Reported:
         # Before the first row: the clock of rows per second starts here.
         self.tell()
 
-    def __call__(self, lengths: NDArray[np.int64]) -> None:
-        self._done = self._done.after(lengths)
+    def __call__(self, lengths: NDArray[np.int64], halved: bool) -> None:
+        self._done = self._done.after(lengths, halved=halved)
         if time.monotonic() - self._told >= SECONDS_BETWEEN_PROGRESS:
             self.tell()
 

@@ -1,0 +1,140 @@
+"""The checks of a checkpoint before bulk work, on one worker: that it computes there what the fp32 path computes.
+
+Numbers are judged here, never what they mean. Knows nothing of files of the run or of Ray; needs torch when called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from albert_infer.classification import softmax
+from albert_infer.errors import ModelError
+from albert_infer.model import Checkpoint
+from albert_infer.schema import HYPOTHESIS, PREMISE, DeviceKind, EncodedPairs, Precision
+
+if TYPE_CHECKING:
+    from albert_infer.engine.memory import MicroBatchLogits
+
+# Few, because a start of the job waits for them; beside them one pair of the greatest length.
+SHORT_PAIRS: Final = 9
+# How far a probability may be from fp32's, pair by pair on the CPU. fp32 sums in another order, which was seen to
+# change 1e-6; a thousand times that is a fault. bf16 keeps 8 bits: where two labels are close it may turn the label,
+# so labels are no measure; probabilities of sound checkpoints move by hundredths.
+MAX_DIFFERENCE: Final = {Precision.FP32: 1e-3, Precision.BF16: 0.1}
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found on `pairs` pairs: the share of equal labels, and the largest difference of a probability."""
+
+    pairs: int
+    equal_labels: float
+    largest_difference: float
+    precision: Precision
+    device: DeviceKind
+
+
+def checked(
+    checkpoint: Checkpoint, *, max_length: int, precision: Precision, device: DeviceKind, threads: int | None
+) -> Preflight:
+    """Compare a micro-batch on the device, in `precision`, with fp32 on the CPU, pair by pair.
+
+    `max_length` is the longest pair that the run may have. Raises ModelError for probabilities that are not finite, or
+    too far apart.
+    """
+    # Imported here, because the driver has no use for torch and it takes seconds to load.
+    from albert_infer.engine.albert import AlbertEngine
+    from albert_infer.engine.devices import usable_device
+
+    device = usable_device(device)
+    pairs = probe_pairs(checkpoint, max_length)
+    rows = np.arange(len(pairs.lengths))
+    threads = threads or os.cpu_count()
+
+    def engine_on(device: DeviceKind, precision: Precision) -> AlbertEngine:
+        return AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=threads)
+
+    engine = engine_on(device, precision)
+    # A GPU is held against the CPU, so that a broken one is seen.
+    reference = engine if device is DeviceKind.CPU else engine_on(DeviceKind.CPU, Precision.FP32)
+    found, fitted = _probabilities(engine.micro_batch_logits(pairs, [rows]), len(rows))
+    expected, _ = _probabilities(reference.fp32_micro_batch_logits(pairs, np.split(rows, len(rows))), len(rows))
+    asked = f"model {checkpoint.source} in {precision} on {device}"
+    if not fitted.any():
+        told = f"the device has no memory for a pair of {pairs.lengths.min()} tokens"
+        raise ModelError(asked, told, "free the device, or give --gpus-per-worker 0 to label on the CPU")
+    # A row without memory is rejected when the run meets it, and says nothing of the checkpoint.
+    found, expected = found[fitted], expected[fitted]
+    _refuse_nonfinite(asked, found, expected, precision)
+    _refuse_disagreement(asked, found, expected, precision)
+    return Preflight(
+        pairs=len(found),
+        equal_labels=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        largest_difference=float(np.abs(found - expected).max()),
+        precision=precision,
+        device=device,
+    )
+
+
+def probe_pairs(checkpoint: Checkpoint, max_length: int) -> EncodedPairs:
+    """The shortest pairs that ship in the package, and one that is cut to `max_length` tokens."""
+    file = resources.files("albert_infer") / "builtin" / "pairs.parquet"
+    pairs = pq.read_table(pa.BufferReader(file.read_bytes()), columns=[PREMISE, HYPOTHESIS])
+    lengths = pc.add(pc.utf8_length(pairs[PREMISE]), pc.utf8_length(pairs[HYPOTHESIS]))
+    shortest = pairs.take(pc.sort_indices(lengths)[:SHORT_PAIRS]).to_pydict()
+    # A word is one token or more, so this is too long for any limit.
+    long_premise = " ".join([shortest[PREMISE][0]] * max_length)
+    premises = pa.chunked_array([[*shortest[PREMISE], long_premise]])
+    hypotheses = pa.chunked_array([[*shortest[HYPOTHESIS], shortest[HYPOTHESIS][0]]])
+    # The run's own rule may reject a pair where `max_length` is small; this one cuts every pair to fit.
+    tokenizer = checkpoint.tokenizer(max_length=max_length, truncation="longest_first")
+    return tokenizer.encode(premises, hypotheses, np.zeros(len(premises), dtype=np.bool_)).pairs
+
+
+def _probabilities(batches: Iterable[MicroBatchLogits], rows: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Probabilities (R, labels), NaN where a logit is not finite, and which rows (R) had memory."""
+    parts = list(batches)
+    order = np.argsort(np.concatenate([part.rows_B for part in parts]))
+    logits = np.concatenate([part.logits_BC for part in parts])[order]
+    finite = np.isfinite(logits).all(axis=1, keepdims=True)
+    return (
+        np.where(finite, softmax(np.where(finite, logits, 0)), np.nan),
+        np.concatenate([part.fitted_B for part in parts])[order],
+    )
+
+
+def _refuse_nonfinite(
+    asked: str, found: NDArray[np.float32], expected: NDArray[np.float32], precision: Precision
+) -> None:
+    bad = int(np.isnan(found).any(axis=1).sum())
+    if np.isnan(expected).any():
+        told = "its outputs are not finite, in fp32 on the CPU neither"
+        raise ModelError(asked, told, "use another checkpoint: this one is damaged")
+    if bad:
+        told = f"its outputs are not finite for {bad} of {len(found)} pairs, in fp32 on the CPU they are"
+        raise ModelError(asked, told, _remedy(precision))
+
+
+def _refuse_disagreement(
+    asked: str, found: NDArray[np.float32], expected: NDArray[np.float32], precision: Precision
+) -> None:
+    difference, most = float(np.abs(found - expected).max()), MAX_DIFFERENCE[precision]
+    if difference > most:
+        told = f"a probability is {difference:.2g} away from fp32's on the CPU, where at most {most} is sound"
+        raise ModelError(asked, told, _remedy(precision))
+
+
+def _remedy(precision: Precision) -> str:
+    if precision is Precision.FP32:
+        return "the device computes wrongly: look at it, or give --gpus-per-worker 0 to label on the CPU"
+    return "give --precision fp32"

@@ -1,0 +1,223 @@
+"""Checkpoints that cannot be trusted end the labelling job with exit code 2 before anything is written.
+
+Rows that a checkpoint fails on are set aside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+from checkpoints import change_weights, overflow_in_bf16, without_meaning
+from job_runs import (
+    RAY_WARNING,
+    SPECIAL,
+    WORDS,
+    labelled_rows,
+    made_up_pairs,
+    ray_session,
+    rejected_rows,
+    report_of,
+    run_here,
+    tiny_checkpoint,
+    write_pairs,
+)
+from tokenizers import Tokenizer
+
+from albert_infer import pipeline
+from albert_infer.classification import Labeler
+from albert_infer.errors import InfrastructureError
+from albert_infer.model import load_checkpoint
+from albert_infer.preflight import Preflight
+from albert_infer.resources import WorkerResources
+from albert_infer.schema import PROBABILITIES, DeviceKind, Precision
+
+WEIGHTS = "model.safetensors"
+CLASSIFIER = "classifier.weight"
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(RAY_WARNING)]
+# fp32 sums in another order, since the job cuts the pairs into units.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    """One Ray session of two cores for the jobs of this file that get as far."""
+    with ray_session():
+        yield
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return tiny_checkpoint(tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(8, seed=1))
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
+        return Path.touch, (self._marker,)
+
+
+def refusal(source: Path, checkpoint: Path, *more: object) -> str:
+    """The one line that the job says when it refuses the checkpoint before it has written anything."""
+    output = source.parent.parent / "out"
+    outcome = run_here("--input", source, "--output", output, "--model", checkpoint, *more)
+    assert outcome.exit_code == 2, outcome.stderr
+    assert not output.exists()
+    (line,) = outcome.errors
+    return line
+
+
+def change_config(checkpoint: Path, **changes: object) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def test_pickles_alone_are_refused_unopened_with_how_to_convert_them(
+    source: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    (checkpoint / WEIGHTS).unlink()
+    pickled = checkpoint / "pytorch_model.bin"
+    pickled.write_bytes(pickle.dumps(Trap(tmp_path / "opened")))
+    told = refusal(source, checkpoint)
+    assert "never opened" in told
+    assert "AutoModelForSequenceClassification.from_pretrained('IN').save_pretrained('OUT')" in told
+    assert not (tmp_path / "opened").exists()
+    # Otherwise the trap would show nothing.
+    pickle.loads(pickled.read_bytes())  # noqa: S301
+    assert (tmp_path / "opened").exists()
+
+
+def test_a_checkpoint_with_code_of_its_own_is_refused(source: Path, checkpoint: Path) -> None:
+    change_config(checkpoint, auto_map={"AutoModel": "modeling.Custom"})
+    assert "auto_map" in refusal(source, checkpoint)
+
+
+def test_a_changed_byte_is_refused_where_the_digest_is_demanded(source: Path, checkpoint: Path) -> None:
+    digest = load_checkpoint(str(checkpoint)).digest
+    weights = bytearray((checkpoint / WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (checkpoint / WEIGHTS).write_bytes(weights)
+    told = refusal(source, checkpoint, "--model-digest", digest)
+    assert digest in told
+    assert load_checkpoint(str(checkpoint)).digest in told
+
+
+def test_weights_that_are_cut_off_are_refused(source: Path, checkpoint: Path) -> None:
+    weights = (checkpoint / WEIGHTS).read_bytes()
+    (checkpoint / WEIGHTS).write_bytes(weights[: len(weights) // 2])
+    assert "not a whole safetensors file" in refusal(source, checkpoint)
+
+
+@pytest.mark.parametrize("shape", [None, (48, 3)], ids=["missing", "transposed"])
+def test_a_tensor_that_does_not_fit_is_refused(source: Path, checkpoint: Path, shape: tuple[int, int] | None) -> None:
+    tensors = safetensors.torch.load_file(checkpoint / WEIGHTS)
+    classifier = tensors.pop(CLASSIFIER)
+    if shape is not None:
+        tensors[CLASSIFIER] = classifier.reshape(shape)
+    safetensors.torch.save_file(tensors, checkpoint / WEIGHTS)
+    assert f"{CLASSIFIER} of shape (3, 48)" in refusal(source, checkpoint)
+
+
+def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(source: Path, checkpoint: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.add_tokens(["one-more"])
+    tokenizer.save(str(checkpoint / "tokenizer.json"))
+    assert "ids up to 97, its embeddings 97" in refusal(source, checkpoint)
+
+
+def test_other_than_three_labels_are_refused(source: Path, checkpoint: Path) -> None:
+    change_config(checkpoint, id2label={"0": "entailment", "1": "not_entailment"})
+    assert "2 labels" in refusal(source, checkpoint)
+
+
+# --- checkpoints that load, but do not compute
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_a_checkpoint_that_overflows_in_bf16_is_refused_before_anything_is_written_and_labels_in_fp32(
+    source: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    change_weights(checkpoint, overflow_in_bf16)
+    told = refusal(source, checkpoint, "--precision", "bf16")
+    assert "not finite" in told
+    assert "--precision fp32" in told
+    flags = ("--input", source, "--output", tmp_path / "out", "--model", checkpoint, "--precision", "fp32")
+    outcome = run_here(*flags)
+    assert outcome.exit_code == 0, outcome.stderr
+    report = report_of(tmp_path / "out")
+    assert (report["preflight"]["pairs"], report["preflight"]["equal_labels"]) == (10, 1)
+    assert (report["preflight"]["precision"], report["preflight"]["device"]) == ("fp32", "cpu")
+    assert report["model"]["digest"] == load_checkpoint(str(checkpoint)).digest
+    assert "10 pairs in fp32 on cpu: 100% labels as in fp32" in outcome.stdout
+    assert report["model"]["digest"] in outcome.stdout
+    again = run_here(*flags)
+    assert again.exit_code == 0, again.stderr
+    assert "preflight" not in again.stdout, "nothing was left to label"
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickle_is_opened(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    pairs = made_up_pairs(40, seed=5)
+    source, output = write_pairs(tmp_path / "in" / "a.parquet", pairs), tmp_path / "out"
+    expected = Labeler.open(str(checkpoint)).label(pairs["premise"], pairs["hypothesis"])
+    change_weights(checkpoint, without_meaning(len(SPECIAL) + WORDS.index("w7")))
+    (checkpoint / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "opened")))
+    texts = zip(pairs["premise"].to_pylist(), pairs["hypothesis"].to_pylist(), strict=True)
+    bad = [row for row, pair in enumerate(texts) if "w7" in " ".join(pair).split()]
+    assert 2 <= len(bad) <= 10
+    good = [row for row in range(40) if row not in bad]
+
+    flags = ("--input", source, "--output", output, "--model", checkpoint, "--precision", "fp32", "--unit-rows", 16)
+    outcome = run_here(*flags, "--max-rejected-share", 0.5)
+
+    assert outcome.exit_code == 0, outcome.stderr
+    rejected = rejected_rows(output)
+    assert rejected["source_row"].to_pylist() == bad
+    assert set(rejected["rejection"].to_pylist()) == {"nonfinite_logits"}
+    assert set(rejected["detail"].to_pylist()) == {"logits are not finite in fp32, nor alone in fp32"}
+    assert report_of(output)["rejected"] == {"nonfinite_logits": len(bad)}
+    assert report_of(output)["out_of_memory"] == 0
+    labelled = labelled_rows(output)
+    assert labelled["pair_id"].equals(pairs["pair_id"].take(good))
+    assert labelled["label"].to_pylist() == expected["label"].take(good).to_pylist()
+    for name in PROBABILITIES:
+        np.testing.assert_allclose(labelled[name], expected[name].take(good), atol=TOLERANCE)
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_a_worker_that_dies_in_the_preflight_ends_the_start_as_infrastructure(checkpoint: Path) -> None:
+    def dies(*_: object, **__: object) -> Preflight:
+        os.abort()
+
+    with pytest.raises(InfrastructureError) as died:
+        pipeline.preflighted(
+            pipeline.shared(load_checkpoint(str(checkpoint))),
+            max_length=40,
+            precision=Precision.FP32,
+            workers=WorkerResources(DeviceKind.CPU, 1, 1, num_gpus=0, num_cpus=1, threads=1),
+            check=dies,
+        )
+    assert died.value.asked == "checking the model on one worker"
+    assert "run it again" in died.value.remedy
