@@ -30,6 +30,7 @@ class Rejection(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     BAD_UTF8 = "bad_utf8"
     HYPOTHESIS_TOO_LONG = "hypothesis_too_long"
+    TOKENIZER_FAILED = "tokenizer_failed"
 
 
 class Quarantine(StrEnum):
@@ -39,6 +40,8 @@ class Quarantine(StrEnum):
     NOT_PARQUET = "not_parquet"
     BAD_FOOTER = "bad_footer"
     ENCRYPTED = "encrypted"
+    CODEC = "codec"
+    LIMIT_ROWS = "limit_rows"
     SCHEMA_MISSING = "schema_missing"
     SCHEMA_DUPLICATE_COLUMN = "schema_duplicate_column"
     SCHEMA_TYPE = "schema_type"
@@ -46,6 +49,7 @@ class Quarantine(StrEnum):
     SCHEMA_EXTENSION = "schema_extension"
     BAD_PAGE = "bad_page"
     ROW_COUNT = "row_count"
+    LIMIT_DECODED_BYTES = "limit_decoded_bytes"
 
 
 class Precision(StrEnum):

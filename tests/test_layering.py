@@ -19,6 +19,7 @@ PACKAGE: Final = "albert_infer"
 # What each module may import; `errors` and `schema` everyone may.
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
 ALL: Final = STEPS | {
+    "decoding",
     "classification",
     "preflight",
     "commit",
@@ -36,6 +37,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "config": set(),
     "storage": set(),
     "reading": {"storage"},
+    "decoding": {"storage", "reading"},
     "planning": {"storage", "config", "reading"},
     "validation": set(),
     "tokenization": set(),

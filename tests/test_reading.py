@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pairs import FILE_PROPERTY, numbered_pairs, pair_table, write_pairs
 
 from albert_infer import storage
+from albert_infer.decoding import read_pairs
 from albert_infer.planning import unit_ranges
 from albert_infer.reading import (
     RowRange,
@@ -21,7 +22,6 @@ from albert_infer.reading import (
     begins_as_parquet,
     id_type,
     read_footer,
-    read_pairs,
     unfit_column,
 )
 from albert_infer.schema import PairColumns, Quarantine

@@ -17,7 +17,7 @@ from ray.data import DataContext, Datasource
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
-from albert_infer import commit, reading, tokenization, validation
+from albert_infer import commit, decoding, reading, tokenization, validation
 from albert_infer.classification import Classifier
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.session import ProgressBoard
@@ -57,7 +57,7 @@ class UnitReader:
     def prepared(self, unit: Unit) -> pa.Table:
         """The unit as `columns.prepared`; one row with `_quarantine` set stands for a unit that cannot be read."""
         try:
-            pairs = reading.read_pairs(self.source, unit.pin, unit.range, self.columns)
+            pairs = decoding.read_pairs(self.source, unit.pin, unit.range, self.columns)
         except reading.UnreadableError as error:
             return self._marker(unit, str(error.reason), error.detail)
         rows = pairs.num_rows
