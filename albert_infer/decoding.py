@@ -40,7 +40,6 @@ def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColu
             parquet = pq.ParquetFile(
                 file, page_checksum_verification=True, pre_buffer=True, read_dictionary=_text_names(columns)
             )
-            _refuse_other_counts(parquet, groups, columns)
             kept = list(_rows_of(parquet, groups, rows, columns))
         except MemoryError:
             raise  # this machine's trouble, not the file's
@@ -63,19 +62,6 @@ def _is_flat_bytes(kind: Any) -> bool:
     types = pa.types
     checks = (types.is_string, types.is_large_string, types.is_string_view)
     return any(check(kind) for check in (*checks, types.is_binary, types.is_large_binary, types.is_binary_view))
-
-
-def _refuse_other_counts(parquet: pq.ParquetFile, groups: list[int], columns: PairColumns) -> None:
-    """Arrow stops at the row group's count of rows and leaves the rest of a column unread without a word."""
-    leaves = {parquet.schema.column(leaf).path: leaf for leaf in range(len(parquet.schema))}
-    flat = [leaves[name] for name in columns.input_names if name in leaves]
-    for group in groups:
-        metadata = parquet.metadata.row_group(group)
-        for leaf in flat:
-            values = metadata.column(leaf).num_values
-            if values != metadata.num_rows and parquet.schema.column(leaf).max_repetition_level == 0:
-                found = f"a column of {values} values where the footer says {metadata.num_rows} rows"
-                raise UnreadableError(Quarantine.ROW_COUNT, found)
 
 
 def _rows_of(

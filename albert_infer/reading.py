@@ -76,6 +76,8 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
             raise UnreadableError(Quarantine.NOT_PARQUET, f"does not begin with {MAGIC.decode()}")
         file.seek(0)
         try:
+            # No more is asked of the footer than this: of one that is damaged, Arrow's metadata of a column chunk
+            # (`row_group(…).column(…)`) ends the process.
             parquet = pq.ParquetFile(file)
             metadata = parquet.metadata
             groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
@@ -207,8 +209,8 @@ class _Zeros(io.RawIOBase):
 def _undecodable(metadata: pq.FileMetaData, size: int, names: list[str]) -> frozenset[str]:
     """The columns whose codec Arrow cannot decode, as the first row group has them; costs no read.
 
-    Arrow looks at the codec before the first page, so it is given pages of zeros. Asking the footer itself
-    (`ColumnChunkMetaData.compression`) aborts the process at a codec that the format does not have.
+    Arrow looks at the codec before the first page, so it is given pages of zeros. The footer cannot be asked:
+    `ColumnChunkMetaData.compression` ends the process at a codec that the format does not have.
     """
     if not metadata.num_row_groups or not _refuses_codec(metadata, size, names):
         return frozenset()

@@ -42,6 +42,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "max_batch_tokens": ("99", "99", 99),
     "unit_rows": ("7", "7", 7),
     "max_bad_files": ("5", "5", 5),
+    "max_rows": ("9", "9", 9),
     "max_rejected_share": ("0.25", "0.25", 0.25),
     "replace": ("true", "true", True),
     "debug": ("true", "true", True),

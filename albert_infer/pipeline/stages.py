@@ -61,12 +61,12 @@ class UnitReader:
         except reading.UnreadableError as error:
             return self._marker(unit, str(error.reason), error.detail)
         rows = pairs.num_rows
-        positioned = (
-            pairs.append_column(UNIT, pa.repeat(unit.unit_id, rows))
+        prepared = (
+            tokenization.append_tokens(validation.mark_rejected(pairs), _shared(self.tokenizer))
+            .append_column(UNIT, pa.repeat(unit.unit_id, rows))
             .append_column(ROW, pa.array(range(rows), pa.int64()))
             .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
         )
-        prepared = tokenization.append_tokens(validation.mark_rejected(positioned), _shared(self.tokenizer))
         return prepared.select(self.columns.prepared.names).cast(self.columns.prepared)
 
     def _marker(self, unit: Unit, reason: str, detail: str) -> pa.Table:
