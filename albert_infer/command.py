@@ -50,5 +50,7 @@ def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:
 def _failed(program: str, error: AlbertInferError, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    sys.stderr.write(f"{program}: {' '.join(str(error).split())}\n")
+    # Names of files and columns are the input's: they must not write lines or colours of their own into a log.
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(str(error).split()))
+    sys.stderr.write(f"{program}: {line}\n")
     return error.exit_code

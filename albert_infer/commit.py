@@ -22,6 +22,7 @@ from albert_infer.schema import (
     DETAIL,
     LABEL,
     N_TOKENS,
+    PAIR_ID,
     REJECTION,
     ROW,
     SOURCE_FILE,
@@ -77,6 +78,9 @@ class UnitSummary:
     labels: dict[str, int]
     tokens: int
     truncated: int
+    # Of the labelled rows; with defaults, because units of earlier versions do not tell.
+    null_ids: int = 0
+    duplicate_ids: int = 0
 
     @property
     def rejected_rows(self) -> int:
@@ -133,8 +137,13 @@ def commit_quarantine(folder: Folder, unit_id: str, source: Source, reason: str,
 
 
 def summarise(unit_id: str, rows: pa.Table) -> UnitSummary:
-    """Count a whole unit's rows."""
+    """Count a whole unit's rows.
+
+    Ids are counted, not judged: a labelled row without one, or with one that an earlier labelled row of the unit has,
+    is as good as any, for file and row are its key. So the same id in two units is not noticed, and both are labelled.
+    """
     good = rows[REJECTION].is_null()
+    ids = rows[PAIR_ID].filter(good) if PAIR_ID in rows.column_names else pa.chunked_array([], pa.string())
     labels = Counter(rows[LABEL].filter(good).to_pylist())
     rejected = Counter(rows[REJECTION].drop_null().to_pylist())
     return UnitSummary(
@@ -145,6 +154,8 @@ def summarise(unit_id: str, rows: pa.Table) -> UnitSummary:
         labels=dict(sorted(labels.items())),
         tokens=pc.sum(rows[N_TOKENS].filter(good)).as_py() or 0,
         truncated=pc.sum(rows[TRUNCATED].filter(good)).as_py() or 0,
+        null_ids=ids.null_count,
+        duplicate_ids=len(ids) - ids.null_count - pc.count_distinct(ids).as_py(),
     )
 
 

@@ -15,15 +15,31 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Dict, Env, Toml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from albert_infer import schema
 from albert_infer.errors import SettingsError
+from albert_infer.nights import checked_nights
 
 # What the operator may ask for; `schema.Precision` is what a run resolves it to.
 PrecisionSetting = Literal["auto", "fp32", "bf16"]
 
 VARIABLE_PREFIX = "ALBERT_INFER_"
+# What Ray Data reads to allow pickles inside of Parquet files.
+UNPICKLING_VARIABLES = (
+    "RAY_DATA_AUTOLOAD_PICKLE_OBJECT_SCALAR",
+    "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA",
+    "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE",
+)
 
 DATA = Group("Input and output", sort_key=1)
 MODEL = Group("Model", sort_key=2)
@@ -41,6 +57,7 @@ def _split_commas(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Location = Annotated[str, AfterValidator(checked_nights)]
 
 # Settings of every job.
 S3Endpoint = Annotated[
@@ -60,11 +77,12 @@ class LabelSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: Annotated[
-        str,
+        Location,
         Parameter(group=DATA, help="Parquet pairs: a folder (at any depth) or one file; local path, file:// or s3://."),
     ]
     output: Annotated[
-        str, Parameter(group=DATA, help="Folder for the labelled Parquet; must not lie inside the input, nor hold it.")
+        Location,
+        Parameter(group=DATA, help="Folder for the labelled Parquet; must not lie inside the input, nor hold it."),
     ]
     premise_column: Annotated[
         str, Parameter(group=DATA, help="The premise's column, if the input calls it otherwise.")
@@ -148,6 +166,11 @@ class LabelSettings(BaseModel):
         Field(ge=0),
         Parameter(group=LIMITS, help="Unreadable input files to accept; above it nothing is published."),
     ] = 0
+    max_rows: Annotated[
+        int | None,
+        Field(ge=1),
+        Parameter(group=LIMITS, help="Input rows to accept; above it nothing is labelled: a cap on the cost of a run."),
+    ] = None
     max_rejected_share: Annotated[
         float,
         Field(ge=0, le=1),
@@ -246,6 +269,7 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
     Raises SettingsError, naming the setting and the choices.
     """
     _refuse_unknown_variables(settings, program)
+    _refuse_unpickling(program)
     parsed: list[Settings] = []
     app = _app(program, about, lambda *, settings: parsed.append(settings), settings)
     try:
@@ -294,6 +318,13 @@ def _refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
     if unknown:
         found = f"the environment has {unknown[0]}, which is no setting"
         raise SettingsError(f"the settings of {program}", found, f"see {program} --help")
+
+
+def _refuse_unpickling(program: str) -> None:
+    """With one of these set, Ray runs code that a Parquet file brings along."""
+    for name in UNPICKLING_VARIABLES:
+        if os.environ.get(name, "").lower() in {"1", "true"}:
+            raise SettingsError(f"the environment of {program}", f"{name} is set", "unset it: no input is trusted")
 
 
 def _environment() -> Env:

@@ -62,7 +62,7 @@ class OutputError(RefusedError):
 
 
 class LimitError(AlbertInferError):
-    """A limit on bad files or rejected rows was not held; the work is kept, nothing is published."""
+    """A limit on rows, bad files or rejected rows was not held; the work is kept, nothing is published."""
 
     exit_code = 3
 

@@ -124,7 +124,7 @@ def survey_input(found: InputObjects, settings: LabelSettings) -> Survey:
     columns = _columns(readable, settings)
     files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
-        trouble = footer if isinstance(footer, UnreadableError) else reading.unfit_column(footer.schema, columns)
+        trouble = footer if isinstance(footer, UnreadableError) else reading.unfit(footer, columns)
         if trouble is None and isinstance(footer, Footer):
             files.append(InputFile(pin, footer.row_groups))
         elif trouble is not None:
@@ -226,9 +226,21 @@ def _columns(schemas: Sequence[pa.Schema], settings: LabelSettings) -> PairColum
         pair_id=pair_id,
         # Without any id that could be one, strings: each file is then told apart by its own schema.
         id_type=next((kind for kind in id_types if kind is not None), pa.string()),
-        carried=_carried(fit[0], settings, pair_id),
+        carried=_carried(_first_to_carry(fit, settings), settings, pair_id),
         with_source=columns.with_source,
     )
+
+
+def _first_to_carry(fit: Sequence[pa.Schema], settings: LabelSettings) -> pa.Schema:
+    """The first schema whose columns to carry are no extensions; a file where one is must not decide their types."""
+    if settings.carry == ("all",):
+        return fit[0]
+    safe = (
+        found
+        for found in fit
+        if not any(field.name in settings.carry and reading.holds_extension(field.type) for field in found)
+    )
+    return next(safe, fit[0])
 
 
 def _carried(found: pa.Schema, settings: LabelSettings, pair_id: str | None) -> tuple[pa.Field, ...]:

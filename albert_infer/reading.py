@@ -1,14 +1,16 @@
-"""Parquet in: what a file's footer says, and the rows of one unit.
+"""Parquet in: what a file's footer says, and whether the file can give the columns of the run.
 
-A file or unit that cannot be read is told as a `Quarantine`, never raised; trouble with the store is raised, never
-told. Only the columns that were asked for are ever decoded.
+A file that cannot be read is told as a `Quarantine`, never raised; trouble with the store is raised, never told. No
+row is decoded here; `decoding` does that.
 """
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,10 +18,13 @@ import pyarrow.parquet as pq
 from albert_infer.schema import PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
 
-# Rows decoded at a time: some megabytes of text.
-DECODE_ROWS = 16_384
-MAGIC = b"PAR1"
-ENCRYPTED_MAGIC = b"PARE"
+MAGIC: Final = b"PAR1"
+ENCRYPTED_MAGIC: Final = b"PARE"
+# A thousand million rows are a year of labelling on one GPU; a footer that claims more is damaged, or means harm: its
+# units alone would fill the driver's memory.
+MAX_FILE_ROWS: Final = 1 << 30
+# What a bad footer makes Arrow raise, and the extension types that it calls on the way.
+FOOTER_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
 
 
 class UnreadableError(Exception):
@@ -33,10 +38,11 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file says of itself: its columns, and the rows of each row group."""
+    """What a Parquet file says of itself: its columns, the rows of each row group, columns of an unknown codec."""
 
     schema: pa.Schema
     row_groups: tuple[int, ...]
+    undecodable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -67,71 +73,34 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
         if magic == ENCRYPTED_MAGIC:
             raise UnreadableError(Quarantine.ENCRYPTED, "an encrypted footer")
         if magic != MAGIC:
-            raise UnreadableError(Quarantine.NOT_PARQUET, f"begins with {magic!r}, not with {MAGIC!r}")
+            raise UnreadableError(Quarantine.NOT_PARQUET, f"does not begin with {MAGIC.decode()}")
         file.seek(0)
         try:
+            # No more is asked of the footer than this: of one that is damaged, Arrow's metadata of a column chunk
+            # (`row_group(…).column(…)`) ends the process.
             parquet = pq.ParquetFile(file)
             metadata = parquet.metadata
             groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-            footer = Footer(parquet.schema_arrow, groups)
             # Names are decoded when they are first asked for.
-            _ = footer.schema.names
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise UnreadableError(Quarantine.BAD_FOOTER, _one_line(error)) from error
+            names = parquet.schema_arrow.names
+            footer = Footer(parquet.schema_arrow, groups, _undecodable(metadata, pin.size, names))
+        except FOOTER_ERRORS as error:
+            raise UnreadableError(Quarantine.BAD_FOOTER, told(error)) from error
+    if max(sum(groups), metadata.num_rows) > MAX_FILE_ROWS:
+        found = f"the footer claims {max(sum(groups), metadata.num_rows)} rows, at most {MAX_FILE_ROWS}"
+        raise UnreadableError(Quarantine.LIMIT_ROWS, found)
     if min(groups, default=0) < 0 or sum(groups) != metadata.num_rows:
         found = f"row groups of {sum(groups)} rows in a file of {metadata.num_rows}"
         raise UnreadableError(Quarantine.BAD_FOOTER, found)
     return footer
 
 
-def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns) -> pa.Table:
-    """The rows of one unit, columns as `columns.pair_fields`, in the order of the file.
-
-    Raises UnreadableError if the pages cannot be decoded or hold another number of rows than the footer says.
-    """
-    groups = list(range(rows.first_group, rows.last_group + 1))
-    with folder.open_pinned(pin) as file:
-        try:
-            parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
-            pairs = _under_our_names(_rows_of(parquet, groups, rows, columns), columns)
-        except MemoryError:
-            raise  # this machine's trouble, not the file's
-        except (pa.ArrowException, OSError) as error:
-            raise UnreadableError(Quarantine.BAD_PAGE, _one_line(error)) from error
-    if pairs.num_rows != rows.rows:
-        found = f"{pairs.num_rows} rows where the footer says {rows.rows}"
-        raise UnreadableError(Quarantine.ROW_COUNT, found)
-    return pairs
-
-
-def _rows_of(parquet: pq.ParquetFile, groups: list[int], rows: RowRange, columns: PairColumns) -> pa.Table:
-    """Decode batch by batch: a huge row group is never in memory as a whole, and not decoded beyond the range."""
-    kept, begin = [], 0
-    batches = parquet.iter_batches(DECODE_ROWS, row_groups=groups, columns=columns.input_names, use_threads=False)
-    for batch in batches:
-        first, last = max(rows.skip - begin, 0), rows.skip + rows.rows - begin
-        begin += batch.num_rows
-        if first < batch.num_rows:
-            kept.append(batch.slice(first, last - first))
-        if begin >= rows.skip + rows.rows:
-            break
-    wanted = pa.schema([parquet.schema_arrow.field(name) for name in columns.input_names])
-    return pa.Table.from_batches([batch.select(columns.input_names) for batch in kept], schema=wanted)
-
-
-def _under_our_names(table: pa.Table, columns: PairColumns) -> pa.Table:
-    fields = columns.pair_fields
-    plain = [_cast(column, field.type) for column, field in zip(table.columns, fields, strict=True)]
-    return pa.Table.from_arrays(plain, schema=pa.schema(fields))
-
-
-def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    return column if column.type.equals(kind) else column.cast(kind)
-
-
-def _one_line(error: Exception) -> str:
-    # Capped, because a message may quote what the file holds.
-    return " ".join(str(error).split())[:200]
+def unfit(footer: Footer, columns: PairColumns) -> UnreadableError | None:
+    """Why a file with this footer cannot give `columns`, or None if it can."""
+    for name in columns.input_names:
+        if name in footer.undecodable:
+            return UnreadableError(Quarantine.CODEC, f"column `{name}` is compressed with a codec that is not built in")
+    return unfit_column(footer.schema, columns)
 
 
 def unfit_column(schema: pa.Schema, columns: PairColumns) -> UnreadableError | None:
@@ -142,12 +111,12 @@ def unfit_column(schema: pa.Schema, columns: PairColumns) -> UnreadableError | N
             return UnreadableError(Quarantine.SCHEMA_MISSING, f"no column `{name}`{_near(name, schema.names)}")
         if len(found) > 1:
             return UnreadableError(Quarantine.SCHEMA_DUPLICATE_COLUMN, f"{len(found)} columns `{name}`")
-        if isinstance(schema.field(name).type, pa.BaseExtensionType):
-            return UnreadableError(Quarantine.SCHEMA_EXTENSION, f"column `{name}` is an extension type")
+        if holds_extension(schema.field(name).type):
+            return UnreadableError(Quarantine.SCHEMA_EXTENSION, f"column `{name}` is or holds an extension type")
     for name, (reason, wanted, fits) in _expectations(columns).items():
         kind = schema.field(name).type
         if not fits(kind):
-            return UnreadableError(reason, f"column `{name}` is {kind}, not {wanted}")
+            return UnreadableError(reason, clean(f"column `{name}` is {kind}, not {wanted}"))
     return None
 
 
@@ -162,7 +131,7 @@ def _expectations(columns: PairColumns) -> dict[str, tuple[Quarantine, str, Call
         wanted = columns.id_type
         expected[columns.pair_id] = (
             Quarantine.SCHEMA_ID,
-            str(wanted),
+            f"{wanted} as the ids of the first file that has any (ids are strings or integers)",
             lambda kind: id_type(kind) == wanted or pa.types.is_null(kind),
         )
     return expected
@@ -177,6 +146,28 @@ def id_type(kind: pa.DataType) -> pa.DataType | None:
     return pa.int64() if pa.types.is_integer(kind) else None
 
 
+def holds_extension(kind: Any) -> bool:
+    """Whether the type is an Arrow extension, or holds one at any depth.
+
+    Looking at a value of an extension type runs code that the type brings along: Ray's unpickles what the file holds.
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        return True
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return holds_extension(kind.value_type)
+    return any(holds_extension(kind.field(place).type) for place in range(kind.num_fields))
+
+
+def told(error: Exception) -> str:
+    """What a library says, on one line and without what it may quote from the file: an Arrow error can hold a value."""
+    return clean(re.sub(r"""(['"`]).*\1""", "(left out)", " ".join(str(error).split())))
+
+
+def clean(text: str) -> str:
+    """At most 200 printable characters: a file's own names reach the log, and may hold more or other."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+
+
 def _is_text(kind: Any) -> bool:
     types = pa.types
     if types.is_dictionary(kind):
@@ -187,3 +178,50 @@ def _is_text(kind: Any) -> bool:
 def _near(name: str, names: list[str]) -> str:
     near = [other for other in names if other.lower() == name.lower()]
     return f", but `{near[0]}`" if near else ""
+
+
+class _Zeros(io.RawIOBase):
+    """A file of zeros: pages that nobody can read."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        size = self._size - self._place if size is None or size < 0 else size
+        self._place += size
+        return bytes(size)
+
+
+def _undecodable(metadata: pq.FileMetaData, size: int, names: list[str]) -> frozenset[str]:
+    """The columns whose codec Arrow cannot decode, as the first row group has them; costs no read.
+
+    Arrow looks at the codec before the first page, so it is given pages of zeros. The footer cannot be asked:
+    `ColumnChunkMetaData.compression` ends the process at a codec that the format does not have.
+    """
+    if not metadata.num_row_groups or not _refuses_codec(metadata, size, names):
+        return frozenset()
+    return frozenset(name for name in names if _refuses_codec(metadata, size, [name]))
+
+
+def _refuses_codec(metadata: pq.FileMetaData, size: int, names: list[str]) -> bool:
+    # With a buffer a column is read as it is needed, else as a whole before the codec is looked at.
+    pages = pq.ParquetFile(_Zeros(size), metadata=metadata, buffer_size=4096)
+    try:
+        next(pages.iter_batches(1, row_groups=[0], columns=names, use_threads=False), None)
+    except (pa.ArrowException, OSError) as error:
+        return re.search(r"(?i)compression|codec", str(error)) is not None
+    return False

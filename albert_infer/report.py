@@ -40,6 +40,9 @@ class Report:
     labels: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
     truncated: int = 0
+    # Labelled rows without an id, and with an id that an earlier row of their unit has.
+    null_ids: int = 0
+    duplicate_ids: int = 0
     padding_share: float = 0.0
     seconds: Seconds = field(default_factory=Seconds)
     pairs_per_second: float = 0.0
@@ -69,6 +72,9 @@ class Report:
         self.labels = manifest["labels"]
         self.tokens = manifest["tokens"]
         self.truncated = manifest["truncated"]
+        # Manifests of earlier versions do not tell.
+        self.null_ids = manifest.get("null_ids", 0)
+        self.duplicate_ids = manifest.get("duplicate_ids", 0)
         self.quarantined = quarantine_counts(manifest["quarantined"])
 
     def to_json(self) -> bytes:
@@ -82,6 +88,7 @@ class Report:
             "published": f"{self.labelled:,} of {self.rows:,} pairs labelled, in {output_uri}{already}",
             "labels": _counts(self.labels),
             "rejected": _counts(self.rejected),
+            "ids": f"{self.null_ids:,} pairs without an id, {self.duplicate_ids:,} with one that their unit has twice",
             "quarantined": f"{self.quarantined['files']} files, {self.quarantined['units']} units",
             "tokens": f"{self.tokens:,}, {self.truncated:,} pairs truncated, {self.padding_share:.0%} padding avoided",
             "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
@@ -96,6 +103,8 @@ class Report:
             lines["preflight"] = self._preflight(self.preflight)
         if self.out_of_memory:
             lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"
+        if not (self.null_ids or self.duplicate_ids):
+            del lines["ids"]
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())

@@ -144,6 +144,7 @@ def _from_where_it_stands(run: Run) -> None:
         raise SupersededError(asked, f"plan {now.plan_id} is published there", remedy)
     publish.refuse_foreign_files(run.output)
     with _reported(run):
+        sealing.refuse_too_many_rows(run.plan.rows_in, run.settings.max_rows)
         sealing.refuse_bad_files(run.plan.quarantined, run.settings.max_bad_files)
         _label_and_publish(run, now)
 

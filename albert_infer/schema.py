@@ -32,6 +32,7 @@ class Rejection(StrEnum):
     HYPOTHESIS_TOO_LONG = "hypothesis_too_long"
     NONFINITE_LOGITS = "nonfinite_logits"
     DEVICE_OUT_OF_MEMORY = "device_out_of_memory"
+    TOKENIZER_FAILED = "tokenizer_failed"
 
 
 class Quarantine(StrEnum):
@@ -41,6 +42,8 @@ class Quarantine(StrEnum):
     NOT_PARQUET = "not_parquet"
     BAD_FOOTER = "bad_footer"
     ENCRYPTED = "encrypted"
+    CODEC = "codec"
+    LIMIT_ROWS = "limit_rows"
     SCHEMA_MISSING = "schema_missing"
     SCHEMA_DUPLICATE_COLUMN = "schema_duplicate_column"
     SCHEMA_TYPE = "schema_type"
@@ -49,6 +52,7 @@ class Quarantine(StrEnum):
     BAD_PAGE = "bad_page"
     ROW_COUNT = "row_count"
     POISON_UNIT = "poison_unit"
+    LIMIT_DECODED_BYTES = "limit_decoded_bytes"
 
 
 class Precision(StrEnum):

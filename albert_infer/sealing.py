@@ -85,6 +85,15 @@ def seal(manifest: dict[str, Any], output: Folder, settings: LabelSettings) -> N
         raise SupersededError(f"seal plan {manifest['plan_id']}", found, "let it finish, then run this again")
 
 
+def refuse_too_many_rows(rows_in: int, max_rows: int | None) -> None:
+    """Raises LimitError if the plan has more rows than the operator wants to pay for."""
+    if max_rows is not None and rows_in > max_rows:
+        found = f"the input has {rows_in} rows"
+        raise LimitError(
+            f"--max-rows {max_rows}", found, "look for files that should not be there, or raise --max-rows"
+        )
+
+
 def refuse_bad_files(quarantined: dict[str, Any], max_bad_files: int) -> None:
     """Raises LimitError if more files are unreadable, whole or in part, than the operator accepts."""
     entries = {entry["uri"]: entry for entry in quarantined["files"] + quarantined["units"]}
@@ -175,6 +184,8 @@ def _manifest(plan: Plan, units: Sequence[AccountedUnit]) -> dict[str, Any]:
         "labels": _added(summary.labels for summary in summaries),
         "tokens": sum(summary.tokens for summary in summaries),
         "truncated": sum(summary.truncated for summary in summaries),
+        "null_ids": sum(summary.null_ids for summary in summaries),
+        "duplicate_ids": sum(summary.duplicate_ids for summary in summaries),
         "quarantined": {**plan.quarantined, "units": [unit.quarantine for unit in quarantined]}
         | {"rows_known": plan.quarantined["rows_known"] + rows_unread},
         "files": [entry for unit in units for entry in unit.files],

@@ -6,9 +6,10 @@ Each distinct text is tokenized once a call; framing, cutting and segment ids ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,22 +40,25 @@ class Tokenized:
     """Encoded pairs and what became of each (arrays of length R).
 
     `fits` is False where the hypothesis leaves no room for one token of the premise, `blank` is True where a text has
-    no tokens at all; such rows have no tokens in `pairs`. `truncated` says that tokens were cut.
+    no tokens at all, `failed` where the tokenizer raised for a text; such rows have no tokens in `pairs`. `truncated`
+    says that tokens were cut.
     """
 
     pairs: EncodedPairs
     truncated: NDArray[np.bool_]
     fits: NDArray[np.bool_]
     blank: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Ragged:
-    """Token ids of R texts: those of text r are `ids[starts[r]:starts[r] + lengths[r]]`."""
+    """Token ids of R texts: those of text r are `ids[starts[r]:starts[r] + lengths[r]]`, none where it `failed`."""
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
+    failed: NDArray[np.bool_]
 
 
 class PairTokenizer:
@@ -96,24 +100,30 @@ class PairTokenizer:
         Both columns are `string` without nulls.
         """
         premise, hypothesis = self._tokenize(premises), self._tokenize(hypotheses)
-        blank = ~skip & ((premise.lengths == 0) | (hypothesis.lengths == 0))
+        failed = ~skip & (premise.failed | hypothesis.failed)
+        blank = ~skip & ~failed & ((premise.lengths == 0) | (hypothesis.lengths == 0))
         premise_kept, hypothesis_kept = self._kept(premise.lengths, hypothesis.lengths)
-        fits = skip | blank | (premise_kept > 0)
-        usable = fits & ~skip & ~blank
+        fits = skip | failed | blank | (premise_kept > 0)
+        usable = fits & ~skip & ~failed & ~blank
         truncated = usable & (premise_kept + hypothesis_kept < premise.lengths + hypothesis.lengths)
         pairs = self._framed(premise, np.where(usable, premise_kept, 0), hypothesis, hypothesis_kept, usable)
-        return Tokenized(pairs, truncated, fits, blank)
+        return Tokenized(pairs, truncated, fits, blank, failed)
 
     def _tokenize(self, texts: pa.ChunkedArray) -> _Ragged:
         distinct = texts.combine_chunks().dictionary_encode()
         if isinstance(distinct, pa.ChunkedArray):
             distinct = distinct.combine_chunks()
-        encodings = self._tokenizer.encode_batch_fast(distinct.dictionary.to_pylist(), add_special_tokens=False)
-        lengths = np.fromiter((len(encoding) for encoding in encodings), np.int64, len(encodings))
+        encodings = encoded_apart(self._encode_batch, distinct.dictionary.to_pylist())
+        lengths = np.fromiter((len(encoding or ()) for encoding in encodings), np.int64, len(encodings))
+        failed = np.fromiter((encoding is None for encoding in encodings), np.bool_, len(encodings))
         total = int(lengths.sum())
-        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, total)
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings if encoding), np.int32, total)
         which = distinct.indices.to_numpy()
-        return _Ragged(ids, (np.cumsum(lengths) - lengths)[which], lengths[which])
+        return _Ragged(ids, (np.cumsum(lengths) - lengths)[which], lengths[which], failed[which])
+
+    def _encode_batch(self, texts: list[str]) -> list[Any]:
+        encodings: list[Any] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return encodings
 
     def _kept(
         self, premise: NDArray[np.int64], hypothesis: NDArray[np.int64]
@@ -155,11 +165,30 @@ class PairTokenizer:
         return int(found)
 
 
+def encoded_apart(encode_batch: Callable[[list[str]], list[Any]], texts: list[str]) -> list[Any | None]:
+    """The encodings of `texts`, None for each text that `encode_batch` raises for: halves of a batch are tried alone.
+
+    Raises MemoryError, which says nothing of a text, and what is no error (KeyboardInterrupt).
+    """
+    try:
+        return list(encode_batch(texts))
+    except MemoryError:
+        raise
+    except BaseException as error:
+        # A panic of the tokenizer's Rust code derives from BaseException, so that nobody takes it for an error.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if len(texts) <= 1:
+            return [None] * len(texts)
+    half = len(texts) // 2
+    return encoded_apart(encode_batch, texts[:half]) + encoded_apart(encode_batch, texts[half:])
+
+
 def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
     """`pairs`, as `validation.mark_rejected` leaves them, with token ids, segment, count and `truncated` added.
 
-    Every row is kept, in order. Rejected rows get no tokens, and a row without room for a token of its premise, or
-    with a text of no tokens at all, is rejected here.
+    Every row is kept, in order. Rejected rows get no tokens, and a row without room for a token of its premise, with a
+    text of no tokens at all, or with one that the tokenizer raises for, is rejected here.
     """
     rejected = pairs[REJECTION].is_valid().to_numpy()
     encoded = tokenizer.encode(pairs[PREMISE], pairs[HYPOTHESIS], rejected)
@@ -167,6 +196,8 @@ def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
     for rows, reason, detail in (
         (~encoded.fits, Rejection.HYPOTHESIS_TOO_LONG, room),
         (encoded.blank, Rejection.EMPTY_TEXT, "a text has no tokens"),
+        # Not what the tokenizer says: it may quote the text.
+        (encoded.failed, Rejection.TOKENIZER_FAILED, "the tokenizer raised an error for a text"),
     ):
         pairs = with_rejection(pairs, rows, reason, detail)
     tokens = encoded.pairs

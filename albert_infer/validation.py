@@ -1,4 +1,4 @@
-"""What a good pair is: both texts there, valid UTF-8, not blank, not absurdly long.
+"""What a good pair is: both texts there, valid UTF-8 (its id and carried texts too), not blank, not absurdly long.
 
 Arrow in, Arrow out; knows nothing of tokens, files or devices. A bad row stays where it is and carries its rejection.
 """
@@ -6,7 +6,8 @@ Arrow in, Arrow out; knows nothing of tokens, files or devices. A bad row stays 
 from __future__ import annotations
 
 import base64
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +25,9 @@ _BLANK: Final = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
 def mark_rejected(pairs: pa.Table) -> pa.Table:
     """`pairs` with `rejection` and `detail` added (null for good rows) and the texts of bad rows emptied.
 
-    Every row is kept, in order; afterwards both text columns are `string`, valid UTF-8 and without nulls. A row with
-    several faults has the first of: null, too long, bad UTF-8, blank; of the premise before the hypothesis.
+    Every row is kept, in order; afterwards both text columns are `string`, valid UTF-8 and without nulls, and values of
+    other text columns (ids, carried) that are not UTF-8 are null. A row with several faults has the first of: null, too
+    long, bad UTF-8, blank; of the premise before the hypothesis, and of both before other columns.
     """
     rows = pairs.num_rows
     reasons: NDArray[np.object_] = np.full(rows, None, dtype=object)
@@ -34,6 +36,13 @@ def mark_rejected(pairs: pa.Table) -> pa.Table:
         for row, (reason, detail) in _faults(pairs[name], name).items():
             if reasons[row] is None:
                 reasons[row], details[row] = str(reason), detail
+    for name in pairs.column_names:
+        if name not in (PREMISE, HYPOTHESIS) and _is_text(pairs.schema.field(name).type):
+            column, faults = _without_bad_utf8(pairs[name], name)
+            pairs = pairs.set_column(pairs.column_names.index(name), pairs.schema.field(name), column)
+            for row, detail in faults.items():
+                if reasons[row] is None:
+                    reasons[row], details[row] = str(Rejection.BAD_UTF8), detail
     bad = pa.array(reasons != None)  # noqa: E711  element-wise, on an object array
     for name in (PREMISE, HYPOTHESIS):
         column = pc.if_else(bad, pa.scalar(b"", pa.binary()), pairs[name].cast(pa.binary()))
@@ -52,11 +61,35 @@ def _faults(texts: pa.ChunkedArray, name: str) -> dict[int, tuple[Rejection, str
     for row in _rows_where(pc.fill_null(pc.greater(pc.binary_length(raw), MAX_TEXT_BYTES), False)):
         faults[row] = (Rejection.TEXT_TOO_LONG, f"{name} has {len(raw[row].as_py())} bytes, at most {MAX_TEXT_BYTES}")
     for row, text in _bad_utf8(raw).items():
-        faults.setdefault(row, (Rejection.BAD_UTF8, f"{name} base64 {base64.b64encode(text).decode()}"))
+        faults.setdefault(row, (Rejection.BAD_UTF8, _as_base64(name, text)))
     readable = pc.if_else(_mask(faults, len(raw)), pa.scalar(b"-", pa.binary()), raw).cast(pa.string())
     for row in _rows_where(pc.match_substring_regex(readable, _BLANK)):
         faults[row] = (Rejection.EMPTY_TEXT, f"{name} is blank")
     return faults
+
+
+def _without_bad_utf8(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, dict[int, str]]:
+    """The column with nulls for what is not UTF-8, which would make readers of an output file fail, and the details."""
+    kind = column.type
+    values = column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
+    raw = values.cast(pa.large_binary())
+    bad = _bad_utf8(raw)
+    if not bad:
+        return column, {}
+    kept = pc.if_else(_mask(bad, len(raw)), pa.scalar(None, pa.large_binary()), raw).cast(values.type)
+    if pa.types.is_dictionary(kind):
+        # Anew, because the old dictionary holds the bad bytes whether a row points at them or not.
+        kept = kept.dictionary_encode().cast(kind)
+    return kept, {row: _as_base64(name, text) for row, text in bad.items()}
+
+
+def _is_text(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _as_base64(name: str, text: bytes) -> str:
+    return f"{name} base64 {base64.b64encode(text).decode()}"
 
 
 def _bad_utf8(raw: pa.ChunkedArray) -> dict[int, bytes]:
@@ -80,7 +113,7 @@ def _rows_where(mask: pa.ChunkedArray) -> list[int]:
     return np.flatnonzero(mask.to_numpy()).tolist()
 
 
-def _mask(faults: dict[int, tuple[Rejection, str]], rows: int) -> pa.Array:
+def _mask(faults: Collection[int], rows: int) -> pa.Array:
     mask = np.zeros(rows, dtype=bool)
     mask[list(faults)] = True
     return pa.array(mask)

@@ -70,6 +70,11 @@ def test_an_error_is_one_line_and_the_exit_code_of_its_kind(
     assert err == "job.py: asked for a: found b; do c\n"
 
 
+def test_a_name_that_reaches_the_error_line_cannot_write_into_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Work(errors.LimitError("a\x1b[31m\r\nroot: ok", "b\u202ec\udcff", "é 日本"))) == 3
+    assert capsys.readouterr().err == r"job.py: a\x1b[31m root: ok: b\u202ec\udcff; é 日本" + "\n"
+
+
 def test_a_job_that_succeeds_prints_its_report(capsys: pytest.CaptureFixture[str]) -> None:
     work = Work()
     assert run(work, ["--unit-rows", "3"]) == 0

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import FILE_PROPERTY, labelled_unit, numbered_pairs
 
-from albert_infer import schema, storage
+from albert_infer import commit, schema, storage
 from albert_infer.commit import (
     Source,
     UnitSummary,
@@ -220,3 +221,29 @@ def test_a_parquet_file_that_is_not_ours_has_no_summary() -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(numbered_pairs(3), sink)
     assert read_summary(sink.getvalue().to_pybytes()) is None
+
+
+def test_labelled_rows_without_an_id_or_with_one_twice_are_counted(output: Folder) -> None:
+    ids = ["a", None, "b", "a", None, "a", "c", "c"]
+    rejections = [None, None, None, None, None, None, Rejection.NULL_TEXT, None]
+    pairs = numbered_pairs(len(ids)).set_column(0, "pair_id", pa.array(ids))
+    commit_unit(output, UNIT, source(len(ids)), labelled_unit(UNIT, pairs, rejections, IDS), IDS)
+    summary = summary_of(output, staged_name(UNIT))
+    assert (summary.null_ids, summary.duplicate_ids, summary.labelled) == (2, 2, 7)
+    assert UnitSummary("x", 1, 1, {}, {}, 5, 0) == UnitSummary("x", 1, 1, {}, {}, 5, 0, null_ids=0, duplicate_ids=0)
+
+
+def test_an_object_of_a_version_that_did_not_count_ids_still_tells_what_it_holds(output: Folder) -> None:
+    table = numbered_pairs(2)
+    told: dict[str, Any] = {
+        "unit_id": UNIT,
+        "rows_in": 2,
+        "labelled": 2,
+        "rejected": {},
+        "labels": {},
+        "tokens": 9,
+        "truncated": 0,
+    }
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({commit.SUMMARY_KEY: json.dumps(told)}), sink)
+    assert read_summary(sink.getvalue().to_pybytes()) == UnitSummary(**told)

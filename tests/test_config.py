@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pairs import PROPERTY
 from pydantic import ValidationError
 
-from albert_infer.config import LabelSettings, parse_settings
+from albert_infer.config import UNPICKLING_VARIABLES, LabelSettings, parse_settings
 from albert_infer.errors import SettingsError
 from albert_infer.schema import RESERVED_NAMES
 
@@ -43,6 +44,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "max_batch_tokens": ("99", "99", 99),
     "unit_rows": ("7", "7", 7),
     "max_bad_files": ("5", "5", 5),
+    "max_rows": ("9", "9", 9),
     "max_rejected_share": ("0.25", "0.25", 0.25),
     "replace": ("true", "true", True),
     "debug": ("true", "true", True),
@@ -204,3 +206,21 @@ def test_help_lists_every_flag_under_the_heading_of_a_group(capsys: pytest.Captu
     headings = {group.split(" ─")[0]: set(re.findall(r"--[a-z0-9-]+", group)) for group in groups}
     assert headings.keys() == {"Commands", "Input and output", "Model", "Speed and resources", "Limits and safety"}
     assert set.union(*headings.values()) == {*FLAGS.values(), "--config", "--help"}
+
+
+@pytest.mark.parametrize("name", UNPICKLING_VARIABLES)
+def test_an_environment_that_lets_ray_unpickle_what_files_hold_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for harmless in ("", "0", "false"):
+        monkeypatch.setenv(name, harmless)
+        parsed(*REQUIRED)
+    for told in ("1", "true", "True"):
+        monkeypatch.setenv(name, told)
+        assert name in refusal(*REQUIRED)
+
+
+def test_the_variables_are_those_that_ray_reads() -> None:
+    ray_data = Path(find_spec("ray").submodule_search_locations[0], "data")  # type: ignore[union-attr,index]
+    read = {name for path in ray_data.rglob("*.py") for name in re.findall(r"RAY_DATA_AUTOLOAD_\w+", path.read_text())}
+    assert read == set(UNPICKLING_VARIABLES)

@@ -84,7 +84,7 @@ def test_the_job_labels_from_s3_to_s3_with_credentials_of_the_environment(
     place: S3Location, checkpoint: Path, tmp_path: Path
 ) -> None:
     pairs = made_up_pairs(40, seed=11)
-    write_pairs(tmp_path / "in" / "dt=1" / "a b+c%20é.parquet", pairs)
+    write_pairs(tmp_path / "in" / "x=1" / "a b+c%20é.parquet", pairs)
     upload(place, tmp_path / "in", "in")
     upload(place, checkpoint, "model")
     argv = ("--input", f"{place.uri}/in/", "--output", f"{place.uri}/out/", "--model", f"{place.uri}/model")
@@ -94,7 +94,7 @@ def test_the_job_labels_from_s3_to_s3_with_credentials_of_the_environment(
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     rows = labelled(place).sort_by("source_row")
     assert rows["pair_id"].to_pylist() == pairs["pair_id"].to_pylist()
-    assert set(rows["source_file"].to_pylist()) == {f"{place.uri}/in/dt=1/a b+c%20é.parquet"}
+    assert set(rows["source_file"].to_pylist()) == {f"{place.uri}/in/x=1/a b+c%20é.parquet"}
     assert staged(place) == []
     assert len(visible(place)) == 4, "three units and _SUCCESS"
 

@@ -19,6 +19,7 @@ PACKAGE: Final = "albert_infer"
 # What each module may import; `errors`, `schema` and `failpoints` everyone may.
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
 ALL: Final = STEPS | {
+    "decoding",
     "classification",
     "preflight",
     "attempts",
@@ -34,9 +35,11 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "__init__": set(),
     "schema": set(),
     "errors": set(),
-    "config": set(),
+    "nights": set(),
+    "config": {"nights"},
     "storage": set(),
     "reading": {"storage"},
+    "decoding": {"storage", "reading"},
     "planning": {"storage", "config", "reading"},
     "validation": set(),
     "tokenization": set(),

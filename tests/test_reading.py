@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,19 +10,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bad_files import LZO, NO_SUCH_CODEC, claim_codec, claim_rows, pickled_objects
 from hypothesis import given
 from hypothesis import strategies as st
 from pairs import FILE_PROPERTY, numbered_pairs, pair_table, write_pairs
 
 from albert_infer import storage
+from albert_infer.decoding import read_pairs
 from albert_infer.planning import unit_ranges
 from albert_infer.reading import (
+    MAX_FILE_ROWS,
     RowRange,
     UnreadableError,
     begins_as_parquet,
     id_type,
     read_footer,
-    read_pairs,
+    told,
+    unfit,
     unfit_column,
 )
 from albert_infer.schema import PairColumns, Quarantine
@@ -254,3 +259,85 @@ def test_ids_and_carried_columns_must_have_the_types_of_the_run() -> None:
 def test_a_parquet_object_is_known_by_its_first_bytes(tmp_path: Path, data: bytes, parquet: bool) -> None:
     (tmp_path / "object").write_bytes(data)
     assert begins_as_parquet(*pinned(tmp_path / "object")) == parquet
+
+
+@pytest.mark.parametrize(("claimed", "reason"), [(MAX_FILE_ROWS, None), (MAX_FILE_ROWS + 1, Quarantine.LIMIT_ROWS)])
+def test_a_footer_that_claims_more_rows_than_a_plan_can_hold_is_told(
+    tmp_path: Path, claimed: int, reason: Quarantine | None
+) -> None:
+    path = claim_rows(write_pairs(tmp_path / "a.parquet", numbered_pairs(12_345), 20_000), claimed)
+    if reason is None:
+        assert read_footer(*pinned(path)).row_groups == (claimed,)
+    else:
+        assert reason_of(path) == reason
+
+
+@pytest.mark.parametrize("codec", [LZO, NO_SUCH_CODEC])
+def test_a_codec_that_is_not_built_in_is_told_for_the_columns_that_have_it(tmp_path: Path, codec: int) -> None:
+    pairs = numbered_pairs(9).append_column("tags", pa.array([["x"]] * 9))
+    path = write_pairs(tmp_path / "a.parquet", pairs, 4)
+    assert unfit(read_footer(*pinned(path)), IDS) is None
+    footer = read_footer(*pinned(claim_codec(path, "hypothesis", codec)))
+    unreadable = unfit(footer, IDS)
+    assert unreadable is not None
+    assert (unreadable.reason, "`hypothesis`" in unreadable.detail) == (Quarantine.CODEC, True)
+    assert unfit(footer, PairColumns("premise", "pair_id")) is None
+
+
+def test_extension_types_are_found_at_any_depth(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    objects = pickled_objects(marker, 2)
+    kind = objects.type
+    nested = {
+        "plain": kind,
+        "list": pa.list_(kind),
+        "large": pa.large_list(kind),
+        "fixed": pa.list_(kind, 2),
+        "struct": pa.struct([("a", pa.int8()), ("b", pa.list_(kind))]),
+        "map": pa.map_(pa.string(), kind),
+        "dictionary": pa.dictionary(pa.int8(), kind),
+        "run_end": pa.run_end_encoded(pa.int32(), kind),
+    }
+    texts = {"premise": pa.string(), "hypothesis": pa.string()}
+    for name, found in nested.items():
+        columns = PairColumns(carried=(pa.field(name, found),))
+        unreadable = unfit_column(pa.schema({**texts, name: found}), columns)
+        assert unreadable is not None, name
+        assert unreadable.reason == Quarantine.SCHEMA_EXTENSION
+        assert unfit_column(pa.schema({**texts, name: found}), PairColumns()) is None
+    for harmless in (pa.list_(pa.string()), pa.struct([("a", pa.map_(pa.string(), pa.int8()))]), pa.decimal128(9)):
+        assert (
+            unfit_column(pa.schema({**texts, "x": harmless}), PairColumns(carried=(pa.field("x", harmless),))) is None
+        )
+    pairs = pair_table(["a", "b"], ["c", "d"]).append_column("objects", objects)
+    path = write_pairs(tmp_path / "a.parquet", pairs)
+    assert read_footer(*pinned(path)).schema.field("objects").type == kind
+    assert whole(path, PairColumns()).num_rows == 2
+    assert not marker.exists()
+    # The fixture is what it says: looking at a value runs it.
+    pq.read_table(path)["objects"].to_pylist()
+    assert marker.exists()
+
+
+def test_an_extension_that_does_not_understand_its_own_footer_is_a_bad_footer(tmp_path: Path) -> None:
+    from ray.data.extensions import ArrowTensorTypeV2
+
+    kind = ArrowTensorTypeV2((2,), pa.int64())
+    tensor = pa.ExtensionArray.from_storage(kind, pa.array([[1, 2]], kind.storage_type))
+    pairs = pair_table(["a"], ["b"]).append_column("tensor", tensor)
+    path = tmp_path / "a.parquet"
+    metadata = pairs.schema.serialize().to_pybytes()
+    assert b"[2]" in metadata
+    pq.write_table(pairs, path)
+    stored = pq.read_metadata(path).metadata[b"ARROW:schema"]
+    spoiled = base64.b64encode(base64.b64decode(stored).replace(b"[2]", b"\x80x2"))
+    path.write_bytes(path.read_bytes().replace(stored, spoiled))
+    assert reason_of(path) == Quarantine.BAD_FOOTER
+
+
+def test_what_a_library_says_is_told_without_what_it_quotes() -> None:
+    with pytest.raises(pa.ArrowInvalid) as raised:
+        pa.array(["a secret"]).cast(pa.int64())
+    assert "secret" in str(raised.value)
+    assert "secret" not in told(raised.value)
+    assert told(ValueError("a\x1b[31m\nb" + "c" * 999)) == ("a?[31m b" + "c" * 999)[:200]

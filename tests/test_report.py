@@ -14,7 +14,8 @@ from albert_infer.schema import DeviceKind, Precision
 KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
-    "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions",
+    "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
+    "duplicate_ids", "late_inputs",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
@@ -83,6 +84,16 @@ def test_quarantined_files_and_units_are_counted_by_reason() -> None:
         "rows_known": 2,
         "reasons": {"bad_footer": 1, "bad_page": 2},
     }
+
+
+def test_ids_that_are_missing_or_doubled_are_told_where_there_are_any() -> None:
+    assert "ids " not in filled().to_text("out")
+    report = filled()
+    report.count({**MANIFEST, "null_ids": 1_200, "duplicate_ids": 3})
+    assert (report.null_ids, report.duplicate_ids) == (1_200, 3)
+    (line,) = [line for line in report.to_text("out").splitlines() if line.startswith("ids ")]
+    assert "1,200" in line
+    assert "3 with" in line
 
 
 def test_the_versions_that_decide_how_a_run_behaves_are_told() -> None:

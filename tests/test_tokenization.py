@@ -15,14 +15,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pairs import PROPERTY, pair_table, unigram, wordpiece
-from tokenizers import Tokenizer
+from pairs import PROPERTY, framed, pair_table, unigram, wordpiece
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from albert_infer import schema
 from albert_infer.errors import ModelError
 from albert_infer.schema import HYPOTHESIS, PREMISE, EncodedPairs, Rejection
-from albert_infer.tokenization import PairTokenizer, Tokenized, append_tokens, encoded_pairs
+from albert_infer.tokenization import PairTokenizer, Tokenized, append_tokens, encoded_apart, encoded_pairs
 from albert_infer.validation import mark_rejected
 
 Truncation = Literal["premise", "longest_first"]
@@ -214,3 +214,42 @@ def test_the_vocabulary_counts_added_tokens() -> None:
     before = tokenizer_of(tokenizer).vocab_size
     tokenizer.add_tokens(["zebra"])
     assert tokenizer_of(tokenizer).vocab_size == before + 1
+
+
+def test_a_text_that_the_tokenizer_raises_for_rejects_its_rows_alone() -> None:
+    known = {word: place for place, word in enumerate(("[CLS]", "[SEP]", "a", "man"))}
+    tokenizer = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    pairs = pair_table(["a man", "a zebra", "man", None, "a"], ["a", "man", "zebra", "zebra", "man a"])
+    rows = append_tokens(mark_rejected(pairs), tokenizer_of(framed(tokenizer)))
+    failed = Rejection.TOKENIZER_FAILED
+    assert rows[schema.REJECTION].to_pylist() == [None, failed, failed, Rejection.NULL_TEXT, None]
+    assert rows[schema.N_TOKENS].to_pylist() == [6, 0, 0, 0, 6]
+    assert not any("zebra" in detail for detail in rows[schema.DETAIL].to_pylist() if detail)
+
+
+class PanicException(BaseException):
+    """By this name Python sees a panic of Rust code; it cannot be imported."""
+
+
+@PROPERTY
+@given(texts=st.lists(st.sampled_from("abcdef")), bad=st.sets(st.sampled_from("abcdef")))
+@pytest.mark.parametrize("raised", [ValueError, PanicException])
+def test_halves_of_a_batch_are_tried_alone_until_only_the_culprits_are_left(
+    raised: type[BaseException], texts: list[str], bad: set[str]
+) -> None:
+    def encode(batch: list[str]) -> list[str]:
+        if bad & set(batch):
+            raise raised("quotes a text")
+        return [text.upper() for text in batch]
+
+    assert encoded_apart(encode, texts) == [None if text in bad else text.upper() for text in texts]
+
+
+@pytest.mark.parametrize("raised", [MemoryError, KeyboardInterrupt, SystemExit])
+def test_what_says_nothing_of_a_text_is_raised(raised: type[BaseException]) -> None:
+    def encode(batch: list[str]) -> list[str]:
+        raise raised
+
+    with pytest.raises(raised):
+        encoded_apart(encode, ["a"])

@@ -87,3 +87,27 @@ def test_chunked_and_sliced_columns_are_judged_alike() -> None:
 def test_other_columns_and_good_texts_are_untouched() -> None:
     pairs = pa.table({"topic": ["news", None], PREMISE: [" A ", "b"], HYPOTHESIS: ["c\n", "d"]})
     assert mark_rejected(pairs).select(pairs.column_names).equals(pairs)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@pytest.mark.parametrize("name", ["pair_id", "note"])
+def test_an_id_or_carried_text_that_is_not_utf8_rejects_its_row_and_leaves_a_null(kind: pa.DataType, name: str) -> None:
+    raw = [b"good", b"caf\xe9", None, b"good"]
+    column = bytes_column(raw)
+    if pa.types.is_dictionary(kind):
+        column = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int32()), bytes_column([b"good", raw[1]]))
+    pairs = pa.table({PREMISE: ["a", "b", "c", None], HYPOTHESIS: ["d"] * 4, name: column.cast(kind)})
+    judged = mark_rejected(pairs)
+    judged.validate(full=True)
+    assert judged.schema.field(name).type == kind
+    assert judged[name].to_pylist() == ["good", None, None, "good"]
+    assert judged[REJECTION].to_pylist() == [None, Rejection.BAD_UTF8, None, Rejection.NULL_TEXT]
+    assert judged[DETAIL][1].as_py() == f"{name} base64 {base64.b64encode(raw[1] or b'').decode()}"
+    assert judged[PREMISE].to_pylist() == ["a", "", "c", ""]
+
+
+def test_the_bytes_of_a_dictionary_that_no_row_points_at_are_not_kept_either() -> None:
+    note = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), bytes_column([b"good", b"\xff"]))
+    judged = mark_rejected(pa.table({PREMISE: ["a", "b"], HYPOTHESIS: ["c", "d"], "note": note}))
+    judged.slice(0, 1).combine_chunks().validate(full=True)
+    assert judged["note"].to_pylist() == ["good", None]

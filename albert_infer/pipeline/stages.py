@@ -17,7 +17,7 @@ from ray.data import DataContext, Datasource
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
-from albert_infer import commit, failpoints, reading, tokenization, validation
+from albert_infer import commit, decoding, failpoints, reading, tokenization, validation
 from albert_infer.attempts import MAX_LOST_ATTEMPTS
 from albert_infer.classification import Classifier
 from albert_infer.model import Checkpoint
@@ -64,19 +64,19 @@ class UnitReader:
                 return poison_marker(unit.unit_id, "reading", self.columns.prepared)
             failpoints.reach("reading", unit.pin.name)
             try:
-                pairs = reading.read_pairs(self.source, unit.pin, unit.range, self.columns)
+                pairs = decoding.read_pairs(self.source, unit.pin, unit.range, self.columns)
             except reading.UnreadableError as error:
                 return quarantine_marker(unit.unit_id, error.reason, error.detail, self.columns.prepared)
             return self._prepared(unit, pairs)
 
     def _prepared(self, unit: Unit, pairs: pa.Table) -> pa.Table:
         rows = pairs.num_rows
-        positioned = (
-            pairs.append_column(UNIT, pa.repeat(unit.unit_id, rows))
+        prepared = (
+            tokenization.append_tokens(validation.mark_rejected(pairs), _shared(self.tokenizer))
+            .append_column(UNIT, pa.repeat(unit.unit_id, rows))
             .append_column(ROW, pa.array(range(rows), pa.int64()))
             .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
         )
-        prepared = tokenization.append_tokens(validation.mark_rejected(positioned), _shared(self.tokenizer))
         return prepared.select(self.columns.prepared.names).cast(self.columns.prepared)
 
 

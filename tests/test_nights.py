@@ -1,0 +1,38 @@
+"""The dates in paths: what is no date, or lies ahead, is a mistake."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from albert_infer.nights import checked_nights
+
+
+def day(ahead: int) -> str:
+    return (datetime.now(UTC).date() + timedelta(days=ahead)).isoformat()
+
+
+@pytest.mark.parametrize("ahead", [-400, -1, 0, 1])
+def test_nights_until_tomorrow_are_taken_as_they_are(ahead: int) -> None:
+    for location in (f"s3://labels/dt={day(ahead)}/", f"dt={day(ahead)}", f"/data/dt={day(ahead)}/a.parquet"):
+        assert checked_nights(location) == location
+
+
+@pytest.mark.parametrize("location", ["labels", "s3://b/date=x/", "s3://b/not-dt=x/", "/data/xdt=/", "edt=5/a"])
+def test_other_segments_are_nobodys_business(location: str) -> None:
+    assert checked_nights(location) == location
+
+
+@pytest.mark.parametrize(
+    "told", ["", "{date}", "$DATE", "2026-1-1", "20260101", "2026-W01-1", "2026-02-30", "2026-01-01T00", " 2026-01-01"]
+)
+def test_what_is_no_date_is_refused(told: str) -> None:
+    with pytest.raises(ValueError, match="YYYY-MM-DD"):
+        checked_nights(f"s3://labels/dt={told}/")
+
+
+def test_a_night_that_lies_ahead_is_refused() -> None:
+    # Three days, so that midnight may pass between the two looks at the clock.
+    with pytest.raises(ValueError, match="future"):
+        checked_nights(f"s3://labels/dt={day(3)}/part/")
