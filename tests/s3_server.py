@@ -45,9 +45,9 @@ class S3Location:
     env: Mapping[str, str]
     reader_env: Mapping[str, str]
 
-    def client(self) -> BaseClient:
-        """Boto3's own client, to look at the server past our code."""
-        return _client(self.endpoint, WRITER)
+    def client(self, endpoint: str | None = None) -> BaseClient:
+        """Boto3's own client, to look at the server past our code, or through a proxy at `endpoint`."""
+        return _client(endpoint or self.endpoint, WRITER)
 
     @property
     def bucket(self) -> str:
@@ -177,7 +177,12 @@ def _client(endpoint: str, identity: tuple[str, str]) -> BaseClient:
         aws_access_key_id=identity[0],
         aws_secret_access_key=identity[1],
         region_name="us-east-1",
-        config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=30),
+        config=Config(
+            retries={"total_max_attempts": 1},
+            connect_timeout=2,
+            read_timeout=30,
+            response_checksum_validation="when_required",  # that is, it shows what came, damaged or not
+        ),
     )
 
 
