@@ -23,6 +23,8 @@ from albert_infer.errors import SettingsError
 PrecisionSetting = Literal["auto", "fp32", "bf16"]
 
 VARIABLE_PREFIX = "ALBERT_INFER_"
+# An AWS account id.
+ACCOUNT = r"^\d{12}$"
 
 DATA = Group("Input and output", sort_key=1)
 MODEL = Group("Model", sort_key=2)
@@ -78,6 +80,24 @@ class LabelSettings(BaseModel):
             group=DATA,
             help="An S3 server that is not AWS (else AWS_ENDPOINT_URL). Credentials come from the AWS chain only.",
         ),
+    ] = None
+    s3_kms_key: Annotated[
+        str | None,
+        Field(min_length=1),
+        Parameter(group=DATA, help="Have S3 encrypt the output with this KMS key (id or ARN), not the bucket's own."),
+    ] = None
+    s3_request_payer: Annotated[
+        bool, Parameter(group=DATA, help="Pay for reading an input bucket whose owner lets requesters pay.")
+    ] = False
+    input_bucket_owner: Annotated[
+        str | None,
+        Field(pattern=ACCOUNT),
+        Parameter(group=DATA, help="Account that must own the input bucket: one of the same name is refused."),
+    ] = None
+    output_bucket_owner: Annotated[
+        str | None,
+        Field(pattern=ACCOUNT),
+        Parameter(group=DATA, help="Account that must own the output bucket, so that no text goes to a stranger's."),
     ] = None
 
     model: Annotated[

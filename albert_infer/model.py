@@ -20,7 +20,7 @@ from albert_infer import storage
 from albert_infer.engine import AlbertShape
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
 from albert_infer.schema import NliLabel
-from albert_infer.storage import AccessError
+from albert_infer.storage import DEFAULT_ACCESS, AccessError, S3Access
 from albert_infer.tokenization import PairTokenizer
 
 CONFIG: Final = "config.json"
@@ -97,13 +97,13 @@ class Checkpoint:
         )
 
 
-def load_checkpoint(source: str, *, label_order: Sequence[str] = (), endpoint: str | None = None) -> Checkpoint:
+def load_checkpoint(source: str, *, label_order: Sequence[str] = (), access: S3Access = DEFAULT_ACCESS) -> Checkpoint:
     """The checkpoint that `source` names: `builtin`, a folder (local or `s3://`), or a hub id `name@revision`.
 
     `label_order` names the labels of outputs 0, 1, 2 where the checkpoint itself does not. Raises ModelError.
     """
     try:
-        return _loaded(source, _folder(source, endpoint), label_order)
+        return _loaded(source, _folder(source, access), label_order)
     except AccessError as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
 
@@ -131,13 +131,13 @@ def _loaded(source: str, folder: storage.Folder, label_order: Sequence[str]) -> 
     return checkpoint
 
 
-def _folder(source: str, endpoint: str | None) -> storage.Folder:
+def _folder(source: str, access: S3Access) -> storage.Folder:
     if source == "builtin":
-        return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"), endpoint=endpoint)
+        return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"))
     hub_id = _HUB_ID.fullmatch(source)
     if hub_id and not Path(source).exists():
-        return storage.open_folder(_downloaded(source, **hub_id.groupdict()), endpoint=endpoint)
-    return storage.open_folder(source, endpoint=endpoint)
+        return storage.open_folder(_downloaded(source, **hub_id.groupdict()))
+    return storage.open_folder(source, access)
 
 
 def _downloaded(source: str, name: str, revision: str) -> str:

@@ -35,7 +35,8 @@ class Rule:
     The first `skip` that match are spared, then `times` are hit (None: all), each with `probability`. `rst_before`
     resets the connection before the server has seen the request, `rst_after` when it has stored it and answered;
     `truncate` resets half-way through the reply's body, `flip` changes one byte of it; `ok200err` and `status` answer
-    `code` in place of the server; `hang` answers nothing for `seconds`, `delay` forwards after them.
+    `code` in place of the server, a `status` below 300 without a body; `hang` answers nothing for `seconds`, `delay`
+    forwards after them.
     """
 
     action: Action
@@ -159,9 +160,7 @@ class FaultProxy:
             return await self._replied(reply, rule, writer)
         self.faults[rule.action] += 1
         if rule.action in {"status", "ok200err"}:
-            status = rule.status if rule.action == "status" else 200
-            reply = _error(status, rule.code, with_body=method != "HEAD")
-            return await self._replied(reply, None, writer)
+            return await self._replied(_in_place_of_the_server(rule, method), None, writer)
         if rule.action in {"delay", "hang"}:
             await asyncio.sleep(rule.seconds)
         if rule.action in {"hang", "rst_before"}:
@@ -236,7 +235,10 @@ def _flipped(body: bytes, place: int) -> bytes:
     return body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
 
 
-def _error(status: int, code: str, *, with_body: bool) -> _Message:
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
+def _in_place_of_the_server(rule: Rule, method: str) -> _Message:
+    status = rule.status if rule.action == "status" else 200
+    body = f"<?xml version='1.0'?><Error><Code>{rule.code}</Code><Message>injected</Message></Error>".encode()
+    if status < 300 and rule.action == "status":
+        body = b""
     head = f"HTTP/1.1 {status} Injected\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
-    return _Message(head.encode(), body if with_body else b"")
+    return _Message(head.encode(), b"" if method == "HEAD" else body)

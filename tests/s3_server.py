@@ -227,7 +227,8 @@ class ScriptedS3:
                 script.requests.append(f"{self.command} {self.path}")
                 reply = script._replies.pop(0)
                 self.send_response(reply.status)
-                for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                always = {"Content-Length": str(len(reply.body)), "ETag": '"e"'}
+                for name, value in {**always, **reply.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(b"" if self.command == "HEAD" else reply.body[: reply.sent])

@@ -79,7 +79,7 @@ def night_of(tmp_path: Path) -> NightOf:
             if not (source / name).exists():
                 write_pairs(source / name, numbered_pairs(ROWS))
         settings = {"max_rejected_share": 0.2, **settings}
-        output = storage.open_folder(str(tmp_path / "out"), endpoint=None)
+        output = storage.open_folder(str(tmp_path / "out"))
         found = surveyed(source, **settings)
         return Night(found.folder, output, planned(source, **settings), settings_for(source, **settings))
 
