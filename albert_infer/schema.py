@@ -38,6 +38,7 @@ class Quarantine(StrEnum):
     EMPTY_OBJECT = "empty_object"
     NOT_PARQUET = "not_parquet"
     BAD_FOOTER = "bad_footer"
+    ARCHIVED = "archived"
     ENCRYPTED = "encrypted"
     SCHEMA_MISSING = "schema_missing"
     SCHEMA_DUPLICATE_COLUMN = "schema_duplicate_column"
