@@ -73,7 +73,8 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
         if magic == ENCRYPTED_MAGIC:
             raise UnreadableError(Quarantine.ENCRYPTED, "an encrypted footer")
         if magic != MAGIC:
-            raise UnreadableError(Quarantine.NOT_PARQUET, f"begins with {magic!r}, not with {MAGIC!r}")
+            # What it begins with instead may be a text, and this goes into messages.
+            raise UnreadableError(Quarantine.NOT_PARQUET, f"does not begin with {MAGIC!r}")
         file.seek(0)
         try:
             parquet = pq.ParquetFile(file)
