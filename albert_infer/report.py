@@ -82,6 +82,8 @@ class Report:
             "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
             "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
         }
+        if self.leftovers:
+            lines["leftovers"] = f"{self.leftovers:,} objects that this identity may not delete; harmless"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())

@@ -67,6 +67,12 @@ class S3Folder:
             head = self._call("head_object", name)
         except ObjectMissingError:
             return None
+        except AccessError:
+            # Who may list below a prefix only gets 403, not 404, for what is not there: the condition on the prefix is
+            # not met by a request that has none. The listing says which of the two it is.
+            if self._is_listed(name):
+                raise
+            return None
         return ObjectPin(name, head["ContentLength"], head["ETag"].strip('"'))
 
     def read(self, name: str) -> bytes:  # noqa: D102
@@ -173,6 +179,10 @@ class S3Folder:
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _is_listed(self, name: str) -> bool:
+        page = self._send("list_objects_v2", self.uri_of(name), Prefix=self._key(name), MaxKeys=1)
+        return [entry["Key"] for entry in page.get("Contents", [])] == [self._key(name)]
 
     def _body(self, name: str, **parameters: str) -> bytes:
         with translated("get_object", self.uri_of(name)):
