@@ -40,6 +40,8 @@ UNPICKLING_VARIABLES = (
     "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA",
     "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE",
 )
+# An AWS account id.
+ACCOUNT = r"^\d{12}$"
 
 DATA = Group("Input and output", sort_key=1)
 MODEL = Group("Model", sort_key=2)
@@ -102,6 +104,24 @@ class LabelSettings(BaseModel):
         bool, Parameter(group=DATA, help="Add `source_file` and `source_row`: the way back to the input row.")
     ] = False
     s3_endpoint: S3Endpoint = None
+    s3_kms_key: Annotated[
+        str | None,
+        Field(min_length=1),
+        Parameter(group=DATA, help="Have S3 encrypt the output with this KMS key (id or ARN), not the bucket's own."),
+    ] = None
+    s3_request_payer: Annotated[
+        bool, Parameter(group=DATA, help="Pay for reading an input bucket whose owner lets requesters pay.")
+    ] = False
+    input_bucket_owner: Annotated[
+        str | None,
+        Field(pattern=ACCOUNT),
+        Parameter(group=DATA, help="Account that must own the input bucket: one of the same name is refused."),
+    ] = None
+    output_bucket_owner: Annotated[
+        str | None,
+        Field(pattern=ACCOUNT),
+        Parameter(group=DATA, help="Account that must own the output bucket, so that no text goes to a stranger's."),
+    ] = None
 
     model: Annotated[
         str,

@@ -21,7 +21,7 @@ from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
 from albert_infer.schema import NliLabel
-from albert_infer.storage import AccessError
+from albert_infer.storage import DEFAULT_ACCESS, AccessError, S3Access
 from albert_infer.tokenization import PairTokenizer
 
 CONFIG: Final = "config.json"
@@ -110,7 +110,7 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    source: str, *, label_order: Sequence[str] = (), endpoint: str | None = None, digest: str | None = None
+    source: str, *, label_order: Sequence[str] = (), access: S3Access = DEFAULT_ACCESS, digest: str | None = None
 ) -> Checkpoint:
     """The checkpoint that `source` names: `builtin`, a folder (local or `s3://`), or a hub id `name@revision`.
 
@@ -118,7 +118,7 @@ def load_checkpoint(
     bytes than those are taken. Raises ModelError.
     """
     try:
-        checkpoint = _loaded(source, _folder(source, endpoint), label_order)
+        checkpoint = _loaded(source, _folder(source, access), label_order)
     except AccessError as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
     _refuse_other_bytes(checkpoint, digest)
@@ -149,13 +149,13 @@ def _loaded(source: str, folder: storage.Folder, label_order: Sequence[str]) -> 
     return checkpoint
 
 
-def _folder(source: str, endpoint: str | None) -> storage.Folder:
+def _folder(source: str, access: S3Access) -> storage.Folder:
     if source == "builtin":
-        return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"), endpoint=endpoint)
+        return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"))
     hub_id = _HUB_ID.fullmatch(source)
     if hub_id and not Path(source).exists():
-        return storage.open_folder(_downloaded(source, **hub_id.groupdict()), endpoint=endpoint)
-    return storage.open_folder(source, endpoint=endpoint)
+        return storage.open_folder(_downloaded(source, **hub_id.groupdict()))
+    return storage.open_folder(source, access)
 
 
 def _downloaded(source: str, name: str, revision: str) -> str:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from albert_infer.schema import PairColumns, Quarantine
-from albert_infer.storage import Folder, ObjectPin
+from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
 MAGIC: Final = b"PAR1"
 ENCRYPTED_MAGIC: Final = b"PARE"
@@ -57,11 +57,14 @@ class RowRange:
 
 
 def begins_as_parquet(folder: Folder, pin: ObjectPin) -> bool:
-    """Whether the object's first bytes are Parquet's."""
+    """Whether the object's first bytes are Parquet's; also where an archived object keeps it from being seen."""
     if pin.size < len(MAGIC):
         return False
-    with folder.open_pinned(pin) as file:
-        return bool(file.read(len(MAGIC)) == MAGIC)
+    try:
+        with folder.open_pinned(pin) as file:
+            return bool(file.read(len(MAGIC)) == MAGIC)
+    except ArchivedError:
+        return True  # `read_footer` then says why it cannot be read: never ignored unseen
 
 
 def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
@@ -69,10 +72,14 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
     if pin.size == 0:
         raise UnreadableError(Quarantine.EMPTY_OBJECT, "0 bytes")
     with folder.open_pinned(pin) as file:
-        magic = file.read(len(MAGIC))
+        try:
+            magic = file.read(len(MAGIC))
+        except ArchivedError as error:
+            raise UnreadableError(Quarantine.ARCHIVED, f"{error.found}; {error.remedy}") from error
         if magic == ENCRYPTED_MAGIC:
             raise UnreadableError(Quarantine.ENCRYPTED, "an encrypted footer")
         if magic != MAGIC:
+            # What it begins with instead may be a text, and this goes into messages.
             raise UnreadableError(Quarantine.NOT_PARQUET, f"does not begin with {MAGIC.decode()}")
         file.seek(0)
         try:

@@ -105,6 +105,8 @@ class Report:
             lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"
         if not (self.null_ids or self.duplicate_ids):
             del lines["ids"]
+        if self.leftovers:
+            lines["leftovers"] = f"{self.leftovers:,} objects that this identity may not delete; harmless"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())

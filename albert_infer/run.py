@@ -32,7 +32,7 @@ from albert_infer.publish import Standing
 from albert_infer.report import Report, quarantine_counts, write_report
 from albert_infer.resources import WorkerResources, cpu_flags, resolved_precision, worker_resources
 from albert_infer.schema import Precision
-from albert_infer.storage import Folder, InputObjects
+from albert_infer.storage import Folder, InputObjects, S3Access
 from albert_infer.tokenization import PairTokenizer
 
 
@@ -59,12 +59,12 @@ def label_pairs(settings: LabelSettings) -> Report:
     Raises AlbertInferError.
     """
     begun = time.monotonic()
-    output = storage.open_folder(settings.output, endpoint=settings.s3_endpoint)
+    output = storage.open_folder(settings.output, _output_access(settings))
     survey = _survey(settings, output)
     checkpoint = load_checkpoint(
         settings.model,
         label_order=settings.label_order,
-        endpoint=settings.s3_endpoint,
+        access=S3Access(settings.s3_endpoint),
         digest=settings.model_digest,
     )
     tokenizer = checkpoint.tokenizer(max_length=settings.max_length, truncation=settings.truncation)
@@ -91,8 +91,18 @@ def label_pairs(settings: LabelSettings) -> Report:
     return run.report
 
 
+def _input_access(settings: LabelSettings) -> S3Access:
+    return S3Access(
+        settings.s3_endpoint, request_payer=settings.s3_request_payer, bucket_owner=settings.input_bucket_owner
+    )
+
+
+def _output_access(settings: LabelSettings) -> S3Access:
+    return S3Access(settings.s3_endpoint, kms_key=settings.s3_kms_key, bucket_owner=settings.output_bucket_owner)
+
+
 def _survey(settings: LabelSettings, output: Folder) -> Survey:
-    found = storage.resolve_input(settings.input, endpoint=settings.s3_endpoint)
+    found = storage.resolve_input(settings.input, _input_access(settings))
     if storage.overlaps(found.uri, output.uri):
         remedy = "choose an output folder that neither lies inside the input nor holds it"
         raise OutputError(f"--output {output.uri}", f"it overlaps the input {found.uri}", remedy)
@@ -195,7 +205,7 @@ def _sealed(run: Run, now: Standing | None) -> dict[str, Any]:
 
 def _input_by_now(run: Run) -> InputObjects:
     try:
-        return storage.resolve_input(run.settings.input, endpoint=run.settings.s3_endpoint)
+        return storage.resolve_input(run.settings.input, _input_access(run.settings))
     except InputError as error:
         # It was there when the run was planned: not the operator's mistake, and not too late.
         raise ObjectMissingError(error.asked, error.found, "put it back, then run it again") from error
@@ -251,6 +261,8 @@ def _kept(run: Run) -> Plan:
     name = f"{publish.run_folder(run.plan.plan_id)}plan.json"
     ours = canonical_json({**run.plan.to_json(), "settings": run.settings.model_dump(mode="json")})
     if run.output.put_if_absent(name, ours):
+        # The first object of a run, and nothing that counts yet: here it shows whether the output keeps conditions.
+        storage.check_conditional(run.output, name, ours)
         return run.plan
     begun = _begun_plan(name, run)
     if run.settings.max_batch_tokens is None:

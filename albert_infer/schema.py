@@ -41,6 +41,7 @@ class Quarantine(StrEnum):
     EMPTY_OBJECT = "empty_object"
     NOT_PARQUET = "not_parquet"
     BAD_FOOTER = "bad_footer"
+    ARCHIVED = "archived"
     ENCRYPTED = "encrypted"
     CODEC = "codec"
     LIMIT_ROWS = "limit_rows"

@@ -54,6 +54,6 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> storage.Folder:
     from albert_infer import storage
 
     if request.param == "local":
-        return storage.open_folder(str(tmp_path / "folder"), endpoint=None)
+        return storage.open_folder(str(tmp_path / "folder"))
     location: S3Location = request.getfixturevalue("s3_bucket")
-    return storage.open_folder(location.uri, endpoint=location.endpoint)
+    return storage.open_folder(location.uri, storage.S3Access(location.endpoint))

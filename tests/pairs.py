@@ -54,7 +54,7 @@ def settings_for(source: Path, **settings: object) -> LabelSettings:
 
 
 def surveyed(source: Path, **settings: object) -> Survey:
-    return survey_input(storage.resolve_input(str(source), endpoint=None), settings_for(source, **settings))
+    return survey_input(storage.resolve_input(str(source)), settings_for(source, **settings))
 
 
 def planned(source: Path, recipe: dict[str, object] | None = None, **settings: object) -> Plan:

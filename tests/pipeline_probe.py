@@ -40,7 +40,7 @@ class WatchedCheckpoint(Checkpoint):
 def main(cpus: str, gpus: str, source: str, output: str, model: str, picklings: str) -> None:
     ray.init(address="local", num_cpus=int(cpus), num_gpus=int(gpus), include_dashboard=False, log_to_driver=False)
     settings = LabelSettings(input=source, output=output, model=model, unit_rows=16)
-    survey = survey_input(storage.resolve_input(source, endpoint=None), settings)
+    survey = survey_input(storage.resolve_input(source), settings)
     checkpoint = load_checkpoint(model)
     plan = make_plan(survey, settings, {"model": {}}, 1024)
     watched = WatchedCheckpoint(
@@ -54,7 +54,7 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
     """Run preflight and stages; which operators Ray made of them, and what the classify actors were called with."""
     task = LabelTask(
         source=survey.folder,
-        output=storage.open_folder(settings.output, endpoint=None),
+        output=storage.open_folder(settings.output),
         columns=survey.columns,
         checkpoint=shared(checkpoint),
         tokenizer=checkpoint.tokenizer(max_length=None, truncation="premise"),

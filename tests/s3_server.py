@@ -28,8 +28,10 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-# The job's identity may do everything; the reader's may only read and list, in every bucket.
+# The writer may do everything, the reader may only read and list. The job has the rights that a job needs, between the
+# folders `in/` and `out/` of any test; the keeper may also delete in `out/`.
 WRITER, READER = ("testwriter", "write-secret-n3verpr1nt"), ("testreader", "read-secret-n3verpr1nt")
+JOB, KEEPER = ("AKIAJ0BN3VERPR1NT", "job-secret-n3verpr1nt"), ("AKIAKEEPN3VERPR1NT", "keep-secret-n3verpr1nt")
 # One bucket for all tests: each new one makes the server allocate volumes. Tests get a prefix of their own in it.
 BUCKET = "albert-infer-tests"
 START_SECONDS = 60
@@ -44,10 +46,12 @@ class S3Location:
     endpoint: str
     env: Mapping[str, str]
     reader_env: Mapping[str, str]
+    job_env: Mapping[str, str]
+    keeper_env: Mapping[str, str]
 
-    def client(self) -> BaseClient:
-        """Boto3's own client, to look at the server past our code."""
-        return _client(self.endpoint, WRITER)
+    def client(self, endpoint: str | None = None) -> BaseClient:
+        """Boto3's own client, to look at the server past our code, or through a proxy at `endpoint`."""
+        return _client(endpoint or self.endpoint, WRITER)
 
     @property
     def bucket(self) -> str:
@@ -90,9 +94,8 @@ class S3Server:
 
     def location(self, prefix: str) -> S3Location:
         """Make an S3 folder that no other test uses, given that `prefix` is unique."""
-        return S3Location(
-            f"s3://{BUCKET}/{prefix}", self.endpoint, _env(self.endpoint, WRITER), _env(self.endpoint, READER)
-        )
+        environments = [_env(self.endpoint, identity) for identity in (WRITER, READER, JOB, KEEPER)]
+        return S3Location(f"s3://{BUCKET}/{prefix}", self.endpoint, *environments)
 
     def stop(self) -> None:
         """Kill at once: SIGTERM takes the server twenty seconds, and its data is thrown away anyway."""
@@ -148,13 +151,50 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
 
 
 def _identities() -> dict[str, Any]:
-    rights = {WRITER: ["Admin", "Read", "Write", "List", "Tagging"], READER: ["Read", "List"]}
+    actions = {WRITER: ["Admin", "Read", "Write", "List", "Tagging"], READER: ["Read", "List"]}
+    # Policies, because the action `Write` includes the right to delete.
+    policies = {JOB: ["label"], KEEPER: ["label", "tidy"]}
     return {
         "identities": [
-            {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
-            for (key, secret), actions in rights.items()
-        ]
+            {
+                "name": identity[0],
+                "credentials": [{"accessKey": identity[0], "secretKey": identity[1]}],
+                "actions": actions.get(identity, []),
+                "policyNames": policies.get(identity, []),
+            }
+            for identity in (WRITER, READER, JOB, KEEPER)
+        ],
+        "policies": [
+            {"name": "label", "content": json.dumps(job_policy(f"{BUCKET}/*/in", f"{BUCKET}/*/out"))},
+            {"name": "tidy", "content": json.dumps(tidy_policy(f"{BUCKET}/*/out"))},
+        ],
     }
+
+
+def job_policy(source: str, output: str) -> dict[str, Any]:
+    """The IAM policy of a job that reads below `source` and writes below `output`, each `bucket/prefix`."""
+    return _policy(
+        _allow(["s3:GetObject"], f"{source}/*"),
+        _allow(["s3:GetObject", "s3:PutObject"], f"{output}/*"),
+        *(
+            _allow(["s3:ListBucket"], bucket, {"StringLike": {"s3:prefix": f"{prefix}/*"}})
+            for bucket, _, prefix in (source.partition("/"), output.partition("/"))
+        ),
+    )
+
+
+def tidy_policy(output: str) -> dict[str, Any]:
+    """What else lets a job remove its leftovers."""
+    return _policy(_allow(["s3:DeleteObject"], f"{output}/*"))
+
+
+def _policy(*statements: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(actions: list[str], resource: str, condition: dict[str, Any] | None = None) -> dict[str, Any]:
+    allowed = {"Effect": "Allow", "Action": actions, "Resource": f"arn:aws:s3:::{resource}"}
+    return {**allowed, "Condition": condition} if condition else allowed
 
 
 def _env(endpoint: str, identity: tuple[str, str]) -> dict[str, str]:
@@ -177,7 +217,12 @@ def _client(endpoint: str, identity: tuple[str, str]) -> BaseClient:
         aws_access_key_id=identity[0],
         aws_secret_access_key=identity[1],
         region_name="us-east-1",
-        config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=30),
+        config=Config(
+            retries={"total_max_attempts": 1},
+            connect_timeout=2,
+            read_timeout=30,
+            response_checksum_validation="when_required",  # that is, it shows what came, damaged or not
+        ),
     )
 
 
@@ -222,7 +267,8 @@ class ScriptedS3:
                 script.requests.append(f"{self.command} {self.path}")
                 reply = script._replies.pop(0)
                 self.send_response(reply.status)
-                for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                always = {"Content-Length": str(len(reply.body)), "ETag": '"e"'}
+                for name, value in {**always, **reply.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(b"" if self.command == "HEAD" else reply.body[: reply.sent])

@@ -37,7 +37,7 @@ MIXED = (None, Rejection.NULL_TEXT, None, Rejection.BAD_UTF8, Rejection.NULL_TEX
 
 @pytest.fixture
 def output(tmp_path: Path) -> Folder:
-    return storage.open_folder(str(tmp_path / "out"), endpoint=None)
+    return storage.open_folder(str(tmp_path / "out"))
 
 
 def source(rows: int = 5) -> Source:
@@ -67,7 +67,7 @@ def summary_of(output: Folder, name: str) -> UnitSummary:
 @given(rejections=st.lists(st.one_of(st.none(), st.sampled_from(Rejection)), min_size=1, max_size=30))
 def test_every_row_is_in_exactly_one_object_in_order_and_counted(rejections: list[Rejection | None]) -> None:
     with TemporaryDirectory() as folder:
-        output = storage.open_folder(folder, endpoint=None)
+        output = storage.open_folder(folder)
         pairs = numbered_pairs(len(rejections))
         commit_unit(output, UNIT, source(len(rejections)), labelled_unit(UNIT, pairs, rejections, IDS), IDS)
         good = [row for row, rejection in enumerate(rejections) if rejection is None]

@@ -28,6 +28,10 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "carry": ("x,y", '["x", "y"]', ("x", "y")),
     "carry_source": ("true", "true", True),
     "s3_endpoint": ("http://s3", '"http://s3"', "http://s3"),
+    "s3_kms_key": ("key-id", '"key-id"', "key-id"),
+    "s3_request_payer": ("true", "true", True),
+    "input_bucket_owner": ("012345678901", '"012345678901"', "012345678901"),
+    "output_bucket_owner": ("210987654321", '"210987654321"', "210987654321"),
     "model": ("m", '"m"', "m"),
     "model_digest": ("AB" * 32, f'"{"ab" * 32}"', "ab" * 32),
     "label_order": (

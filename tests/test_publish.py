@@ -59,7 +59,7 @@ class Night:
         commit.commit_unit(self.output, unit.unit_id, self._place(unit), pa.table(marker), COLUMNS)
 
     def seal(self) -> dict[str, Any]:
-        found = storage.resolve_input(self.source.uri, endpoint=None)
+        found = storage.resolve_input(self.source.uri)
         manifest = sealing.account(self.plan, found, self.output, publish.standing(self.output))
         sealing.seal(manifest, self.output, self.settings)
         return manifest
@@ -87,7 +87,7 @@ def night_of(tmp_path: Path) -> NightOf:
             if not (source / name).exists():
                 write_pairs(source / name, numbered_pairs(ROWS))
         settings = {"max_rejected_share": 0.2, **settings}
-        output = storage.open_folder(str(tmp_path / "out"), endpoint=None)
+        output = storage.open_folder(str(tmp_path / "out"))
         found = surveyed(source, **settings)
         return Night(found.folder, output, planned(source, **settings), settings_for(source, **settings))
 

@@ -36,7 +36,7 @@ IDS = PairColumns(pair_id="pair_id", id_type=pa.string())
 
 
 def pinned(path: Path) -> tuple[Folder, ObjectPin]:
-    folder = storage.open_folder(str(path.parent), endpoint=None)
+    folder = storage.open_folder(str(path.parent))
     pin = folder.stat(path.name)
     assert pin is not None
     return folder, pin

@@ -137,7 +137,7 @@ def test_a_run_with_nothing_to_do_says_so() -> None:
 
 
 def test_the_report_of_a_start_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
-    output = storage.open_folder(str(tmp_path / "out"), endpoint=None)
+    output = storage.open_folder(str(tmp_path / "out"))
     write_report(filled(), output, "_runs/x/report.json")
     write_report(filled(exit_code=3), output, "_runs/x/report.json")
     assert json.loads(output.read("_runs/x/report.json"))["exit_code"] == 3

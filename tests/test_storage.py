@@ -213,10 +213,10 @@ def test_an_input_is_a_folder_or_one_object(folder: storage.Folder) -> None:
     for name in ("in/a.parquet", "in/_b", "in.parquet"):
         folder.put_if_absent(name, b"x")
     for uri in (folder.uri_of("in"), f"{folder.uri_of('in')}/"):
-        found = storage.resolve_input(uri, endpoint=None)
+        found = storage.resolve_input(uri)
         assert found.uri == found.folder.uri == folder.uri_of("in")
         assert [pin.name for pin in found.pins] == ["_b", "a.parquet"]
-    single = storage.resolve_input(folder.uri_of("in.parquet"), endpoint=None)
+    single = storage.resolve_input(folder.uri_of("in.parquet"))
     assert single.uri == folder.uri_of("in.parquet")
     assert single.folder.read(single.pins[0].name) == b"x"
     assert single.pins == (folder.stat("in.parquet"),)
@@ -224,7 +224,7 @@ def test_an_input_is_a_folder_or_one_object(folder: storage.Folder) -> None:
 
 def test_an_input_that_is_not_there_is_refused(folder: storage.Folder) -> None:
     with pytest.raises(InputError, match="nothing is there"):
-        storage.resolve_input(folder.uri_of("nothing"), endpoint=None)
+        storage.resolve_input(folder.uri_of("nothing"))
 
 
 REFUSED = [
@@ -237,21 +237,21 @@ REFUSED = [
 @pytest.mark.parametrize("uri", REFUSED)
 def test_what_is_no_location_is_refused_without_repeating_secrets(uri: str) -> None:
     with pytest.raises(SettingsError) as error:
-        storage.open_folder(uri, endpoint=None)
+        storage.open_folder(uri)
     assert "n3verpr1nt" not in str(error.value)
 
 
 @pytest.mark.parametrize("endpoint", ["http://user:n3verpr1nt@host", "host:8333", "ftp://host", "", "http://"])
 def test_what_is_no_endpoint_is_refused_without_repeating_secrets(endpoint: str) -> None:
     with pytest.raises(SettingsError) as error:
-        storage.open_folder("s3://bucket/x", endpoint=endpoint)
+        storage.open_folder("s3://bucket/x", storage.S3Access(endpoint))
     assert "n3verpr1nt" not in str(error.value)
 
 
 def test_an_endpoint_of_the_environment_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "no url")
     with pytest.raises(SettingsError, match="AWS_ENDPOINT_URL"):
-        storage.open_folder("s3://bucket/x", endpoint=None).read("a")
+        storage.open_folder("s3://bucket/x").read("a")
 
 
 def test_local_locations_are_absolute_and_free_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +260,7 @@ def test_local_locations_are_absolute_and_free_of_links(tmp_path: Path, monkeypa
     real.mkdir()
     (tmp_path / "link").symlink_to(real)
     for uri in ("re al", "./re al/", "link", "re al/x/..", f"{tmp_path}/link", f"file://{tmp_path}/re%20al"):
-        assert storage.open_folder(uri, endpoint=None).uri == str(real)
+        assert storage.open_folder(uri).uri == str(real)
 
 
 KEYS = st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"])), min_size=1).map("/".join)
@@ -270,8 +270,8 @@ FOLDER_KEYS = KEYS.filter(lambda key: {".", ".."}.isdisjoint(key.split("/")) and
 @given(key=FOLDER_KEYS, name=KEYS)
 def test_s3_uris_are_joined_as_text_and_stay_as_they_are(key: str, name: str) -> None:
     uri = f"s3://bucket/{key}" if key else "s3://bucket"
-    opened = storage.open_folder(uri, endpoint=None)
-    assert opened.uri == uri == storage.open_folder(f"{uri}/", endpoint=None).uri
+    opened = storage.open_folder(uri)
+    assert opened.uri == uri == storage.open_folder(f"{uri}/").uri
     assert opened.uri_of(name) == f"{uri}/{name}"
 
 

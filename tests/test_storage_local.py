@@ -147,4 +147,4 @@ def test_a_file_in_the_way_of_a_put_is_named(tmp_path: Path) -> None:
 
 
 def local(path: Path) -> storage.Folder:
-    return storage.open_folder(str(path), endpoint=None)
+    return storage.open_folder(str(path))

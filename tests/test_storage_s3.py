@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pyarrow.parquet as pq
 import pytest
 from pins import parquet_bytes, pinned
+from s3_faults import FaultProxy, Rule
 from s3_server import READER, SERVER_TEXT, WRITER, Reply, S3Location, ScriptedS3, error_reply
 
 from albert_infer import storage
@@ -25,24 +26,24 @@ PARQUET = parquet_bytes()
 
 
 def test_an_object_and_a_folder_of_one_name_stand_side_by_side(s3_bucket: S3Location) -> None:
-    folder = storage.open_folder(s3_bucket.uri, endpoint=None)
+    folder = storage.open_folder(s3_bucket.uri)
     assert folder.put_if_absent("a", b"outer")  # first: after `a/b` SeaweedFS, unlike AWS, takes it for a folder
     assert folder.put_if_absent("a/b", b"inner")
     assert [pin.name for pin in folder.objects()] == ["a", "a/b"]
     assert folder.read("a") == b"outer"
     with pytest.raises(InputError, match="both"):
-        storage.resolve_input(folder.uri_of("a"), endpoint=None)
-    assert [p.name for p in storage.resolve_input(folder.uri_of("a/"), endpoint=None).pins] == ["b"]
+        storage.resolve_input(folder.uri_of("a"))
+    assert [p.name for p in storage.resolve_input(folder.uri_of("a/")).pins] == ["b"]
 
 
 def test_directory_markers_are_no_objects(s3_bucket: S3Location) -> None:
     for key in (f"{s3_bucket.prefix}/", f"{s3_bucket.prefix}/d/"):
         s3_bucket.client().put_object(Bucket=s3_bucket.bucket, Key=key, Body=b"")
-    assert storage.open_folder(s3_bucket.uri, endpoint=None).objects() == []
+    assert storage.open_folder(s3_bucket.uri).objects() == []
 
 
 def test_an_s3_object_that_changes_while_it_is_read_stops_the_read(s3_bucket: S3Location) -> None:
-    folder = storage.open_folder(s3_bucket.uri, endpoint=None)
+    folder = storage.open_folder(s3_bucket.uri)
     folder.put_if_absent("a.parquet", PARQUET)
     with folder.open_pinned(pinned(folder, "a.parquet")) as source:
         file = pq.ParquetFile(source, pre_buffer=True)
@@ -55,20 +56,20 @@ def test_an_s3_object_that_changes_while_it_is_read_stops_the_read(s3_bucket: S3
 
 
 def test_a_bucket_that_is_missing_is_said(s3_bucket: S3Location) -> None:
-    nowhere = storage.open_folder("s3://no-such-bucket/out", endpoint=s3_bucket.endpoint)
+    nowhere = storage.open_folder("s3://no-such-bucket/out", storage.S3Access(s3_bucket.endpoint))
     with pytest.raises(OutputError, match="bucket does not exist"):
         storage.check_writable(nowhere)
     with pytest.raises(InputError, match="bucket does not exist"):
-        storage.resolve_input(nowhere.uri, endpoint=s3_bucket.endpoint)
+        storage.resolve_input(nowhere.uri, storage.S3Access(s3_bucket.endpoint))
     with pytest.raises(storage.AccessError, match="bucket does not exist"):
         nowhere.put_if_absent("a", b"x")
 
 
 def test_missing_rights_are_named(s3_bucket: S3Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage.open_folder(s3_bucket.uri, endpoint=None).put_if_absent("a", b"x")
+    storage.open_folder(s3_bucket.uri).put_if_absent("a", b"x")
     for name, value in s3_bucket.reader_env.items():
         monkeypatch.setenv(name, value)
-    folder = storage.open_folder(s3_bucket.uri, endpoint=None)
+    folder = storage.open_folder(s3_bucket.uri)
     assert folder.read("a") == b"x"
     with pytest.raises(OutputError, match="s3:PutObject"):
         storage.check_writable(folder)
@@ -85,10 +86,10 @@ def test_credentials_that_are_refused_or_missing_are_said_and_never_shown(
 ) -> None:
     for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), identity, strict=True):
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
-    folder = storage.open_folder(s3_bucket.uri, endpoint=None)
+    folder = storage.open_folder(s3_bucket.uri)
     uses: list[Callable[[], object]] = [
         lambda: storage.check_writable(folder),
-        lambda: storage.resolve_input(s3_bucket.uri, endpoint=None),
+        lambda: storage.resolve_input(s3_bucket.uri),
         lambda: folder.read("a"),
         lambda: folder.put_if_absent("a", b"x"),
         folder.objects,
@@ -100,26 +101,50 @@ def test_credentials_that_are_refused_or_missing_are_said_and_never_shown(
 
 
 def test_a_pickled_folder_holds_no_credentials(s3_bucket: S3Location) -> None:
-    folder = storage.open_folder(s3_bucket.uri, endpoint=s3_bucket.endpoint)
+    folder = storage.open_folder(s3_bucket.uri, storage.S3Access(s3_bucket.endpoint))
     folder.put_if_absent("a", b"x")
     frozen = pickle.dumps(folder)
     assert not any(secret.encode() in frozen for identity in (WRITER, READER) for secret in identity)
 
 
-def test_conflicting_puts_are_tried_again_by_the_sdk(aws_identity: None) -> None:
-    conflict = error_reply(409, "ConditionalRequestConflict")
-    with ScriptedS3(conflict, conflict, Reply(200)) as server:
-        assert scripted(server).put_if_absent("a", b"x")
-    with ScriptedS3(conflict, conflict, conflict) as server, pytest.raises(InfrastructureError, match="Conflict"):
-        scripted(server).put_if_absent("a", b"x")
-
-
-def test_a_dead_request_costs_three_tries_in_all(aws_identity: None) -> None:
+def test_a_dead_request_costs_five_tries_in_all_and_shows_no_text_of_the_server(aws_identity: None) -> None:
     with ScriptedS3(*[error_reply(503, "SlowDown")] * 9) as server:
         with pytest.raises(InfrastructureError, match="SlowDown") as error:
             scripted(server).read("a")
-        assert len(server.requests) == 3
+        assert len(server.requests) == 5
     assert SERVER_TEXT not in str(error.value)
+
+
+def test_an_error_told_with_status_200_is_never_taken_for_an_answer(s3_bucket: S3Location) -> None:
+    with FaultProxy(s3_bucket.endpoint) as proxy:
+        folder = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint))
+        uses: dict[str, tuple[Callable[[], object], object]] = {
+            "put": (lambda: folder.put_if_absent("a", PARQUET), True),
+            "swap": (lambda: folder.replace("b", PARQUET, None), True),
+            "copy": (lambda: folder.copy("a", "c"), None),
+            "read": (lambda: folder.read("c"), PARQUET),
+            "list": (lambda: [pin.name for pin in folder.objects()], ["a", "b", "c"]),
+            "delete": (lambda: folder.delete(["a"]), None),
+        }
+        for number, (what, (use, answer)) in enumerate(uses.items(), 1):
+            proxy.set_rules([Rule("ok200err", code="InternalError")])
+            assert use() == answer, what
+            assert proxy.faults["ok200err"] == number, what
+        assert [pin.name for pin in folder.objects()] == ["b", "c"]
+
+
+def test_a_byte_that_flips_on_the_way_is_fetched_again_and_never_given(s3_bucket: S3Location) -> None:
+    with FaultProxy(s3_bucket.endpoint, [Rule("flip", "GET", times=2)]) as proxy:
+        folder = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint))
+        folder.put_if_absent("a", PARQUET)
+        folder.copy("a", "b")
+        for name in ("a", "b"):  # a copy keeps the checksum
+            proxy.set_rules([Rule("flip", "GET", times=2)])
+            assert folder.read(name) == PARQUET
+        proxy.set_rules([Rule("flip", "GET", times=None)])
+        with pytest.raises(InfrastructureError, match="FlexibleChecksumError"):
+            folder.read("a")
+        assert proxy.faults["flip"] == 7
 
 
 def test_a_put_whose_reply_is_lost_is_found_again(aws_identity: None) -> None:
@@ -153,6 +178,13 @@ def test_a_server_that_ignores_conditions_is_refused(aws_identity: None) -> None
     listing = Reply(200, b"<ListBucketResult></ListBucketResult>")
     with ScriptedS3(listing, Reply(404), Reply(200)) as server, pytest.raises(OutputError, match="ignores"):
         storage.check_writable(scripted(server))
+
+
+def test_a_server_that_keeps_if_match_but_not_if_none_match_is_refused(aws_identity: None) -> None:
+    with ScriptedS3(Reply(200)) as server, pytest.raises(OutputError, match="ignores If-None-Match"):
+        storage.check_conditional(scripted(server), "plan.json", b"plan")
+    with ScriptedS3(error_reply(412, "PreconditionFailed")) as server:
+        storage.check_conditional(scripted(server), "plan.json", b"plan")
 
 
 def test_a_listing_goes_on_to_its_last_page(aws_identity: None) -> None:
@@ -193,4 +225,4 @@ def aws_identity(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scripted(server: ScriptedS3) -> storage.Folder:
-    return storage.open_folder("s3://bucket/out", endpoint=server.endpoint)
+    return storage.open_folder("s3://bucket/out", storage.S3Access(server.endpoint))

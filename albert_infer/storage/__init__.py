@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from albert_infer.errors import InputError, ObjectMissingError, OutputError, SettingsError
-from albert_infer.storage.folder import AccessError, Folder, ObjectPin
+from albert_infer.storage.access import DEFAULT_ACCESS, S3Access, refuse_unsafe_endpoint
+from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin
 from albert_infer.storage.local import LocalFolder
 from albert_infer.storage.s3 import S3Folder
 
 __all__ = [
-    "AccessError", "Folder", "InputObjects", "ObjectPin", "check_writable", "open_folder", "overlaps", "resolve_input",
+    "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
+    "check_conditional", "check_writable", "open_folder", "overlaps", "resolve_input",
 ]  # fmt: skip
 
 # One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
@@ -33,23 +35,25 @@ class InputObjects:
     pins: tuple[ObjectPin, ...]
 
 
-def open_folder(uri: str, *, endpoint: str | None) -> LocalFolder | S3Folder:
+def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3Folder:
     """Name the folder at a local path, `file://` or `s3://` URI; touches no network, and it need not exist.
 
-    `endpoint` is for S3; None leaves it to `AWS_ENDPOINT_URL` and AWS. Raises `SettingsError` for what is no such URI,
-    and for credentials in it, which the message does not repeat.
+    `access` is for S3. Raises `SettingsError` for what is no such URI, for credentials in it, which the message does
+    not repeat, and for an endpoint that is not safe.
     """
     if (scheme := _scheme(uri)) == "s3":
-        return S3Folder(_normalised_s3(uri), _checked_endpoint(endpoint))
+        if access.endpoint is not None:
+            refuse_unsafe_endpoint(access.endpoint)
+        return S3Folder(_normalised_s3(uri), access)
     return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else uri))
 
 
-def resolve_input(uri: str, *, endpoint: str | None) -> InputObjects:
+def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
     """List what an input URI names: the one object, or all objects below the folder; nothing is filtered.
 
     Raises `InputError` if there is nothing, or no right to see it, and `SettingsError` as `open_folder`.
     """
-    folder = open_folder(uri, endpoint=endpoint)
+    folder = open_folder(uri, access)
     try:
         single = None if uri.endswith("/") else _single_object(folder)
         pins = folder.objects()
@@ -79,6 +83,18 @@ def check_writable(folder: Folder) -> None:
         raise OutputError(error.asked, error.found, error.remedy) from error
 
 
+def check_conditional(folder: Folder, name: str, data: bytes) -> None:
+    """Raise `OutputError` if an object that was just created, with these bytes, can be created once more.
+
+    The only proof that a server keeps If-None-Match is an object that stands; where it does not, the same bytes are
+    written over it, which changes nothing.
+    """
+    if folder.put_if_absent(name, data):
+        found = f"{folder.uri_of(name)} stood there and was written over: the server ignores If-None-Match"
+        remedy = "use an S3 server that keeps conditional PUTs, or two runs could overwrite each other"
+        raise OutputError(f"creating an object once in {folder.uri}", found, remedy)
+
+
 def _scheme(uri: str) -> str:
     """`s3`, `file`, or nothing for a path. Raises `SettingsError` for anything else."""
     if not uri or "\0" in uri:
@@ -106,19 +122,6 @@ def _normalised_s3(uri: str) -> str:
     if uri.endswith("//"):
         raise SettingsError(f"the location {uri}", "it ends in two slashes", "end it with one or none")
     return uri.removesuffix("/")
-
-
-def _checked_endpoint(endpoint: str | None) -> str | None:
-    if endpoint is None:
-        return None
-    parts = urlsplit(endpoint)
-    if "@" in parts.netloc:
-        raise SettingsError(
-            "the S3 endpoint", "it holds a user or password", "take it out; credentials come from the AWS environment"
-        )
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SettingsError(f"the S3 endpoint {endpoint!r}", "not a URL", "give http(s)://host[:port]")
-    return endpoint
 
 
 def _real_path(path: str) -> str:

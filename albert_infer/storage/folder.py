@@ -27,12 +27,17 @@ class AccessError(InfrastructureError):
     """The place or the rights to it are missing: a person must act, trying again does not help."""
 
 
+class ArchivedError(InfrastructureError):
+    """The object is there, but in an archive storage class that cannot be read until it is restored."""
+
+
 class Folder(Protocol):
     """The objects below one URI. Small and picklable: it holds neither credentials nor connections.
 
     Names are joined to the URI as text, never interpreted. Methods raise `AccessError` where a right, the bucket or
-    the file system stands in the way, and other `InfrastructureError`s after the storage library's own retries. Every
-    method may be called from several threads.
+    the file system stands in the way, `ArchivedError` where an object must be restored before it can be read or
+    copied, and other `InfrastructureError`s after the storage library's own retries. Every method may be called from
+    several threads.
     """
 
     @property

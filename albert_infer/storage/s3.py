@@ -6,63 +6,37 @@ methods are not used: they strip slashes, read `?versionId=` out of keys, and wr
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
+import random
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import ClientError as NoAnswer
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-)
-from botocore.exceptions import (
-    ConnectionError as NotReached,
-)
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SettingsError
+from albert_infer.storage.access import S3Access, refuse_unsafe_endpoint
 from albert_infer.storage.folder import AccessError, ObjectPin, holds
+from albert_infer.storage.s3_errors import NO_ANSWER, reply_error, translated
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# A request is tried this often, then the run ends and goes on when it is started again: more here would only wait.
-ATTEMPTS: Final = 3
+# A request is tried this often, with up to 1, 2, 4 and 8 s between (botocore draws them); then the run ends, and goes
+# on when it is started again. Nothing above retries S3, or the tries would multiply.
+ATTEMPTS: Final = 5
 # botocore's retries end when a reply's header is there; a body that breaks off is our own to fetch again.
 BODY_ATTEMPTS: Final = 3
 # The most keys of one DeleteObjects request.
 DELETE_KEYS: Final = 1000
 # No object has this ETag, so a PUT that depends on it needs the right to write and writes nothing.
 IMPOSSIBLE_ETAG: Final = f'"{"0" * 32}"'
-
-# What no answer, or half of one, looks like; all that botocore did not retry, or retried in vain.
-NO_ANSWER: Final = (
-    NotReached, HTTPClientError, IncompleteReadError, FlexibleChecksumError, ResponseParserError, NoAnswer, OSError
-)  # fmt: skip
-
-# What an operation is called in a message, and the rights that it needs.
-RIGHTS: Final = {
-    "connect": ("connecting to S3 for", ""),
-    "list_objects_v2": ("listing", "s3:ListBucket"),
-    "head_object": ("looking for", "s3:GetObject and s3:ListBucket"),
-    "get_object": ("reading", "s3:GetObject"),
-    "put_object": ("writing", "s3:PutObject"),
-    "copy_object": ("copying to", "s3:GetObject and s3:PutObject"),
-    "delete_objects": ("deleting", "s3:DeleteObject"),
-}
-REFUSED_CREDENTIALS: Final = frozenset(
-    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"}
-)
 
 
 @dataclass(frozen=True)
@@ -73,11 +47,11 @@ class S3Folder:
     """
 
     uri: str
-    endpoint: str | None
+    access: S3Access
 
-    def __reduce__(self) -> tuple[object, tuple[str, str | None]]:
+    def __reduce__(self) -> tuple[object, tuple[str, S3Access]]:
         # Every task of a worker unpickles its folder; they share one, and so its connections.
-        return _shared_folder, (self.uri, self.endpoint)
+        return _shared_folder, (self.uri, self.access)
 
     def uri_of(self, name: str) -> str:  # noqa: D102 (the contracts are `Folder`'s)
         return f"{self.uri}/{name}"
@@ -92,6 +66,12 @@ class S3Folder:
         try:
             head = self._call("head_object", name)
         except ObjectMissingError:
+            return None
+        except AccessError:
+            # Who may list below a prefix only gets 403, not 404, for what is not there: the condition on the prefix is
+            # not met by a request that has none. The listing says which of the two it is.
+            if self._is_listed(name):
+                raise
             return None
         return ObjectPin(name, head["ContentLength"], head["ETag"].strip('"'))
 
@@ -128,7 +108,7 @@ class S3Folder:
                 # One status covers the whole request; that of each key is only in its code.
                 status = {"NoSuchKey": 404, "AccessDenied": 403}.get(error["Code"], 500)
                 if status != 404:
-                    raise _reply_error("delete_objects", f"s3://{self._bucket}/{error['Key']}", status, error["Code"])
+                    raise reply_error("delete_objects", f"s3://{self._bucket}/{error['Key']}", status, error["Code"])
 
     def probe_write(self) -> None:  # noqa: D102
         self._send("list_objects_v2", self.uri, Prefix=self._key(""), MaxKeys=1)
@@ -153,22 +133,26 @@ class S3Folder:
     @cached_property
     def _s3(self) -> S3FileSystem:
         s3 = S3FileSystem(
-            endpoint_url=self.endpoint,
+            endpoint_url=self.access.endpoint,
+            # s3fs gives each of them to the requests that know it.
+            s3_additional_kwargs=self.access.parameters,
             config_kwargs={
                 "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
                 "connect_timeout": 5,  # seconds; a host that is up answers at once
-                "read_timeout": 30,  # seconds without a byte; S3 answers in less than one
+                "read_timeout": self.access.read_timeout_seconds,
                 "max_pool_connections": 32,  # more than the threads of any stage
             },
             skip_instance_cache=True,  # one client a folder: what is registered below is registered once
         )
         s3.retries = 1  # botocore below it retries already
-        with _translated("connect", self.uri):
+        with translated("connect", self.uri):
             try:
                 client = s3.connect()
             except ValueError as error:
                 found = "not a URL (from --s3-endpoint or AWS_ENDPOINT_URL)"
-                raise SettingsError("the S3 endpoint", found, "give http(s)://host[:port]") from error
+                raise SettingsError("the S3 endpoint", found, "give https://host[:port]") from error
+        # As resolved: botocore also takes it from AWS_ENDPOINT_URL_S3 and from the profile.
+        refuse_unsafe_endpoint(client.meta.endpoint_url)
         client.meta.events.register_first("needs-retry.s3.PutObject", _retry_conflict)
         return s3
 
@@ -183,7 +167,7 @@ class S3Folder:
         return self._send(operation, self.uri_of(name), Key=self._key(name), **parameters)
 
     def _send(self, operation: str, uri: str, **parameters: object) -> dict[str, Any]:
-        with _translated(operation, uri):
+        with translated(operation, uri):
             reply: dict[str, Any] = self._s3.call_s3(operation, Bucket=self._bucket, **parameters)
         return reply
 
@@ -196,8 +180,12 @@ class S3Folder:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def _is_listed(self, name: str) -> bool:
+        page = self._send("list_objects_v2", self.uri_of(name), Prefix=self._key(name), MaxKeys=1)
+        return [entry["Key"] for entry in page.get("Contents", [])] == [self._key(name)]
+
     def _body(self, name: str, **parameters: str) -> bytes:
-        with _translated("get_object", self.uri_of(name)):
+        with translated("get_object", self.uri_of(name)):
             data: bytes = sync(self._s3.loop, self._fetched, name, parameters)
         return data
 
@@ -205,11 +193,17 @@ class S3Folder:
         # Runs in s3fs's event loop, where a method with an underscore is the awaitable one of the same name without.
         reply = await self._s3._call_s3("get_object", Bucket=self._bucket, Key=self._key(name), **parameters)
         try:
+            # A whole object is checked against the SHA-256 it was put with, which the SDK asks for and compares.
             async with reply["Body"] as stream:
-                return bytes(await stream.read())
+                data = bytes(await stream.read())
+            if "ETag" in reply:
+                return data
+            # Every object has one: this is an error told with status 200, which botocore believes of a GET.
+            raise ResponseParserError("no ETag")
         except NO_ANSWER:
             if attempts == 1:
                 raise
+        await asyncio.sleep(_jittered(BODY_ATTEMPTS - attempts))
         return await self._fetched(name, parameters, attempts - 1)
 
     def _put_if(self, name: str, data: bytes, **condition: str) -> bool:
@@ -258,8 +252,8 @@ class _PinnedObject(io.RawIOBase):
 
 
 @cache
-def _shared_folder(uri: str, endpoint: str | None) -> S3Folder:
-    return S3Folder(uri, endpoint)
+def _shared_folder(uri: str, access: S3Access) -> S3Folder:
+    return S3Folder(uri, access)
 
 
 def _is_directory_marker(pin: ObjectPin) -> bool:
@@ -269,46 +263,9 @@ def _is_directory_marker(pin: ObjectPin) -> bool:
 def _retry_conflict(attempts: int, response: tuple[Any, Any] | None, **_: object) -> float | None:
     """Delay botocore, in seconds, where two conditional PUTs met (409); None leaves it to botocore's own rules."""
     conflict = response is not None and response[0].status_code == 409
-    return 0.2 * attempts if conflict and attempts < ATTEMPTS else None
+    return _jittered(attempts - 1) if conflict and attempts < ATTEMPTS else None
 
 
-@contextmanager
-def _translated(operation: str, uri: str) -> Iterator[None]:
-    """Turn what botocore and its HTTP library raise into our errors.
-
-    Only codes and names of types go into the message: texts of the server and of credential helpers may hold secrets.
-    """
-    verb, _ = RIGHTS[operation]
-    try:
-        yield
-    except (ClientError, BotoCoreError, *NO_ANSWER) as error:
-        # s3fs makes an OSError of an answer with an error code, and keeps the answer as its cause.
-        answer = error.__cause__ if isinstance(error.__cause__, ClientError) else error
-        if isinstance(answer, ClientError):
-            status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            raise _reply_error(operation, uri, status, answer.response["Error"].get("Code", "")) from error
-        if isinstance(error, NO_ANSWER):
-            found = f"no whole answer from the server ({type(error).__name__})"
-            raise InfrastructureError(f"{verb} {uri}", found, "check the endpoint and start the run again") from error
-        found = f"the AWS SDK refused ({type(error).__name__})"
-        remedy = "check the AWS credentials, profile and region of this process"
-        raise AccessError(f"{verb} {uri}", found, remedy) from error
-
-
-def _reply_error(operation: str, uri: str, status: int, code: str) -> InfrastructureError:
-    """Make our error of an answer of the server that is not a success."""
-    verb, right = RIGHTS[operation]
-    asked, found = f"{verb} {uri}", f"S3 answered {code} ({status})"
-    if code == "NoSuchBucket":
-        return AccessError(asked, "the bucket does not exist", "create it, or correct the URI")
-    if code in REFUSED_CREDENTIALS:
-        return AccessError(asked, f"the credentials were refused ({code})", "check the AWS credentials of this process")
-    if status in {401, 403}:
-        return AccessError(asked, found, f"grant {right}, or check the AWS credentials of this process")
-    if status in {405, 501}:
-        return AccessError(asked, found, "use an S3 server that supports this request, with conditional PUTs")
-    if status == 404:
-        return ObjectMissingError(asked, "it is not there", "put it back, then start the run again")
-    if status in {412, 416}:
-        return ObjectChangedError(asked, f"it is another object by now ({code})", "start the run again to plan it anew")
-    return InfrastructureError(asked, found, "start the run again; it goes on from what is there")
+def _jittered(waits_before: int) -> float:
+    """Seconds to wait, drawn at random so that writers who met once do not meet again."""
+    return random.uniform(0, 2.0**waits_before)  # noqa: S311  (no secret)

@@ -16,7 +16,7 @@ from typing import Final
 from albert_infer import storage
 from albert_infer.config import VerifySettings
 from albert_infer.errors import IntegrityError, ObjectChangedError, OutputError
-from albert_infer.storage import Folder, InputObjects, ObjectPin
+from albert_infer.storage import Folder, InputObjects, ObjectPin, S3Access
 from albert_infer.verification import agreement, claims
 from albert_infer.verification.claims import SUCCESS, Manifest, NamedFile, Pin, Plan, PlannedFile, PlannedUnit
 from albert_infer.verification.comparison import changed_input, compare_unit, input_rows
@@ -101,14 +101,14 @@ def verify_labels(settings: VerifySettings) -> Verification:
     what cannot be an input, InfrastructureError for what cannot be reached, ObjectChangedError if another run was
     published meanwhile.
     """
-    output = storage.open_folder(settings.output, endpoint=settings.s3_endpoint)
+    output = storage.open_folder(settings.output, S3Access(settings.s3_endpoint))
     success = output.stat(SUCCESS)
     if success is None:
         remedy = "give the --output of a run that is published"
         raise OutputError(f"verify {output.uri}", f"nothing is published there: it has no {SUCCESS}", remedy)
     found = None
     if settings.input is not None:
-        found = storage.resolve_input(settings.input, endpoint=settings.s3_endpoint)
+        found = storage.resolve_input(settings.input, S3Access(settings.s3_endpoint))
     verification = _verified(output, found)
     if output.stat(SUCCESS) != success:
         raise ObjectChangedError(f"verify {output.uri}", "it was published anew meanwhile", "run it again")

@@ -122,7 +122,7 @@ class Plan(_Claim):
 
     def source_uri(self, name: str) -> str:
         """An input file as `source_file` and the quarantine have it."""
-        return storage.open_folder(self.input_uri, endpoint=None).uri_of(name)
+        return storage.open_folder(self.input_uri).uri_of(name)
 
 
 class Summary(_Claim):
