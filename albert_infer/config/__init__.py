@@ -1,0 +1,13 @@
+"""Every setting of the jobs, declared once: its name, its type, its default, and why one would change it.
+
+A setting is read from a flag, else from `ALBERT_INFER_<NAME>`, else from the TOML file named by `--config`, else its
+default stands, which for the S3 endpoint is AWS_ENDPOINT_URL; the library reads them all from the one declaration here.
+Settings that exist are valid. Nothing else in the package reads the environment.
+"""
+
+from __future__ import annotations
+
+from albert_infer.config.parsing import UNPICKLING_VARIABLES, Settings, parse_settings
+from albert_infer.config.settings import LabelSettings, PrecisionSetting, VerifySettings
+
+__all__ = ["UNPICKLING_VARIABLES", "LabelSettings", "PrecisionSetting", "Settings", "VerifySettings", "parse_settings"]
