@@ -203,19 +203,19 @@ def _first_difference(
 def _same(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
     """Row by row whether two columns hold the same, whatever their encoding; null is null, and NaN is NaN."""
     left, right = _plain(left), _plain(right)
-    if pa.types.is_nested(right.type):
-        if left.equals(right):
-            return np.ones(len(left), bool)
-        return np.array([_same_value(one, other) for one, other in zip(left, right, strict=True)], bool)
-    if left.type != right.type:
+    if left.type != right.type and not pa.types.is_nested(right.type):
         try:
             left = left.cast(right.type)
         except pa.ArrowInvalid:  # not told, since it quotes the value
             return np.zeros(len(left), bool)
-    equal = pc.fill_null(pc.equal(left, right), False)
-    equal = pc.or_(equal, pc.and_(left.is_null(), right.is_null()))
-    if pa.types.is_floating(right.type):
-        equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(side), False) for side in (left, right))))
+    if left.equals(right):
+        return np.ones(len(left), bool)
+    try:
+        equal = pc.or_(pc.fill_null(pc.equal(left, right), False), pc.and_(left.is_null(), right.is_null()))
+        if pa.types.is_floating(right.type):
+            equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(side), False) for side in (left, right))))
+    except pa.ArrowNotImplementedError:  # lists, structs and the like
+        return np.array([_same_value(one, other) for one, other in zip(left, right, strict=True)], bool)
     return np.asarray(equal.to_numpy(zero_copy_only=False), bool)
 
 
