@@ -8,14 +8,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+from hypothesis import given
+from hypothesis import strategies as st
 from job_runs import (
     RAY_WARNING,
     Outcome,
@@ -27,9 +31,15 @@ from job_runs import (
     tiny_checkpoint,
     write_pairs,
 )
+from pairs import FILE_PROPERTY
 from published_runs import Manifest, PublishedRun, put, put_column, rewrite, rotated, swap_first_rows, take
 from s3_server import S3Location, S3Server
 from verify_labels import main
+
+from albert_infer.verification.claims import Pin, PlannedUnit, RowRange
+from albert_infer.verification.comparison import InputRows, compare_unit
+from albert_infer.verification.findings import Finding
+from albert_infer.verification.recount import OpenUnit, OutputColumns
 
 SHARES = {"p_entailment": 0.25, "p_neutral": 0.5, "p_contradiction": 0.25}
 
@@ -111,6 +121,95 @@ def test_an_undamaged_run_passes(published: PublishedRun, sourced: PublishedRun,
 
 def test_a_moved_copy_of_input_and_output_passes(published: PublishedRun, tmp_path: Path) -> None:
     assert findings(verified(published.copied(tmp_path), with_input=True)) == []
+
+
+def odd_pairs(rows: int) -> pa.Table:
+    """Texts, ids and columns of every kind that the job takes, with nulls and NaN among what is carried."""
+    pairs = made_up_pairs(rows, seed=5)
+    return pa.table(
+        {
+            "left": pairs["premise"].dictionary_encode(),
+            "right": pairs["hypothesis"].cast(pa.large_string()),
+            "key": pa.array([None if row % 5 == 0 else row for row in range(rows)], pa.int32()),
+            "share": pa.array([[None, float("nan"), row / 3][row % 3] for row in range(rows)]),
+            "vector": pa.array([[row, float("nan")] for row in range(rows)], pa.list_(pa.float32())),
+            "about": pa.array([{"when": row, "who": None} for row in range(rows)]),
+            "kind": pairs["topic"].cast(pa.string()).dictionary_encode(),
+            "raw": pa.array([bytes([row, 255]) for row in range(rows)]),
+            "seen": pa.array(range(rows), pa.timestamp("us", "UTC")),
+        }
+    )
+
+
+@pytest.mark.usefixtures("session")
+def test_any_type_of_column_is_compared_by_its_values(checkpoint: Path, tmp_path: Path) -> None:
+    run = PublishedRun(tmp_path / "in", tmp_path / "out")
+    # One row group of three units.
+    write_pairs(run.source / "a.parquet", odd_pairs(40), group_rows=40)
+    columns = ("--premise-column", "left", "--hypothesis-column", "right", "--id-column", "key", "--carry", "all")
+    outcome = run_here("--input", run.source, "--output", run.output, "--model", checkpoint, *LIMITS, *columns)
+    assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
+    assert findings(verified(run, with_input=True)) == []
+    changes: dict[str, object] = {
+        "pair_id": 99,
+        "share": 9.0,
+        "vector": [9.0],
+        "about": {"when": 9, "who": 9},
+        "raw": b"",
+    }
+    for number, (column, value) in enumerate(changes.items()):
+        damaged = run.copied(tmp_path / str(number))
+        rewrite(damaged.parts[1], put(column, 5, value))
+        damaged.believe_files()
+        (found,) = findings(verified(damaged, with_input=True))
+        assert f"the file's row 5 to be row 21 of {damaged.source / 'a.parquet'}; found another {column}" in found
+
+
+@FILE_PROPERTY
+@given(st.lists(st.integers(0, 9000), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+def test_rows_are_compared_across_any_row_groups_units_and_batches(
+    tmp_path_factory: pytest.TempPathFactory, groups: list[int], seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("compared")
+    generator = np.random.default_rng(seed)
+    rows = sum(groups)
+    pairs = pa.table({name: pa.array([f"{name} {row}" for row in range(rows)]) for name in ("premise", "hypothesis")})
+    with pq.ParquetWriter(folder / "in", pairs.schema) as writer:
+        for group, stop in zip(groups, np.cumsum(groups), strict=True):
+            writer.write_table(pairs.slice(stop - group, group), row_group_size=max(group, 1))
+    columns = OutputColumns((("premise", "premise"), ("hypothesis", "hypothesis")), with_source=False, max_tokens=9)
+    source = InputRows(pq.ParquetFile(folder / "in"), columns)
+    cuts = np.unique([0, rows, *generator.integers(0, rows + 1, 3)])
+    for first, stop in pairwise(map(int, cuts)):
+        rejected = np.flatnonzero(generator.random(stop - first) < 0.2) + first
+        kept = np.setdiff1d(np.arange(first, stop), rejected)
+        assert compared(folder, source, pairs, (first, stop), kept, rejected) == []
+        if len(kept) > 1:
+            at = int(generator.integers(len(kept) - 1))
+            place = f"the file's row {at} to be row {kept[at]} of"
+            swapped = [*kept[:at], kept[at + 1], kept[at], *kept[at + 2 :]]
+            for wrong, named in (
+                (swapped, place),
+                ([*kept[:at], *kept[at + 1 :]], place),
+                (kept[:-1], f"expected row {kept[-1]} of"),
+                ([*kept[:at], kept[at], *kept[at:]], "of"),
+            ):
+                (found,) = compared(folder, source, pairs, (first, stop), np.array(wrong), rejected)
+                assert named in str(found)
+
+
+def compared(
+    folder: Path, source: InputRows, pairs: pa.Table, rows: tuple[int, int], kept: Any, rejected: Any
+) -> list[Finding]:
+    """Compare a unit of `source` with files that have the rows `kept` and `rejected` of `pairs`."""
+    part = pairs.take(pa.array(kept, pa.int64())).append_column("label", pa.array(["neutral"] * len(kept)))
+    pq.write_table(part, folder / "part")
+    pq.write_table(pa.table({"source_row": pa.array(rejected, pa.int64())}), folder / "rejected")
+    unit = PlannedUnit(
+        unit_id="u", pin=Pin(name="in", size=0, version=""), range=RowRange(first_row=rows[0], rows=rows[1] - rows[0])
+    )
+    opened = OpenUnit(unit, pq.ParquetFile(folder / "part"), pq.ParquetFile(folder / "rejected"), rejected)
+    return compare_unit(source, "in", opened)
 
 
 # --- what is wrong
