@@ -50,6 +50,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "max_bad_files": ("5", "5", 5),
     "max_rows": ("9", "9", 9),
     "max_rejected_share": ("0.25", "0.25", 0.25),
+    "retry_quarantined": ("true", "true", True),
     "replace": ("true", "true", True),
     "debug": ("true", "true", True),
 }

@@ -170,7 +170,7 @@ def _verified_file(run: _Published, file: PlannedFile) -> Recount:
             recount, opened = recount_unit(run.output, run.there, unit, uri, named, columns)
             total.add(recount)
             if source and rows and opened:
-                total.findings += compare_unit(rows, source.uri_of(file.pin.name), opened, columns)
+                total.findings += compare_unit(rows, source.uri_of(file.pin.name), opened)
                 total.compared += unit.range.rows
     return total
 

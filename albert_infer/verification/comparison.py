@@ -33,7 +33,7 @@ class InputRows:
 
     def __init__(self, parquet: pq.ParquetFile, columns: OutputColumns) -> None:
         self._parquet = parquet
-        self._columns = columns
+        self.columns = columns
         metadata = parquet.metadata
         self._stops = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
         self._group = -1
@@ -50,8 +50,8 @@ class InputRows:
         while first < stop:
             batch = self._batch_with(first)
             piece = batch.slice(first - self._first, stop - first)
-            arrays = [piece[name] for name, _ in self._columns.taken]
-            yield first, pa.RecordBatch.from_arrays(arrays, names=[name for _, name in self._columns.taken])
+            arrays = [piece[name] for name, _ in self.columns.taken]
+            yield first, pa.RecordBatch.from_arrays(arrays, names=[name for _, name in self.columns.taken])
             first += piece.num_rows
 
     def _batch_with(self, row: int) -> pa.RecordBatch:
@@ -59,7 +59,7 @@ class InputRows:
         if group == len(self._stops):
             raise EOFError
         if self._batch is None or group != self._group or row < self._first:
-            names = list(dict.fromkeys(name for name, _ in self._columns.taken))
+            names = list(dict.fromkeys(name for name, _ in self.columns.taken))
             self._group, self._first = group, self._stops[group - 1] if group else 0
             # One group at a time, and in small batches: no page is decoded that the unit itself did not need.
             self._batches = self._parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=names, use_threads=False)
@@ -146,13 +146,13 @@ class _RowCursor:
         return pa.concat_tables([piece for piece in pieces if piece.num_rows] or pieces[:1])
 
 
-def compare_unit(source: InputRows, uri: str, opened: OpenUnit, columns: OutputColumns) -> list[Finding]:
+def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]:
     """Where the unit's labelled or rejected rows first differ from the input rows that they must be; else nothing.
 
     Raises InfrastructureError.
     """
     unit = opened.unit
-    names = [name for _, name in columns.taken]
+    names = [name for _, name in source.columns.taken]
     labelled = _RowCursor(opened.part, names, LABEL)
     without_texts = [name for name in names if name not in (PREMISE, HYPOTHESIS)]
     aside = _RowCursor(opened.rejected, without_texts, SOURCE_ROW)
@@ -203,19 +203,19 @@ def _first_difference(
 def _same(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
     """Row by row whether two columns hold the same, whatever their encoding; null is null, and NaN is NaN."""
     left, right = _plain(left), _plain(right)
-    if pa.types.is_nested(right.type):
-        if left.equals(right):
-            return np.ones(len(left), bool)
-        return np.array([_same_value(one, other) for one, other in zip(left, right, strict=True)], bool)
-    if left.type != right.type:
+    if left.type != right.type and not pa.types.is_nested(right.type):
         try:
             left = left.cast(right.type)
         except pa.ArrowInvalid:  # not told, since it quotes the value
             return np.zeros(len(left), bool)
-    equal = pc.fill_null(pc.equal(left, right), False)
-    equal = pc.or_(equal, pc.and_(left.is_null(), right.is_null()))
-    if pa.types.is_floating(right.type):
-        equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(side), False) for side in (left, right))))
+    if left.equals(right):
+        return np.ones(len(left), bool)
+    try:
+        equal = pc.or_(pc.fill_null(pc.equal(left, right), False), pc.and_(left.is_null(), right.is_null()))
+        if pa.types.is_floating(right.type):
+            equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(side), False) for side in (left, right))))
+    except pa.ArrowNotImplementedError:  # lists, structs and the like
+        return np.array([_same_value(one, other) for one, other in zip(left, right, strict=True)], bool)
     return np.asarray(equal.to_numpy(zero_copy_only=False), bool)
 
 

@@ -6,6 +6,7 @@ Memory holds one unit's files as they are stored; their rows are decoded batch b
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ from albert_infer.verification.rules import (
 
 # Rows decoded at a time.
 BATCH_ROWS: Final = 4096
+# Under this key of its footer a file says which unit it is.
+UNIT_KEY: Final = b"albert_infer.unit"
 ID_TYPES: Final = (pa.string(), pa.int64(), pa.uint64())
 
 
@@ -170,9 +173,11 @@ def _opened(
     try:
         parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         found = parquet.schema_arrow
-    except (pa.ArrowException, OSError, ValueError) as error:
-        recount.findings.append(Finding(named.path, "readable Parquet", one_line(error)))
+        unit_id = json.loads((found.metadata or {}).get(UNIT_KEY, b"{}")).get("unit_id", "none")
+    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
+        recount.findings.append(Finding(named.path, "readable Parquet of ours", one_line(error)))
         return None
+    recount.findings += differences(named.path, [("a footer of unit", named.unit_id, unit_id)])
     wrong = [] if found.names == names else [("columns", ", ".join(names), ", ".join(found.names))]
     wrong += [
         (f"column {name} of type", kind, str(found.field(name).type)) for name, kind in _types(found) if not wrong
