@@ -4,13 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench checkpoint clean
+.PHONY: demo test test-all soak check bench checkpoint clean
 
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/python jobs/demo.py
 
 test: $(VENV)/.dev  ## all tests; -m "not ray and not s3" for the quick ones: make test ARGS='-m "not ray and not s3"'
 	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/.dev  ## the slow tests too
+	$(BIN)/python -m pytest -m "" $(ARGS)
+
+soak: SECONDS ?= 600
+soak: $(VENV)/.dev  ## nights under random kills and S3 faults, each recounted: make soak SECONDS=600 SEED=1
+	PYTHONPATH=.:jobs:tests $(BIN)/python tests/soak.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/.dev  ## linters and types
 	$(BIN)/ruff check .

@@ -33,6 +33,8 @@ UNIT_ROWS = 16
 # After so many starts the faults stop, so that a night that cannot end is seen as one.
 FAULTY_STARTS, MAX_STARTS = 8, 12
 ENDS_TO_GO_ON_FROM = {4, -signal.SIGKILL}
+# The preflight, reading, classifying, committing, and the board.
+WORKERS = ("ray::_in_a_thread", "ray::ReadUnits", "ray::MapWorker", "ray::Write", "ray::_Told")
 # What a share of all requests meets; a client that gives up ends its start with 4.
 FAULTS = [
     Rule("status", probability=0.02, times=None),
@@ -201,8 +203,8 @@ def one_start(soak: Soak, flags: tuple[object, ...], *, kills: int) -> tuple[int
 
 
 def kill_something(soak: Soak, driver: int) -> None:
-    """SIGKILL the driver, or one of the processes that work for it."""
-    workers = [pid for pid in descendants(os.getpid(), "ray::") if not title_of(pid).startswith("ray::IDLE")]
+    """SIGKILL the driver, or one of the processes that work for it; Ray's agents would take their node with them."""
+    workers = [pid for title in WORKERS for pid in descendants(os.getpid(), title)]
     victim = soak.draw.choice([driver, *workers])
     soak.tally.kills["driver" if victim == driver else title_of(victim).partition("(")[0]] += 1
     kill(victim)
