@@ -10,7 +10,7 @@ from albert_infer import errors
 from albert_infer.command import run_command
 from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError
-from albert_infer.storage import AccessError
+from albert_infer.storage import AccessError, ArchivedError
 
 CODES = {
     errors.RefusedError: 2,
@@ -23,6 +23,7 @@ CODES = {
     errors.ObjectMissingError: 4,
     errors.ObjectChangedError: 4,
     AccessError: 4,
+    ArchivedError: 4,
     errors.IntegrityError: 5,
     errors.SupersededError: 6,
 }
