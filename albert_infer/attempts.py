@@ -17,25 +17,24 @@ class AttemptCounts:
 
     def __init__(self, alive_nodes: Callable[[], Set[str]]) -> None:
         self._alive_nodes = alive_nodes
-        self._open: dict[str, list[str]] = {}
+        # By what is attempted: the node of each open attempt, by the attempt's own id.
+        self._open: dict[str, dict[str, str]] = {}
 
-    def begin(self, attempted: str, node_id: str) -> bool:
+    def begin(self, attempted: str, attempt_id: str, node_id: str) -> bool:
         """Open an attempt on that node, unless `attempted` is poison: False after `MAX_LOST_ATTEMPTS` lost ones.
 
-        An attempt is lost when the next one begins and it was not ended. Those on a node that is dead by now do not
-        count: it is the node that took them.
+        An attempt is lost when another begins and it was not ended. Those on a node that is dead by now do not count:
+        it is the node that took them. The same attempt may begin again, because its first reply was lost.
         """
-        nodes = self._open.setdefault(attempted, [])
-        if len(nodes) >= MAX_LOST_ATTEMPTS:
+        attempts = self._open.setdefault(attempted, {})
+        if attempt_id not in attempts and len(attempts) >= MAX_LOST_ATTEMPTS:
             # Looked at this late, because the cluster hears of a node's death some seconds after it.
             alive = self._alive_nodes()
-            if sum(node in alive for node in nodes) >= MAX_LOST_ATTEMPTS:
+            if sum(node in alive for node in attempts.values()) >= MAX_LOST_ATTEMPTS:
                 return False
-        nodes.append(node_id)
+        attempts[attempt_id] = node_id
         return True
 
-    def end(self, attempted: str, node_id: str) -> None:
-        """Close an attempt of that node: it returned or raised."""
-        nodes = self._open.get(attempted, [])
-        if node_id in nodes:
-            nodes.remove(node_id)
+    def end(self, attempted: str, attempt_id: str) -> None:
+        """Close an attempt: it returned or raised."""
+        self._open.get(attempted, {}).pop(attempt_id, None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -26,7 +27,9 @@ class RunBoard:
         """A new, empty board. It takes no CPU, or it could take the last one, and lives on the driver's own node."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         told: Any = ray.remote(_Told)
-        return cls(told.options(num_cpus=0, scheduling_strategy=here).remote())
+        # A call whose reply is lost is made again, and a board that dies starts empty: neither ends a night.
+        lasting = {"max_restarts": -1, "max_task_retries": -1}
+        return cls(told.options(num_cpus=0, scheduling_strategy=here, **lasting).remote())
 
     def tell(self, unit_id: str, done: UnitProgress) -> None:
         """Say how far a unit is; does not wait."""
@@ -47,13 +50,14 @@ class RunBoard:
 
         Waits for the board, so that a worker that dies in the next moment has been counted.
         """
-        attempted, node_id = f"{step} {unit_id}", ray.get_runtime_context().get_node_id()
-        healthy: bool = ray.get(self.actor.begin.remote(attempted, node_id))
+        attempted, attempt_id = f"{step} {unit_id}", uuid4().hex
+        node_id = ray.get_runtime_context().get_node_id()
+        healthy: bool = ray.get(self.actor.begin.remote(attempted, attempt_id, node_id))
         try:
             yield healthy
         finally:
             if healthy:
-                ray.get(self.actor.end.remote(attempted, node_id))
+                ray.get(self.actor.end.remote(attempted, attempt_id))
 
 
 class _Told(ProgressCounts, AttemptCounts):
