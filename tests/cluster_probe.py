@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,17 @@ def probe(staged: int, replaced: bool, flags: list[str]) -> dict[str, Any]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES})
     nodes = [cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    units, killed = Path(flags[flags.index("--output") + 1], "_units"), threading.Event()
-
-    def kill_node() -> None:
-        while len(list(units.glob("*.parquet"))) < staged:
+    units = Path(flags[flags.index("--output") + 1], "_units")
+    with ThreadPoolExecutor(1) as thread:
+        # Not the job, but its nodes need the main thread: Ray sets signal handlers with each.
+        job = thread.submit(main, flags)
+        while len(list(units.glob("*.parquet"))) < staged and not job.done():
             time.sleep(0.02)
+        killed = not job.done()
         cluster.remove_node(nodes[0], allow_graceful=False)
-        killed.set()
         if replaced:
             cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
-
-    threading.Thread(target=kill_node, daemon=True).start()
-    code = main(flags)
-    told = {"exit_code": code, "killed": killed.is_set()}
+        told = {"exit_code": job.result(), "killed": killed}
     ray.shutdown()
     cluster.shutdown()
     return told

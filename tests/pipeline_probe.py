@@ -17,7 +17,7 @@ import ray
 from albert_infer import commit, storage
 from albert_infer.config import LabelSettings
 from albert_infer.model import Checkpoint, load_checkpoint
-from albert_infer.pipeline import LabelTask, RunBoard, connected, labelled_units, preflighted, shared
+from albert_infer.pipeline import LabelTask, RunBoard, connected, labelled_units, preflighted, reserved, shared
 from albert_infer.pipeline.session import session_settings
 from albert_infer.pipeline.stages import UnitSink
 from albert_infer.planning import Plan, Survey, make_plan, survey_input
@@ -66,9 +66,10 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
     )
     sources = {unit.unit_id: commit.Source(unit.pin.name, unit.range.first_row, unit.range.rows) for unit in plan.units}
     board = RunBoard.start()
-    with session_settings(workers):
-        dataset = labelled_units(plan.units, task, workers, board)
-        dataset.write_datasink(UnitSink(ray.put(sources), task.output, task.columns, board))
+    with session_settings(), reserved(workers) as place:
+        dataset = labelled_units(plan.units, task, workers, board, place)
+        sink = UnitSink(ray.put(sources), task.output, task.columns, board)
+        dataset.write_datasink(sink, ray_remote_args=place)
     told = board.so_far()
     return {
         "operators": re.findall(r"^Operator \d+ (.+): \d+ tasks", dataset.stats(), re.MULTILINE),

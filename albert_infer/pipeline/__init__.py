@@ -6,8 +6,9 @@ are plain functions of other modules. Besides `jobs/` and `training`, only this 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, Dataset
@@ -16,7 +17,7 @@ from albert_infer import commit
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.checks import preflighted
-from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, session_settings, shared
+from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, reserved, session_settings, shared
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.planning import Unit
 from albert_infer.resources import WorkerResources
@@ -24,7 +25,7 @@ from albert_infer.schema import PairColumns, Precision
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
 
-__all__ = ["LabelTask", "RunBoard", "connected", "label_units", "labelled_units", "preflighted", "shared"]
+__all__ = ["LabelTask", "RunBoard", "connected", "label_units", "labelled_units", "preflighted", "reserved", "shared"]
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,24 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
         for unit in units
     }
     try:
-        with session_settings(workers):
+        with session_settings(), reserved(workers) as place:
             sink = UnitSink(shared(sources), task.output, task.columns, board)
-            labelled_units(units, task, workers, board).write_datasink(sink)
+            labelled_units(units, task, workers, board, place).write_datasink(sink, ray_remote_args=place)
     except Exception as error:
         raise own_error(error, "labelling the units") from error
 
 
-def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard) -> Dataset:
-    """The labelled units as a dataset, one block each; inside `session_settings`."""
+def labelled_units(
+    units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard, place: Mapping[str, Any]
+) -> Dataset:
+    """The labelled units as a dataset, one block each; `place` is what `reserved` gives."""
     reader = UnitReader(task.source, task.columns, shared(task.tokenizer), board)
     read: Dataset = ray.data.read_datasource(
         UnitSource(units, reader),
         override_num_blocks=len(units),
         num_cpus=1,
         memory=READ_TASK_MEMORY,
+        ray_remote_args=dict(place),
     )
     return read.map_batches_internal(
         # A DeveloperAPI: `map_batches` refuses batch_size=None with GPUs, and with an integer it cuts tables across
@@ -86,4 +90,5 @@ def labelled_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResour
             max_concurrent_calls_per_actor=2,
         ),
         udf_modifying_row_count=False,
+        **place,
     )

@@ -29,8 +29,8 @@ def preflighted(
         num_gpus=workers.num_gpus,
         # A worker that held a GPU ends, and gives its memory back; any other may become a classify actor.
         max_calls=1 if workers.num_gpus else 0,
-        # What kills a worker here would kill the next one too.
-        max_retries=0,
+        # A node may go and a message may be lost; what kills three workers would kill the fourth.
+        max_retries=2,
     )(_in_a_thread)
     told = {"max_length": max_length, "precision": precision, "device": workers.device, "threads": workers.threads}
     try:

@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import ray
 from ray.data import DataContext
 from ray.util.annotations import RayDeprecationWarning
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from albert_infer.errors import AlbertInferError, InfrastructureError
@@ -77,7 +77,7 @@ def _quiet_backend() -> Iterator[None]:
 
 
 @contextmanager
-def session_settings(workers: WorkerResources) -> Iterator[None]:
+def session_settings() -> Iterator[None]:
     """What the stages rely on; a caller's own settings of the session come back afterwards."""
     context = DataContext.get_current().copy()
     context.target_max_block_size = TARGET_MAX_BLOCK_BYTES
@@ -88,37 +88,34 @@ def session_settings(workers: WorkerResources) -> Iterator[None]:
     # A night may wait for its first spot GPU longer than any sensible time-out.
     context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
-    with _reserved(workers) as group, DataContext.current(context):
-        if group is not None:
-            _work_within(group, context)
+    with DataContext.current(context):
         yield
 
 
-def _work_within(group: PlacementGroup, context: DataContext) -> None:
-    # Deprecated in Ray 2.60, and nothing else takes its place yet. Should it go, the test of two drivers in one
-    # cluster hangs.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        context.scheduling_strategy = PlacementGroupSchedulingStrategy(group)
-        context.scheduling_strategy_large_args = PlacementGroupSchedulingStrategy(group)
-
-
 @contextmanager
-def _reserved(workers: WorkerResources) -> Iterator[PlacementGroup | None]:
-    """CPUs for a run's actors and its reading that are its alone: all of them at once, or this waits.
+def reserved(workers: WorkerResources) -> Iterator[dict[str, Any]]:
+    """On a cluster of one machine, CPUs for a run's actors and its reading that are its alone: all, or this waits.
 
-    Two runs in one cluster that took CPU after CPU could each hold some with their actors and leave none for reading:
-    both would stand for ever. None for GPU actors, which take no CPU, and for a pool that may grow.
+    Yields the argument of Ray's that makes tasks and actors use them. Two runs that took CPU after CPU there could each
+    hold some with their actors and leave none for reading: both would stand for ever. Not on several machines, where
+    a lost one would leave its part of the reservation without a place; not for GPU actors, which take no CPU, nor for
+    a pool that may grow.
     """
-    if workers.device is not DeviceKind.CPU or not workers.num_cpus or workers.min_workers < workers.max_workers:
-        yield None
+    machines = sum(bool(node["Alive"] and node["Resources"].get("CPU")) for node in ray.nodes())
+    fixed = workers.num_cpus and workers.min_workers == workers.max_workers
+    if workers.device is not DeviceKind.CPU or not fixed or machines > 1:
+        yield {}
         return
     # Memory in each, so that whichever bundle the actors leave free is one to read in.
     cpus = [1, *[workers.num_cpus] * workers.min_workers]
     group = placement_group([{"CPU": count, "memory": READ_TASK_MEMORY} for count in cpus])
     try:
         ray.get(group.ready())
-        yield group
+        # Deprecated as an argument in Ray 2.60, gone in 2.64. `DataContext.scheduling_strategy`, deprecated too, makes
+        # Ray Data believe that the object store has no room, and so work unit after unit.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            yield {"scheduling_strategy": PlacementGroupSchedulingStrategy(group)}
     finally:
         remove_placement_group(group)
 
