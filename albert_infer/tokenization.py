@@ -87,8 +87,15 @@ class PairTokenizer:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     def frames_pairs_as_albert(self) -> bool:
-        """Whether the checkpoint's own pair template is the frame that is used here."""
-        premise, hypothesis = (self._tokenizer.encode(text, add_special_tokens=False).ids for text in ("a", "b"))
+        """Whether the checkpoint's own pair template is the frame that is used here.
+
+        Raises ModelError for a tokenizer that cannot take two plain letters.
+        """
+        encodings = encoded_apart(self._encode_batch, ["a", "b"])
+        if None in encodings:
+            remedy = "give it an unknown token, or use the tokenizer that the checkpoint was trained with"
+            raise ModelError("the checkpoint's tokenizer", "it raises an error for the texts `a` and `b`", remedy)
+        premise, hypothesis = (encoding.ids for encoding in encodings if encoding)
         framed = self._tokenizer.encode("a", "b")
         ours = [self.cls_id, *premise, self.sep_id, *hypothesis, self.sep_id]
         segments = [0] * (len(premise) + 2) + [1] * (len(hypothesis) + 1)

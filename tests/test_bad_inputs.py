@@ -372,8 +372,10 @@ def a_text_that_stops_the_tokenizer_is_set_aside(bench: Bench) -> None:
     model = bench.folder / "model"
     shutil.copytree(bench.checkpoint, model)
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    words = WordLevel(tokenizer.get_vocab(), unk_token="[NONE]")  # noqa: S106  (no password)
-    tokenizer.model = words
+    # Each checkpoint's tokenizer is tried with these two letters.
+    letters = {"w91": "a", "w92": "b"}
+    words = {letters.get(word, word): number for word, number in tokenizer.get_vocab().items()}
+    tokenizer.model = WordLevel(words, unk_token="[NONE]")  # noqa: S106  (no password)
     tokenizer.save(str(model / "tokenizer.json"))
     premises = pa.array(["w1", "w2", "zebra w1", "w3", "w4"])
     night = bench.night([good_file(bench.source / "a.parquet", premise=premises)], model=model)
@@ -443,7 +445,7 @@ def integrity_is_a_persons_matter(bench: Bench, spoil: Callable[[Path], Path]) -
     held_back(bench)
     spoiled = spoil(bench.output)
     before = state_of(bench.output, "_units/*")
-    outcome = bench.label(*PUBLISH_ALL)
+    outcome = bench.label("--max-rejected-share", 1)
     assert (outcome.exit_code, len(outcome.errors)) == (5, 1)
     assert spoiled.name in outcome.errors[0]
     assert (visible_files(bench.output), state_of(bench.output, "_units/*")) == ([], before)

@@ -221,6 +221,18 @@ def test_bad_files_hold_the_run_back_until_they_are_accepted(checkpoint: Path, t
 
 
 @pytest.mark.usefixtures("session")
+def test_more_rows_than_the_operator_wants_to_pay_for_are_not_labelled(checkpoint: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    write_pairs(source / "a.parquet", made_up_pairs(20, seed=12))
+    write_pairs(source / "b.parquet", made_up_pairs(20, seed=13))
+    refused = label(source, output, checkpoint, "--max-rows", 39)
+    assert refused.exit_code == 3
+    assert "--max-rows 39: the input has 40 rows" in refused.errors[0]
+    assert (staged_units(output), report_of(output)["exit_code"]) == ([], 3)
+    assert published(source, output, checkpoint, "--max-rows", 40).num_rows == 40
+
+
+@pytest.mark.usefixtures("session")
 def test_a_broken_page_costs_its_unit_and_holds_the_run_back_until_it_is_accepted(
     checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,12 @@ def upload(place: S3Location, folder: Path, below: str) -> None:
             place.client().put_object(Bucket=place.bucket, Key=key, Body=path.read_bytes())
 
 
+def key_of_1024_bytes(prefix: str) -> str:
+    """The longest key that S3 takes, in segments that any file system takes; sorted last."""
+    name, end = f"{prefix}z/" + 5 * ("日" * 60 + "/"), "+%2F é.parquet"
+    return name + "z" * (1024 - len(f"{name}{end}".encode())) + end
+
+
 def objects(place: S3Location, below: str) -> dict[str, Any]:
     """Every object below the folder, by its name there: ETag and time of modification."""
     pages = place.client().get_paginator("list_objects_v2")
@@ -84,17 +90,21 @@ def test_the_job_labels_from_s3_to_s3_with_credentials_of_the_environment(
     place: S3Location, checkpoint: Path, tmp_path: Path
 ) -> None:
     pairs = made_up_pairs(40, seed=11)
-    write_pairs(tmp_path / "in" / "x=1" / "a b+c%20é.parquet", pairs)
+    write_pairs(tmp_path / "in" / "x=1" / "a b+c%20é.parquet", pairs.slice(0, 32))
     upload(place, tmp_path / "in", "in")
+    longest = key_of_1024_bytes(f"{place.prefix}/in/")
+    last = write_pairs(tmp_path / "last.parquet", pairs.slice(32))
+    place.client().put_object(Bucket=place.bucket, Key=longest, Body=last.read_bytes())
     upload(place, checkpoint, "model")
     argv = ("--input", f"{place.uri}/in/", "--output", f"{place.uri}/out/", "--model", f"{place.uri}/model")
 
     outcome = run_here(*argv, "--s3-endpoint", place.endpoint, "--carry-source", "--unit-rows", 16)
 
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
-    rows = labelled(place).sort_by("source_row")
+    rows = labelled(place).sort_by([("source_file", "ascending"), ("source_row", "ascending")])
     assert rows["pair_id"].to_pylist() == pairs["pair_id"].to_pylist()
-    assert set(rows["source_file"].to_pylist()) == {f"{place.uri}/in/x=1/a b+c%20é.parquet"}
+    odd = f"{place.uri}/in/x=1/a b+c%20é.parquet"
+    assert rows["source_file"].to_pylist() == [odd] * 32 + [f"s3://{place.bucket}/{longest}"] * 8
     assert staged(place) == []
     assert len(visible(place)) == 4, "three units and _SUCCESS"
 

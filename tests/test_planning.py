@@ -123,6 +123,14 @@ def test_a_file_that_does_not_fit_is_quarantined_and_the_others_go_on(
     assert [file.pin.name for file in surveyed(tmp_path).files] == ["m.parquet", "n.parquet"]
 
 
+def test_a_file_whose_column_to_carry_is_an_extension_does_not_decide_its_type(tmp_path: Path) -> None:
+    texts = pair_table(["a"], ["b"])
+    for name, notes in (("a.parquet", pa.array(["{}"], pa.json_())), ("b.parquet", pa.array(["x"]))):
+        write_pairs(tmp_path / name, texts.append_column("notes", notes))
+    assert bad_reasons(tmp_path, carry="notes") == {"a.parquet": "schema_extension"}
+    assert bad_reasons(tmp_path) == {}
+
+
 def test_the_first_readable_file_decides_the_type_of_the_ids(tmp_path: Path) -> None:
     texts = pair_table(["a"], ["b"])
     for name, number in (("b.parquet", pa.array([7])), ("c.parquet", pa.array(["7"])), ("d.parquet", pa.nulls(1))):

@@ -228,6 +228,12 @@ def test_a_text_that_the_tokenizer_raises_for_rejects_its_rows_alone() -> None:
     assert not any("zebra" in detail for detail in rows[schema.DETAIL].to_pylist() if detail)
 
 
+def test_a_tokenizer_that_raises_for_plain_letters_is_refused() -> None:
+    tokenizer = framed(Tokenizer(models.WordLevel({"[CLS]": 0, "[SEP]": 1}, unk_token="[UNK]")))
+    with pytest.raises(ModelError, match="unknown token"):
+        tokenizer_of(tokenizer).frames_pairs_as_albert()
+
+
 class PanicException(BaseException):
     """By this name Python sees a panic of Rust code; it cannot be imported."""
 
