@@ -555,3 +555,22 @@ CASES: dict[str, Callable[[Bench], None]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_input_gets_what_it_must_and_nothing_beside_it_is_lost(shared: Bench, tmp_path: Path, case: str) -> None:
     CASES[case](shared.here(tmp_path))
+
+
+# Inputs that take a fault, a server or a checkpoint of their own are tried beside those.
+ELSEWHERE: Final = {
+    "39-unit-that-kills-its-workers": "test_faults.test_a_unit_that_kills_its_workers_is_given_up_and_tried_again",
+    "42-archived-object": "test_job_access.test_an_archived_object_is_a_bad_file_and_the_limit_decides",
+    "43-object-that-may-not-be-read": "test_job_access.test_an_object_that_may_not_be_read_is_refused_at_planning",
+    "46-logits-not-finite": "test_classification.test_a_word_of_no_finite_meaning_rejects_its_pairs",
+    "47-device-out-of-memory": "test_classification.test_a_pair_without_memory_is_rejected",
+    "51-output-not-fit-to-write": "test_job_access.test_an_output_that_ignores_if_none_match_is_refused",
+    "56-spill-disk-full": "test_pressure.test_a_full_spill_disk_ends_the_run_with_4",
+}
+
+
+def test_every_bad_input_of_the_list_is_tried() -> None:
+    assert sorted(int(name.partition("-")[0]) for name in [*CASES, *ELSEWHERE]) == list(range(1, 57))
+    for place in ELSEWHERE.values():
+        module, _, name = place.partition(".")
+        assert f"def {name}" in Path(__file__).with_name(f"{module}.py").read_text(), place
