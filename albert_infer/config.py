@@ -1,8 +1,8 @@
-"""Every setting of the labelling job, declared once: its name, its type, its default, and why one would change it.
+"""Every setting of the jobs, declared once: its name, its type, its default, and why one would change it.
 
 A setting is read from a flag, else from `ALBERT_INFER_<NAME>`, else from the TOML file named by `--config`, else its
 default stands, which for the S3 endpoint is AWS_ENDPOINT_URL; the library reads them all from the one declaration here.
-A `LabelSettings` that exists is valid. Nothing else in the package reads the environment.
+Settings that exist are valid. Nothing else in the package reads the environment.
 """
 
 from __future__ import annotations
@@ -41,6 +41,16 @@ def _split_commas(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 
+# Settings of every job.
+S3Endpoint = Annotated[
+    str | None,
+    Parameter(
+        group=DATA,
+        help="An S3 server that is not AWS (else AWS_ENDPOINT_URL). Credentials come from the AWS chain only.",
+    ),
+]
+Debug = Annotated[bool, Parameter(group=LIMITS, help="Print tracebacks and Ray's own logs.")]
+
 
 @Parameter(name="*", negative="", show_env_var=False)
 class LabelSettings(BaseModel):
@@ -72,13 +82,7 @@ class LabelSettings(BaseModel):
     carry_source: Annotated[
         bool, Parameter(group=DATA, help="Add `source_file` and `source_row`: the way back to the input row.")
     ] = False
-    s3_endpoint: Annotated[
-        str | None,
-        Parameter(
-            group=DATA,
-            help="An S3 server that is not AWS (else AWS_ENDPOINT_URL). Credentials come from the AWS chain only.",
-        ),
-    ] = None
+    s3_endpoint: S3Endpoint = None
 
     model: Annotated[
         str,
@@ -147,7 +151,7 @@ class LabelSettings(BaseModel):
     replace: Annotated[
         bool, Parameter(group=LIMITS, help="Publish over the run that stands at the output; shared units are kept.")
     ] = False
-    debug: Annotated[bool, Parameter(group=LIMITS, help="Print tracebacks and Ray's own logs.")] = False
+    debug: Debug = False
 
     @field_validator("workers")
     @classmethod
@@ -202,6 +206,21 @@ class LabelSettings(BaseModel):
         return int(low), int(high or low)
 
 
+@Parameter(name="*", negative="", show_env_var=False)
+class VerifySettings(BaseModel):
+    """The settings of `jobs/verify_labels.py`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: Annotated[str, Parameter(group=DATA, help="The folder of a published run: local path, file:// or s3://.")]
+    input: Annotated[
+        str | None,
+        Parameter(group=DATA, help="The input of that run; with it every row is compared, in order, not only counted."),
+    ] = None
+    s3_endpoint: S3Endpoint = None
+    debug: Debug = False
+
+
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -246,8 +265,15 @@ def _app(program: str, about: str, receive: Callable[..., None], settings: type[
 
 
 def _refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
-    """A variable that looks like a setting and is none is a mistake, as an unknown flag is."""
-    known = {f"{VARIABLE_PREFIX}{name.upper()}" for name in settings.model_fields}
+    """A variable that looks like a setting and is none is a mistake, as an unknown flag is.
+
+    One of another job is none: a night that labels and verifies has one environment.
+    """
+    known = {
+        f"{VARIABLE_PREFIX}{name.upper()}"
+        for declared in (settings, LabelSettings, VerifySettings)
+        for name in declared.model_fields
+    }
     unknown = sorted(name for name in os.environ if name.startswith(VARIABLE_PREFIX) and name not in known)
     if unknown:
         found = f"the environment has {unknown[0]}, which is no setting"

@@ -51,6 +51,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "publish": {"storage", "planning", "commit"},
     "sealing": {"storage", "config", "planning", "commit", "publish"},
     "report": {"storage"},
+    # Not `commit`, `sealing` and `publish`: it has to find their errors.
+    "verification": {"storage", "config"},
     "run": ALL,
     "command": ALL | {"run"},
     "training": ALL | {"command"},

@@ -1,0 +1,122 @@
+"""Whether the plan has every row once, and whether `_SUCCESS` tells of exactly what was planned.
+
+Compares what both say; no file of labels is opened here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from albert_infer.verification.claims import (
+    SUCCESS,
+    Manifest,
+    Pin,
+    Plan,
+    PlannedFile,
+    PlannedUnit,
+    part_name,
+    plan_name,
+    rejected_name,
+)
+from albert_infer.verification.findings import Finding, differences
+
+
+def plan_faults(plan: Plan) -> Iterator[Finding]:
+    """Whether the plan has every row of its files in exactly one unit."""
+    where = plan_name(plan.plan_id)
+    yield from _doubled(where, "unit", (unit.unit_id for unit in plan.units))
+    yield from _doubled(where, "file", (file.pin.name for file in plan.files))
+    rows = sum(file.rows for file in plan.files) + sum(bad.rows or 0 for bad in plan.bad)
+    yield from differences(where, [("rows_in", rows, plan.rows_in)])
+    files = {file.pin: file for file in plan.files}
+    units: dict[Pin, list[PlannedUnit]] = {file.pin: [] for file in plan.files}
+    for unit in plan.units:
+        if unit.pin in files:
+            units[unit.pin].append(unit)
+        else:
+            yield Finding(f"unit {unit.unit_id}", "a file of the plan", f"rows of {unit.pin.name}")
+    for pin, cut in units.items():
+        yield from _coverage(files[pin], cut)
+
+
+def _coverage(file: PlannedFile, units: list[PlannedUnit]) -> Iterator[Finding]:
+    stop = 0
+    for unit in sorted(units, key=lambda unit: (unit.range.first_row, unit.range.stop)):
+        if unit.range.first_row != stop:
+            found = f"unit {unit.unit_id} from row {unit.range.first_row} on"
+            yield Finding(file.pin.name, f"a unit that begins at row {stop}, where the one before ends", found)
+        stop = max(stop, unit.range.stop)
+    if stop != file.rows:
+        yield Finding(file.pin.name, f"units of all its {file.rows} rows", f"units up to row {stop}")
+
+
+def manifest_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
+    """Whether the manifest tells of exactly what was planned."""
+    yield from differences(SUCCESS, [("the plan_id of its plan", plan.plan_id, manifest.plan_id)])
+    yield from differences(SUCCESS, [("rows_in", plan.rows_in, manifest.rows_in)])
+    accounted = manifest.labelled + sum(manifest.rejected.values()) + manifest.quarantined.rows_known
+    if accounted != manifest.rows_in:
+        found = f"{manifest.labelled} + {sum(manifest.rejected.values())} + {manifest.quarantined.rows_known}"
+        yield Finding(SUCCESS, f"labelled + rejected + quarantined = {manifest.rows_in} rows", found)
+    planned: set[tuple[object, ...]] = {(*_pinned(file.pin), file.rows) for file in plan.files}
+    yield from _unlike("inputs", planned, [(*_pinned(file), file.rows) for file in manifest.inputs])
+    bad = {tuple(file.model_dump().values()) for file in plan.bad}
+    yield from _unlike(
+        "quarantined files", bad, [tuple(file.model_dump().values()) for file in manifest.quarantined.files]
+    )
+    yield from _unit_faults(manifest, plan)
+
+
+def _unit_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
+    """Whether every unit is labelled or quarantined, once."""
+    labelled = Counter(entry.unit_id for entry in manifest.files)
+    rejected = Counter(entry.unit_id for entry in manifest.rejected_files)
+    quarantined = Counter(entry.unit_id for entry in manifest.quarantined.units)
+    planned = {unit.unit_id: unit for unit in plan.units}
+    for unit_id in planned:
+        if labelled[unit_id] + quarantined[unit_id] != 1 or rejected[unit_id] > labelled[unit_id]:
+            times = labelled[unit_id], rejected[unit_id], quarantined[unit_id]
+            found = "{} times labelled, {} with rejected rows, {} quarantined".format(*times)
+            yield Finding(f"unit {unit_id}", f"{SUCCESS} to name it once, labelled or quarantined", found)
+    for unit_id in (labelled | rejected | quarantined).keys() - planned.keys():
+        yield Finding(f"unit {unit_id}", "no such unit: the plan has none", f"{SUCCESS} names it")
+    for entries, name_of in ((manifest.files, part_name), (manifest.rejected_files, rejected_name)):
+        yield from _doubled(SUCCESS, "path", (entry.path for entry in entries))
+        yield from differences(SUCCESS, [("the path", name_of(entry.unit_id), entry.path) for entry in entries])
+        order = [unit_id for unit_id in planned if unit_id in {entry.unit_id for entry in entries}]
+        if order != [entry.unit_id for entry in entries if entry.unit_id in planned]:
+            yield Finding(SUCCESS, "files in the order of the input", "another order")
+    yield from _quarantine_faults(manifest, plan, planned)
+
+
+def _quarantine_faults(manifest: Manifest, plan: Plan, planned: dict[str, PlannedUnit]) -> Iterator[Finding]:
+    rows = sum(bad.rows or 0 for bad in plan.bad)
+    for told in manifest.quarantined.units:
+        if unit := planned.get(told.unit_id):
+            rows += unit.range.rows
+            expected = (plan.source_uri(unit.pin.name), unit.range.first_row, unit.range.rows)
+            where = f"quarantined unit {told.unit_id}"
+            yield from differences(
+                where, zip(("file", "first row", "rows"), expected, (told.uri, told.first_row, told.rows), strict=True)
+            )
+    yield from differences(SUCCESS, [("quarantined rows_known", rows, manifest.quarantined.rows_known)])
+
+
+def _unlike(name: str, expected: set[tuple[object, ...]], found: list[tuple[object, ...]]) -> Iterator[Finding]:
+    """What is missing, foreign or doubled in a list of the manifest."""
+    yield from _doubled(SUCCESS, name, (str(entry[0]) for entry in found))
+    for entry in sorted(expected - set(found), key=str):
+        yield Finding(SUCCESS, f"{name} with {' '.join(map(str, entry))}, as planned", "none like it")
+    for entry in sorted(set(found) - expected, key=str):
+        yield Finding(SUCCESS, f"{name} as planned", f"{' '.join(map(str, entry))}")
+
+
+def _doubled(where: str, name: str, values: Iterator[str]) -> Iterator[Finding]:
+    for value, times in Counter(values).items():
+        if times > 1:
+            yield Finding(where, f"{name} {value} once", f"{times} times")
+
+
+def _pinned(pin: Pin) -> tuple[str, int, str]:
+    return pin.name, pin.size, pin.version

@@ -1,0 +1,226 @@
+"""What a published run says of itself: `_SUCCESS` and `plan.json`, read here on their own.
+
+Whether they agree is `agreement`'s question, whether they are true `recount`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from albert_infer import storage
+from albert_infer.storage import Folder, ObjectPin
+from albert_infer.verification.findings import Finding
+
+SUCCESS: Final = "_SUCCESS"
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Claim(BaseModel):
+    """As JSON has it, without conversions; keys that are not verified may be there."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Pin(_Claim):
+    """One input object at the moment of planning."""
+
+    name: str
+    size: Count
+    version: str
+
+    @property
+    def object_pin(self) -> ObjectPin:
+        """The same, for the storage."""
+        return ObjectPin(self.name, self.size, self.version)
+
+
+class RowRange(_Claim):
+    """Consecutive rows of a file."""
+
+    first_row: Count
+    rows: Count
+
+    @property
+    def stop(self) -> int:
+        """The row after the last one."""
+        return self.first_row + self.rows
+
+
+class PlannedUnit(_Claim):
+    """Rows of one file that are labelled and committed as one."""
+
+    unit_id: str
+    pin: Pin
+    range: RowRange
+
+
+class PlannedFile(_Claim):
+    """A readable input file."""
+
+    pin: Pin
+    row_groups: tuple[Count, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole file."""
+        return sum(self.row_groups)
+
+
+class BadFile(_Claim):
+    """An input file that could not be read; `rows` is None where its footer could not be either."""
+
+    uri: str
+    size: Count
+    version: str
+    reason: str
+    rows: Count | None
+
+
+class Recipe(_Claim):
+    """Of what decides the labels, the part that shows in the files."""
+
+    columns: tuple[str, ...]
+    with_source: bool
+    max_length: int
+
+
+class ColumnSettings(_Claim):
+    """The input's names of our two columns."""
+
+    premise_column: str
+    hypothesis_column: str
+
+
+class Plan(_Claim):
+    """`plan.json`."""
+
+    format: Literal[1]
+    plan_id: str
+    input_uri: str
+    rows_in: Count
+    files: tuple[PlannedFile, ...]
+    bad: tuple[BadFile, ...]
+    ignored: dict[str, str]
+    units: tuple[PlannedUnit, ...]
+    recipe: Recipe
+    settings: ColumnSettings
+
+    @model_validator(mode="after")
+    def _texts_are_among_the_columns(self) -> Plan:
+        place = 1 if self.with_ids else 0
+        if self.recipe.columns[place : place + 2] != (self.settings.premise_column, self.settings.hypothesis_column):
+            raise ValueError("recipe.columns must begin with the id, if there is one, premise and hypothesis")
+        return self
+
+    @property
+    def with_ids(self) -> bool:
+        """Whether the input has a column of ids."""
+        return self.recipe.columns[:1] != (self.settings.premise_column,)
+
+    def source_uri(self, name: str) -> str:
+        """An input file as `source_file` and the quarantine have it."""
+        return storage.open_folder(self.input_uri, endpoint=None).uri_of(name)
+
+
+class Summary(_Claim):
+    """What a unit holds, as the manifest has it."""
+
+    unit_id: str
+    rows_in: Count
+    labelled: Count
+    rejected: dict[str, int]
+    labels: dict[str, int]
+    tokens: Count
+    truncated: Count
+
+
+class NamedFile(_Claim):
+    """A file of labels or of rejected rows, as the manifest names it."""
+
+    path: str
+    unit_id: str
+    rows: Count
+    bytes: Count
+    sha256: str
+    summary: Summary | None = None
+
+
+class QuarantinedUnit(_Claim):
+    """A unit that could not be read."""
+
+    unit_id: str
+    uri: str
+    first_row: Count
+    rows: Count
+    reason: str
+
+
+class Quarantined(_Claim):
+    """All that could not be read."""
+
+    files: tuple[BadFile, ...]
+    units: tuple[QuarantinedUnit, ...]
+    rows_known: Count
+
+
+class InputFile(Pin):
+    """An input file as the manifest has it."""
+
+    rows: Count
+
+
+class Manifest(_Claim):
+    """`_SUCCESS`."""
+
+    format: Literal[1]
+    plan_id: str
+    rows_in: Count
+    labelled: Count
+    rejected: dict[str, Count]
+    quarantined: Quarantined
+    files: tuple[NamedFile, ...]
+    rejected_files: tuple[NamedFile, ...]
+    replaces: tuple[str, ...]
+    inputs: tuple[InputFile, ...]
+    labels: dict[str, Count]
+    tokens: Count
+    truncated: Count
+
+
+Claim = TypeVar("Claim", Manifest, Plan)
+
+
+def read_claim(output: Folder, name: str, kind: type[Claim]) -> Claim | list[Finding]:
+    """The manifest or plan that stands under `name`, or why it is none."""
+    if output.stat(name) is None:
+        return [Finding(name, f"the {kind.__name__.lower()} of the published run", "nothing")]
+    try:
+        return kind.model_validate_json(output.read(name))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        return [
+            Finding(name, f"a {kind.__name__.lower()} of format 1", f"{_key(fault['loc'])}{fault['msg']}")
+            for fault in faults
+        ]
+
+
+def plan_name(plan_id: str) -> str:
+    """Where a run keeps its plan."""
+    return f"_runs/{plan_id}/plan.json"
+
+
+def part_name(unit_id: str) -> str:
+    """A unit's labels, as readers see them."""
+    return f"part-{unit_id}.parquet"
+
+
+def rejected_name(unit_id: str) -> str:
+    """A unit's rows without a label."""
+    return f"_rejected/part-{unit_id}.parquet"
+
+
+def _key(path: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, path))}: " if path else ""

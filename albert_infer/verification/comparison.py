@@ -1,0 +1,235 @@
+"""The rows of published units against the rows of the input file that they came from, in order, one by one.
+
+The input is streamed by positions that are counted from its own footer. No text goes into a message.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from albert_infer.errors import ObjectChangedError, ObjectMissingError
+from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, SOURCE_ROW
+from albert_infer.storage import Folder
+from albert_infer.verification.claims import BadFile, Pin, PlannedFile
+from albert_infer.verification.findings import Finding, differences, one_line
+from albert_infer.verification.recount import BATCH_ROWS, OpenUnit, OutputColumns
+
+# 1 MiB of each column is held of a row group at a time, however large it is.
+READ_BYTES: Final = 1 << 20
+
+
+class InputRows:
+    """The rows of one input file, by their position; cheap when asked for in order."""
+
+    def __init__(self, parquet: pq.ParquetFile, columns: OutputColumns) -> None:
+        self._parquet = parquet
+        self.columns = columns
+        metadata = parquet.metadata
+        self._stops = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
+        self._group = -1
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        # The batch at hand, and the position that it begins at.
+        self._batch: pa.RecordBatch | None = None
+        self._first = 0
+
+    def rows(self, first: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows from `first` to before `stop`, under the output's names, each batch with its first position.
+
+        Raises EOFError if there are fewer, and pyarrow's errors for what cannot be decoded.
+        """
+        while first < stop:
+            batch = self._batch_with(first)
+            piece = batch.slice(first - self._first, stop - first)
+            arrays = [piece[name] for name, _ in self.columns.taken]
+            yield first, pa.RecordBatch.from_arrays(arrays, names=[name for _, name in self.columns.taken])
+            first += piece.num_rows
+
+    def _batch_with(self, row: int) -> pa.RecordBatch:
+        group = bisect_right(self._stops, row)
+        if group == len(self._stops):
+            raise EOFError
+        if self._batch is None or group != self._group or row < self._first:
+            names = list(dict.fromkeys(name for name, _ in self.columns.taken))
+            self._group, self._first = group, self._stops[group - 1] if group else 0
+            # One group at a time, and in small batches: no page is decoded that the unit itself did not need.
+            self._batches = self._parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=names, use_threads=False)
+            self._batch = self._next_batch()
+        while row >= self._first + self._batch.num_rows:
+            self._first += self._batch.num_rows
+            self._batch = self._next_batch()
+        return self._batch
+
+    def _next_batch(self) -> pa.RecordBatch:
+        batch = next(self._batches, None)
+        if batch is None:
+            raise EOFError
+        return batch
+
+
+@contextmanager
+def input_rows(
+    folder: Folder, file: PlannedFile, columns: OutputColumns, findings: list[Finding]
+) -> Iterator[InputRows | None]:
+    """The rows of a planned file; None, and a finding, if it is not what was planned or cannot be read.
+
+    A file that changes while it is read is a finding too. Raises InfrastructureError.
+    """
+    uri = folder.uri_of(file.pin.name)
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(folder.open_pinned(file.pin.object_pin))
+            rows = _opened(stream, file, uri, columns, findings)
+        except (ObjectMissingError, ObjectChangedError) as error:
+            findings.append(changed_input(uri, file.pin, error.found))
+            rows = None
+        yield rows
+        try:
+            stack.close()
+        except ObjectChangedError as error:
+            findings.append(changed_input(uri, file.pin, error.found))
+
+
+def changed_input(uri: str, pin: Pin | BadFile, found: str) -> Finding:
+    """An input that is not the one that the plan pinned."""
+    return Finding(f"input {uri}", f"the file of the plan, {pin.size} bytes, version {pin.version}", found)
+
+
+def _opened(
+    stream: Any, file: PlannedFile, uri: str, columns: OutputColumns, findings: list[Finding]
+) -> InputRows | None:
+    try:
+        parquet = pq.ParquetFile(stream, page_checksum_verification=True, buffer_size=READ_BYTES, pre_buffer=False)
+        names = parquet.schema_arrow.names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        findings.append(Finding(f"input {uri}", "readable Parquet, which is published as labelled", one_line(error)))
+        return None
+    missing = [name for name, _ in columns.taken if name not in names]
+    unlike = differences(
+        f"input {uri}", [("rows", file.rows, parquet.metadata.num_rows), ("missing columns", [], missing)]
+    )
+    findings += unlike
+    return None if missing else InputRows(parquet, columns)
+
+
+class _RowCursor:
+    """The rows of a published file, so many at a time; `compared` are the columns that came from the input."""
+
+    def __init__(self, parquet: pq.ParquetFile | None, compared: list[str], place: str) -> None:
+        # With `place`, which every file has: rows without any column would not be rows to pyarrow.
+        names = [*compared, place]
+        self._batches = parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False) if parquet else iter(())
+        self._rest = pa.schema([pa.field(name, pa.null()) for name in names]).empty_table()
+        self.compared = compared
+        self.taken = 0
+
+    def take(self, rows: int) -> pa.Table:
+        """The next rows, fewer at the end."""
+        pieces = [self._rest.slice(0, rows)]
+        self._rest = self._rest.slice(rows)
+        missing = rows - pieces[0].num_rows
+        while missing and (batch := next(self._batches, None)):
+            table = pa.Table.from_batches([batch])
+            pieces.append(table.slice(0, missing))
+            self._rest = table.slice(missing)
+            missing -= pieces[-1].num_rows
+        self.taken += rows - missing
+        return pa.concat_tables([piece for piece in pieces if piece.num_rows] or pieces[:1])
+
+
+def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]:
+    """Where the unit's labelled or rejected rows first differ from the input rows that they must be; else nothing.
+
+    Raises InfrastructureError.
+    """
+    unit = opened.unit
+    names = [name for _, name in source.columns.taken]
+    labelled = _RowCursor(opened.part, names, LABEL)
+    without_texts = [name for name in names if name not in (PREMISE, HYPOTHESIS)]
+    aside = _RowCursor(opened.rejected, without_texts, SOURCE_ROW)
+    try:
+        for first, batch in source.rows(unit.range.first_row, unit.range.stop):
+            places = np.arange(first, first + batch.num_rows)
+            rejected = np.isin(places, opened.rejected_rows)
+            for cursor, mask, what in ((labelled, ~rejected, "labelled"), (aside, rejected, "rejected")):
+                finding = _first_difference(
+                    batch.filter(pa.array(mask)), places[mask], cursor, f"{what} rows", uri, unit.unit_id
+                )
+                if finding:
+                    return [finding]
+        if labelled.take(1).num_rows:
+            found = f"another one, the file's row {labelled.taken - 1}"
+            return [Finding(f"labelled rows of unit {unit.unit_id}", f"no row after those of {uri}", found)]
+    except EOFError:
+        return [Finding(f"input {uri}", f"rows {unit.range.first_row} to {unit.range.stop - 1}", "its end before them")]
+    except (ObjectMissingError, ObjectChangedError) as error:
+        return [changed_input(uri, unit.pin, error.found)]
+    except MemoryError:
+        raise  # this machine's trouble, not the file's
+    except (pa.ArrowException, OSError) as error:
+        expected = f"readable rows {unit.range.first_row} to {unit.range.stop - 1}, which are published as labelled"
+        return [Finding(f"input {uri}", expected, one_line(error))]
+    return []
+
+
+def _first_difference(
+    expected: pa.RecordBatch, places: NDArray[np.int64], cursor: _RowCursor, what: str, uri: str, unit_id: str
+) -> Finding | None:
+    begin = cursor.taken
+    found = cursor.take(expected.num_rows)
+    rows = found.num_rows
+    for name in cursor.compared if rows else ():
+        same = _same(expected[name].slice(0, rows), found[name].combine_chunks())
+        if not same.all():
+            row = int(np.argmin(same))
+            return Finding(
+                f"{what} of unit {unit_id}", f"the file's row {begin + row} to be row {places[row]} of {uri}",
+                f"another {name}",
+            )  # fmt: skip
+    if rows < expected.num_rows:
+        return Finding(f"{what} of unit {unit_id}", f"row {places[rows]} of {uri}", "the end of the file")
+    return None
+
+
+def _same(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
+    """Row by row whether two columns hold the same, whatever their encoding; null is null, and NaN is NaN."""
+    left, right = _plain(left), _plain(right)
+    if left.type != right.type and not pa.types.is_nested(right.type):
+        try:
+            left = left.cast(right.type)
+        except pa.ArrowInvalid:  # not told, since it quotes the value
+            return np.zeros(len(left), bool)
+    if left.equals(right):
+        return np.ones(len(left), bool)
+    try:
+        equal = pc.or_(pc.fill_null(pc.equal(left, right), False), pc.and_(left.is_null(), right.is_null()))
+        if pa.types.is_floating(right.type):
+            equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(side), False) for side in (left, right))))
+    except pa.ArrowNotImplementedError:  # lists, structs and the like
+        return np.array([_same_value(one, other) for one, other in zip(left, right, strict=True)], bool)
+    return np.asarray(equal.to_numpy(zero_copy_only=False), bool)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Without a dictionary, and texts as their bytes, which need not be UTF-8."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary)
+    return column.cast(pa.large_binary()) if any(kind(column.type) for kind in kinds) else column
+
+
+def _same_value(one: pa.Scalar, other: pa.Scalar) -> bool:
+    # As text, because NaN differs from itself; what cannot be text is compared as it is.
+    try:
+        return repr(one.as_py()) == repr(other.as_py())
+    except UnicodeDecodeError:
+        return bool(one.equals(other))

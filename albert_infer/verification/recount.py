@@ -1,0 +1,282 @@
+"""One published unit, counted again from the bytes of its files.
+
+Memory holds one unit's files as they are stored; their rows are decoded batch by batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from albert_infer.schema import (
+    HYPOTHESIS,
+    LABEL,
+    LABEL_FIELDS,
+    N_TOKENS,
+    PAIR_ID,
+    PREMISE,
+    REJECTION,
+    SOURCE_FIELDS,
+    SOURCE_ROW,
+    TRUNCATED,
+    VERDICT_FIELDS,
+    NliLabel,
+    Rejection,
+)
+from albert_infer.storage import Folder, ObjectPin
+from albert_infer.verification.claims import NamedFile, Plan, PlannedUnit
+from albert_infer.verification.findings import Finding, differences, one_line
+from albert_infer.verification.rules import (
+    RowFaults,
+    integers,
+    note_disorder,
+    note_label_faults,
+    note_rejection_faults,
+    note_source_faults,
+)
+
+# Rows decoded at a time.
+BATCH_ROWS: Final = 4096
+# Under this key of its footer a file says which unit it is.
+UNIT_KEY: Final = b"albert_infer.unit"
+ID_TYPES: Final = (pa.string(), pa.int64(), pa.uint64())
+
+
+@dataclass(frozen=True)
+class OutputColumns:
+    """The columns that a plan's files must have, and the input's names of those that come from there."""
+
+    # Input name and output name, in the order of the output: the id if there is one, the texts, the carried ones.
+    taken: tuple[tuple[str, str], ...]
+    with_source: bool
+    max_tokens: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> OutputColumns:
+        """The columns that `plan` asks for."""
+        columns, ids = plan.recipe.columns, [PAIR_ID] if plan.with_ids else []
+        names = [*ids, PREMISE, HYPOTHESIS, *columns[len(ids) + 2 :]]
+        return cls(tuple(zip(columns, names, strict=True)), plan.recipe.with_source, plan.recipe.max_length)
+
+    @property
+    def labelled(self) -> list[str]:
+        """The names in a file of labels."""
+        source = SOURCE_FIELDS if self.with_source else ()
+        return [*(name for _, name in self.taken), *(field.name for field in (*source, *LABEL_FIELDS))]
+
+    @property
+    def rejected(self) -> list[str]:
+        """The names in a file of rejected rows: no texts, but always the source."""
+        kept = [name for _, name in self.taken if name not in (PREMISE, HYPOTHESIS)]
+        return [*kept, *(field.name for field in (*SOURCE_FIELDS, *VERDICT_FIELDS))]
+
+
+@dataclass
+class Recount:
+    """What was counted in the files of units, and what is wrong with them."""
+
+    labelled: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+    truncated: int = 0
+    bytes: int = 0
+    # The schemas of the files of labels, and a file that has each.
+    schemas: dict[str, str] = field(default_factory=dict)
+    # Rows that were held against the input.
+    compared: int = 0
+    # Whether the rows of every file could be decoded to the end.
+    readable: bool = True
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, other: Recount) -> None:
+        """Take over another unit's."""
+        self.labelled += other.labelled
+        self.rejected += other.rejected
+        self.labels += other.labels
+        self.tokens += other.tokens
+        self.truncated += other.truncated
+        self.bytes += other.bytes
+        self.schemas = {**other.schemas, **self.schemas}
+        self.compared += other.compared
+        self.findings += other.findings
+
+
+@dataclass(frozen=True)
+class OpenUnit:
+    """A unit whose published files are all there and readable, with the places in the source of its rejected rows."""
+
+    unit: PlannedUnit
+    part: pq.ParquetFile
+    rejected: pq.ParquetFile | None
+    rejected_rows: NDArray[np.int64]
+
+
+def recount_unit(
+    output: Folder,
+    there: dict[str, ObjectPin],
+    unit: PlannedUnit,
+    source_uri: str,
+    named: tuple[NamedFile, NamedFile | None],
+    columns: OutputColumns,
+) -> tuple[Recount, OpenUnit | None]:
+    """Read the unit's files whole and count what they hold; `named` are its labels and its rejected rows, if any."""
+    recount = Recount()
+    part = _opened(output, there, named[0], columns.labelled, recount)
+    aside = _opened(output, there, named[1], columns.rejected, recount) if named[1] else None
+    places = _count_labelled(part, named[0], columns, recount, source_uri) if part else None
+    rejected_rows = np.empty(0, np.int64)
+    if aside and named[1]:
+        rejected_rows = _count_rejected(aside, named[1], unit, recount, source_uri)
+    if part is None or (aside is None) != (named[1] is None) or not recount.readable:
+        return recount, None
+    recount.schemas = {str(part.schema_arrow.remove_metadata()): named[0].path}
+    recount.findings += _unlike_plan(unit, recount, places, rejected_rows)
+    recount.findings += _unlike_summary(unit, named[0], recount)
+    return recount, OpenUnit(unit, part, aside, rejected_rows)
+
+
+def _unlike_plan(
+    unit: PlannedUnit, recount: Recount, places: NDArray[np.int64] | None, rejected_rows: NDArray[np.int64]
+) -> list[Finding]:
+    """Whether the unit's rows are all there, once, as far as the files alone can tell."""
+    where, rejected = f"unit {unit.unit_id}", recount.rejected.total()
+    if recount.labelled + rejected != unit.range.rows:
+        return [Finding(where, f"its {unit.range.rows} rows", f"{recount.labelled} labelled and {rejected} rejected")]
+    if places is not None:
+        together = np.sort(np.concatenate([places, rejected_rows]))
+        if not np.array_equal(together, np.arange(unit.range.first_row, unit.range.stop)):
+            rows = f"each {SOURCE_ROW} from {unit.range.first_row} to {unit.range.stop - 1} once, labelled or rejected"
+            return [Finding(where, rows, "others, or some of them twice")]
+    return []
+
+
+def _opened(
+    output: Folder, there: dict[str, ObjectPin], named: NamedFile, names: list[str], recount: Recount
+) -> pq.ParquetFile | None:
+    """The file, if it can be read and has these columns; findings for all that is not as named."""
+    if named.path not in there:
+        recount.findings.append(Finding(named.path, f"the file that _SUCCESS names, of {named.bytes} bytes", "nothing"))
+        return None
+    data = output.read(named.path)
+    recount.bytes += len(data)
+    digest = hashlib.sha256(data).hexdigest()
+    recount.findings += differences(named.path, [("bytes", named.bytes, len(data)), ("sha256", named.sha256, digest)])
+    try:
+        parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        found = parquet.schema_arrow
+        unit_id = json.loads((found.metadata or {}).get(UNIT_KEY, b"{}")).get("unit_id", "none")
+    except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
+        recount.findings.append(Finding(named.path, "readable Parquet of ours", one_line(error)))
+        return None
+    recount.findings += differences(named.path, [("a footer of unit", named.unit_id, unit_id)])
+    wrong = [] if found.names == names else [("columns", ", ".join(names), ", ".join(found.names))]
+    wrong += [
+        (f"column {name} of type", kind, str(found.field(name).type)) for name, kind in _types(found) if not wrong
+    ]
+    recount.findings += differences(named.path, wrong)
+    return None if any(expected != actual for _, expected, actual in wrong) else parquet
+
+
+def _types(found: pa.Schema) -> Iterator[tuple[str, str]]:
+    """The types of our columns among those found; a carried column has its own."""
+    texts = (pa.field(PREMISE, pa.string()), pa.field(HYPOTHESIS, pa.string()))
+    for ours in (*texts, *LABEL_FIELDS, *SOURCE_FIELDS, *VERDICT_FIELDS):
+        if ours.name in found.names:
+            yield ours.name, str(ours.type)
+    if PAIR_ID in found.names and found.field(PAIR_ID).type not in ID_TYPES:
+        yield PAIR_ID, " or ".join(map(str, ID_TYPES))
+
+
+def _batches(parquet: pq.ParquetFile, named: NamedFile, recount: Recount) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Every batch of rows with the row that it begins at, and a finding if there are not as many rows as named."""
+    first = 0
+    try:
+        for batch in parquet.iter_batches(BATCH_ROWS, use_threads=False):
+            yield first, batch
+            first += batch.num_rows
+    except MemoryError:
+        raise  # this machine's trouble, not the file's
+    except (pa.ArrowException, OSError) as error:
+        recount.readable = False
+        recount.findings.append(Finding(named.path, f"readable rows from {first} on", one_line(error)))
+    recount.findings += differences(named.path, [("rows", named.rows, first)])
+
+
+def _count_labelled(
+    parquet: pq.ParquetFile, named: NamedFile, columns: OutputColumns, recount: Recount, source_uri: str
+) -> NDArray[np.int64] | None:
+    """Count a file of labels; the places of its rows in the source, if it has them."""
+    faults = RowFaults(named.path)
+    places = [np.empty(0, np.int64)]
+    for first, batch in _batches(parquet, named, recount):
+        recount.labelled += batch.num_rows
+        recount.labels.update(_counts(batch[LABEL], NliLabel))
+        recount.tokens += pc.sum(batch[N_TOKENS]).as_py() or 0
+        recount.truncated += pc.sum(batch[TRUNCATED]).as_py() or 0
+        note_label_faults(faults, first, batch, columns.max_tokens)
+        if columns.with_source:
+            places.append(integers(batch[SOURCE_ROW]))
+            note_source_faults(faults, first, batch, source_uri)
+    found = np.concatenate(places)
+    if columns.with_source:
+        note_disorder(faults, found)
+    recount.findings += faults.findings()
+    return found if columns.with_source else None
+
+
+def _count_rejected(
+    parquet: pq.ParquetFile, named: NamedFile, unit: PlannedUnit, recount: Recount, source_uri: str
+) -> NDArray[np.int64]:
+    """Count a file of rejected rows; their places in the source."""
+    faults = RowFaults(named.path)
+    places = [np.empty(0, np.int64)]
+    for first, batch in _batches(parquet, named, recount):
+        recount.rejected.update(_counts(batch[REJECTION], Rejection))
+        note_rejection_faults(faults, first, batch)
+        note_source_faults(faults, first, batch, source_uri)
+        places.append(integers(batch[SOURCE_ROW]))
+    found = np.concatenate(places)
+    inside = (found >= unit.range.first_row) & (found < unit.range.stop)
+    faults.note(f"{SOURCE_ROW} from {unit.range.first_row} to {unit.range.stop - 1}", ~inside, 0)
+    note_disorder(faults, found)
+    recount.findings += faults.findings()
+    return found
+
+
+def _unlike_summary(unit: PlannedUnit, named: NamedFile, recount: Recount) -> list[Finding]:
+    """How the counts that the manifest has of the unit differ from what is there."""
+    if named.summary is None:
+        return []
+    counted = {
+        "unit_id": unit.unit_id,
+        "rows_in": unit.range.rows,
+        "labelled": recount.labelled,
+        "rejected": dict(recount.rejected),
+        "labels": dict(recount.labels),
+        "tokens": recount.tokens,
+        "truncated": recount.truncated,
+    }
+    told: dict[str, Any] = named.summary.model_dump()
+    return differences(
+        f"the summary of {named.path} in _SUCCESS", [(name, value, told[name]) for name, value in counted.items()]
+    )
+
+
+def _counts(column: pa.Array, known: type[StrEnum]) -> Counter[str]:
+    """Rows by value; what is not in the closed list is not told, because it may be a text."""
+    counts: Counter[str] = Counter()
+    for entry in pc.value_counts(column).to_pylist():
+        counts[entry["values"] if entry["values"] in set(known) else "other"] += entry["counts"]
+    return counts

@@ -1,0 +1,102 @@
+"""What every row of a published file must keep, noted batch by batch."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from albert_infer.schema import (
+    HYPOTHESIS,
+    LABEL,
+    LABEL_FIELDS,
+    N_TOKENS,
+    PREMISE,
+    PROBABILITIES,
+    REJECTION,
+    SOURCE_FILE,
+    SOURCE_ROW,
+    NliLabel,
+    Rejection,
+)
+from albert_infer.verification.findings import Finding
+
+# What the three probabilities of a row may miss 1 by.
+SUM_TOLERANCE: Final = 1e-3
+
+
+class RowFaults:
+    """Rows of one file that break a rule; however many, they are one finding a rule."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        # By rule: the rows that break it, and the first of them.
+        self._broken: dict[str, tuple[int, int]] = {}
+
+    def note(self, rule: str, broken: Any, first_row: int) -> None:
+        """Add the rows where `broken` holds, an array of booleans that begins at `first_row` of the file."""
+        rows = np.flatnonzero(broken)
+        if len(rows):
+            count, first = self._broken.get(rule, (0, first_row + int(rows[0])))
+            self._broken[rule] = count + len(rows), first
+
+    def findings(self) -> list[Finding]:
+        """What was noted."""
+        return [
+            Finding(self._where, rule, f"{count:,} {'row that breaks' if count == 1 else 'rows that break'} it, first "
+                    f"the file's row {first}")
+            for rule, (count, first) in self._broken.items()
+        ]  # fmt: skip
+
+
+def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max_tokens: int) -> None:
+    """Note the rows of a file of labels that have no text, or no label that follows from their probabilities."""
+    for name in (PREMISE, HYPOTHESIS, *(ours.name for ours in LABEL_FIELDS)):
+        faults.note(f"a {name} in every row", mask(pc.is_null(batch[name])), first)
+    names = list(map(str, NliLabel))
+    chosen = pc.fill_null(pc.index_in(batch[LABEL], pa.array(names)), -1).to_numpy(zero_copy_only=False)
+    faults.note(f"a label of {', '.join(names)}", chosen < 0, first)
+    columns = [pc.fill_null(batch[name], float("nan")).to_numpy(zero_copy_only=False) for name in PROBABILITIES]
+    probabilities_RL = np.stack(columns, axis=1).astype(np.float64)  # noqa: N806  (rows, labels)
+    finite = np.isfinite(probabilities_RL).all(axis=1)
+    faults.note("finite probabilities", ~finite, first)
+    in_range = ((probabilities_RL >= 0) & (probabilities_RL <= 1 + SUM_TOLERANCE)).all(axis=1)
+    sums = np.abs(probabilities_RL.sum(axis=1) - 1) <= SUM_TOLERANCE
+    faults.note("probabilities from 0 to 1 that sum to 1", finite & ~(in_range & sums), first)
+    faults.note(
+        "the label of the largest probability",
+        finite & (chosen >= 0) & (probabilities_RL.argmax(axis=1) != chosen),
+        first,
+    )
+    tokens = integers(batch[N_TOKENS])
+    faults.note(f"{N_TOKENS} from 1 to {max_tokens}", (tokens < 1) | (tokens > max_tokens), first)
+
+
+def note_source_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, source_uri: str) -> None:
+    """Note the rows that name another source than the unit's."""
+    foreign = pc.fill_null(pc.not_equal(batch[SOURCE_FILE], source_uri), True)
+    faults.note(f"{SOURCE_FILE} {source_uri}", mask(foreign), first)
+
+
+def note_rejection_faults(faults: RowFaults, first: int, batch: pa.RecordBatch) -> None:
+    """Note the rejected rows without a reason that readers know."""
+    reasons = pa.array([str(reason) for reason in Rejection])
+    faults.note("a rejection of the closed list", mask(pc.invert(pc.is_in(batch[REJECTION], reasons))), first)
+
+
+def note_disorder(faults: RowFaults, places: NDArray[np.int64]) -> None:
+    """Note the rows of a whole file that are not after the row before them in the source."""
+    faults.note(f"{SOURCE_ROW} above that of the row before", np.diff(places, prepend=-1) <= 0, 0)
+
+
+def integers(column: pa.Array) -> NDArray[np.int64]:
+    """The numbers of a column, -1 where there is none."""
+    return np.asarray(pc.fill_null(column, -1).cast(pa.int64()).to_numpy(zero_copy_only=False))
+
+
+def mask(column: pa.Array) -> NDArray[np.bool_]:
+    """A column of booleans without nulls."""
+    return np.asarray(column.to_numpy(zero_copy_only=False), bool)
