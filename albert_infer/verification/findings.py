@@ -33,8 +33,6 @@ def one_line(error: Exception) -> str:
 
 
 def _told(value: object) -> str:
-    return (
-        ", ".join(f"{name} {count}" for name, count in sorted(value.items())) or "none"
-        if isinstance(value, dict)
-        else str(value)
-    )
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in sorted(value.items())) or "none"
+    return str(value)

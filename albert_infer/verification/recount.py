@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,8 @@ from albert_infer.schema import (
     SOURCE_ROW,
     TRUNCATED,
     VERDICT_FIELDS,
+    NliLabel,
+    Rejection,
 )
 from albert_infer.storage import Folder, ObjectPin
 from albert_infer.verification.claims import NamedFile, Plan, PlannedUnit
@@ -219,7 +222,7 @@ def _count_labelled(
     places = [np.empty(0, np.int64)]
     for first, batch in _batches(parquet, named, recount):
         recount.labelled += batch.num_rows
-        recount.labels.update(_counts(batch[LABEL]))
+        recount.labels.update(_counts(batch[LABEL], NliLabel))
         recount.tokens += pc.sum(batch[N_TOKENS]).as_py() or 0
         recount.truncated += pc.sum(batch[TRUNCATED]).as_py() or 0
         note_label_faults(faults, first, batch, columns.max_tokens)
@@ -240,7 +243,7 @@ def _count_rejected(
     faults = RowFaults(named.path)
     places = [np.empty(0, np.int64)]
     for first, batch in _batches(parquet, named, recount):
-        recount.rejected.update(_counts(batch[REJECTION]))
+        recount.rejected.update(_counts(batch[REJECTION], Rejection))
         note_rejection_faults(faults, first, batch)
         note_source_faults(faults, first, batch, source_uri)
         places.append(integers(batch[SOURCE_ROW]))
@@ -271,5 +274,9 @@ def _unlike_summary(unit: PlannedUnit, named: NamedFile, recount: Recount) -> li
     )
 
 
-def _counts(column: pa.Array) -> dict[str, int]:
-    return {str(entry["values"]): entry["counts"] for entry in pc.value_counts(column).to_pylist()}
+def _counts(column: pa.Array, known: type[StrEnum]) -> Counter[str]:
+    """Rows by value; what is not in the closed list is not told, because it may be a text."""
+    counts: Counter[str] = Counter()
+    for entry in pc.value_counts(column).to_pylist():
+        counts[entry["values"] if entry["values"] in set(known) else "other"] += entry["counts"]
+    return counts

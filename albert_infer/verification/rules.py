@@ -37,7 +37,7 @@ class RowFaults:
         self._broken: dict[str, tuple[int, int]] = {}
 
     def note(self, rule: str, broken: Any, first_row: int) -> None:
-        """Add the rows of a batch that begins at `first_row` of the file: those where the boolean `broken` holds."""
+        """Add the rows where `broken` holds, an array of booleans that begins at `first_row` of the file."""
         rows = np.flatnonzero(broken)
         if len(rows):
             count, first = self._broken.get(rule, (0, first_row + int(rows[0])))
