@@ -21,6 +21,7 @@ from albert_infer.classification import softmax
 from albert_infer.errors import ModelError
 from albert_infer.model import Checkpoint
 from albert_infer.schema import HYPOTHESIS, PREMISE, DeviceKind, EncodedPairs, Precision
+from albert_infer.tokenization import PairTokenizer
 
 if TYPE_CHECKING:
     from albert_infer.engine.memory import MicroBatchLogits
@@ -87,18 +88,24 @@ def checked(
 
 
 def probe_pairs(checkpoint: Checkpoint, max_length: int) -> EncodedPairs:
-    """The shortest pairs that ship in the package, and one that is cut to `max_length` tokens."""
+    """The shortest pairs that ship in the package, and one that is cut to `max_length` tokens; all have tokens."""
     file = resources.files("albert_infer") / "builtin" / "pairs.parquet"
     pairs = pq.read_table(pa.BufferReader(file.read_bytes()), columns=[PREMISE, HYPOTHESIS])
     lengths = pc.add(pc.utf8_length(pairs[PREMISE]), pc.utf8_length(pairs[HYPOTHESIS]))
     shortest = pairs.take(pc.sort_indices(lengths)[:SHORT_PAIRS]).to_pydict()
-    # A word is one token or more, so this is too long for any limit.
-    long_premise = " ".join([shortest[PREMISE][0]] * max_length)
-    premises = pa.chunked_array([[*shortest[PREMISE], long_premise]])
-    hypotheses = pa.chunked_array([[*shortest[HYPOTHESIS], shortest[HYPOTHESIS][0]]])
     # The run's own rule may reject a pair where `max_length` is small; this one cuts every pair to fit.
     tokenizer = checkpoint.tokenizer(max_length=max_length, truncation="longest_first")
-    return tokenizer.encode(premises, hypotheses, np.zeros(len(premises), dtype=np.bool_)).pairs
+    encoded = _encoded(tokenizer, shortest[PREMISE], shortest[HYPOTHESIS])
+    # A tokenizer of few words may raise for English; letters, with which it was checked when it was loaded, it takes.
+    return encoded if encoded.lengths.all() else _encoded(tokenizer, ["a"], ["b"])
+
+
+def _encoded(tokenizer: PairTokenizer, premises: list[str], hypotheses: list[str]) -> EncodedPairs:
+    """The pairs, and one more of the greatest length; a pair that the tokenizer raises for has no tokens."""
+    # A word is one token or more, so this is too long for any limit.
+    long_premise = " ".join([premises[0]] * tokenizer.max_length)
+    texts = pa.chunked_array([[*premises, long_premise]]), pa.chunked_array([[*hypotheses, hypotheses[0]]])
+    return tokenizer.encode(*texts, np.zeros(len(premises) + 1, dtype=np.bool_)).pairs
 
 
 def _probabilities(batches: Iterable[MicroBatchLogits], rows: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

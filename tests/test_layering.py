@@ -47,7 +47,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "engine": {"batching"},
     "model": {"engine", "tokenization", "storage"},
     "classification": {"engine", "model", "batching", "validation", "tokenization"},
-    "preflight": {"classification", "engine", "model"},
+    "preflight": {"classification", "engine", "model", "tokenization"},
     "commit": {"storage"},
     "attempts": set(),
     "failpoints": set(),

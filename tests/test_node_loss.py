@@ -32,9 +32,15 @@ SOME = {"num_failures": 10, "req_failure_prob": 15, "resp_failure_prob": 15}
 LOST_CALLS = {"RAY_testing_rpc_failure": json.dumps({"CoreWorkerService.grpc_client.PushTask": SOME})}
 
 
-@pytest.mark.parametrize(("replaced", "env"), [("yes", LOST_CALLS), ("no", {})], ids=["spot", "shrunk"])
+@pytest.mark.parametrize(
+    ("replaced", "env"),
+    [
+        pytest.param("yes", LOST_CALLS, id="spot"),
+        pytest.param("no", {}, id="shrunk", marks=pytest.mark.slow),
+    ],
+)
 def test_a_lost_node_costs_no_row(tmp_path: Path, replaced: str, env: dict[str, str]) -> None:
-    pairs = made_up_pairs(1600, seed=31)
+    pairs = made_up_pairs(960, seed=31)
     write_pairs(tmp_path / "in" / "a.parquet", pairs)
     checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
     flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, "--unit-rows", 16)
