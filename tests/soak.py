@@ -198,20 +198,25 @@ def one_start(soak: Soak, flags: tuple[object, ...], *, kills: int) -> tuple[int
             try:
                 process.wait(soak.draw.uniform(0.5, 6))
             except subprocess.TimeoutExpired:
-                kill_something(soak, process.pid)
+                kill_something(soak, process)
         _, stderr = process.communicate(timeout=400)
     return process.returncode, (stderr.strip().splitlines() or [""])[-1]
 
 
-def kill_something(soak: Soak, driver: int) -> None:
-    """SIGKILL one of the processes that work for the driver, or at times the driver.
+def kill_something(soak: Soak, driver: subprocess.Popen[str]) -> None:
+    """SIGKILL one of the processes that work for the driver, once there is one, or at times the driver.
 
     Ray's agents are spared, for they would take their node with them.
     """
-    workers = [pid for title in WORKERS for pid in descendants(os.getpid(), title)]
-    victim = soak.draw.choice(workers) if workers and soak.draw.random() < 0.7 else driver
-    soak.tally.kills["driver" if victim == driver else title_of(victim).partition("(")[0]] += 1
-    kill(victim)
+    workers: list[int] = []
+    aim_at_worker = soak.draw.random() < 0.6
+    while aim_at_worker and not workers and driver.poll() is None:
+        workers = [pid for title in WORKERS for pid in descendants(os.getpid(), title)]
+        time.sleep(0.05)
+    if driver.poll() is None:
+        victim = soak.draw.choice(workers) if workers else driver.pid
+        soak.tally.kills["driver" if victim == driver.pid else title_of(victim).partition("(")[0]] += 1
+        kill(victim)
 
 
 def title_of(pid: int) -> str:
