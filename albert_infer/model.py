@@ -21,7 +21,7 @@ from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
 from albert_infer.schema import NliLabel
-from albert_infer.storage import DEFAULT_ACCESS, AccessError, S3Access
+from albert_infer.storage import DEFAULT_ACCESS, AccessError, ArchivedError, S3Access
 from albert_infer.tokenization import PairTokenizer
 
 CONFIG: Final = "config.json"
@@ -119,7 +119,7 @@ def load_checkpoint(
     """
     try:
         checkpoint = _loaded(source, _folder(source, access), label_order)
-    except AccessError as error:
+    except (AccessError, ArchivedError) as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
     _refuse_other_bytes(checkpoint, digest)
     return checkpoint

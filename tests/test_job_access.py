@@ -23,7 +23,8 @@ from s3_place import Place
 from s3_server import S3Location, S3Server
 
 from albert_infer import storage
-from albert_infer.errors import SettingsError
+from albert_infer.errors import ModelError, SettingsError
+from albert_infer.model import load_checkpoint
 
 pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
 
@@ -146,6 +147,18 @@ def test_a_key_without_rights_is_refused_before_anything_is_written(place: Place
     assert (outcome.exit_code, len(outcome.errors)) == (2, 1), outcome.stderr
     assert "kms:GenerateDataKey" in outcome.stderr
     assert place.names() == set()
+
+
+@pytest.mark.parametrize("code", ["InvalidObjectState", "AccessDenied"])
+def test_a_checkpoint_that_may_not_be_read_or_is_archived_is_refused(
+    s3_bucket: S3Location, checkpoint: Path, code: str
+) -> None:
+    Place(s3_bucket).upload(checkpoint, "in/model")
+    rule = Rule("status", "GET", "/in/model/model.safetensors$", status=403, code=code)
+    with FaultProxy(s3_bucket.endpoint, [rule]) as proxy:
+        with pytest.raises(ModelError, match=r"model\.safetensors"):
+            load_checkpoint(f"{s3_bucket.uri}/in/model", access=storage.S3Access(proxy.endpoint))
+        assert proxy.faults
 
 
 def set_rules_once(proxy: FaultProxy, rules: list[Rule], when: Callable[[], bool]) -> None:
