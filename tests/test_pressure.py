@@ -102,6 +102,7 @@ def test_a_full_spill_disk_ends_the_run_with_4_and_it_goes_on_once_there_is_room
     verify(output, heavy / "in")
 
 
+@pytest.mark.slow
 def test_spilling_processes_that_are_killed_cost_no_row(heavy: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     told = probed(heavy, output, tmp_path / "spill", kills="yes")
