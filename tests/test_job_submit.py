@@ -62,7 +62,7 @@ def test_a_submitted_job_labels_and_its_log_ends_with_the_report(tmp_path: Path)
     checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
     work = tmp_path / "work"
     shutil.copytree(JOB.parent, work / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
-    no_weights = shutil.ignore_patterns("__pycache__", "builtin")
+    no_weights = shutil.ignore_patterns("__pycache__", "*.safetensors")
     shutil.copytree(JOB.parents[1] / "albert_infer", work / "albert_infer", ignore=no_weights)
     path = f"{PROGRAMS}:/usr/bin:/bin"
     env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex, "RAY_ADDRESS": "", "PATH": path}
