@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from albert_infer.schema import PairColumns, Quarantine
+from albert_infer.schema import PairColumns, Quarantine, is_text
 from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
 MAGIC: Final = b"PAR1"
@@ -133,7 +133,7 @@ def _expectations(columns: PairColumns) -> dict[str, tuple[Quarantine, str, Call
     for field in columns.carried:
         expected[field.name] = (Quarantine.SCHEMA_TYPE, str(field.type), field.type.equals)
     for name in (columns.premise, columns.hypothesis):
-        expected[name] = (Quarantine.SCHEMA_TYPE, "string", lambda kind: _is_text(kind) or pa.types.is_null(kind))
+        expected[name] = (Quarantine.SCHEMA_TYPE, "string", lambda kind: is_text(kind) or pa.types.is_null(kind))
     if columns.pair_id is not None:
         wanted = columns.id_type
         expected[columns.pair_id] = (
@@ -146,7 +146,7 @@ def _expectations(columns: PairColumns) -> dict[str, tuple[Quarantine, str, Call
 
 def id_type(kind: pa.DataType) -> pa.DataType | None:
     """The type that ids of type `kind` have in the output; None for what is not an id."""
-    if _is_text(kind):
+    if is_text(kind):
         return pa.string()
     if pa.types.is_uint64(kind):
         return kind  # hashes: half of them are beyond int64
@@ -173,13 +173,6 @@ def told(error: Exception) -> str:
 def clean(text: str) -> str:
     """At most 200 printable characters: a file's own names reach the log, and may hold more or other."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
-
-
-def _is_text(kind: Any) -> bool:
-    types = pa.types
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def _near(name: str, names: list[str]) -> str:

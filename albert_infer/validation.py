@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from albert_infer.schema import DETAIL, HYPOTHESIS, PREMISE, REJECTION, Rejection
+from albert_infer.schema import DETAIL, HYPOTHESIS, PREMISE, REJECTION, Rejection, is_text
 
 # 1 MiB: tokenizing it takes about half a second, and no checkpoint reads more than a few thousand bytes of it.
 MAX_TEXT_BYTES: Final = 1 << 20
@@ -37,7 +37,7 @@ def mark_rejected(pairs: pa.Table) -> pa.Table:
             if reasons[row] is None:
                 reasons[row], details[row] = str(reason), detail
     for name in pairs.column_names:
-        if name not in (PREMISE, HYPOTHESIS) and _is_text(pairs.schema.field(name).type):
+        if name not in (PREMISE, HYPOTHESIS) and is_text(pairs.schema.field(name).type):
             column, faults = _without_bad_utf8(pairs[name], name)
             pairs = pairs.set_column(pairs.column_names.index(name), pairs.schema.field(name), column)
             for row, detail in faults.items():
@@ -81,11 +81,6 @@ def _without_bad_utf8(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArr
         # Anew, because the old dictionary holds the bad bytes whether a row points at them or not.
         kept = kept.dictionary_encode().cast(kind)
     return kept, {row: _as_base64(name, text) for row, text in bad.items()}
-
-
-def _is_text(kind: Any) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _as_base64(name: str, text: bytes) -> str:
