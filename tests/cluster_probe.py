@@ -1,7 +1,8 @@
 """Runs the job on a cluster of several nodes on this machine and takes one away; started by test_node_loss.
 
-python cluster_probe.py STAGED REPLACED FLAGS...: the node is killed once STAGED units are finished; REPLACED is `yes`
-if another comes after it. Prints, as JSON, the exit code and whether the node was killed before the end.
+python cluster_probe.py TOLD STAGED REPLACED FLAGS...: the node is killed once STAGED units are finished; REPLACED is
+`yes` if another comes after it. Writes to the file TOLD, as JSON, the exit code and whether the node was killed before
+the end.
 """
 
 from __future__ import annotations
@@ -44,4 +45,4 @@ def probe(staged: int, replaced: bool, flags: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(probe(int(sys.argv[1]), sys.argv[2] == "yes", sys.argv[3:])))  # noqa: T201
+    Path(sys.argv[1]).write_text(json.dumps(probe(int(sys.argv[2]), sys.argv[3] == "yes", sys.argv[4:])), "utf-8")

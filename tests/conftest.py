@@ -28,6 +28,36 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a small random checkpoint that any job can label with."""
+    from job_runs import tiny_checkpoint
+
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    """Open one Ray session for all jobs of a module that run in this process."""
+    from job_runs import ray_session
+
+    with ray_session():
+        yield
+
+
+@pytest.fixture(scope="module")
+def s3_session(s3_server: S3Server) -> Iterator[None]:
+    """Open a Ray session whose workers have the credentials, and no endpoint, in their environment."""
+    from job_runs import ray_session
+
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in s3_server.location("").env.items():
+            environment.setenv(name, value)
+        environment.delenv("AWS_ENDPOINT_URL")
+        with ray_session():
+            yield
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """One server for the whole session; its start takes some seconds."""

@@ -151,6 +151,18 @@ def run_program(command: Sequence[object], *, env: Mapping[str, str] | None = No
     return Outcome(process.returncode, stdout, stderr)
 
 
+def run_probe(probe: Path, told: Path, *arguments: object, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run a program of this folder that brings a Ray of its own, and give what it wrote to `told`.
+
+    Not what it printed: Ray prints on its stdout what goes wrong in the session, at any moment.
+    """
+    environment = {"PYTHONPATH": str(JOB.parent), **(env or {})}
+    outcome = run_program([sys.executable, probe, told, *arguments], env=environment)
+    assert outcome.exit_code == 0, outcome.stderr
+    answer: dict[str, Any] = json.loads(told.read_text("utf-8"))
+    return answer
+
+
 @contextmanager
 def started(command: Sequence[object], *, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     """Start a program in a session of its own; whatever is left of it in the end is killed."""

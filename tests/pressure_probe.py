@@ -1,7 +1,8 @@
 """Runs the job while Ray's object store is nearly full, so that it has to spill; started by test_pressure.
 
-python pressure_probe.py SPILL_FOLDER KILLS FLAGS...: KILLS is `yes` if every process that spills is killed a few times.
-Prints, as JSON, the exit code, how many spilling processes were killed, and whether the folder was used.
+python pressure_probe.py TOLD SPILL_FOLDER KILLS FLAGS...: KILLS is `yes` if processes that spill are killed a few
+times. Writes to the file TOLD, as JSON, the exit code, how many spilling processes were killed, and whether the folder
+was used.
 """
 
 from __future__ import annotations
@@ -51,4 +52,4 @@ def kill_spilling(killed: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(probe(sys.argv[1], sys.argv[2] == "yes", sys.argv[3:])))  # noqa: T201
+    Path(sys.argv[1]).write_text(json.dumps(probe(sys.argv[2], sys.argv[3] == "yes", sys.argv[4:])), "utf-8")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from job_runs import (
     in_open_session,
     made_up_pairs,
     manifest_of,
-    ray_session,
     report_of,
     run_alone,
     run_here,
@@ -31,7 +29,6 @@ from job_runs import (
     staged_units,
     started,
     state_of,
-    tiny_checkpoint,
     verify,
     visible_files,
     wait_until,
@@ -86,18 +83,6 @@ class Night:
     def manifest_stands(self) -> bool:
         """Whether anything is published."""
         return (self.output / "_SUCCESS").exists()
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    """One Ray session for all jobs that run in this process."""
-    with ray_session():
-        yield
 
 
 @pytest.fixture

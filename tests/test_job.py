@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +29,6 @@ from job_runs import (
     labelled_rows,
     made_up_pairs,
     manifest_of,
-    ray_session,
     rejected_rows,
     report_of,
     run_alone,
@@ -52,18 +50,6 @@ PROBABILITIES = ["p_entailment", "p_neutral", "p_contradiction"]
 OURS = ["label", *PROBABILITIES, "n_tokens", "truncated"]
 # fp32 sums in another order, since the job cuts the pairs into units; different pairs differ by tenths.
 TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    """One Ray session of two cores for all jobs of this file that run in this process."""
-    with ray_session():
-        yield
 
 
 def flags(source: Path, output: Path, checkpoint: Path) -> tuple[object, ...]:

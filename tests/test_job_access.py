@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -12,9 +12,7 @@ from job_runs import (
     RAY_WARNING,
     Outcome,
     made_up_pairs,
-    ray_session,
     run_here,
-    tiny_checkpoint,
     wait_until,
     write_pairs,
 )
@@ -33,22 +31,6 @@ OWNER, PAYER = "x-amz-expected-bucket-owner", "x-amz-request-payer"
 KMS = "x-amz-server-side-encryption-aws-kms-key-id"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def session(s3_server: S3Server) -> Iterator[None]:
-    """A Ray session whose workers have the credentials, and no endpoint, in their environment."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in s3_server.location("").env.items():
-            environment.setenv(name, value)
-        environment.delenv("AWS_ENDPOINT_URL")
-        with ray_session():
-            yield
-
-
 @pytest.fixture
 def place(s3_server: S3Server, tmp_path: Path) -> Place:
     """Two files of two units each; the second has no name of a Parquet file."""
@@ -65,7 +47,7 @@ def run(place: Place, checkpoint: Path, proxy: FaultProxy, *more: object) -> Out
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("s3_session")
 def test_every_request_names_the_owner_and_only_reads_of_the_input_are_paid_for(place: Place, checkpoint: Path) -> None:
     owners = ("--s3-request-payer", "--input-bucket-owner", THEIRS, "--output-bucket-owner", OURS)
     with FaultProxy(place.location.endpoint) as proxy:
@@ -82,7 +64,7 @@ def test_every_request_names_the_owner_and_only_reads_of_the_input_are_paid_for(
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("s3_session")
 def test_an_archived_object_is_a_bad_file_and_the_limit_decides(place: Place, checkpoint: Path) -> None:
     archived = Rule("status", "GET", "/in/pairs/(a.parquet|b)$", status=403, code="InvalidObjectState", times=None)
     with FaultProxy(place.location.endpoint, [archived]) as proxy:
@@ -100,7 +82,7 @@ def test_an_archived_object_is_a_bad_file_and_the_limit_decides(place: Place, ch
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("s3_session")
 def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_that_labels(
     place: Place, checkpoint: Path
 ) -> None:
@@ -124,7 +106,7 @@ def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_t
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("s3_session")
 def test_an_output_that_ignores_if_none_match_is_refused_before_any_row_is_labelled(
     place: Place, checkpoint: Path
 ) -> None:
@@ -138,7 +120,7 @@ def test_an_output_that_ignores_if_none_match_is_refused_before_any_row_is_label
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("s3_session")
 def test_a_key_without_rights_is_refused_before_anything_is_written(place: Place, checkpoint: Path) -> None:
     with FaultProxy(place.location.endpoint, [Rule("status", "PUT", status=403, code="AccessDenied")]) as proxy:
         outcome = run(place, checkpoint, proxy, "--s3-kms-key", "key-id")

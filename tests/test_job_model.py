@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from job_runs import (
     WORDS,
     labelled_rows,
     made_up_pairs,
-    ray_session,
     rejected_rows,
     report_of,
     run_here,
@@ -44,13 +43,6 @@ CLASSIFIER = "classifier.weight"
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(RAY_WARNING)]
 # fp32 sums in another order, since the job cuts the pairs into units.
 TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    """One Ray session of two cores for the jobs of this file that get as far."""
-    with ray_session():
-        yield
 
 
 @pytest.fixture

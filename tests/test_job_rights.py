@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from job_runs import RAY_WARNING, Outcome, made_up_pairs, ray_session, run_here, tiny_checkpoint, write_pairs
+from job_runs import RAY_WARNING, Outcome, made_up_pairs, ray_session, run_here, write_pairs
 from s3_faults import FaultProxy, Rule
 from s3_place import Place
 from s3_server import S3Location, S3Server
@@ -17,11 +17,6 @@ from albert_infer.errors import OutputError
 from albert_infer.storage import AccessError
 
 pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,11 +13,9 @@ import pytest
 from job_runs import (
     RAY_WARNING,
     made_up_pairs,
-    ray_session,
     run_alone,
     run_here,
     run_killed,
-    tiny_checkpoint,
     write_pairs,
 )
 from s3_server import S3Location, S3Server
@@ -26,25 +23,9 @@ from s3_server import S3Location, S3Server
 pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
 @pytest.fixture
 def place(s3_server: S3Server) -> S3Location:
     return s3_server.location(uuid4().hex[:12])
-
-
-@pytest.fixture(scope="module")
-def session(s3_server: S3Server) -> Iterator[None]:
-    """A Ray session whose workers have the credentials, and no endpoint, in their environment."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in s3_server.location("").env.items():
-            environment.setenv(name, value)
-        environment.delenv("AWS_ENDPOINT_URL")
-        with ray_session():
-            yield
 
 
 def upload(place: S3Location, folder: Path, below: str) -> None:
@@ -85,7 +66,7 @@ def labelled(place: S3Location) -> pa.Table:
     return pa.concat_tables([pq.read_table(io.BytesIO(body["Body"].read())) for body in bodies])
 
 
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("s3_session")
 def test_the_job_labels_from_s3_to_s3_with_credentials_of_the_environment(
     place: S3Location, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -109,7 +90,7 @@ def test_the_job_labels_from_s3_to_s3_with_credentials_of_the_environment(
     assert len(visible(place)) == 4, "three units and _SUCCESS"
 
 
-@pytest.mark.usefixtures("session")
+@pytest.mark.usefixtures("s3_session")
 def test_a_driver_killed_half_way_on_s3_loses_and_doubles_no_row(
     place: S3Location, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from job_runs import (
-    JOB,
     RAY_WARNING,
     made_up_pairs,
     manifest_of,
     report_of,
-    run_program,
-    tiny_checkpoint,
+    run_probe,
     verify,
     write_pairs,
 )
@@ -39,18 +36,14 @@ LOST_CALLS = {"RAY_testing_rpc_failure": json.dumps({"CoreWorkerService.grpc_cli
         pytest.param("no", {}, id="shrunk", marks=pytest.mark.slow),
     ],
 )
-def test_a_lost_node_costs_no_row(tmp_path: Path, replaced: str, env: dict[str, str]) -> None:
+def test_a_lost_node_costs_no_row(checkpoint: Path, tmp_path: Path, replaced: str, env: dict[str, str]) -> None:
     pairs = made_up_pairs(960, seed=31)
     write_pairs(tmp_path / "in" / "a.parquet", pairs)
-    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
     flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, "--unit-rows", 16)
 
-    outcome = run_program(
-        [sys.executable, PROBE, 5, replaced, *flags], env={"PYTHONPATH": str(JOB.parent), **FAST_HEALTH_CHECKS, **env}
-    )
+    told = run_probe(PROBE, tmp_path / "told", 5, replaced, *flags, env={**FAST_HEALTH_CHECKS, **env})
 
-    told = json.loads(outcome.stdout.splitlines()[-1])
-    assert (told["exit_code"], told["killed"]) == (0, True), outcome.stderr
+    assert told == {"exit_code": 0, "killed": True}
     verify(tmp_path / "out", tmp_path / "in")
     assert manifest_of(tmp_path / "out")["labelled"] == pairs.num_rows
     assert report_of(tmp_path / "out")["quarantined"]["units"] == 0, "a lost node makes no unit poison"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from job_runs import (
-    JOB,
     RAY_WARNING,
     made_up_pairs,
     manifest_of,
     ray_session,
     run_here,
-    run_program,
+    run_probe,
     staged_units,
     tiny_checkpoint,
     verify,
@@ -45,10 +42,12 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_output_disk_ends_the_run_with_4_and_it_goes_on_once_there_is_room(tmp_path: Path) -> None:
+def test_a_full_output_disk_ends_the_run_with_4_and_it_goes_on_once_there_is_room(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     pairs = made_up_pairs(960, seed=41)
     write_pairs(tmp_path / "in" / "a.parquet", pairs)
-    checkpoint, output = tiny_checkpoint(tmp_path / "checkpoint"), tmp_path / "disk" / "out"
+    output = tmp_path / "disk" / "out"
     flags = ("--input", tmp_path / "in", "--output", output, "--model", checkpoint, "--unit-rows", 16)
     with small_disk(tmp_path / "disk", "256k"), ray_session():
         full = run_here(*flags)
@@ -81,16 +80,12 @@ def heavy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def probed(heavy: Path, output: Path, spill_folder: Path, *, kills: str) -> dict[str, Any]:
-    """What the probe printed."""
+    """What the probe told."""
     flags = ("--input", heavy / "in", "--output", output, "--model", heavy / "checkpoint", "--unit-rows", 1000)
-    env = {"PYTHONPATH": str(JOB.parent)}
-    outcome = run_program([sys.executable, PROBE, spill_folder, kills, *flags], env=env)
-    assert outcome.exit_code == 0, outcome.stderr
-    told: dict[str, Any] = json.loads(outcome.stdout.splitlines()[-1])
-    return told
+    return run_probe(PROBE, output.with_suffix(".told"), spill_folder, kills, *flags)
 
 
-def test_a_full_spill_disk_ends_the_run_with_4_and_it_goes_on_once_there_is_room(heavy: Path, tmp_path: Path) -> None:
+def test_a_full_spill_disk_ends_the_run_with_4_and_it_goes_on_with_room(heavy: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     with small_disk(tmp_path / "spill", "20m"):
         full = probed(heavy, output, tmp_path / "spill", kills="no")

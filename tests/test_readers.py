@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import ray
-from job_runs import RAY_WARNING, made_up_pairs, ray_session, run_here, staged_units, tiny_checkpoint, write_pairs
+from job_runs import RAY_WARNING, made_up_pairs, run_here, staged_units, tiny_checkpoint, write_pairs
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    with ray_session():
-        yield
 
 
 @dataclass(frozen=True)

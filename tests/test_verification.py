@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,10 +25,8 @@ from job_runs import (
     Outcome,
     break_page,
     made_up_pairs,
-    ray_session,
     run_alone,
     run_here,
-    tiny_checkpoint,
     write_pairs,
 )
 from pairs import FILE_PROPERTY
@@ -46,17 +44,6 @@ SHARES = {"p_entailment": 0.25, "p_neutral": 0.5, "p_contradiction": 0.25}
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 
 LIMITS = ("--precision", "fp32", "--unit-rows", 16, "--max-bad-files", 9, "--max-rejected-share", 1)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    with ray_session():
-        yield
 
 
 @pytest.fixture(scope="module")
