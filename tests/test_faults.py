@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,13 @@ BEFORE_ANY_UNIT = ("planned", "plan_put", "reading", "classifying")
 AROUND_A_UNIT = ("classified", "rejected_put", "quarantine_put", "part_ready", "local_staged", "part_put")
 AFTER_ALL_UNITS = ("labelled", "accounted", "sealed")
 WHILE_PUBLISHING = ("file_published", "files_published", "success_put")
+# One around a unit, then both sides of the seal and of every step to the manifest; the others show less.
+ALWAYS_RUN = {"part_put", "labelled", "sealed", "file_published", "success_put"}
+
+
+def slow_unless(always: bool) -> Sequence[pytest.MarkDecorator]:
+    """The marks of a case that is always run, or of one that `make test` leaves out."""
+    return () if always else (pytest.mark.slow,)
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,13 @@ def assert_published_whole(night: Night) -> None:
 
 
 @pytest.mark.usefixtures("session")
-@pytest.mark.parametrize("point", [*BEFORE_ANY_UNIT, *AROUND_A_UNIT, *AFTER_ALL_UNITS, *WHILE_PUBLISHING])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, marks=slow_unless(point in ALWAYS_RUN))
+        for point in (*BEFORE_ANY_UNIT, *AROUND_A_UNIT, *AFTER_ALL_UNITS, *WHILE_PUBLISHING)
+    ],
+)
 def test_a_driver_killed_at_any_point_publishes_nothing_and_the_next_start_goes_on(night: Night, point: str) -> None:
     hit = 2 if point in {"file_published", "part_put", "local_staged"} else 1
 
@@ -159,23 +173,23 @@ def test_a_driver_killed_while_it_replaces_a_run_leaves_the_old_manifest_whole(n
 # --- a worker dies
 
 
-WORKER_POINTS = (
-    "reading",
-    "classifying",
-    "classified",
-    "rejected_put",
-    "part_ready",
-    "local_staged@_units/",
-    "part_put",
-)
-
-
 @pytest.mark.usefixtures("session")
 def test_workers_killed_at_every_point_cost_nothing_but_time(night: Night) -> None:
-    armed = night.armed(*(f"{point}:kill:1" for point in WORKER_POINTS))
+    units = units_of(night)
+    # Each with a unit of its own, for one that loses three workers is given up; two have rows to reject.
+    points = {
+        "reading": "a.parquet",
+        "classifying": units[0],
+        "classified": units[2],
+        "rejected_put": units[1],
+        "part_ready": units[3],
+        "local_staged": f"_units/{units[4]}",
+        "part_put": units[6],
+    }
+    armed = night.armed(*(f"{point}@{working_on}:kill:1" for point, working_on in points.items()))
     outcome = run_alone(*night.flags, env=armed)
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
-    assert {point for point in WORKER_POINTS if not night.hits(point.partition("@")[0])} == set()
+    assert {point for point in points if not night.hits(point)} == set()
     assert_published_whole(night)
 
 
@@ -183,45 +197,40 @@ def test_workers_killed_at_every_point_cost_nothing_but_time(night: Night) -> No
 
 
 @pytest.mark.usefixtures("session")
-@pytest.mark.parametrize("step", ["reading", "classifying", "part_ready"])
+@pytest.mark.parametrize("step", ["reading", "classifying", pytest.param("part_ready", marks=pytest.mark.slow)])
 def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_for(night: Night, step: str) -> None:
-    poison = some_unit(night)
     if step == "reading":
-        (night.source / "a.parquet").rename(night.source / "poison.parquet")
-        write_pairs(night.source / "a.parquet", made_up_pairs(16, seed=23))
-    working_on = "poison" if step == "reading" else poison
-    # Enough hits for every unit of the poisoned file.
+        write_pairs(night.source / "poison.parquet", made_up_pairs(16, seed=23))
+    working_on = "poison" if step == "reading" else units_of(night)[2]
     outcome = run_alone(*night.accepting(bad_files=0), env=night.armed(f"{step}@{working_on}:segfault:1-99"))
 
     assert outcome.exit_code == 3, outcome.stderr
     assert "--max-bad-files 0" in outcome.errors[0]
     assert not night.manifest_stands
-    given_up = 4 if step == "reading" else 1
-    assert night.hits(step) == 3 * given_up, "three attempts each, no more"
+    assert night.hits(step) == 3, "three attempts, no more"
     told = [json.loads(path.read_text()) for path in (night.output / "_units").glob("*.quarantine.json")]
-    assert sorted(unit["reason"] for unit in told) == ["bad_page", *["poison_unit"] * given_up]
+    assert sorted(unit["reason"] for unit in told) == ["bad_page", "poison_unit"]
 
     accepted = run_here(*night.accepting(bad_files=2))
     assert accepted.exit_code == 0, accepted.stderr
     verify(night.output, night.source)
-    assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": given_up}
+    assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": 1}
     labelled = state_of(night.output, "part-*")
 
     retried = run_here(*night.accepting(bad_files=2), "--retry-quarantined")
     assert retried.exit_code == 0, retried.stderr
     verify(night.output, night.source)
     assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1}
-    assert report_of(night.output)["units"]["labelled"] == given_up + 1
+    assert report_of(night.output)["units"]["labelled"] == 2
     assert labelled.items() < state_of(night.output, "part-*").items()
 
 
-def some_unit(night: Night) -> str:
-    """The id of a unit without faults, from a plan; the output is as it was."""
+def units_of(night: Night) -> list[str]:
+    """The ids of the seven units, in the order of the input, from a plan; the output is as it was."""
     assert run_here(*night.accepting(bad_files=0)).exit_code == 3, "the broken page is not accepted yet"
     plan = json.loads(next(night.output.glob("_runs/*/plan.json")).read_text())
     shutil.rmtree(night.output)
-    unit: str = plan["units"][2]["unit_id"]
-    return unit
+    return [unit["unit_id"] for unit in plan["units"]]
 
 
 # --- several drivers
@@ -235,6 +244,7 @@ def test_two_drivers_of_one_night_cost_time_and_no_row(night: Night) -> None:
     assert_published_whole(night)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("session")
 def test_a_driver_that_was_overtaken_by_another_plan_publishes_nothing(night: Night) -> None:
     with started([sys.executable, JOB, *night.flags], env=night.armed("sealed:wait:1")) as slow:
@@ -257,11 +267,19 @@ def test_a_driver_that_was_overtaken_by_another_plan_publishes_nothing(night: Ni
 
 
 CHANGES = {"replaced": 4, "gone": 4, "mended": 4, "late": 0}
+# A file that is replaced or comes late while the run goes on is a row of the table of bad inputs too.
+ALWAYS_CHANGED = {("gone", "plan_put")}
 
 
 @pytest.mark.usefixtures("session")
-@pytest.mark.parametrize("point", ["plan_put", "labelled"])
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("change", "point"),
+    [
+        pytest.param(change, point, marks=slow_unless((change, point) in ALWAYS_CHANGED))
+        for change in CHANGES
+        for point in ("plan_put", "labelled")
+    ],
+)
 def test_an_input_that_changes_while_the_run_goes_on_is_never_published_as_it_was(
     night: Night, change: str, point: str
 ) -> None:

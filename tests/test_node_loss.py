@@ -24,20 +24,24 @@ FAST_HEALTH_CHECKS = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_health_check_initial_delay_ms": "0",
 }
-# Of the calls that hand tasks to workers, some are lost on the way and some replies on the way back.
-SOME = {"num_failures": 10, "req_failure_prob": 15, "resp_failure_prob": 15}
-LOST_CALLS = {"RAY_testing_rpc_failure": json.dumps({"CoreWorkerService.grpc_client.PushTask": SOME})}
+
+
+def lost_calls(most: int) -> dict[str, str]:
+    """The environment in which each process loses up to so many calls that hand over a task, or their replies."""
+    some = {"num_failures": most, "req_failure_prob": 15, "resp_failure_prob": 15}
+    return {"RAY_testing_rpc_failure": json.dumps({"CoreWorkerService.grpc_client.PushTask": some})}
 
 
 @pytest.mark.parametrize(
     ("replaced", "env"),
     [
-        pytest.param("yes", LOST_CALLS, id="spot"),
+        pytest.param("yes", lost_calls(1), id="spot"),
+        pytest.param("yes", lost_calls(10), id="storm", marks=pytest.mark.slow),
         pytest.param("no", {}, id="shrunk", marks=pytest.mark.slow),
     ],
 )
 def test_a_lost_node_costs_no_row(checkpoint: Path, tmp_path: Path, replaced: str, env: dict[str, str]) -> None:
-    pairs = made_up_pairs(960, seed=31)
+    pairs = made_up_pairs(480, seed=31)
     write_pairs(tmp_path / "in" / "a.parquet", pairs)
     flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, "--unit-rows", 16)
 
