@@ -38,7 +38,7 @@ TARGET_RESUME_SECONDS: Final = 30
 
 @dataclass(frozen=True)
 class Price:
-    """Seconds a unit, on this disk; `attempts` are the calls to the board."""
+    """Seconds a unit; `plain` is on the local disk, `attempts` are the calls to the board."""
 
     plain: float
     whole: float
@@ -53,21 +53,23 @@ class Price:
 def main() -> None:
     """Measure both and print them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--units", type=int, default=10_000, help="units of the run that is taken up again")
+    parser.add_argument("--units", type=int, default=10_000, help="units of the run that is taken up again; 0 for none")
+    parser.add_argument("--output", help="empty folder or S3 prefix where the price is measured; a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        price, taken_up = price_of_a_unit(Path(folder) / "price"), resume(Path(folder) / "resume", options.units)
+        price = price_of_a_unit(Path(folder) / "price", options.output or str(Path(folder) / "price" / "out"))
+        taken_up = resume(Path(folder) / "resume", options.units) if options.units else {}
     measured = {"machine": asdict(machine.this_machine()), "price": {**asdict(price), "share": price.share}, **taken_up}
     targets = {"share": TARGET_SHARE, "resume_seconds": TARGET_RESUME_SECONDS}
     print(json.dumps({**measured, "targets": targets}, indent=1))
 
 
-def price_of_a_unit(folder: Path, units: int = 8) -> Price:
+def price_of_a_unit(folder: Path, output_uri: str, units: int = 8) -> Price:
     """Commit, seal and publish `units` units of the default size, and write the same rows as plain files."""
     pairs.write_files(folder / "in", pairs.read_pairs(pairs.default_source(), UNIT_ROWS), UNIT_ROWS)
     for number in range(1, units):
         (folder / "in" / f"copy-{number}.parquet").write_bytes((folder / "in" / "pairs-0000.parquet").read_bytes())
-    output = storage.open_folder(str(folder / "out"))
+    output = storage.open_folder(output_uri)
     settings = LabelSettings(input=str(folder / "in"), output=output.uri)
     found = storage.resolve_input(settings.input)
     survey = survey_input(found, settings)
