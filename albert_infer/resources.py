@@ -54,7 +54,13 @@ def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerRe
 
 
 def resolved_precision(settings: LabelSettings, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
-    """`auto` is bf16 on a GPU and where the processor multiplies in bf16, else fp32."""
+    """`auto` is bf16 on a GPU and where the processor multiplies in bf16, else fp32.
+
+    Raises SettingsError for int8 on a GPU.
+    """
+    if settings.precision == "int8" and device is DeviceKind.CUDA:
+        remedy = "give --precision bf16, or --gpus-per-worker 0 to label on the CPU"
+        raise SettingsError("--precision int8", "the cluster has GPUs, and int8 is for CPUs", remedy)
     if settings.precision != "auto":
         return Precision(settings.precision)
     fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & {"avx512_bf16", "amx_bf16"})

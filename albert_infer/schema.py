@@ -61,6 +61,7 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    INT8 = "int8"
 
 
 class DeviceKind(StrEnum):

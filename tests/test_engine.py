@@ -19,6 +19,7 @@ from transformers import AlbertForSequenceClassification
 from albert_infer.batching import micro_batches
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine
+from albert_infer.engine.int8 import Int8Dense
 from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.shape import ACTIVATIONS
 from albert_infer.errors import ModelError
@@ -27,6 +28,8 @@ from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 # Largest difference of a logit; logits here are of the order of 1.
 FP32_TOLERANCE: Final = 1e-4
 BF16_TOLERANCE: Final = 0.1
+# These weights are ten times the usual, and what is lost grows with them.
+INT8_TOLERANCE: Final = 0.4
 
 # One length several times, neighbours that differ by one, the shortest pair there is, and the longest that fits.
 LENGTHS: Final = (7, 40, 3, 12, 12, 13, 7, 26, 4, 12)
@@ -114,11 +117,62 @@ def test_each_activation_equals_transformers(tmp_path: Path, activation: str) ->
     assert largest_difference(logits_of(engine_of(checkpoint), pairs), expected_RC) < FP32_TOLERANCE
 
 
-def test_bf16_logits_are_close_to_fp32(checkpoint: Checkpoint) -> None:
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [(Precision.BF16, BF16_TOLERANCE), (Precision.INT8, INT8_TOLERANCE)]
+)
+def test_logits_of_fewer_digits_are_close_to_fp32(
+    checkpoint: Checkpoint, precision: Precision, tolerance: float
+) -> None:
     pairs = random_pairs()
-    bf16_RC = logits_of(engine_of(checkpoint, Precision.BF16), pairs)
-    assert bf16_RC.dtype == np.float32
-    assert largest_difference(bf16_RC, logits_of(engine_of(checkpoint), pairs)) < BF16_TOLERANCE
+    logits_RC = logits_of(engine_of(checkpoint, precision), pairs)
+    assert logits_RC.dtype == np.float32
+    assert largest_difference(logits_RC, logits_of(engine_of(checkpoint), pairs)) < tolerance
+
+
+def test_int8_products_are_exact_sums_of_quantised_numbers() -> None:
+    # The largest numbers there are: sums of two products in 16 bits would not fit if weights had eight bits.
+    weight_OI = torch.tensor([[1.0] * 64, [-1.0] * 64, [0.0] * 64])
+    hidden_XI = torch.cat([torch.full((1, 64), 3.0), torch.full((1, 64), -3.0), torch.zeros(1, 64)])
+    bias_O = torch.tensor([0.5, 0.25, -1.0])
+    product_XO = Int8Dense(weight_OI, bias_O)(hidden_XI)
+    torch.testing.assert_close(product_XO, hidden_XI @ weight_OI.T + bias_O)
+
+
+@pytest.mark.parametrize("columns", [48, 72, 768])
+def test_int8_products_are_as_close_as_their_digits_allow(columns: int) -> None:
+    torch.manual_seed(3)
+    weight_OI, bias_O = torch.randn(40, columns), torch.randn(40)
+    # Tokens of very different size: each has its own scale.
+    hidden_XI = torch.randn(30, columns) * torch.logspace(-3, 3, 30)[:, None]
+    scale_X1, scale_O = hidden_XI.abs().amax(1, keepdim=True) / 127, weight_OI.abs().amax(1) / 63
+    # Half a step of either factor, as large as they get: every other factor is at its largest, every error adds up.
+    bound_XO = (
+        hidden_XI.abs().sum(1, keepdim=True) * scale_O / 2
+        + weight_OI.abs().sum(1) * scale_X1 / 2
+        + columns * scale_X1 * scale_O / 4
+    )
+    error_XO = Int8Dense(weight_OI, bias_O)(hidden_XI) - bias_O - hidden_XI @ weight_OI.T
+    assert bool((error_XO.abs() < bound_XO).all())
+
+
+def test_a_pair_gets_the_same_int8_products_whoever_shares_its_micro_batch() -> None:
+    torch.manual_seed(4)
+    dense, hidden_XI = Int8Dense(torch.randn(40, 72), torch.randn(40)), torch.randn(50, 72)
+    alone_XO = torch.cat([dense(row_1I) for row_1I in hidden_XI.split(1)])
+    assert torch.equal(dense(hidden_XI), alone_XO)
+
+
+def test_what_is_not_finite_stays_so_in_int8() -> None:
+    hidden_XI = torch.ones(3, 48)
+    hidden_XI[0, 5], hidden_XI[1, 7] = torch.nan, torch.inf
+    product_XO = Int8Dense(torch.ones(4, 48), torch.zeros(4))(hidden_XI)
+    assert not product_XO[:2].isfinite().any()
+    torch.testing.assert_close(product_XO[2], torch.full((4,), 48.0))
+
+
+def test_int8_on_a_gpu_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(ModelError, match="int8 on cuda"):
+        engine_of(checkpoint, Precision.INT8, device="cuda")
 
 
 def test_segment_ids_change_the_logits(checkpoint: Checkpoint) -> None:

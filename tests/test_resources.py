@@ -110,12 +110,18 @@ def test_without_settings_any_cluster_with_a_cpu_labels(nodes: list[Node]) -> No
         ("auto", CPU, frozenset({"avx512_bf16"}), Precision.BF16),
         ("fp32", CUDA, frozenset(), Precision.FP32),
         ("bf16", CPU, frozenset(), Precision.BF16),
+        ("int8", CPU, frozenset(), Precision.INT8),
     ],
 )
 def test_auto_is_bf16_where_the_device_computes_in_it(
     asked: str, device: DeviceKind, flags: frozenset[str], precision: Precision
 ) -> None:
     assert resolved_precision(settings_for(Path("in"), precision=asked), device, flags) == precision
+
+
+def test_int8_on_a_gpu_is_refused() -> None:
+    with pytest.raises(SettingsError, match="int8 is for CPUs"):
+        resolved_precision(settings_for(Path("in"), precision="int8"), CUDA, frozenset())
 
 
 def test_the_flags_of_the_processor_are_single_words() -> None:

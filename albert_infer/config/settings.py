@@ -20,7 +20,7 @@ from albert_infer import schema
 from albert_infer.nights import checked_nights
 
 # What the operator may ask for; `schema.Precision` is what a run resolves it to.
-PrecisionSetting = Literal["auto", "fp32", "bf16"]
+PrecisionSetting = Literal["auto", "fp32", "bf16", "int8"]
 
 # An AWS account id.
 ACCOUNT = r"^\d{12}$"
@@ -132,9 +132,7 @@ class LabelSettings(BaseModel):
     ] = None
     precision: Annotated[
         PrecisionSetting,
-        Parameter(
-            group=MODEL, help="`auto` is bf16 where the device computes in it, else fp32; fixed before planning."
-        ),
+        Parameter(group=MODEL, help="`auto` is bf16 where the device computes in it, else fp32; int8 is for CPUs."),
     ] = "auto"
 
     workers: Annotated[

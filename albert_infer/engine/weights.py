@@ -6,7 +6,7 @@ layer of a group: ALBERT shares layers, so preparation is cheap whatever it does
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,17 +16,22 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
+from albert_infer.engine.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.shape import USE_ANOTHER, AlbertShape
 from albert_infer.engine.tensors import layer_name, refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, Precision
 
-DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+# What hidden states are kept in; in int8 only the layers' products are.
+DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.INT8: torch.float32}
+
+# A matrix product with bias: (…, in) to a fresh tensor (…, out).
+Product = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A matrix product with bias."""
+    """A matrix product with bias, in the precision of its weights."""
 
     weight: Tensor
     bias: Tensor
@@ -51,15 +56,15 @@ class Norm:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One inner layer of a group. `qkv` is query, key and value side by side; the others are views of its parts."""
+    """One inner layer of a group. `qkv` is query, key and value side by side; `query` and `key_value` are its parts."""
 
-    qkv: Dense
-    query: Dense
-    key_value: Dense
-    attention_output: Dense
+    qkv: Product
+    query: Product
+    key_value: Product
+    attention_output: Product
     attention_norm: Norm
-    ffn: Dense
-    ffn_output: Dense
+    ffn: Product
+    ffn_output: Product
     ffn_norm: Norm
 
 
@@ -83,11 +88,15 @@ def albert_weights(
     """Read the weights of `shape` from the bytes of one or several safetensors files, and put them on `device`.
 
     `layers` holds one entry for each step of `shape.path`; steps that share a layer share its entry. Raises ModelError
-    for a file that is not safetensors and for a tensor that is missing, of another shape, or not of floating point.
+    for a file that is not safetensors, for a tensor that is missing, of another shape, or not of floating point, and
+    for int8 on a GPU.
     """
+    if precision is Precision.INT8:
+        refuse_without_int8(device)
     tensors = _tensors(shape, files)
     reader = _TensorReader(tensors, shape.layer_norm_eps, DTYPES[precision], torch.device(device.value))
-    layers = {step: _layer_weights(reader, shape.hidden_size, layer_name(*step)) for step in set(shape.path)}
+    product = _int8_product if precision is Precision.INT8 else _same
+    layers = {step: _layer_weights(reader, shape.hidden_size, layer_name(*step), product) for step in set(shape.path)}
     return AlbertWeights(
         words=reader.tensor("albert.embeddings.word_embeddings.weight"),
         positions=reader.tensor("albert.embeddings.position_embeddings.weight"),
@@ -138,16 +147,24 @@ class _TensorReader:
         return Norm(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), self.layer_norm_eps)
 
 
-def _layer_weights(reader: _TensorReader, hidden: int, layer: str) -> LayerWeights:
+def _int8_product(dense: Dense) -> Product:
+    return Int8Dense(dense.weight, dense.bias)
+
+
+def _same(dense: Dense) -> Product:
+    return dense
+
+
+def _layer_weights(reader: _TensorReader, hidden: int, layer: str, product: Callable[[Dense], Product]) -> LayerWeights:
     parts = [reader.dense(f"{layer}.attention.{part}") for part in ("query", "key", "value")]
     qkv = Dense(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
     return LayerWeights(
-        qkv=qkv,
-        query=Dense(qkv.weight[:hidden], qkv.bias[:hidden]),
-        key_value=Dense(qkv.weight[hidden:], qkv.bias[hidden:]),
-        attention_output=reader.dense(f"{layer}.attention.dense"),
+        qkv=product(qkv),
+        query=product(Dense(qkv.weight[:hidden], qkv.bias[:hidden])),
+        key_value=product(Dense(qkv.weight[hidden:], qkv.bias[hidden:])),
+        attention_output=product(reader.dense(f"{layer}.attention.dense")),
         attention_norm=reader.norm(f"{layer}.attention.LayerNorm"),
-        ffn=reader.dense(f"{layer}.ffn"),
-        ffn_output=reader.dense(f"{layer}.ffn_output"),
+        ffn=product(reader.dense(f"{layer}.ffn")),
+        ffn_output=product(reader.dense(f"{layer}.ffn_output")),
         ffn_norm=reader.norm(f"{layer}.full_layer_layer_norm"),
     )
