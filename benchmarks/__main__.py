@@ -73,12 +73,15 @@ def _work(model: Path, found: pa.Table, given: argparse.Namespace) -> Work:
 
 
 def _precisions() -> list[Precision]:
-    return list(Precision) if machine.has_bf16_instructions() else [Precision.FP32]
+    bf16 = machine.has_bf16_instructions()
+    return [precision for precision in Precision if precision is not Precision.BF16 or bf16]
 
 
 def _in_process(model: Path, found: pa.Table, work: Work, rounds: int) -> Rounds:
     contenders: list[Contender] = [*peers.pipeline_contenders(model), *peers.cross_encoder_contenders(model)]
-    for contender in (peers.model_contender, ours.engine_contender, ours.labeler_contender):
+    # Hugging Face computes in what torch's tensors hold, which is not int8.
+    contenders += [peers.model_contender(model, each) for each in _precisions() if each is not Precision.INT8]
+    for contender in (ours.engine_contender, ours.labeler_contender):
         contenders += [contender(model, precision) for precision in _precisions()]
     shape = load_checkpoint(str(model)).shape
     products = {

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine import AlbertShape
+from albert_infer.engine.int8 import LARGEST_WEIGHT, ZERO_POINT
 from albert_infer.engine.weights import DTYPES
 from albert_infer.schema import Precision
 
@@ -70,6 +71,8 @@ def _product_sizes(shape: AlbertShape) -> list[tuple[int, int]]:
 
 def _ways(tokens: int, precision: Precision) -> dict[str, Callable[[Tensor, Tensor], Product]]:
     """Torch's plain product, and those that lay the weights out beforehand; MKL has no bf16."""
+    if precision is Precision.INT8:
+        return {"oneDNN, quantised beforehand": _int8_product}
     ways: dict[str, Callable[[Tensor, Tensor], Product]] = {
         "torch linear": lambda weight, bias: lambda hidden: functional.linear(hidden, weight, bias)
     }
@@ -91,6 +94,21 @@ def _mkl_product(weight: Tensor, bias: Tensor, tokens: int) -> Product:
     return lambda hidden: torch.ops.mkl._mkl_linear(hidden, packed, weight, bias, tokens)
 
 
+def _int8_product(weight: Tensor, bias: Tensor) -> Product:
+    outputs = len(bias)
+    packed = torch.ops.onednn.qlinear_prepack(weight.clamp(-1, 1).mul(LARGEST_WEIGHT).round().to(torch.int8), None)
+    scales, zero_points = torch.ones(outputs), torch.zeros(outputs, dtype=torch.int64)
+    return lambda hidden: torch.ops.onednn.qlinear_pointwise(
+        hidden, 1.0, ZERO_POINT, packed, scales, zero_points, bias, 1.0, 0, torch.float32, "none", [], ""
+    )
+
+
+def _hidden(tokens: int, inputs: int, precision: Precision) -> Tensor:
+    if precision is Precision.INT8:
+        return torch.randint(256, (tokens, inputs), dtype=torch.uint8)
+    return torch.randn(tokens, inputs, dtype=DTYPES[precision])
+
+
 def _product(
     way: Callable[[Tensor, Tensor], Product], inputs: int, outputs: int, precision: Precision
 ) -> tuple[int, int, Product]:
@@ -101,7 +119,7 @@ def _product(
 @torch.inference_mode()
 def _gflops(products: list[tuple[int, int, Product]], tokens: int, precision: Precision) -> float:
     work = [
-        (torch.randn(tokens, inputs, dtype=DTYPES[precision]), 2 * tokens * inputs * outputs, product)
+        (_hidden(tokens, inputs, precision), 2 * tokens * inputs * outputs, product)
         for inputs, outputs, product in products
     ]
     for hidden, _, product in work:  # the first call of a shape chooses and builds its kernel

@@ -99,7 +99,7 @@ def test_product_gflops_measures_every_way(monkeypatch: pytest.MonkeyPatch) -> N
     )
     for precision in Precision:
         measured = limit.product_gflops(small, 64, precision)
-        assert "torch linear" in measured
+        assert ("torch linear" in measured) == (precision is not Precision.INT8)
         assert all(gflops > 0 for gflops in measured.values())
 
 
