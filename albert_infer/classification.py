@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_TOKENS: Final = {DeviceKind.CPU: 1024, DeviceKind.CUDA: 32_768}
 
 
-# Told after each micro-batch: the lengths of its rows, and whether it was halved for want of memory.
+# Told after each micro-batch: the lengths of its rows and of those alike, and whether it was halved for want of memory.
 Listener = Callable[[NDArray[np.int64], bool], None]
 
 
@@ -107,20 +107,21 @@ class Classifier:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Logits (R, 3), zero where not `usable` (R), and the rows (R) that the device had memory for.
 
-        A row whose logits are not finite is computed once more, alone and in fp32.
+        Rows that are alike are computed once. One whose logits are not finite is computed once more, alone and in fp32.
         """
         logits = np.zeros((len(usable), len(NliLabel)), dtype=np.float32)
         fitted = np.ones(len(usable), dtype=np.bool_)
-        rows = np.flatnonzero(usable)
-        lengths = pairs.lengths
+        first = pairs.first_alike()
+        rows = np.flatnonzero(usable & (first == np.arange(len(first))))
+        alike, lengths = np.bincount(first, minlength=len(first)), pairs.lengths
         batches = [rows[positions] for positions in micro_batches(lengths[rows], self._max_batch_tokens)]
         for batch in self._engine.micro_batch_logits(pairs, batches):
             logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
-            on_batch(lengths[batch.rows_B], batch.halved)
+            on_batch(np.repeat(lengths[batch.rows_B], alike[batch.rows_B]), batch.halved)
         again = np.flatnonzero(fitted & ~np.isfinite(logits).all(axis=1))
         for batch in self._engine.fp32_micro_batch_logits(pairs, [again[[place]] for place in range(len(again))]):
             logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
-        return logits, fitted
+        return logits[first], fitted[first]
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -189,3 +189,13 @@ class EncodedPairs:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens per pair (R, int64)."""
         return np.diff(self.offsets)
+
+    def first_alike(self) -> NDArray[np.int64]:
+        """For each pair the first one with the same tokens and segments (R, int64): itself, if there is none before."""
+        begins, tokens = (pa.py_buffer(array) for array in (self.offsets * self.input_ids.itemsize, self.input_ids))
+        ids = pa.Array.from_buffers(pa.large_binary(), len(self.lengths), [None, begins, tokens])
+        which_ids = ids.dictionary_encode().indices.to_numpy().astype(np.int64)
+        segments = self.premise_segment_tokens.astype(np.int64)
+        alike = which_ids * (segments.max(initial=0) + 1) + segments
+        _, first, which = np.unique(alike, return_index=True, return_inverse=True)
+        return first[which]

@@ -131,6 +131,48 @@ def test_every_row_is_kept_in_order_and_labelled_as_it_is_alone(
     assert together[LABEL].is_null().to_pylist() == [pair in BAD for pair in pairs]
 
 
+class RecordingEngine(AlbertEngine):
+    """An engine that remembers which rows it computed."""
+
+    computed: list[int]
+
+    def micro_batch_logits(
+        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
+    ) -> Iterator[MicroBatchLogits]:
+        """The engine's own logits."""
+        self.computed = [int(row) for batch in batches for row in batch]
+        return super().micro_batch_logits(pairs, batches)
+
+
+def test_pairs_that_are_alike_are_computed_once_and_told_each(checkpoint: Checkpoint, labeler: Labeler) -> None:
+    loaded = load_checkpoint(str(checkpoint.folder), label_order=ORDERS[0])
+    engine = RecordingEngine(
+        loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None
+    )
+    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    # The tokenizer sees no case, so the fourth pair is the first again; rows without tokens are alike too.
+    premises = ["a man plays", "the dog", None, "A MAN PLAYS", "the dog", None]
+    hypotheses = ["a man", "the dog", "a man", "a man", "the dog", "a man"]
+    prepared = append_tokens(mark_rejected(pair_table(premises, hypotheses)), tokenizer)
+    told: list[int] = []
+    classifier = Classifier(engine, loaded.label_order, max_batch_tokens=64)
+    labelled = classifier.classified(prepared, lambda lengths, _: told.extend(lengths))
+    assert sorted(engine.computed) == [0, 1]
+    assert sorted(told) == sorted(length for length in prepared[N_TOKENS].to_pylist() if length)
+    expected = labeler.label(premises, hypotheses)
+    assert labelled[LABEL].equals(expected[LABEL])
+    assert labelled.take([3, 4])[PROBABILITIES[0]].equals(labelled.take([0, 1])[PROBABILITIES[0]])
+
+
+def test_pairs_are_alike_in_tokens_and_in_segments() -> None:
+    pairs = EncodedPairs(
+        input_ids=np.array([1, 2, 3, 1, 2, 3, 1, 2, 1, 2, 3, 3, 1, 2], dtype=np.int32),
+        offsets=np.array([0, 3, 6, 8, 11, 11, 12, 14, 14]),
+        premise_segment_tokens=np.array([2, 1, 1, 2, 0, 1, 1, 0], dtype=np.int32),
+    )
+    assert pairs.first_alike().tolist() == [0, 1, 2, 0, 4, 5, 2, 4]
+
+
 @pytest.mark.parametrize("max_batch_tokens", [1, 20, 1000])
 def test_the_token_budget_changes_no_label(
     checkpoint: Checkpoint, hugging_face: NDArray[np.float32], max_batch_tokens: int
