@@ -6,7 +6,7 @@ Arrow in, Arrow out. Knows nothing of files or of Ray.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -36,16 +36,20 @@ from albert_infer.schema import (
 if TYPE_CHECKING:
     from albert_infer.engine.albert import AlbertEngine
 
-# Tokens of a forward pass by default. On a CPU the activations of so many stay in its cache; a GPU wants to be full.
-DEFAULT_BATCH_TOKENS: Final = {DeviceKind.CPU: 1024, DeviceKind.CUDA: 32_768}
-
-
 # Told after each micro-batch: the lengths of its rows and of those alike, and whether it was halved for want of memory.
 Listener = Callable[[NDArray[np.int64], bool], None]
 
 
 def ignore_progress(lengths: NDArray[np.int64], halved: bool) -> None:
     """The listener of a caller who does not want to know."""
+
+
+def default_batch_tokens(device: DeviceKind, precision: Precision) -> int:
+    """Tokens of a forward pass: as many as a CPU's cache holds the activations of, or as fill a GPU."""
+    if device is DeviceKind.CUDA:
+        return 32_768
+    # The faster the products, the more a pass over memory between them counts: 40 instead of 35 pairs/s.
+    return 512 if precision is Precision.INT8 else 1024
 
 
 class Classifier:
@@ -157,7 +161,7 @@ class Labeler:
     ) -> Labeler:
         """Load a checkpoint, as `model.load_checkpoint` does; raises ModelError."""
         checkpoint = model.load_checkpoint(source, label_order=label_order)
-        budget = max_batch_tokens or DEFAULT_BATCH_TOKENS[device]
+        budget = max_batch_tokens or default_batch_tokens(device, precision)
         classifier = Classifier.load(checkpoint, precision=precision, device=device, max_batch_tokens=budget)
         return cls(checkpoint.tokenizer(max_length=max_length, truncation=truncation), classifier)
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from albert_infer import failpoints, pipeline, progress, publish, sealing, storage
-from albert_infer.classification import DEFAULT_BATCH_TOKENS
+from albert_infer.classification import default_batch_tokens
 from albert_infer.config import LabelSettings
 from albert_infer.errors import (
     AlbertInferError,
@@ -123,7 +123,8 @@ def _plan(
         "truncation": settings.truncation,
         "max_length": tokenizer.max_length,
     }
-    return make_plan(survey, settings, recipe, settings.max_batch_tokens or DEFAULT_BATCH_TOKENS[workers.device])
+    budget = settings.max_batch_tokens or default_batch_tokens(workers.device, precision)
+    return make_plan(survey, settings, recipe, budget)
 
 
 def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerResources) -> Report:

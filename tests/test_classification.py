@@ -11,6 +11,8 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 from checkpoints import Checkpoint, change_weights, overflow_in_bf16, random_checkpoint, without_meaning
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from pairs import PROPERTY, bytes_column, pair_table, wordpiece
 from transformers import PreTrainedTokenizerFast
 
+import albert_infer
 from albert_infer.classification import Classifier, Labeler
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
@@ -39,6 +42,8 @@ from albert_infer.schema import (
 )
 from albert_infer.tokenization import append_tokens
 from albert_infer.validation import mark_rejected
+
+BUILTIN_PAIRS = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
 
 # Largest difference of a probability in fp32, to Hugging Face and between companies.
 TOLERANCE: Final = 1e-5
@@ -229,6 +234,20 @@ def test_a_pair_that_is_too_long_is_cut_and_says_so(labeler: Labeler) -> None:
     labelled = labeler.label(PREMISES, HYPOTHESES)
     assert labelled[TRUNCATED].to_pylist() == [False, False, False, False, True]
     assert labelled[N_TOKENS].to_pylist()[-1] == 40
+
+
+@pytest.mark.parametrize(("precision", "agreement", "difference"), [("bf16", 0.99, 0.03), ("int8", 0.985, 0.15)])
+def test_fewer_digits_turn_hardly_a_label_of_a_trained_checkpoint(
+    precision: str, agreement: float, difference: float
+) -> None:
+    pairs = pq.read_table(BUILTIN_PAIRS)
+    fp32, fewer = (
+        Labeler.open(precision=Precision(name)).label(pairs["premise"], pairs["hypothesis"])
+        for name in ("fp32", precision)
+    )
+    assert pc.mean(pc.equal(fp32[LABEL], fewer[LABEL])).as_py() >= agreement
+    apart = np.abs(probabilities_of(fp32) - probabilities_of(fewer)).max()
+    assert 1e-4 < apart < difference, "equal to the last digits would mean that it was computed in fp32"
 
 
 # --- rows that the device fails on

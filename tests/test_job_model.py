@@ -199,6 +199,21 @@ def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickl
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("session")
+def test_a_job_in_int8_says_so_and_its_units_are_not_those_of_fp32(checkpoint: Path, tmp_path: Path) -> None:
+    source = write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(40, seed=6))
+    flags = ("--input", source, "--output", tmp_path / "out", "--model", checkpoint)
+    int8 = run_here(*flags, "--precision", "int8")
+    assert int8.exit_code == 0, int8.stderr
+    report, units = report_of(tmp_path / "out"), sorted(path.name for path in (tmp_path / "out").glob("part-*"))
+    assert (report["precision"], report["preflight"]["precision"]) == ("int8", "int8")
+    assert report["preflight"]["largest_difference"] > 0
+    fp32 = run_here(*flags, "--precision", "fp32", "--replace")
+    assert fp32.exit_code == 0, fp32.stderr
+    assert units != sorted(path.name for path in (tmp_path / "out").glob("part-*"))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
 def test_a_worker_that_dies_in_the_preflight_ends_the_start_as_infrastructure(checkpoint: Path) -> None:
     def dies(*_: object, **__: object) -> Preflight:
         os.abort()
