@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine import AlbertShape
-from albert_infer.engine.int8 import LARGEST_WEIGHT, ZERO_POINT
+from albert_infer.engine.int8 import Int8Dense
 from albert_infer.engine.weights import DTYPES
 from albert_infer.schema import Precision
 
@@ -72,7 +72,7 @@ def _product_sizes(shape: AlbertShape) -> list[tuple[int, int]]:
 def _ways(tokens: int, precision: Precision) -> dict[str, Callable[[Tensor, Tensor], Product]]:
     """Torch's plain product, and those that lay the weights out beforehand; MKL has no bf16."""
     if precision is Precision.INT8:
-        return {"oneDNN, quantised beforehand": _int8_product}
+        return {"oneDNN, quantised beforehand": lambda weight, bias: Int8Dense(weight, bias).of_quantized}
     ways: dict[str, Callable[[Tensor, Tensor], Product]] = {
         "torch linear": lambda weight, bias: lambda hidden: functional.linear(hidden, weight, bias)
     }
@@ -92,15 +92,6 @@ def _onednn_product(weight: Tensor, bias: Tensor, tokens: int) -> Product:
 def _mkl_product(weight: Tensor, bias: Tensor, tokens: int) -> Product:
     packed = torch.ops.mkl._mkl_reorder_linear_weight(weight, tokens)
     return lambda hidden: torch.ops.mkl._mkl_linear(hidden, packed, weight, bias, tokens)
-
-
-def _int8_product(weight: Tensor, bias: Tensor) -> Product:
-    outputs = len(bias)
-    packed = torch.ops.onednn.qlinear_prepack(weight.clamp(-1, 1).mul(LARGEST_WEIGHT).round().to(torch.int8), None)
-    scales, zero_points = torch.ones(outputs), torch.zeros(outputs, dtype=torch.int64)
-    return lambda hidden: torch.ops.onednn.qlinear_pointwise(
-        hidden, 1.0, ZERO_POINT, packed, scales, zero_points, bias, 1.0, 0, torch.float32, "none", [], ""
-    )
 
 
 def _hidden(tokens: int, inputs: int, precision: Precision) -> Tensor:

@@ -95,7 +95,7 @@ def albert_weights(
         refuse_without_int8(device)
     tensors = _tensors(shape, files)
     reader = _TensorReader(tensors, shape.layer_norm_eps, DTYPES[precision], torch.device(device.value))
-    product = _int8_product if precision is Precision.INT8 else _same
+    product = Int8Dense if precision is Precision.INT8 else Dense
     layers = {step: _layer_weights(reader, shape.hidden_size, layer_name(*step), product) for step in set(shape.path)}
     return AlbertWeights(
         words=reader.tensor("albert.embeddings.word_embeddings.weight"),
@@ -140,31 +140,30 @@ class _TensorReader:
     def tensor(self, name: str) -> Tensor:
         return self.tensors[name].to(device=self.device, dtype=self.dtype)
 
+    def weight_and_bias(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias")
+
     def dense(self, name: str) -> Dense:
-        return Dense(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"))
+        return Dense(*self.weight_and_bias(name))
 
     def norm(self, name: str) -> Norm:
-        return Norm(self.tensor(f"{name}.weight"), self.tensor(f"{name}.bias"), self.layer_norm_eps)
+        return Norm(*self.weight_and_bias(name), self.layer_norm_eps)
 
 
-def _int8_product(dense: Dense) -> Product:
-    return Int8Dense(dense.weight, dense.bias)
-
-
-def _same(dense: Dense) -> Product:
-    return dense
-
-
-def _layer_weights(reader: _TensorReader, hidden: int, layer: str, product: Callable[[Dense], Product]) -> LayerWeights:
-    parts = [reader.dense(f"{layer}.attention.{part}") for part in ("query", "key", "value")]
-    qkv = Dense(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+def _layer_weights(
+    reader: _TensorReader, hidden: int, layer: str, product: Callable[[Tensor, Tensor], Product]
+) -> LayerWeights:
+    weight, bias = (
+        torch.cat([reader.tensor(f"{layer}.attention.{part}.{kind}") for part in ("query", "key", "value")])
+        for kind in ("weight", "bias")
+    )
     return LayerWeights(
-        qkv=product(qkv),
-        query=product(Dense(qkv.weight[:hidden], qkv.bias[:hidden])),
-        key_value=product(Dense(qkv.weight[hidden:], qkv.bias[hidden:])),
-        attention_output=product(reader.dense(f"{layer}.attention.dense")),
+        qkv=product(weight, bias),
+        query=product(weight[:hidden], bias[:hidden]),
+        key_value=product(weight[hidden:], bias[hidden:]),
+        attention_output=product(*reader.weight_and_bias(f"{layer}.attention.dense")),
         attention_norm=reader.norm(f"{layer}.attention.LayerNorm"),
-        ffn=product(reader.dense(f"{layer}.ffn")),
-        ffn_output=product(reader.dense(f"{layer}.ffn_output")),
+        ffn=product(*reader.weight_and_bias(f"{layer}.ffn")),
+        ffn_output=product(*reader.weight_and_bias(f"{layer}.ffn_output")),
         ffn_norm=reader.norm(f"{layer}.full_layer_layer_norm"),
     )
