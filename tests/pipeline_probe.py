@@ -1,6 +1,6 @@
-"""Labels a folder on a cluster of a given size and prints, as JSON, what the stages did; started by test_pipeline.
+"""Labels a folder on a cluster of a given size and tells what the stages did; started by test_pipeline.
 
-python pipeline_probe.py CPUS GPUS INPUT OUTPUT MODEL PICKLINGS
+python pipeline_probe.py TOLD CPUS GPUS INPUT OUTPUT MODEL PICKLINGS: what is told goes to the file TOLD, as JSON.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WatchedCheckpoint(Checkpoint):
         return Checkpoint, tuple(getattr(self, field.name) for field in fields(Checkpoint))
 
 
-def main(cpus: str, gpus: str, source: str, output: str, model: str, picklings: str) -> None:
+def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, picklings: str) -> None:
     ray.init(address="local", num_cpus=int(cpus), num_gpus=int(gpus), include_dashboard=False, log_to_driver=False)
     settings = LabelSettings(input=source, output=output, model=model, unit_rows=16)
     survey = survey_input(storage.resolve_input(source), settings)
@@ -47,7 +47,8 @@ def main(cpus: str, gpus: str, source: str, output: str, model: str, picklings: 
         **{field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}, picklings=picklings
     )
     with connected(debug=False) as nodes:
-        print(json.dumps(seen(settings, survey, plan, watched, worker_resources(settings, nodes))))  # noqa: T201
+        stages = seen(settings, survey, plan, watched, worker_resources(settings, nodes))
+        Path(told).write_text(json.dumps(stages), "utf-8")
 
 
 def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkpoint, workers: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from job_runs import (
     labelled_rows,
     made_up_pairs,
     report_of,
+    run_probe,
     run_program,
     tiny_checkpoint,
     write_pairs,
@@ -53,7 +53,7 @@ MODES = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What `pipeline_probe.py` printed for a mode, and what it left."""
+    """What `pipeline_probe.py` told of a mode, and what it left."""
 
     mode: Mode
     told: dict[str, Any]
@@ -68,11 +68,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     write_pairs(folder / "in" / "b.parquet", PAIRS.slice(40))
     checkpoint = tiny_checkpoint(folder / "checkpoint")
     picklings = folder / "picklings"
-    outcome = run_program(
-        [sys.executable, PROBE, mode.cpus, mode.gpus, folder / "in", folder / "out", checkpoint, picklings]
-    )
-    assert outcome.exit_code == 0, outcome.stderr
-    told = json.loads(outcome.stdout.splitlines()[-1])
+    told = run_probe(PROBE, folder / "told", mode.cpus, mode.gpus, folder / "in", folder / "out", checkpoint, picklings)
     return Seen(mode, told, folder / "out", len(picklings.read_text().splitlines()))
 
 

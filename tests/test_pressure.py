@@ -102,6 +102,14 @@ def test_a_full_spill_disk_ends_the_run_with_4_and_it_goes_on_with_room(heavy: P
 
 
 @pytest.mark.slow
+def test_a_run_that_spills_to_a_disk_with_room_loses_no_row(heavy: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    room = probed(heavy, output, tmp_path / "room", kills="no")
+    assert (room["exit_code"], room["spilled"]) == (0, True)
+    verify(output, heavy / "in")
+
+
+@pytest.mark.slow
 def test_spilling_processes_that_are_killed_cost_no_row(heavy: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     told = probed(heavy, output, tmp_path / "spill", kills="yes")
