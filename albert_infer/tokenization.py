@@ -1,7 +1,8 @@
 """Pairs to ragged token ids: `[CLS] premise [SEP] hypothesis [SEP]`, cut to length, never padded.
 
-Each distinct text is tokenized once a call; framing, cutting and segment ids are ours, so that no tokenizer setting
-(padding side, `model_input_names`) can change them. Knows nothing of files or devices.
+Each distinct text is tokenized once a call, or each distinct word where that gives the same tokens; framing, cutting
+and segment ids are ours, so that no tokenizer setting (padding side, `model_input_names`) can change them. Knows
+nothing of files or devices.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from albert_infer import words
 from albert_infer.errors import ModelError
 from albert_infer.schema import (
     DETAIL,
@@ -53,12 +55,23 @@ class Tokenized:
 
 @dataclass(frozen=True)
 class _Ragged:
-    """Token ids of R texts: those of text r are `ids[starts[r]:starts[r] + lengths[r]]`, none where it `failed`."""
+    """Token ids of R texts: those of text r are `ids[starts[r]:starts[r] + lengths[r]]`, void where it `failed`."""
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     failed: NDArray[np.bool_]
+
+    def take(self, texts: NDArray[np.int32] | slice) -> _Ragged:
+        """The given texts, in the given order."""
+        return _Ragged(self.ids, self.starts[texts], self.lengths[texts], self.failed[texts])
+
+    def joined(self, offsets: NDArray[np.int32]) -> _Ragged:
+        """Texts made of these: text t of those from `offsets[t]` on up to `offsets[t + 1]`; one failed, all failed."""
+        ends = np.concatenate([[0], np.cumsum(self.lengths)])[offsets]
+        failures = np.concatenate([[0], np.cumsum(self.failed)])[offsets]
+        ids = self.ids[_ranges(self.starts, self.lengths)]
+        return _Ragged(ids, ends[:-1], np.diff(ends), np.diff(failures) > 0)
 
 
 class PairTokenizer:
@@ -80,6 +93,7 @@ class PairTokenizer:
         self.sep_id = self._id_of(sep_token)
         self.max_length = max_length
         self._truncation = truncation
+        self._pieces = words.repeated_words if words.splits_at_spaces(self._tokenizer) else words.whole
 
     @property
     def vocab_size(self) -> int:
@@ -106,7 +120,8 @@ class PairTokenizer:
 
         Both columns are `string` without nulls.
         """
-        premise, hypothesis = self._tokenize(premises), self._tokenize(hypotheses)
+        texts = self._tokenize(pa.chunked_array([*premises.chunks, *hypotheses.chunks], pa.string()))
+        premise, hypothesis = texts.take(slice(len(premises))), texts.take(slice(len(premises), None))
         failed = ~skip & (premise.failed | hypothesis.failed)
         blank = ~skip & ~failed & ((premise.lengths == 0) | (hypothesis.lengths == 0))
         premise_kept, hypothesis_kept = self._kept(premise.lengths, hypothesis.lengths)
@@ -117,16 +132,22 @@ class PairTokenizer:
         return Tokenized(pairs, truncated, fits, blank, failed)
 
     def _tokenize(self, texts: pa.ChunkedArray) -> _Ragged:
-        distinct = texts.combine_chunks().dictionary_encode()
-        if isinstance(distinct, pa.ChunkedArray):
-            distinct = distinct.combine_chunks()
-        encodings = encoded_apart(self._encode_batch, distinct.dictionary.to_pylist())
+        rows = texts.dictionary_encode().combine_chunks()
+        pieces = self._pieces(rows.dictionary)
+        distinct = self._tokenize_apart(pieces.values.dictionary.to_pylist())
+        return (
+            distinct.take(pieces.values.indices.to_numpy())
+            .joined(pieces.offsets.to_numpy())
+            .take(rows.indices.to_numpy())
+        )
+
+    def _tokenize_apart(self, texts: list[str]) -> _Ragged:
+        encodings = encoded_apart(self._encode_batch, texts)
         lengths = np.fromiter((len(encoding or ()) for encoding in encodings), np.int64, len(encodings))
         failed = np.fromiter((encoding is None for encoding in encodings), np.bool_, len(encodings))
         total = int(lengths.sum())
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings if encoding), np.int32, total)
-        which = distinct.indices.to_numpy()
-        return _Ragged(ids, (np.cumsum(lengths) - lengths)[which], lengths[which], failed[which])
+        return _Ragged(ids, np.cumsum(lengths) - lengths, lengths, failed)
 
     def _encode_batch(self, texts: list[str]) -> list[Any]:
         encodings: list[Any] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -247,5 +268,11 @@ def _copy_ranges(
 ) -> None:
     """Write the first `kept` ids of each usable text into `target` from `begins` on."""
     counts = kept[usable]
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    target[np.repeat(begins[usable], counts) + within] = texts.ids[np.repeat(texts.starts[usable], counts) + within]
+    target[_ranges(begins[usable], counts)] = texts.ids[_ranges(texts.starts[usable], counts)]
+
+
+def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of all ranges, one after another: `counts` of them from each start on."""
+    before = np.cumsum(counts) - counts
+    positions: NDArray[np.int64] = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+    return positions

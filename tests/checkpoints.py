@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
+import sentencepiece
 import torch
+from pairs import WORDS
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
 # Small, and no two sizes alike, so that a tensor in the wrong place does not fit.
@@ -72,3 +76,23 @@ def overflow_in_bf16(tensors: dict[str, torch.Tensor]) -> None:
     layer = "albert.encoder.albert_layer_groups.0.albert_layers.0"
     tensors[f"{layer}.ffn.bias"][0] = 3.4e38
     tensors[f"{layer}.ffn_output.weight"][:, 0] = 0
+
+
+def sentencepiece_model(path: Path, **how: Any) -> sentencepiece.SentencePieceProcessor:
+    """A tiny SentencePiece model with ALBERT's special pieces, trained on the words of the tests."""
+    words = [word for word in WORDS if not word.startswith("#")]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(pair) for pair in permutations(words, 2)]),
+        model_prefix=str(path.with_suffix("")),
+        vocab_size=50,
+        hard_vocab_limit=False,
+        control_symbols=["[CLS]", "[SEP]"],
+        user_defined_symbols=["[MASK]"],
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
+        **how,
+    )
+    return sentencepiece.SentencePieceProcessor(model_file=str(path))

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import sentencepiece
+from checkpoints import sentencepiece_model
 from numpy.typing import NDArray
-from pairs import WORDS, wordpiece
+from pairs import wordpiece
 from safetensors.numpy import save_file
 
 from albert_infer.engine import AlbertShape
@@ -375,25 +375,6 @@ def test_a_hub_id_is_found_in_the_cache_at_its_revision_and_refused_elsewhere(tm
     assert told[:2] == ["['config.json', 'model.safetensors', 'tokenizer.json']"] * 2
     assert told[2].startswith("refused: model someone/albert-nli@v2")
     assert "network" in told[2]
-
-
-def sentencepiece_model(path: Path) -> sentencepiece.SentencePieceProcessor:
-    """A tiny SentencePiece model with ALBERT's special pieces, trained on the words of the tests."""
-    words = [word for word in WORDS if not word.startswith("#")]
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(pair) for pair in permutations(words, 2)]),
-        model_prefix=str(path.with_suffix("")),
-        vocab_size=50,
-        hard_vocab_limit=False,
-        control_symbols=["[CLS]", "[SEP]"],
-        user_defined_symbols=["[MASK]"],
-        pad_id=0,
-        unk_id=1,
-        bos_id=-1,
-        eos_id=-1,
-        minloglevel=2,
-    )
-    return sentencepiece.SentencePieceProcessor(model_file=str(path))
 
 
 def tokens_of(tokenizer: PairTokenizer, texts: Sequence[str]) -> list[int]:
