@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +17,7 @@ import pytest
 
 from albert_infer.engine import AlbertShape
 from albert_infer.schema import Precision
-from benchmarks import checkpoint, limit, memory, ours, pairs, peers, targets
+from benchmarks import checkpoint, limit, memory, ours, pairs, peers, targets, tokenizing
 from benchmarks.contender import Contender
 from benchmarks.machine import this_machine
 from benchmarks.results import Limit, Results, Row, Target, Work
@@ -168,3 +171,25 @@ def test_targets_are_judged_by_the_rows_of_the_run() -> None:
     assert labelling.found == pytest.approx(5 / 6)
     assert labelling.verdict == "missed"
     assert (job.found, job.verdict) == (5.0, "met")
+
+
+def test_tokenizing_times_both_tokenizers_on_one_core_and_lets_it_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cores, environment = os.sched_getaffinity(0), dict(os.environ)
+    tokenizing.main(["--pairs", "60", "--rounds", "2", "--json", str(tmp_path / "out.json")])
+    assert (os.sched_getaffinity(0), dict(os.environ)) == (cores, environment)
+    told = json.loads((tmp_path / "out.json").read_text())
+    assert [row["tokenizer"] for row in told["rows"]] == ["WordPiece"] * 3 + ["Unigram"] * 3
+    assert all(len(row["pairs_per_second"]) == 2 and row["median"] > 0 for row in told["rows"])
+    slowest = min(row["median"] for row in told["rows"] if row["way"] == tokenizing.OURS)
+    assert told["verdict"] == ("met" if slowest >= 20_000 else "missed")
+    assert f"20,000 pairs/s a core: {told['verdict']}" in capsys.readouterr().out
+
+
+def test_tokenizing_refuses_a_row_that_does_other_work() -> None:
+    first, *others = tokenizing.ways(checkpoint.BUILTIN_CHECKPOINT, pairs.read_pairs(pairs.BUILTIN_PAIRS, PAIRS))
+    assert all(way.tokens(way.run()) == first.tokens(first.run()) for way in others)
+    lazy = replace(others[0], tokens=lambda called: others[0].tokens(called)[:-1])
+    with pytest.raises(RuntimeError, match="other tokens"):
+        tokenizing.measured("WordPiece", [first, lazy], 1)
