@@ -23,7 +23,7 @@ from albert_infer.schema import PairColumns
 from albert_infer.storage import AccessError, Folder, InputObjects, ObjectPin
 
 # Raised when a change of the code may change a label, so that finished units of the old code are not taken for done.
-LABELS_VERSION: Final = 2
+LABELS_VERSION: Final = 3
 PARQUET_NAMES: Final = (".parquet", ".pq")
 # Footers are waits, not work.
 FOOTER_THREADS: Final = 16

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 def _work(model: Path, found: pa.Table, given: argparse.Namespace) -> Work:
     loaded = load_checkpoint(str(model))
     lengths = ours.encoded_pairs(loaded, pairs.text_pairs(found)).lengths
-    batches = micro_batches(lengths, ours.max_batch_tokens(Precision.FP32))
+    batches = micro_batches(lengths, ours.MAX_BATCH_TOKENS)
     return Work(
         source=given.data.name,
         pairs=given.pairs,
@@ -85,9 +85,7 @@ def _in_process(model: Path, found: pa.Table, work: Work, rounds: int) -> Rounds
         contenders += [contender(model, precision) for precision in _precisions()]
     shape = load_checkpoint(str(model)).shape
     products = {
-        precision: partial(
-            limit.product_gflops, shape, min(work.micro_batch_tokens, ours.max_batch_tokens(precision)), precision
-        )
+        precision: partial(limit.product_gflops, shape, work.micro_batch_tokens, precision)
         for precision in _precisions()
     }
     return take_rounds(contenders, products, pairs.text_pairs(found), rounds, _tell)

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine import AlbertShape
+from albert_infer.engine.albert import DTYPES
 from albert_infer.engine.int8 import Int8Dense
-from albert_infer.engine.weights import DTYPES
 from albert_infer.schema import Precision
 
 # Long enough to reach a steady clock, short enough to be repeated in every round.
@@ -72,7 +72,7 @@ def _product_sizes(shape: AlbertShape) -> list[tuple[int, int]]:
 def _ways(tokens: int, precision: Precision) -> dict[str, Callable[[Tensor, Tensor], Product]]:
     """Torch's plain product, and those that lay the weights out beforehand; MKL has no bf16."""
     if precision is Precision.INT8:
-        return {"oneDNN, quantised beforehand": lambda weight, bias: Int8Dense(weight, bias).of_quantized}
+        return {"oneDNN, quantised beforehand": _int8_product}
     ways: dict[str, Callable[[Tensor, Tensor], Product]] = {
         "torch linear": lambda weight, bias: lambda hidden: functional.linear(hidden, weight, bias)
     }
@@ -82,6 +82,11 @@ def _ways(tokens: int, precision: Precision) -> dict[str, Callable[[Tensor, Tens
     if precision is Precision.FP32 and hasattr(torch.ops.mkl, "_mkl_linear"):
         ways["MKL, packed weights"] = lambda weight, bias: _mkl_product(weight, bias, tokens)
     return ways
+
+
+def _int8_product(weight: Tensor, bias: Tensor) -> Product:
+    dense = Int8Dense(weight, bias)
+    return lambda quantized: dense.of_quantized(quantized, torch.bfloat16)
 
 
 def _onednn_product(weight: Tensor, bias: Tensor, tokens: int) -> Product:

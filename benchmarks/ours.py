@@ -7,6 +7,7 @@ Shapes: R pairs, C = 3 labels.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +20,8 @@ from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
 from benchmarks.contender import Contender, Labelling, Pairs
 
-
-def max_batch_tokens(precision: Precision) -> int:
-    """The budget that the job and the labeler take here by themselves."""
-    return default_batch_tokens(DeviceKind.CPU, precision)
+# The budget that the job and the labeler take here by themselves.
+MAX_BATCH_TOKENS: Final = default_batch_tokens(DeviceKind.CPU)
 
 
 def engine_name(precision: Precision) -> str:
@@ -44,10 +43,10 @@ def engine_contender(model: Path, precision: Precision) -> Contender:
 
     def on_tokens(pairs: Pairs) -> Labelling:
         encoded = encoded_pairs(checkpoint, pairs)
-        batches = micro_batches(encoded.lengths, max_batch_tokens(precision))
+        batches = micro_batches(encoded.lengths, MAX_BATCH_TOKENS)
         return lambda: _softmax(engine.logits(encoded, batches))
 
-    settings = f"{precision}, max_batch_tokens={max_batch_tokens(precision)}, tokenizing not timed"
+    settings = f"{precision}, max_batch_tokens={MAX_BATCH_TOKENS}, tokenizing not timed"
     return Contender(engine_name(precision), settings, precision, on_tokens)
 
 
@@ -59,7 +58,7 @@ def labeler_contender(model: Path, precision: Precision) -> Contender:
         premises, hypotheses = zip(*pairs, strict=True)
         return lambda: _stored_probabilities(labeler.label(premises, hypotheses))
 
-    settings = f"{precision}, max_batch_tokens={max_batch_tokens(precision)}, from texts to table, all timed"
+    settings = f"{precision}, max_batch_tokens={MAX_BATCH_TOKENS}, from texts to table, all timed"
     return Contender(labeler_name(precision), settings, precision, from_texts)
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TextClassificationPipeline, pipeline
 
-from albert_infer.engine.weights import DTYPES
+from albert_infer.engine.albert import DTYPES
 from albert_infer.schema import NliLabel, Precision
 from benchmarks.contender import Contender, Labelling, Pairs, rows_as_before
 

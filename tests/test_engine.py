@@ -18,10 +18,13 @@ from transformers import AlbertForSequenceClassification
 
 from albert_infer.batching import micro_batches
 from albert_infer.engine import AlbertShape
-from albert_infer.engine.albert import AlbertEngine
-from albert_infer.engine.int8 import Int8Dense
+from albert_infer.engine.albert import AlbertEngine, ForwardPass
+from albert_infer.engine.fused import fused_layers
+from albert_infer.engine.int8 import Int8Dense, largest_weight
+from albert_infer.engine.kernels import kernels
 from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.shape import ACTIVATIONS
+from albert_infer.engine.weights import AlbertTensors
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
@@ -36,7 +39,22 @@ LENGTHS: Final = (7, 40, 3, 12, 12, 13, 7, 26, 4, 12)
 TENSOR: Final = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"
 
 
+VECTOR_SIZES: Final = {
+    "hidden_size": 96,
+    "num_attention_heads": 3,
+    "intermediate_size": 160,
+    "max_position_embeddings": 90,
+    # Weights of the usual size for so many columns.
+    "initializer_range": 0.1,
+    "num_hidden_groups": 2,
+}
+# Pairs that the kernels attend to, and longer ones that torch does.
+VECTOR_LENGTHS: Final = (7, 90, 3, 64, 65, 13, 7, 90, 2, 16, 17)
+
 pytestmark = pytest.mark.usefixtures("one_thread")
+fused = pytest.mark.skipif(
+    kernels() is None or not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no compiler, or no AVX-512"
+)
 
 
 def random_pairs(lengths: tuple[int, ...] = LENGTHS) -> EncodedPairs:
@@ -86,6 +104,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return random_checkpoint(tmp_path_factory.mktemp("albert"), num_hidden_groups=2, inner_group_num=2)
 
 
+@pytest.fixture(scope="module")
+def vector_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Sizes in whole vectors, so that the layers are fused where they can be."""
+    return random_checkpoint(tmp_path_factory.mktemp("albert"), **VECTOR_SIZES)
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -129,10 +153,46 @@ def test_logits_of_fewer_digits_are_close_to_fp32(
     assert largest_difference(logits_RC, logits_of(engine_of(checkpoint), pairs)) < tolerance
 
 
+@fused
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new"])
+@pytest.mark.parametrize(("precision", "tolerance"), [(Precision.BF16, 0.03), (Precision.INT8, 0.06)])
+def test_fused_layers_give_the_logits_of_plain_ones(
+    tmp_path: Path, activation: str, precision: Precision, tolerance: float
+) -> None:
+    checkpoint = random_checkpoint(tmp_path, **VECTOR_SIZES, hidden_act=activation)
+    pairs, rows = random_pairs(VECTOR_LENGTHS), np.arange(len(VECTOR_LENGTHS))
+    tensors = AlbertTensors.read(AlbertShape.from_config(checkpoint.config), [checkpoint.weights])
+    layers = fused_layers(tensors, precision)
+    assert layers is not None
+    cpu = torch.device("cpu")
+    in_order, fused_BC = ForwardPass(tensors.ends(torch.bfloat16, cpu), layers, cpu).logits(pairs, rows)
+    expected_RC = transformers_logits(checkpoint.model, pairs)
+    assert largest_difference(fused_BC.numpy(), expected_RC[in_order]) < tolerance
+    assert fused_BC.numpy().argmax(1).tolist() == expected_RC[in_order].argmax(1).tolist()
+
+
+@fused
+def test_a_pair_alone_equals_the_pair_in_any_batch_in_fused_int8(vector_checkpoint: Checkpoint) -> None:
+    pairs, engine = random_pairs(VECTOR_LENGTHS), engine_of(vector_checkpoint, Precision.INT8)
+    alone_RC = engine.logits(pairs, [np.array([row]) for row in range(len(VECTOR_LENGTHS))])
+    # Its layers give the same bits; the products of pooler and classifier are fp32.
+    assert largest_difference(logits_of(engine, pairs, max_batch_tokens=200), alone_RC) < 1e-5
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+def test_what_cannot_be_fused_is_computed_by_torch(tmp_path: Path, activation: str) -> None:
+    checkpoint = random_checkpoint(tmp_path, **VECTOR_SIZES, hidden_act=activation)
+    tensors = AlbertTensors.read(AlbertShape.from_config(checkpoint.config), [checkpoint.weights])
+    assert fused_layers(tensors, Precision.BF16) is None
+    pairs = random_pairs(VECTOR_LENGTHS)
+    logits_RC = logits_of(engine_of(checkpoint, Precision.BF16), pairs)
+    assert largest_difference(logits_RC, transformers_logits(checkpoint.model, pairs)) < BF16_TOLERANCE
+
+
 def test_int8_products_are_exact_sums_of_quantised_numbers() -> None:
-    # The largest numbers there are: sums of two products in 16 bits would not fit if weights had eight bits.
+    # The largest numbers there are: without VNNI, sums of two products in 16 bits would not fit if weights had 8 bits.
     weight_OI = torch.tensor([[1.0] * 64, [-1.0] * 64, [0.0] * 64])
-    hidden_XI = torch.cat([torch.full((1, 64), 3.0), torch.full((1, 64), -3.0), torch.zeros(1, 64)])
+    hidden_XI = torch.stack([torch.full((64,), 3.0), torch.tensor([-3.0] + [3.0] * 63), torch.zeros(64)])
     bias_O = torch.tensor([0.5, 0.25, -1.0])
     product_XO = Int8Dense(weight_OI, bias_O)(hidden_XI)
     torch.testing.assert_close(product_XO, hidden_XI @ weight_OI.T + bias_O)
@@ -144,7 +204,8 @@ def test_int8_products_are_as_close_as_their_digits_allow(columns: int) -> None:
     weight_OI, bias_O = torch.randn(40, columns), torch.randn(40)
     # Tokens of very different size: each has its own scale.
     hidden_XI = torch.randn(30, columns) * torch.logspace(-3, 3, 30)[:, None]
-    scale_X1, scale_O = hidden_XI.abs().amax(1, keepdim=True) / 127, weight_OI.abs().amax(1) / 63
+    lowest_X1, highest_X1 = hidden_XI.aminmax(dim=1, keepdim=True)
+    scale_X1, scale_O = (highest_X1 - lowest_X1) / 254, weight_OI.abs().amax(1) / largest_weight()
     # Half a step of either factor, as large as they get: every other factor is at its largest, every error adds up.
     bound_XO = (
         hidden_XI.abs().sum(1, keepdim=True) * scale_O / 2
@@ -376,13 +437,22 @@ def test_cuda_logits_equal_cpu(checkpoint: Checkpoint) -> None:
     assert largest_difference(cuda_RC, logits_of(engine_of(checkpoint), pairs)) < FP32_TOLERANCE
 
 
-def test_threads_are_set_when_given(checkpoint: Checkpoint) -> None:
-    shape = AlbertShape.from_config(checkpoint.config)
+@pytest.mark.parametrize("precision", list(Precision))
+def test_the_number_of_threads_changes_no_bit_and_torch_has_its_own_back(
+    vector_checkpoint: Checkpoint, precision: Precision
+) -> None:
+    pairs = random_pairs(VECTOR_LENGTHS)
+    shape = AlbertShape.from_config(vector_checkpoint.config)
+    expected_RC = logits_of(engine_of(vector_checkpoint, precision), pairs)
+    weights = [vector_checkpoint.weights]
+    engine = AlbertEngine(shape, weights, precision=precision, device=DeviceKind.CPU, threads=3)
+    torch.set_num_threads(2)
     try:
-        AlbertEngine(shape, [checkpoint.weights], precision=Precision.FP32, device=DeviceKind.CPU, threads=2)
+        logits_RC = logits_of(engine, pairs)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+    np.testing.assert_array_equal(logits_RC, expected_RC)
 
 
 def test_a_pair_beyond_the_position_embeddings_is_refused(checkpoint: Checkpoint) -> None:

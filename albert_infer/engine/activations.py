@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -74,3 +76,29 @@ ACTIVATION_BY_NAME: Final[Mapping[str, Activation]] = {
     "swish": lambda hidden: functional.silu(hidden, inplace=True),
     "tanh": torch.tanh_,
 }
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A GELU as `x · gate(x)`: up to `bound` the gate is 1/2 + x · Σ coefficients[i] · x²ⁱ, beyond it stays."""
+
+    # With seven a GELU is right to 3e-4, a tenth of the least step of bf16 from 1.
+    TERMS: ClassVar = 7
+
+    coefficients: tuple[float, ...]
+    bound: float
+
+
+def gate_of(activation: str) -> Gate | None:
+    """The gate of an activation by its name in transformers; None for what is no GELU."""
+    function = ACTIVATION_BY_NAME[activation]
+    if function not in (_gelu, _gelu_tanh):
+        return None
+    # What a GELU has left beyond it is less than what the fit loses before it.
+    bound = 4.0
+    # Chebyshev's nodes, which leave an even error.
+    squares = bound**2 * (np.cos(np.pi * (np.arange(200) + 0.5) / 200) + 1) / 2
+    inputs = torch.from_numpy(np.sqrt(squares))
+    odd_part = function(inputs.clone()).numpy() / squares - 0.5 / np.sqrt(squares)
+    fitted = np.polynomial.Chebyshev.fit(squares, odd_part, Gate.TERMS - 1, domain=[0, bound**2], w=squares + 1e-3)
+    return Gate(tuple(fitted.convert(kind=np.polynomial.Polynomial).coef), bound)

@@ -1,14 +1,16 @@
 """The packed ALBERT forward pass. Knows nothing about text, labels' names, files, or how micro-batches are chosen.
 
-Shapes: R rows of the call, B rows of a micro-batch, T its tokens, H hidden, C labels; inside attention N rows of one
-length L, A heads of D columns.
+Shapes: R rows of the call, B rows of a micro-batch, T its tokens, E embedding, H hidden, C labels.
 """
 # ruff: noqa: N803, N806 - arrays end in their shape
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -16,20 +18,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from albert_infer.engine.activations import ACTIVATION_BY_NAME
+from albert_infer.engine.fused import fused_layers
+from albert_infer.engine.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
-from albert_infer.engine.packing import LengthRun, PackedTokens, packed_tokens
+from albert_infer.engine.packing import PackedTokens, packed_tokens
+from albert_infer.engine.plain import PlainLayers
 from albert_infer.engine.shape import AlbertShape
-from albert_infer.engine.weights import AlbertWeights, LayerWeights, albert_weights
+from albert_infer.engine.threads import Threads
+from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
+
+# What the embeddings are kept in, and the hidden states where no fused layers say otherwise.
+DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.INT8: torch.float32}
 
 
 class AlbertEngine:
     """A loaded `AlbertForSequenceClassification` on one device, in one precision.
 
-    `weights` are the bytes of its safetensors files. `threads` sets torch's threads for this process; None leaves
-    them. Raises ModelError for weights that do not fit `shape`.
+    `weights` are the bytes of its safetensors files. On a CPU `threads` micro-batches are computed at once, as many as
+    torch has threads where it is None. Raises ModelError for weights that do not fit `shape`, and for int8 on a GPU.
     """
 
     def __init__(
@@ -41,14 +49,14 @@ class AlbertEngine:
         device: DeviceKind,
         threads: int | None,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        if precision is Precision.INT8:
+            refuse_without_int8(device)
         self.precision = precision
         self.shape = shape
-        self._device = torch.device(device.value)
-        self._weights = albert_weights(shape, weights, precision, device)
-        # Read again only by `fp32_micro_batch_logits`.
-        self._files = () if precision is Precision.FP32 else tuple(weights)
+        self._device = device
+        self._threads = Threads(threads or torch.get_num_threads()) if device is DeviceKind.CPU else None
+        self._tensors = AlbertTensors.read(shape, weights)
+        self._forward = ForwardPass.prepared(self._tensors, precision, device)
 
     def logits(self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
         """Logits (R, labels) in the order of `pairs`; a row that is in no micro-batch, or had no memory, is NaN."""
@@ -64,89 +72,78 @@ class AlbertEngine:
 
         Raises ModelError for a pair that the checkpoint has no embeddings for.
         """
-        return self._passes(pairs, batches, lambda: self._weights)
+        return self._computed(pairs, batches, self._forward)
 
     def fp32_micro_batch_logits(
         self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
     ) -> Iterator[MicroBatchLogits]:
         """The same in fp32, whatever the engine's own precision; its weights are prepared when first needed."""
-        return self._passes(pairs, batches, lambda: self._fp32_weights)
+        return self._computed(pairs, batches, self._fp32_forward) if batches else iter(())
 
     @cached_property
-    def _fp32_weights(self) -> AlbertWeights:
+    def _fp32_forward(self) -> ForwardPass:
         if self.precision is Precision.FP32:
-            return self._weights
-        return albert_weights(self.shape, self._files, Precision.FP32, DeviceKind(self._device.type))
+            return self._forward
+        return ForwardPass.prepared(self._tensors, Precision.FP32, self._device)
 
-    def _passes(
-        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]], weights: Callable[[], AlbertWeights]
+    def _computed(
+        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]], forward: ForwardPass
     ) -> Iterator[MicroBatchLogits]:
         _refuse_unknown_tokens(pairs, self.shape)
 
-        def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
-            packed = packed_tokens(pairs, rows_B)
-            return packed.rows_B, self._forward(packed, weights())
+        def within_memory(some: Sequence[NDArray[np.int64]]) -> Iterator[MicroBatchLogits]:
+            return logits_within_memory(some, partial(forward.logits, pairs), self.shape.num_labels)
 
-        return logits_within_memory(batches, forward, self.shape.num_labels)
+        if self._threads is None:
+            return within_memory(batches)
+        calls = (partial(list[MicroBatchLogits], within_memory([rows_B])) for rows_B in batches)
+        return chain.from_iterable(self._threads.results(calls))
+
+
+class Layers(Protocol):
+    """The layers, first to last, on one device."""
+
+    def cls_states(self, hidden_TH: Tensor, packed: PackedTokens) -> Tensor:
+        """What leaves the last layer at each row's [CLS], (B, H)."""
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """From tokens to logits, prepared for one device and one precision."""
+
+    ends: EndWeights
+    layers: Layers
+    device: torch.device
+
+    @classmethod
+    def prepared(cls, tensors: AlbertTensors, precision: Precision, device: DeviceKind) -> ForwardPass:
+        """With fused layers where there are any."""
+        where = torch.device(device.value)
+        if device is DeviceKind.CPU and precision is not Precision.FP32:
+            fused = fused_layers(tensors, precision)
+            if fused is not None:
+                return cls(tensors.ends(torch.bfloat16, where), fused, where)
+        dtype = DTYPES[precision]
+        product = Int8Dense if precision is Precision.INT8 else Dense
+        plain = PlainLayers(tensors.shape, tensors.layers(dtype, where, product))
+        return cls(tensors.ends(dtype, where), plain, where)
 
     @torch.inference_mode()
-    def _forward(self, packed: PackedTokens, weights: AlbertWeights) -> Tensor:
-        hidden_TH = self._embedded(packed, weights)
-        for layer in weights.layers[:-1]:
-            hidden_TH = self._layer(layer, hidden_TH, packed.runs)
-        cls_BH = self._last_layer(weights.layers[-1], hidden_TH, self._on_device(packed.first_token_B), packed.runs)
-        pooled_BH = weights.pooler(cls_BH.float()).tanh_()
-        return weights.classifier(pooled_BH)
+    def logits(self, pairs: EncodedPairs, rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
+        """Some rows of `pairs` in the order of their logits (B, C), and those, on the device."""
+        packed = packed_tokens(pairs, rows_B)
+        cls_BH = self.layers.cls_states(self._embedded(packed), packed)
+        pooled_BH = self.ends.pooler(cls_BH.float()).tanh_()
+        return packed.rows_B, self.ends.classifier(pooled_BH)
 
-    def _embedded(self, packed: PackedTokens, weights: AlbertWeights) -> Tensor:
-        embedded_TE = functional.embedding(self._on_device(packed.input_ids_T), weights.words)
-        embedded_TE += functional.embedding(self._on_device(packed.token_type_ids_T), weights.token_types)
-        embedded_TE += functional.embedding(self._on_device(packed.positions_T), weights.positions)
-        return weights.embedding_to_hidden(weights.embedding_norm(embedded_TE))
+    def _embedded(self, packed: PackedTokens) -> Tensor:
+        embedded_TE = functional.embedding(self._on_device(packed.input_ids_T), self.ends.words)
+        embedded_TE += functional.embedding(self._on_device(packed.token_type_ids_T), self.ends.token_types)
+        embedded_TE += functional.embedding(self._on_device(packed.positions_T), self.ends.positions)
+        return self.ends.embedding_to_hidden(self.ends.embedding_norm(embedded_TE))
 
-    def _layer(self, layer: LayerWeights, hidden_TH: Tensor, runs: Sequence[LengthRun]) -> Tensor:
-        query_TH, key_TH, value_TH = layer.qkv(hidden_TH).chunk(3, dim=1)
-        context_TH = self._attention(query_TH, key_TH, value_TH, runs)
-        return self._after_attention(layer, hidden_TH, context_TH)
-
-    def _last_layer(
-        self, layer: LayerWeights, hidden_TH: Tensor, first_token_B: Tensor, runs: Sequence[LengthRun]
-    ) -> Tensor:
-        """Only [CLS] leaves the layer, because the classifier reads nothing else; keys and values need every token."""
-        cls_BH = hidden_TH.index_select(0, first_token_B)
-        key_TH, value_TH = layer.key_value(hidden_TH).chunk(2, dim=1)
-        context_BH = self._attention(layer.query(cls_BH), key_TH, value_TH, runs)
-        return self._after_attention(layer, cls_BH, context_BH)
-
-    def _after_attention(self, layer: LayerWeights, hidden_XH: Tensor, context_XH: Tensor) -> Tensor:
-        attended_XH = layer.attention_norm(layer.attention_output(context_XH).add_(hidden_XH))
-        activated_XF = ACTIVATION_BY_NAME[self.shape.hidden_act](layer.ffn(attended_XH))
-        return layer.ffn_norm(layer.ffn_output(activated_XF).add_(attended_XH))
-
-    def _attention(self, query_XH: Tensor, key_TH: Tensor, value_TH: Tensor, runs: Sequence[LengthRun]) -> Tensor:
-        """Each row attends to itself. The queries are all tokens of a row or its first alone: X is T or B."""
-        query_sizes = [run.tokens if len(query_XH) == len(key_TH) else run.rows for run in runs]
-        sizes = [run.tokens for run in runs]
-        parts = zip(
-            runs,
-            torch.split(query_XH, query_sizes),
-            torch.split(key_TH, sizes),
-            torch.split(value_TH, sizes),
-            strict=True,
-        )
-        contexts = [self._rectangle_attention(run.rows, *qkv) for run, *qkv in parts]
-        return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
-
-    def _rectangle_attention(self, rows: int, query_XH: Tensor, key_XH: Tensor, value_XH: Tensor) -> Tensor:
-        heads = (rows, -1, self.shape.num_attention_heads, self.shape.head_size)
-        query_NALD, key_NALD, value_NALD = (
-            columns.view(heads).transpose(1, 2) for columns in (query_XH, key_XH, value_XH)
-        )
-        context_NALD = functional.scaled_dot_product_attention(query_NALD, key_NALD, value_NALD)
-        return context_NALD.transpose(1, 2).reshape(query_XH.shape)
-
-    def _on_device(self, array: NDArray[np.int32] | NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(array).to(self._device, non_blocking=True)
+    def _on_device(self, array: NDArray[np.int32]) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
 
 
 def _refuse_unknown_tokens(pairs: EncodedPairs, shape: AlbertShape) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Generic, TypeVar
 
 import safetensors.torch
 import torch
@@ -16,17 +16,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
-from albert_infer.engine.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.shape import USE_ANOTHER, AlbertShape
 from albert_infer.engine.tensors import layer_name, refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import ModelError
-from albert_infer.schema import DeviceKind, Precision
 
-# What hidden states are kept in; in int8 only the layers' products are.
-DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.INT8: torch.float32}
-
-# A matrix product with bias: (…, in) to a fresh tensor (…, out).
-Product = Callable[[Tensor], Tensor]
+# A matrix product with bias, made of its weight (out, in) and its bias (out).
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -55,73 +50,82 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class LayerWeights:
+class LayerWeights(Generic[P]):
     """One inner layer of a group. `qkv` is query, key and value side by side; `query` and `key_value` are its parts."""
 
-    qkv: Product
-    query: Product
-    key_value: Product
-    attention_output: Product
+    qkv: P
+    query: P
+    key_value: P
+    attention_output: P
     attention_norm: Norm
-    ffn: Product
-    ffn_output: Product
+    ffn: P
+    ffn_output: P
     ffn_norm: Norm
 
 
 @dataclass(frozen=True)
-class AlbertWeights:
-    """All that a forward pass reads. Pooler and classifier are fp32 at any precision."""
+class EndWeights:
+    """What a forward pass reads before its layers and after them. Pooler and classifier are fp32 at any precision."""
 
     words: Tensor
     positions: Tensor
     token_types: Tensor
     embedding_norm: Norm
     embedding_to_hidden: Dense
-    layers: tuple[LayerWeights, ...]
     pooler: Dense
     classifier: Dense
 
 
-def albert_weights(
-    shape: AlbertShape, files: Sequence[bytes], precision: Precision, device: DeviceKind
-) -> AlbertWeights:
-    """Read the weights of `shape` from the bytes of one or several safetensors files, and put them on `device`.
+@dataclass(frozen=True)
+class AlbertTensors:
+    """The tensors of a checkpoint by name, each of the shape that it must have."""
 
-    `layers` holds one entry for each step of `shape.path`; steps that share a layer share its entry. Raises ModelError
-    for a file that is not safetensors, for a tensor that is missing, of another shape, or not of floating point, and
-    for int8 on a GPU.
-    """
-    if precision is Precision.INT8:
-        refuse_without_int8(device)
-    tensors = _tensors(shape, files)
-    reader = _TensorReader(tensors, shape.layer_norm_eps, DTYPES[precision], torch.device(device.value))
-    product = Int8Dense if precision is Precision.INT8 else Dense
-    layers = {step: _layer_weights(reader, shape.hidden_size, layer_name(*step), product) for step in set(shape.path)}
-    return AlbertWeights(
-        words=reader.tensor("albert.embeddings.word_embeddings.weight"),
-        positions=reader.tensor("albert.embeddings.position_embeddings.weight"),
-        token_types=reader.tensor("albert.embeddings.token_type_embeddings.weight"),
-        embedding_norm=reader.norm("albert.embeddings.LayerNorm"),
-        embedding_to_hidden=reader.dense("albert.encoder.embedding_hidden_mapping_in"),
-        layers=tuple(layers[step] for step in shape.path),
-        pooler=reader.fp32.dense("albert.pooler"),
-        classifier=reader.fp32.dense("classifier"),
-    )
+    shape: AlbertShape
+    tensors: dict[str, Tensor]
 
+    @classmethod
+    def read(cls, shape: AlbertShape, files: Sequence[bytes]) -> AlbertTensors:
+        """From the bytes of one or several safetensors files.
 
-def _tensors(shape: AlbertShape, files: Sequence[bytes]) -> dict[str, Tensor]:
-    """The tensors of all files by name, each of the shape that it must have."""
-    headers = []
-    tensors: dict[str, Tensor] = {}
-    for number, file in enumerate(files, start=1):
-        try:
-            headers.append(tensor_headers(file))
-            tensors |= safetensors.torch.load(file)
-        except (ValueError, SafetensorError) as error:
-            asked = f"weights file {number} of {len(files)} in safetensors format"
-            raise ModelError(asked, f"{len(file)} bytes that are not: {error}", USE_ANOTHER) from error
-    refuse_unfit_tensors(shape, headers)
-    return tensors
+        Raises ModelError for a file that is not safetensors, and for a tensor that is missing, of another shape, or
+        not of floating point.
+        """
+        headers = []
+        tensors: dict[str, Tensor] = {}
+        for number, file in enumerate(files, start=1):
+            try:
+                headers.append(tensor_headers(file))
+                tensors |= safetensors.torch.load(file)
+            except (ValueError, SafetensorError) as error:
+                asked = f"weights file {number} of {len(files)} in safetensors format"
+                raise ModelError(asked, f"{len(file)} bytes that are not: {error}", USE_ANOTHER) from error
+        refuse_unfit_tensors(shape, headers)
+        return cls(shape, tensors)
+
+    def ends(self, dtype: torch.dtype, device: torch.device) -> EndWeights:
+        """All but the layers, on a device."""
+        reader = _TensorReader(self.tensors, self.shape.layer_norm_eps, dtype, device)
+        fp32 = _TensorReader(self.tensors, self.shape.layer_norm_eps, torch.float32, device)
+        return EndWeights(
+            words=reader.tensor("albert.embeddings.word_embeddings.weight"),
+            positions=reader.tensor("albert.embeddings.position_embeddings.weight"),
+            token_types=reader.tensor("albert.embeddings.token_type_embeddings.weight"),
+            embedding_norm=reader.norm("albert.embeddings.LayerNorm"),
+            embedding_to_hidden=reader.dense("albert.encoder.embedding_hidden_mapping_in"),
+            pooler=fp32.dense("albert.pooler"),
+            classifier=fp32.dense("classifier"),
+        )
+
+    def layers(
+        self, dtype: torch.dtype, device: torch.device, product: Callable[[Tensor, Tensor], P]
+    ) -> tuple[LayerWeights[P], ...]:
+        """One entry for each step of `shape.path`; steps that share a layer share its entry."""
+        reader = _TensorReader(self.tensors, self.shape.layer_norm_eps, dtype, device)
+        made = {
+            step: _layer_weights(reader, self.shape.hidden_size, layer_name(*step), product)
+            for step in set(self.shape.path)
+        }
+        return tuple(made[step] for step in self.shape.path)
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,6 @@ class _TensorReader:
     layer_norm_eps: float
     dtype: torch.dtype
     device: torch.device
-
-    @property
-    def fp32(self) -> _TensorReader:
-        return _TensorReader(self.tensors, self.layer_norm_eps, torch.float32, self.device)
 
     def tensor(self, name: str) -> Tensor:
         return self.tensors[name].to(device=self.device, dtype=self.dtype)
@@ -151,8 +151,8 @@ class _TensorReader:
 
 
 def _layer_weights(
-    reader: _TensorReader, hidden: int, layer: str, product: Callable[[Tensor, Tensor], Product]
-) -> LayerWeights:
+    reader: _TensorReader, hidden: int, layer: str, product: Callable[[Tensor, Tensor], P]
+) -> LayerWeights[P]:
     weight, bias = (
         torch.cat([reader.tensor(f"{layer}.attention.{part}.{kind}") for part in ("query", "key", "value")])
         for kind in ("weight", "bias")

@@ -150,26 +150,23 @@ class ClassifyActor:
         from albert_infer.engine.devices import usable_device
 
         device = usable_device(device)
-        # Ray calls an actor from other threads than it builds it in. Each thread that computes gets an OpenMP team of
-        # its own, and with more than one the teams sleep instead of spin, a fifth slower: so one thread does it all.
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self._classifier = self._thread.submit(
-            Classifier.load,
+        self._classifier = Classifier.load(
             ray.get(checkpoint),
             precision=precision,
             device=device,
             max_batch_tokens=max_batch_tokens,
             threads=threads,
-        ).result()
+        )
+        # One unit after the other: of the calls that wait for their turn none counts as begun.
+        self._turn = ThreadPoolExecutor(max_workers=1)
         self._board = board
         board.tell_device(device)
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """Classify one unit; the marker of an unreadable one passes through."""
-        return self._thread.submit(self._labelled, prepared).result()
+        return self._turn.submit(self._labelled, prepared).result()
 
     def _labelled(self, prepared: pa.Table) -> pa.Table:
-        # In the one thread that computes, so that of the calls that wait for it none counts as begun.
         unit_id = prepared[UNIT][0].as_py()
         with self._board.attempt("classify", unit_id) as healthy:
             if not healthy:

@@ -1,0 +1,178 @@
+"""Each kernel gives what torch's own operations give, for rows and lengths that are no whole vectors too."""
+# ruff: noqa: N803, N806 - arrays end in their shape
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from albert_infer.engine import kernels as module
+from albert_infer.engine.activations import ACTIVATION_BY_NAME, gate_of
+from albert_infer.engine.compilation import shared_library
+from albert_infer.engine.kernels import NOTHING, GateTerms, Kernels, Operand, Product, kernels
+from albert_infer.engine.weights import Norm
+
+SOURCE: Final = Path(module.__file__).with_suffix(".cpp")
+# A step of bf16 is 2⁻⁸ of a number.
+BF16_STEP: Final = 2.0**-8
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Kernels:
+    found = kernels()
+    if found is None:
+        pytest.skip("no compiler")
+    return found
+
+
+def random_product(rows: int, columns: int, *, quantized: bool = True) -> Product:
+    """The product of rows that were quantised with scales and centers, or were not."""
+    torch.manual_seed(rows + columns)
+    scales, centers = (
+        (torch.rand(rows) + 0.5, torch.randn(rows)) if quantized else (torch.ones(rows), torch.zeros(rows))
+    )
+    operand = Operand(NOTHING, torch.zeros(rows, 1, dtype=torch.uint8) if quantized else NOTHING, scales, centers)
+    states = torch.randn(rows, columns).bfloat16()
+    return Product(states, operand, torch.randn(columns), torch.randn(columns))
+
+
+def exact(product: Product) -> Tensor:
+    operand = product.operand
+    return (
+        product.states_XN * operand.scales_X[:, None] + operand.centers_X[:, None] * product.sums_N + product.biases_N
+    )
+
+
+def dequantized(operand: Operand) -> Tensor:
+    return (operand.quantized_XN.float() - 128) * operand.scales_X[:, None] + operand.centers_X[:, None]
+
+
+def assert_is(operand: Operand, expected_XN: Tensor, *, within: float = 0.0) -> None:
+    """States to a step of bf16, quantised numbers to half a step of theirs."""
+    if operand.states_XN is not NOTHING:
+        torch.testing.assert_close(operand.states_XN.float(), expected_XN, rtol=BF16_STEP, atol=1e-5 + within)
+    if operand.quantized_XN is not NOTHING:
+        lowest_X1, highest_X1 = expected_XN.aminmax(dim=1, keepdim=True)
+        step_X1 = (highest_X1 - lowest_X1) / 254
+        assert bool(((dequantized(operand) - expected_XN).abs() <= step_X1 * 0.501 + 2 * within).all())
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new"])
+def test_activate_is_the_gelu_of_the_product(compiled: Kernels, activation: str, quantized: bool) -> None:
+    product = random_product(5, 48, quantized=quantized)
+    product.states_XN[0] = torch.linspace(-300, 300, 48)
+    activated = Operand.zeros(5, 48, states=True, quantized=quantized)
+    gate = gate_of(activation)
+    assert gate is not None
+    compiled.activate(product, GateTerms(gate), torch.empty(48), activated)
+    expected_XN = ACTIVATION_BY_NAME[activation](exact(product))
+    # Far out the gate is 7e-5 from 0 or 1.
+    assert_is(activated, expected_XN, within=5e-4 + 7e-5 * 400)
+    assert_is(activated.slice(1, 5), expected_XN[1:], within=5e-4)
+
+
+def test_only_gelus_have_a_gate() -> None:
+    gated = {name for name in ACTIVATION_BY_NAME if gate_of(name) is not None}
+    tanh_forms = {"gelu_accurate", "gelu_fast", "gelu_new", "gelu_python_tanh", "gelu_pytorch_tanh"}
+    assert gated == tanh_forms | {"gelu", "gelu_python"}
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_add_and_normalize_is_the_layer_norm_of_the_sum(compiled: Kernels, quantized: bool) -> None:
+    product = random_product(7, 80, quantized=quantized)
+    # A mean far from zero takes digits from a variance that is not taken around it.
+    hidden = Operand.zeros(7, 80, states=True, quantized=quantized)
+    hidden.states_XN.copy_(torch.randn(7, 80) + 100)
+    norm = Norm(torch.randn(80), torch.randn(80), 1e-6)
+    expected_XN = norm(exact(product) + hidden.states_XN)
+    compiled.add_and_normalize(product, hidden, norm, torch.empty(80), hidden)
+    assert_is(hidden, expected_XN, within=1e-4)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize(("heads", "columns"), [(1, 16), (3, 32), (2, 64), (2, 80)])
+def test_attend_is_softmax_attention_of_each_pair(compiled: Kernels, heads: int, columns: int, quantized: bool) -> None:
+    lengths = (1, 5, 6, 7, 16, 17, 33)
+    tokens_P = torch.tensor([0, *lengths]).cumsum(0)
+    total, width = sum(lengths), heads * columns
+    product = random_product(total, 3 * width, quantized=quantized)
+    query, key, value = product.parts(3)
+    context = Operand.zeros(total, width, states=not quantized, quantized=quantized)
+    scratch = torch.empty(compiled.scratch_floats(max(lengths), heads, columns, width))
+    compiled.attend(query, tokens_P, key, value, tokens_P, heads, scratch, context)
+    expected_XH = torch.cat([attended(rows_LH, heads) for rows_LH in exact(product).split(lengths)])
+    assert_is(context, expected_XH, within=1e-5)
+    firsts = Operand.zeros(len(lengths), width, states=not quantized, quantized=quantized)
+    first_query = Product(
+        query.states_XN[tokens_P[:-1]], query.operand.rows(tokens_P[:-1]), query.biases_N, query.sums_N
+    )
+    compiled.attend(first_query, torch.arange(len(tokens_P)), key, value, tokens_P, heads, scratch, firsts)
+    assert_is(firsts, expected_XH[tokens_P[:-1]], within=1e-5)
+
+
+def attended(rows_LH: Tensor, heads: int) -> Tensor:
+    query, key, value = (part.unflatten(1, (heads, -1)).transpose(0, 1) for part in rows_LH.chunk(3, dim=1))
+    return functional.scaled_dot_product_attention(query, key, value).transpose(0, 1).flatten(1)
+
+
+def test_values_of_a_product_are_what_the_kernels_read(compiled: Kernels) -> None:
+    product = random_product(6, 32)
+    torch.testing.assert_close(product.values(2, 5).float(), exact(product)[2:5], rtol=BF16_STEP, atol=1e-5)
+
+
+def test_copy_makes_an_operand_of_states(compiled: Kernels) -> None:
+    states_XN = torch.randn(3, 64).bfloat16()
+    # Constant rows have no range to quantise.
+    states_XN[1] = 2.0
+    states_XN[2] = 0.0
+    operand = Operand.zeros(3, 64, states=True, quantized=True)
+    compiled.copy(states_XN, torch.empty(64), operand)
+    assert torch.equal(operand.states_XN, states_XN)
+    assert_is(operand, states_XN.float())
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_stays_so(compiled: Kernels, wrong: float) -> None:
+    states_XN = torch.ones(2, 64).bfloat16()
+    states_XN[0, 37] = wrong
+    operand = Operand.zeros(2, 64, states=True, quantized=True)
+    compiled.copy(states_XN, torch.empty(64), operand)
+    assert not operand.states_XN[0].isfinite().all()
+    assert operand.scales_X.isfinite().tolist() == [False, True]
+
+
+def test_a_library_is_compiled_once_however_many_ask(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        made = set(threads.map(lambda _: shared_library(SOURCE, tmp_path), range(2)))
+    if made == {None}:
+        pytest.skip("no compiler")
+    (library,) = tmp_path.iterdir()
+    assert made == {library}
+    before = library.stat().st_mtime_ns
+    assert shared_library(SOURCE, tmp_path) == library
+    assert library.stat().st_mtime_ns == before
+
+
+def test_another_source_is_another_library(tmp_path: Path) -> None:
+    other = tmp_path / SOURCE.name
+    other.write_text(SOURCE.read_text() + "\n")
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    assert shared_library(SOURCE, folder) is None or shared_library(SOURCE, folder) != shared_library(other, folder)
+
+
+def test_without_a_compiler_or_with_a_source_that_it_refuses_there_is_no_library(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.cpp"
+    broken.write_text("this is no C++")
+    assert shared_library(SOURCE, tmp_path, compilers=("no-such-compiler",)) is None
+    assert shared_library(broken, tmp_path) is None
+    assert list(tmp_path.iterdir()) == [broken]
