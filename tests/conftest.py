@@ -1,4 +1,4 @@
-"""Fixtures for the tests of several modules: an S3 server that starts when first asked for, and folders to write in."""
+"""Fixtures for the tests of several modules: the precision of jobs, an S3 server that starts when first asked for."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from albert_infer import storage
 
 # The imports are inside the fixtures: the SDK takes a second that most tests need not spend.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def precision() -> Iterator[None]:
+    """Have every job that names no precision, here or in a process of its own, compute in fp32.
+
+    `auto` follows the processor, so what such a test sees would depend on the machine.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ALBERT_INFER_PRECISION", "fp32")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ class Bench:
     def label(self, *more: object, model: Path | None = None) -> Outcome:
         """Run the job."""
         argv = ("--input", self.source, "--output", self.output, "--model", model or self.checkpoint)
-        return run_here(*argv, "--precision", "fp32", "--unit-rows", UNIT_ROWS, *more)
+        return run_here(*argv, "--unit-rows", UNIT_ROWS, *more)
 
     def night(self, written: list[Written], *more: object, model: Path | None = None) -> Night:
         """Run the job so that it publishes whatever is bad, and say what came of it."""

@@ -83,7 +83,9 @@ def test_every_setting_has_a_flag_of_its_name_in_kebab_case() -> None:
     assert parsed(*argv).model_dump() == {name: value for name, (_, _, value) in VALUES.items()}
 
 
-def test_every_setting_can_stand_in_the_config_file(tmp_path: Path) -> None:
+def test_every_setting_can_stand_in_the_config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Over the file it would win; `precision` in conftest.py sets it for all tests.
+    monkeypatch.delenv("ALBERT_INFER_PRECISION")
     path = config_file(tmp_path, "".join(f"{name} = {toml}\n" for name, (_, toml, _) in VALUES.items()))
     assert parsed("--config", path).model_dump() == {name: value for name, (_, _, value) in VALUES.items()}
 

@@ -53,7 +53,7 @@ TOLERANCE = 1e-5
 
 
 def flags(source: Path, output: Path, checkpoint: Path) -> tuple[object, ...]:
-    return ("--input", source, "--output", output, "--model", checkpoint, "--precision", "fp32", "--unit-rows", 16)
+    return ("--input", source, "--output", output, "--model", checkpoint, "--unit-rows", 16)
 
 
 def label(source: Path, output: Path, checkpoint: Path, *more: object) -> Outcome:

@@ -43,7 +43,7 @@ SHARES = {"p_entailment": 0.25, "p_neutral": 0.5, "p_contradiction": 0.25}
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 
-LIMITS = ("--precision", "fp32", "--unit-rows", 16, "--max-bad-files", 9, "--max-rejected-share", 1)
+LIMITS = ("--unit-rows", 16, "--max-bad-files", 9, "--max-rejected-share", 1)
 
 
 @pytest.fixture(scope="module")
