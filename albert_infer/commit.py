@@ -31,6 +31,7 @@ from albert_infer.schema import (
     UNIT,
     UNIT_QUARANTINE,
     PairColumns,
+    conformed,
 )
 from albert_infer.storage import Folder
 
@@ -120,10 +121,10 @@ def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, co
     rows = rows.append_column(SOURCE_ROW, source_row)
     bad = rows[REJECTION].is_valid()
     if summary.rejected:
-        rejected = rows.filter(bad).select(columns.rejected.names).cast(columns.rejected)
+        rejected = conformed(rows.filter(bad), columns.rejected)
         _put(folder, staged_rejected_name(unit_id), rejected, summary)
         failpoints.reach("rejected_put", unit_id)
-    labelled = rows.filter(pc.invert(bad)).select(columns.labelled.names).cast(columns.labelled)
+    labelled = conformed(rows.filter(pc.invert(bad)), columns.labelled)
     failpoints.reach("part_ready", unit_id)
     _put(folder, staged_name(unit_id), labelled, summary)
     failpoints.reach("part_put", unit_id)

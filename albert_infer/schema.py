@@ -127,6 +127,14 @@ def is_text(kind: Any) -> bool:
     return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
+def conformed(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """The columns of `wanted` out of `table`, cast where a type differs. Raises KeyError if one is missing.
+
+    `Table.cast` casts all of them, and Arrow breaks a slice of a column that holds nulls by type (`struct<a: null>`).
+    """
+    return pa.Table.from_arrays([table[name] for name in wanted.names], schema=wanted)
+
+
 @dataclass(frozen=True)
 class PairColumns:
     """Which input columns make a pair, under which names they are found, and what is kept beside them."""

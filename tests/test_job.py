@@ -37,6 +37,7 @@ from job_runs import (
     staged_units,
     state_of,
     tiny_checkpoint,
+    verify,
     visible_files,
     wait_until,
     write_pairs,
@@ -139,6 +140,32 @@ def test_columns_may_have_other_names_and_only_those_asked_for_are_kept(checkpoi
     assert rows.column_names == ["pair_id", "premise", "hypothesis", "topic", *OURS]
     assert rows["pair_id"].equals(pairs["pair_id"])
     assert_same_labels(rows, labelled_directly(pairs, checkpoint))
+
+
+@pytest.mark.usefixtures("session")
+def test_carried_columns_may_hold_nothing_but_nulls_at_any_depth(checkpoint: Path, tmp_path: Path) -> None:
+    """In one row group of three units, so that each is a slice: of such columns Arrow casts no slice."""
+    nothing = pa.struct([("a", pa.null()), ("b", pa.int32())])
+    pairs = made_up_pairs(48, seed=16)
+    premises = pairs["premise"].to_pylist()
+    premises[20] = None
+    columns = {
+        "s": pa.array([{"a": None, "b": row} if row % 5 else None for row in range(48)], nothing),
+        "l": pa.array([[{"a": None, "b": row}] * (row % 3) for row in range(48)], pa.list_(nothing)),
+        "m": pa.array([[("k", None)] * (row % 2) for row in range(48)], pa.map_(pa.string(), pa.null())),
+        "n": pa.nulls(48),
+    }
+    pairs = pairs.set_column(1, "premise", pa.array(premises, pa.string()))
+    for name, column in columns.items():
+        pairs = pairs.append_column(name, column)
+    source, output = write_pairs(tmp_path / "in" / "a.parquet", pairs, group_rows=48).parent, tmp_path / "out"
+    kept = published(source, output, checkpoint, "--carry", ",".join(columns))
+    labelled = [row for row in range(48) if row != 20]
+    assert kept.select(list(columns)).to_pylist() == pairs.take(labelled).select(list(columns)).to_pylist()
+    assert (
+        rejected_rows(output).select(list(columns)).to_pylist() == pairs.slice(20, 1).select(list(columns)).to_pylist()
+    )
+    verify(output, source)
 
 
 @pytest.mark.usefixtures("session")

@@ -36,6 +36,16 @@ def test_a_file_of_labels_has_the_promised_columns_in_order() -> None:
     assert fields(PairColumns().labelled) == [*texts, *LABELS]
 
 
+def test_a_table_takes_the_order_and_types_that_are_wanted_and_a_slice_keeps_its_nested_nulls() -> None:
+    kind = pa.struct([("a", pa.null()), ("b", pa.int32())])
+    table = pa.table({"year": pa.array(range(40), pa.int64()), "s": pa.array([{"b": row} for row in range(40)], kind)})
+    found = schema.conformed(table.slice(16, 16), pa.schema([("s", kind), ("year", pa.int16())]))
+    found.validate(full=True)
+    assert fields(found.schema) == [("s", kind), ("year", pa.int16())]
+    assert found["s"].to_pylist() == [{"a": None, "b": row} for row in range(16, 32)]
+    assert found["year"].to_pylist() == list(range(16, 32))
+
+
 def test_a_file_of_rejected_rows_has_no_texts_but_the_way_back() -> None:
     columns = PairColumns(pair_id="pair_id", id_type=pa.string(), carried=CARRIED)
     assert columns.rejected.names == ["pair_id", "topic", "year", "source_file", "source_row", "rejection", "detail"]

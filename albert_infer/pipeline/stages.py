@@ -38,6 +38,7 @@ from albert_infer.schema import (
     PairColumns,
     Precision,
     Quarantine,
+    conformed,
 )
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
@@ -77,7 +78,7 @@ class UnitReader:
             .append_column(ROW, pa.array(range(rows), pa.int64()))
             .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
         )
-        return prepared.select(self.columns.prepared.names).cast(self.columns.prepared)
+        return conformed(prepared, self.columns.prepared)
 
 
 def quarantine_marker(unit_id: str, reason: Quarantine, detail: str, prepared: pa.Schema) -> pa.Table:
