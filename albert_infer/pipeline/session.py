@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import ray
 from ray.data import DataContext
+from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -28,6 +30,9 @@ TARGET_MAX_BLOCK_BYTES: Final = 1 << 30
 # Logical bytes a read task asks for. They bound how many run at once by memory; and because the classify actors ask
 # for none, Ray does not fuse reading into them, where it would hold up the device.
 READ_TASK_MEMORY: Final = 256 << 20
+
+# What Ray Data writes behind the message of any error that ends a task, or as one of its arguments.
+RETRY_ADVICE: Final = re.compile(r"(?:\\n|[\s:'])*Failed to [\w ]+ after \d+/\d+ attempts.*", re.DOTALL)
 
 
 @contextmanager
@@ -83,6 +88,8 @@ def session_settings() -> Iterator[None]:
     context.target_max_block_size = TARGET_MAX_BLOCK_BYTES
     # A failed block is a lost unit: it must end the run, never be dropped.
     context.max_errored_blocks = 0
+    # Ray's own in its place says nothing of it, and our exit code would be lost.
+    context.raise_original_map_exception = True
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3
     # A night may wait for its first spot GPU longer than any sensible time-out.
@@ -127,13 +134,17 @@ def shared(value: Shared) -> ray.ObjectRef[Shared]:
 
 def own_error(error: BaseException, asked: str) -> AlbertInferError:
     """Our own error inside what Ray raised, else the failure to do what was `asked` as infrastructure."""
-    inner = error
+    root, reason = error, ""
     for inner in _chain(error):
         if isinstance(inner, AlbertInferError) and type(inner).__module__.startswith("albert_infer."):
             return inner
-    # The innermost says what happened; those around it are Ray's.
-    lines = str(inner).strip().splitlines() or [""]
-    found = f"{type(inner).__name__}: {lines[-1].strip()[:300]}"
+        # The innermost that says anything says what happened; those around it are Ray's.
+        if told := RETRY_ADVICE.sub("", str(inner)).strip():
+            root, reason = inner, told
+    if isinstance(root, RayError):
+        # It ends in what happened; a worker's whole traceback may stand before.
+        reason = reason.rpartition("\n")[2]
+    found = f"{type(root).__name__}: {' '.join(reason.split())[:300]}"
     return InfrastructureError(asked, found, "run it again and it goes on; --debug shows more")
 
 
