@@ -33,6 +33,8 @@ from tokenizers.processors import TemplateProcessing
 from albert_infer.schema import NliLabel
 
 JOB = Path(__file__).parents[1] / "jobs" / "label_pairs.py"
+# For programs other than the job: the package of this checkout, whichever is installed, and the job as a module.
+PROGRAM_PATH = f"{JOB.parents[1]}:{JOB.parent}"
 # Ray's own: copying a DataContext reads its deprecated settings too.
 RAY_WARNING = "ignore:`use_.*deprecated:DeprecationWarning"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -156,7 +158,7 @@ def run_probe(probe: Path, told: Path, *arguments: object, env: Mapping[str, str
 
     Not what it printed: Ray prints on its stdout what goes wrong in the session, at any moment.
     """
-    environment = {"PYTHONPATH": str(JOB.parent), **(env or {})}
+    environment = {"PYTHONPATH": PROGRAM_PATH, **(env or {})}
     outcome = run_program([sys.executable, probe, told, *arguments], env=environment)
     assert outcome.exit_code == 0, outcome.stderr
     answer: dict[str, Any] = json.loads(told.read_text("utf-8"))
