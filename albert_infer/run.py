@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from albert_infer import failpoints, pipeline, progress, publish, sealing, storage
+from albert_infer import agreement, failpoints, pipeline, progress, publish, sealing, storage
 from albert_infer.classification import default_batch_tokens
 from albert_infer.config import LabelSettings
 from albert_infer.errors import (
@@ -226,9 +226,7 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
     with progress.shown(run.plan.rows_in, done_rows, board.so_far, run.workers.device):
         # Before anything is written: a checkpoint that computes nonsense is a refusal.
-        report.preflight = pipeline.preflighted(
-            task.checkpoint, max_length=task.tokenizer.max_length, precision=task.precision, workers=run.workers
-        )
+        _check(run, task, board)
         failpoints.reach("planned")
         report.max_batch_tokens = _kept(run).max_batch_tokens
         failpoints.reach("plan_put")
@@ -243,6 +241,28 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     report.padding_share = so_far.padding_share
     report.pairs_per_second = so_far.done.rows / report.seconds.labelling
     report.tokens_per_second = so_far.done.tokens / report.seconds.labelling
+
+
+def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
+    """Hold the checkpoint, and the labels of a precision below fp32, against fp32, and note what was found.
+
+    Raises ModelError, or LimitError where too few labels agree.
+    """
+    report, settings = run.report, run.settings
+    report.preflight = pipeline.preflighted(
+        task.checkpoint, max_length=task.tokenizer.max_length, precision=task.precision, workers=run.workers
+    )
+    if task.precision is Precision.FP32 or not settings.agreement_sample:
+        return
+    report.agreement = pipeline.agreement_on(
+        agreement.chosen_rows(run.plan.units, settings.agreement_sample),
+        task.reader(board),
+        task.checkpoint,
+        precision=task.precision,
+        max_batch_tokens=task.max_batch_tokens,
+        workers=run.workers,
+    )
+    agreement.refuse_disagreement(report.agreement, settings.min_agreement)
 
 
 def _task(run: Run) -> LabelTask:

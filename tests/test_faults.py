@@ -225,6 +225,19 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
     assert labelled.items() < state_of(night.output, "part-*").items()
 
 
+@pytest.mark.usefixtures("session")
+def test_a_unit_that_kills_its_readers_does_so_in_the_sample_too_and_costs_the_run_nothing_else(night: Night) -> None:
+    write_pairs(night.source / "poison.parquet", made_up_pairs(16, seed=23))
+    flags = (*night.accepting(bad_files=2), "--precision", "int8", "--min-agreement", 0)
+    outcome = run_alone(*flags, env=night.armed("reading@poison:segfault:1-99"))
+    assert outcome.exit_code == 0, outcome.stderr
+    verify(night.output, night.source)
+    assert night.hits("reading") == 3, "three attempts, no more"
+    report = report_of(night.output)
+    assert report["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": 1}
+    assert report["agreement"]["pairs"] == LABELLED
+
+
 def units_of(night: Night) -> list[str]:
     """The ids of the seven units, in the order of the input, from a plan; the output is as it was."""
     assert run_here(*night.accepting(bad_files=0)).exit_code == 3, "the broken page is not accepted yet"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from job_runs import (
-    JOB,
+    PROGRAM_PATH,
     labelled_rows,
     made_up_pairs,
     report_of,
@@ -98,6 +98,11 @@ def test_the_preflight_runs_where_the_actors_will(seen: Seen) -> None:
     assert seen.told["preflight"]["equal_labels"] == 1
 
 
+def test_the_agreement_is_found_where_the_actors_will_be_from_the_rows_that_were_chosen(seen: Seen) -> None:
+    found = seen.told["agreement"]
+    assert (found["pairs"], found["precision"], found["device"]) == (30, "int8", "cpu")
+
+
 def test_actors_leave_a_core_for_reading(seen: Seen) -> None:
     workers = seen.told["workers"]
     assert workers["num_gpus"] == (1 if seen.mode.gpus else 0)
@@ -110,7 +115,7 @@ def test_a_gpu_that_is_declared_but_not_there_is_said_and_the_cpu_labels(tmp_pat
     write_pairs(tmp_path / "in.parquet", PAIRS)
     checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
     argv = ("--input", tmp_path / "in.parquet", "--output", tmp_path / "out", "--model", checkpoint)
-    outcome = run_program([sys.executable, "-c", ON_DECLARED_GPU, *argv], env={"PYTHONPATH": str(JOB.parent)})
+    outcome = run_program([sys.executable, "-c", ON_DECLARED_GPU, *argv], env={"PYTHONPATH": PROGRAM_PATH})
     assert outcome.exit_code == 0, outcome.stderr
     (warning,) = [line for line in outcome.errors if line.startswith("warning: ")]
     assert "--gpus-per-worker 0" in warning

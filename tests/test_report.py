@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from albert_infer import storage
+from albert_infer.agreement import Agreement
 from albert_infer.preflight import Preflight
 from albert_infer.report import Report, Seconds, quarantine_counts, write_report
 from albert_infer.schema import DeviceKind, Precision
@@ -15,7 +16,7 @@ KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
-    "duplicate_ids", "late_inputs",
+    "duplicate_ids", "late_inputs", "agreement",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
@@ -44,6 +45,7 @@ def filled(**changes: Any) -> Report:
         model={"source": "builtin", "digest": "5" * 64, "digests": {}, "label_map": []},
     )
     report.preflight = Preflight(10, 0.9, 0.0123, Precision.BF16, DeviceKind.CUDA)
+    report.agreement = Agreement(1000, 0.987, 0.9931, 0.0123, Precision.BF16, DeviceKind.CUDA)
     report.count(MANIFEST)
     for name, value in changes.items():
         setattr(report, name, value)
@@ -68,6 +70,19 @@ def test_the_preflight_is_told_by_its_fields_and_is_null_where_there_was_none() 
         "device": "cuda",
     }
     assert json.loads(Report().to_json())["preflight"] is None
+
+
+def test_the_agreement_is_told_by_its_fields_and_is_null_where_nothing_was_compared() -> None:
+    assert json.loads(filled().to_json())["agreement"] == {
+        "pairs": 1000,
+        "equal_labels": 0.987,
+        "upper_bound": 0.9931,
+        "largest_difference": 0.0123,
+        "precision": "bf16",
+        "device": "cuda",
+    }
+    assert json.loads(Report().to_json())["agreement"] is None
+    assert "agreement" not in filled(agreement=None).to_text("out")
 
 
 def test_the_counts_are_the_manifests() -> None:
@@ -116,6 +131,7 @@ def test_the_text_says_what_a_person_asks_first() -> None:
         "0123456789abcdef",
         "5" * 64,
         "10 pairs in bf16 on cuda: 90% labels as in fp32, largest difference 0.01",
+        "1,000 pairs of the run: 98.70% labels as in fp32, at most 99.31% of all, largest difference 0.01",
         "1,234 micro-batches halved",
     ):
         assert told in text

@@ -1,4 +1,4 @@
-"""The three Ray stages: read and prepare a unit, classify it, commit it; and the preflight before them.
+"""The three Ray stages: read and prepare a unit, classify it, commit it; and the checks before them.
 
 One unit is one Ray block is one committed object. Ray owns placement, queues and retries; the steps inside a stage
 are plain functions of other modules. Besides `jobs/` and `training`, only this package knows Ray.
@@ -16,7 +16,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from albert_infer import commit
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
-from albert_infer.pipeline.checks import preflighted
+from albert_infer.pipeline.checks import agreement_on, preflighted
 from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, reserved, session_settings, shared
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.planning import Unit
@@ -25,7 +25,17 @@ from albert_infer.schema import PairColumns, Precision
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
 
-__all__ = ["LabelTask", "RunBoard", "connected", "label_units", "labelled_units", "preflighted", "reserved", "shared"]
+__all__ = [
+    "LabelTask",
+    "RunBoard",
+    "agreement_on",
+    "connected",
+    "label_units",
+    "labelled_units",
+    "preflighted",
+    "reserved",
+    "shared",
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,10 @@ class LabelTask:
     tokenizer: PairTokenizer
     precision: Precision
     max_batch_tokens: int
+
+    def reader(self, board: RunBoard) -> UnitReader:
+        """What reads and prepares units; the tokenizer travels once to a node."""
+        return UnitReader(self.source, self.columns, shared(self.tokenizer), board)
 
 
 def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard) -> None:
@@ -59,9 +73,8 @@ def labelled_units(
     units: Sequence[Unit], task: LabelTask, workers: WorkerResources, board: RunBoard, place: Mapping[str, Any]
 ) -> Dataset:
     """The labelled units as a dataset, one block each; `place` is what `reserved` gives."""
-    reader = UnitReader(task.source, task.columns, shared(task.tokenizer), board)
     read: Dataset = ray.data.read_datasource(
-        UnitSource(units, reader),
+        UnitSource(units, task.reader(board)),
         override_num_blocks=len(units),
         num_cpus=1,
         memory=READ_TASK_MEMORY,

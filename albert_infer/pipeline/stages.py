@@ -58,8 +58,11 @@ class UnitReader:
     tokenizer: ray.ObjectRef[PairTokenizer]
     board: RunBoard
 
-    def prepared(self, unit: Unit) -> pa.Table:
-        """The unit as `columns.prepared`; one row with `_quarantine` set stands for a unit that cannot be read."""
+    def prepared(self, unit: Unit, only_R: NDArray[np.int64] | None = None) -> pa.Table:  # noqa: N803  (its shape)
+        """The unit as `columns.prepared`, or only the rows at these places of it.
+
+        One row with `_quarantine` set stands for a unit that cannot be read.
+        """
         with self.board.attempt("read", unit.unit_id) as healthy:
             if not healthy:
                 return poison_marker(unit.unit_id, "reading", self.columns.prepared)
@@ -68,14 +71,16 @@ class UnitReader:
                 pairs = decoding.read_pairs(self.source, unit.pin, unit.range, self.columns)
             except reading.UnreadableError as error:
                 return quarantine_marker(unit.unit_id, error.reason, error.detail, self.columns.prepared)
-            return self._prepared(unit, pairs)
+            if only_R is None:
+                return self._prepared(unit, pairs, np.arange(pairs.num_rows))
+            return self._prepared(unit, pairs.take(only_R), only_R)
 
-    def _prepared(self, unit: Unit, pairs: pa.Table) -> pa.Table:
+    def _prepared(self, unit: Unit, pairs: pa.Table, rows_R: NDArray[np.int64]) -> pa.Table:  # noqa: N803
         rows = pairs.num_rows
         prepared = (
             tokenization.append_tokens(validation.mark_rejected(pairs), _shared(self.tokenizer))
             .append_column(UNIT, pa.repeat(unit.unit_id, rows))
-            .append_column(ROW, pa.array(range(rows), pa.int64()))
+            .append_column(ROW, pa.array(rows_R))
             .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
         )
         return conformed(prepared, self.columns.prepared)

@@ -1,0 +1,167 @@
+"""The agreement sample: which pairs it takes, what it finds of them, and when it ends a run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from job_runs import made_up_pairs
+from pairs import PROPERTY
+
+from albert_infer.agreement import LEAST_UNITS, Agreement, chosen_rows, measured, refuse_disagreement, upper_bound
+from albert_infer.classification import Labeler
+from albert_infer.errors import LimitError
+from albert_infer.model import load_checkpoint
+from albert_infer.planning import Unit
+from albert_infer.reading import RowRange
+from albert_infer.schema import DeviceKind, Precision
+from albert_infer.storage import ObjectPin
+from albert_infer.tokenization import append_tokens
+from albert_infer.validation import mark_rejected
+
+PROBABILITIES = ["p_entailment", "p_neutral", "p_contradiction"]
+
+
+def units_of(rows: Sequence[int]) -> list[Unit]:
+    """Units with that many rows each, in the order of the input, with ids as a plan gives them."""
+    return [
+        Unit(hashlib.sha256(str(place).encode()).hexdigest()[:16], ObjectPin("a", 1, "v"), RowRange(0, held, 0, 0, 0))
+        for place, held in enumerate(rows)
+    ]
+
+
+def places(units: Sequence[Unit], pairs: int) -> dict[str, list[int]]:
+    return {chosen.unit.unit_id: chosen.rows_R.tolist() for chosen in chosen_rows(units, pairs)}
+
+
+# --- which pairs
+
+
+@PROPERTY
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=60), st.integers(1, 200))
+def test_as_many_rows_as_asked_for_are_chosen_each_once_and_all_where_there_are_fewer(
+    rows: list[int], pairs: int
+) -> None:
+    units = units_of(rows)
+    chosen = places(units, pairs)
+    assert sum(len(found) for found in chosen.values()) == min(pairs, sum(rows))
+    held = {unit.unit_id: unit.range.rows for unit in units}
+    assert all(found == sorted(set(found)) and set(found) <= set(range(held[name])) for name, found in chosen.items())
+
+
+def test_the_choice_follows_from_the_units_alone_whatever_their_order() -> None:
+    units = units_of([500] * 100)
+    shuffled = random.Random(1).sample(units, len(units))  # noqa: S311  (no secret)
+    assert places(shuffled, 300) == places(units, 300)
+
+
+def test_the_rows_are_spread_over_the_input_and_few_units_are_read() -> None:
+    units = units_of([500] * 200)
+    chosen = places(units, 1000)
+    assert len(chosen) == LEAST_UNITS
+    order = [unit.unit_id for unit in units]
+    read = sorted(order.index(name) for name in chosen)
+    assert (read[0] < 50, read[-1] >= 150) == (True, True), "from the beginning to the end of the input"
+    for found in chosen.values():
+        # 62.5 are expected.
+        assert 30 < len(found) < 100
+        assert (found[0] < 100, found[-1] >= 400) == (True, True), "from the beginning to the end of the unit"
+
+
+def test_of_small_units_as_many_are_read_as_hold_the_rows() -> None:
+    assert len(places(units_of([10] * 200), 305)) == 31
+
+
+# --- the bound
+
+
+@PROPERTY
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_the_bound_is_where_the_share_that_was_found_is_as_unlikely_as_the_confidence_allows(
+    pairs: int, share: float
+) -> None:
+    equal = int(share * pairs)
+    bound = upper_bound(equal, pairs)
+    if equal == pairs:
+        assert bound == 1
+    else:
+        found = equal / pairs
+        assert found < bound < 1
+        deviations = (bound - found) / math.sqrt(bound * (1 - bound) / pairs)
+        assert NormalDist().cdf(deviations) == pytest.approx(0.99)
+
+
+@pytest.mark.parametrize(
+    ("equal", "pairs", "bound"), [(81, 263, 0.3662), (15, 148, 0.1605), (0, 20, 0.1611), (1, 29, 0.1718)]
+)
+def test_the_bound_is_that_of_a_textbook(equal: int, pairs: int, bound: float) -> None:
+    """R. G. Newcombe, Statistics in Medicine 17 (1998): intervals at 95 %, so 97.5 % on each side, method 3."""
+    assert upper_bound(equal, pairs, 0.975) == pytest.approx(bound, abs=5e-5)
+
+
+# --- the refusal
+
+
+def agreement(equal: int, pairs: int) -> Agreement:
+    return Agreement(pairs, equal / pairs, upper_bound(equal, pairs), 0.1, Precision.INT8, DeviceKind.CPU)
+
+
+def test_a_run_is_refused_only_where_too_little_agreement_is_sure() -> None:
+    refuse_disagreement(None, 1.0)
+    refuse_disagreement(agreement(1000, 1000), 1.0)
+    refuse_disagreement(agreement(983, 1000), 0.99)
+    refuse_disagreement(agreement(39, 40), 0.99)
+    with pytest.raises(LimitError) as refused:
+        refuse_disagreement(agreement(981, 1000), 0.99)
+    assert refused.value.asked == "--min-agreement 0.99"
+    assert "98.10% of 1,000 sampled pairs have the label of fp32 in int8" in refused.value.found
+    assert "at most 98.88% of all" in refused.value.found
+    assert refused.value.remedy == "give --precision fp32, or lower --min-agreement"
+
+
+# --- what is found
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_is_found_is_what_the_labels_of_both_precisions_differ_in(checkpoint: Path) -> None:
+    pairs = with_null_premises(made_up_pairs(300, seed=17), [3, 200])
+    found = found_of(checkpoint, pairs.slice(0, 100), pairs.slice(100))
+    int8, fp32 = (
+        Labeler.open(str(checkpoint), precision=each).label(pairs["premise"], pairs["hypothesis"])
+        for each in (Precision.INT8, Precision.FP32)
+    )
+    labels = zip(int8["label"].to_pylist(), fp32["label"].to_pylist(), strict=True)
+    equal = sum(ours == exact for ours, exact in labels if exact is not None)
+    difference = max(np.nanmax(np.abs(int8[name].to_numpy() - fp32[name].to_numpy())) for name in PROBABILITIES)
+    assert found is not None
+    assert (found.pairs, found.precision, found.device) == (298, Precision.INT8, DeviceKind.CPU)
+    assert 0 < equal < 298
+    assert found.equal_labels == pytest.approx(equal / 298)
+    assert found.upper_bound == pytest.approx(upper_bound(equal, 298))
+    assert found.largest_difference == pytest.approx(difference, abs=1e-5)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_pairs_without_a_label_say_nothing(checkpoint: Path) -> None:
+    assert found_of(checkpoint, with_null_premises(made_up_pairs(3, seed=17), [0, 1, 2])) is None
+
+
+def with_null_premises(pairs: pa.Table, rows: Sequence[int]) -> pa.Table:
+    texts = [None if row in rows else text for row, text in enumerate(pairs["premise"].to_pylist())]
+    return pairs.set_column(1, "premise", pa.array(texts, pa.string()))
+
+
+def found_of(checkpoint: Path, *parts: pa.Table) -> Agreement | None:
+    loaded = load_checkpoint(str(checkpoint))
+    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    prepared = [append_tokens(mark_rejected(part), tokenizer) for part in parts]
+    return measured(loaded, *prepared, precision=Precision.INT8, device=DeviceKind.CPU, threads=1, max_batch_tokens=512)

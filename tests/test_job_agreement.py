@@ -1,0 +1,87 @@
+"""Whole jobs in a precision below fp32: what they find of their labels before bulk work, and what that decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from job_runs import (
+    RAY_WARNING,
+    labelled_rows,
+    made_up_pairs,
+    manifest_of,
+    rejected_rows,
+    report_of,
+    run_here,
+    staged_units,
+    visible_files,
+    write_pairs,
+)
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
+
+# A random checkpoint's labels are close calls: int8 turns one in fourteen.
+PAIRS = made_up_pairs(400, seed=18)
+INT8 = ("--precision", "int8")
+
+
+def flags(folder: Path, checkpoint: Path, premises: pa.Array) -> tuple[object, ...]:
+    """The command on PAIRS with these premises, without its precision."""
+    write_pairs(folder / "in" / "a.parquet", PAIRS.set_column(1, "premise", premises))
+    where = ("--input", folder / "in", "--output", folder / "out", "--model", checkpoint)
+    return (*where, "--unit-rows", 32, "--max-rejected-share", 1)
+
+
+def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until_that_is_accepted(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    premises = PAIRS["premise"].to_pylist()
+    premises[7] = None
+    output, argv = tmp_path / "out", flags(tmp_path, checkpoint, pa.array(premises))
+
+    refused = run_here(*argv, *INT8)
+
+    assert (refused.exit_code, len(refused.errors)) == (3, 1), refused.stderr
+    assert "--min-agreement 0.99: " in refused.errors[0]
+    assert "of 399 sampled pairs have the label of fp32 in int8" in refused.errors[0]
+    assert "give --precision fp32" in refused.errors[0]
+    assert (visible_files(output), staged_units(output)) == ([], [])
+    report = report_of(output)
+    assert (report["exit_code"], report["labelled"]) == (3, 0)
+    found = report["agreement"]
+    assert (found["pairs"], found["precision"], found["device"]) == (399, "int8", "cpu")
+    assert found["equal_labels"] < found["upper_bound"] < 0.99
+    assert found["largest_difference"] > 0
+
+    accepted = run_here(*argv, *INT8, "--min-agreement", found["upper_bound"])
+
+    assert accepted.exit_code == 0, accepted.stderr
+    assert report_of(output)["agreement"] == found, "the same pairs, and the same labels"
+    assert f"399 pairs of the run: {found['equal_labels']:.2%} labels as in fp32" in accepted.stdout
+    int8 = labelled_rows(output)["label"].to_pylist()
+    again = run_here(*argv, *INT8)
+    assert again.exit_code == 0, "nothing is left to label"
+    assert "agreement" not in again.stdout
+    fp32 = run_here(*argv, "--precision", "fp32", "--replace", "--min-agreement", 1)
+    assert fp32.exit_code == 0, fp32.stderr
+    assert report_of(output)["agreement"] is None
+    labels = zip(int8, labelled_rows(output)["label"].to_pylist(), strict=True)
+    equal = sum(ours == exact for ours, exact in labels)
+    assert found["equal_labels"] == pytest.approx(equal / 399)
+
+
+def test_the_sample_may_be_smaller_or_left_out(checkpoint: Path, tmp_path: Path) -> None:
+    argv = flags(tmp_path, checkpoint, PAIRS["premise"])
+    assert run_here(*argv, *INT8, "--agreement-sample", 150).exit_code == 3
+    assert report_of(tmp_path / "out")["agreement"]["pairs"] == 150
+    unsampled = run_here(*argv, *INT8, "--agreement-sample", 0)
+    assert unsampled.exit_code == 0, unsampled.stderr
+    assert report_of(tmp_path / "out")["agreement"] is None
+
+
+def test_pairs_without_a_label_refuse_no_run(checkpoint: Path, tmp_path: Path) -> None:
+    outcome = run_here(*flags(tmp_path, checkpoint, pa.nulls(400, pa.string())), *INT8, "--min-agreement", 1)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert (rejected_rows(tmp_path / "out").num_rows, manifest_of(tmp_path / "out")["labelled"]) == (400, 0)
+    assert report_of(tmp_path / "out")["agreement"] is None
