@@ -21,6 +21,7 @@ from job_runs import (
     Outcome,
     break_page,
     in_open_session,
+    labelled_rows,
     made_up_pairs,
     manifest_of,
     report_of,
@@ -37,6 +38,7 @@ from job_runs import (
 )
 
 from albert_infer.failpoints import VARIABLE
+from albert_infer.schema import Precision
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 
@@ -191,6 +193,37 @@ def test_workers_killed_at_every_point_cost_nothing_but_time(night: Night) -> No
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     assert {point for point in points if not night.hits(point)} == set()
     assert_published_whole(night)
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize(
+    "precision", [Precision.FP32, Precision.INT8, pytest.param(Precision.BF16, marks=pytest.mark.slow)]
+)
+def test_no_bit_of_a_label_follows_from_the_workers_their_order_or_their_deaths(
+    checkpoint: Path, tmp_path: Path, precision: Precision
+) -> None:
+    files = [made_up_pairs(40, seed=seed) for seed in range(27, 31)]
+    alone, killed = (
+        Night(tmp_path / name / "in", tmp_path / name / "out", checkpoint, tmp_path) for name in ("a", "b")
+    )
+    for place, pairs in enumerate(files):
+        write_pairs(alone.source / f"{place}.parquet", pairs)
+        write_pairs(killed.source / f"{len(files) - place}.parquet", pairs)
+    shared = ("--precision", precision, "--agreement-sample", 0)
+
+    one = alone.go_on(*shared, "--workers", 1)
+    # Without a core of their own there is room for two, each with one thread where the one alone had two.
+    two = run_alone(
+        *killed.flags, *shared, "--workers", 2, "--cpus-per-worker", 0, env=killed.armed("classifying:kill:5")
+    )
+
+    assert (one.exit_code, two.exit_code) == (0, 0), (one.stderr, two.stderr)
+    assert killed.hits("classifying") > 12, "a unit of the twelve was tried again"
+    assert [report_of(night.output)["workers"]["max_workers"] for night in (alone, killed)] == [1, 2]
+    expected, found = (labelled_rows(night.output) for night in (alone, killed))
+    assert len(set(expected["label"].to_pylist())) > 1
+    assert expected["pair_id"].to_pylist() != found["pair_id"].to_pylist(), "the units came in another order"
+    assert found.sort_by("pair_id").equals(expected.sort_by("pair_id"))
 
 
 # --- a unit that kills its workers
