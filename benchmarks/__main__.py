@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +19,15 @@ import torch
 from albert_infer.batching import micro_batches
 from albert_infer.model import load_checkpoint
 from albert_infer.schema import Precision
-from benchmarks import checkpoint, limit, machine, ours, pairs, peers, table, targets, whole_jobs
-from benchmarks.contender import Contender
+from benchmarks import checkpoint, exported, limit, machine, ours, pairs, peers, table, targets, whole_jobs
+from benchmarks.contender import Absent, Contender, Pairs
 from benchmarks.results import Limit, Results, Row, Work
-from benchmarks.rounds import Rounds, take_rounds
+from benchmarks.rounds import Rounds, rows_of, take_rounds
 from benchmarks.whole_jobs import WholeJob
 
-NO_BF16 = "no bf16 instructions"
+NO_BF16: Final = "no bf16 instructions"
+# Pairs that choose a peer's settings before it is timed: two of its batches.
+TRIAL_PAIRS: Final = 2 * peers.BATCH_PAIRS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,9 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint.save_checkpoint(model, checkpoint.BASE)
         found = pairs.read_pairs(given.data, max(given.pairs, given.job_pairs))
         work = _work(model, found.slice(0, given.pairs), given)
-        rounds = _in_process(model, found.slice(0, given.pairs), work, given.rounds)
+        texts = pairs.text_pairs(found.slice(0, given.pairs))
+        contenders = _contenders(model, texts[:TRIAL_PAIRS])
+        rounds = _in_process(contenders, model, texts, work, given.rounds)
         jobs = _whole_jobs(Path(scratch), model, found.slice(0, given.job_pairs), given.job_rounds)
-    results = _results(header, work, rounds, jobs)
+    results = _results(header, work, rows_of(contenders, rounds), rounds, jobs)
     table.show(results, peers.PIPELINE_NAME)
     if given.json:
         given.json.write_text(json.dumps(results.to_json(), indent=1) + "\n")
@@ -77,18 +82,31 @@ def _precisions() -> list[Precision]:
     return [precision for precision in Precision if precision is not Precision.BF16 or bf16]
 
 
-def _in_process(model: Path, found: pa.Table, work: Work, rounds: int) -> Rounds:
-    contenders: list[Contender] = [*peers.pipeline_contenders(model), *peers.cross_encoder_contenders(model)]
-    # Hugging Face computes in what torch's tensors hold, which is not int8.
-    contenders += [peers.model_contender(model, each) for each in _precisions() if each is not Precision.INT8]
-    for contender in (ours.engine_contender, ours.labeler_contender):
-        contenders += [contender(model, precision) for precision in _precisions()]
+def _contenders(model: Path, trial: Pairs) -> list[Contender | Absent]:
+    """Every in-process row in the order of the table, the Hugging Face pipeline first; `trial` chooses settings."""
+    fp32, bf16, int8 = Precision.FP32, Precision.BF16, Precision.INT8
+    there = _precisions()
+    rows: list[Contender | Absent] = [*peers.pipeline_contenders(model), *peers.cross_encoder_contenders(model)]
+    for name, contender, precisions in (
+        # Hugging Face computes in what torch's tensors hold, which is not int8; the others as they are documented.
+        (peers.model_name, peers.model_contender, (fp32, bf16)),
+        (exported.onnx_runtime_name, exported.onnx_runtime_contender, (fp32, int8)),
+        (exported.openvino_name, partial(exported.openvino_contender, trial=trial), (fp32, bf16)),
+        (ours.engine_name, ours.engine_contender, (fp32, bf16, int8)),
+        (ours.labeler_name, ours.labeler_contender, (fp32, bf16, int8)),
+    ):
+        rows += [contender(model, each) if each in there else Absent(name(each), each, NO_BF16) for each in precisions]
+    return rows
+
+
+def _in_process(contenders: Sequence[Contender | Absent], model: Path, texts: Pairs, work: Work, rounds: int) -> Rounds:
     shape = load_checkpoint(str(model)).shape
     products = {
         precision: partial(limit.product_gflops, shape, work.micro_batch_tokens, precision)
         for precision in _precisions()
     }
-    return take_rounds(contenders, products, pairs.text_pairs(found), rounds, _tell)
+    there = [each for each in contenders if isinstance(each, Contender)]
+    return take_rounds(there, products, texts, rounds, _tell)
 
 
 def _whole_jobs(scratch: Path, model: Path, found: pa.Table, rounds: int) -> list[tuple[WholeJob, WholeJob]]:
@@ -105,8 +123,10 @@ def _whole_jobs(scratch: Path, model: Path, found: pa.Table, rounds: int) -> lis
     return taken
 
 
-def _results(header: machine.Machine, work: Work, rounds: Rounds, jobs: list[tuple[WholeJob, WholeJob]]) -> Results:
-    rows = [*_in_process_rows(rounds), *targets.job_rows(jobs, work.job_pairs)]
+def _results(
+    header: machine.Machine, work: Work, in_process: list[Row], rounds: Rounds, jobs: list[tuple[WholeJob, WholeJob]]
+) -> Results:
+    rows = [*in_process, *targets.job_rows(jobs, work.job_pairs)]
     limits = [
         Limit(
             precision,
@@ -117,24 +137,6 @@ def _results(header: machine.Machine, work: Work, rounds: Rounds, jobs: list[tup
     ]
     report = jobs[-1][1].report or {}
     return Results(header, work, rows, limits, targets.targets(rows, work, report), report)
-
-
-def _in_process_rows(rounds: Rounds) -> list[Row]:
-    expected = rounds.timings[0].probabilities
-    rows = [
-        Row(
-            timing.contender.name,
-            timing.contender.settings,
-            timing.contender.precision,
-            tuple(timing.pairs_per_second),
-            largest_difference=float(np.abs(timing.probabilities - expected).max()),
-        )
-        for timing in rounds.timings
-    ]
-    if machine.has_bf16_instructions():
-        return rows
-    names = (peers.model_name(Precision.BF16), ours.engine_name(Precision.BF16), ours.labeler_name(Precision.BF16))
-    return rows + [Row(name, NO_BF16, Precision.BF16, note=NO_BF16) for name in names]
 
 
 def _tell(line: str) -> None:

@@ -1,5 +1,7 @@
 """What every in-process row of the benchmark is: something that labels pairs, prepared first and timed after.
 
+A row that this machine cannot measure is there all the same, and says why.
+
 Shapes: R pairs, C = 3 labels.
 """
 # ruff: noqa: N803, N806 - arrays end in their shape
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +30,21 @@ class Contender:
     settings: str
     precision: Precision
     prepare: Callable[[Pairs], Labelling]
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A row that cannot be measured here, and why."""
+
+    name: str
+    precision: Precision
+    reason: str
+
+
+def not_installed(*packages: str) -> str:
+    """Which of `packages` this Python has not, as the reason of an `Absent`; empty where all are there."""
+    missing = [package for package in packages if find_spec(package) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
 
 
 def rows_as_before(sorted_RC: NDArray[np.float32], order_R: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,8 +1,4 @@
-"""Our in-process rows: the engine alone on tokens prepared beforehand, and the whole way from texts without Ray.
-
-Shapes: R pairs, C = 3 labels.
-"""
-# ruff: noqa: N806 - arrays end in their shape
+"""Our in-process rows: the engine alone on tokens prepared beforehand, and the whole way from texts without Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from albert_infer.batching import micro_batches
-from albert_infer.classification import Labeler, default_batch_tokens
+from albert_infer.classification import Labeler, default_batch_tokens, softmax
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
@@ -44,7 +40,7 @@ def engine_contender(model: Path, precision: Precision) -> Contender:
     def on_tokens(pairs: Pairs) -> Labelling:
         encoded = encoded_pairs(checkpoint, pairs)
         batches = micro_batches(encoded.lengths, MAX_BATCH_TOKENS)
-        return lambda: _softmax(engine.logits(encoded, batches))
+        return lambda: softmax(engine.logits(encoded, batches))
 
     settings = f"{precision}, max_batch_tokens={MAX_BATCH_TOKENS}, tokenizing not timed"
     return Contender(engine_name(precision), settings, precision, on_tokens)
@@ -68,12 +64,6 @@ def encoded_pairs(checkpoint: Checkpoint, pairs: Pairs) -> EncodedPairs:
     tokenizer = checkpoint.tokenizer(max_length=None, truncation="premise")
     skip_nothing = np.zeros(len(pairs), dtype=np.bool_)
     return tokenizer.encode(pa.chunked_array([premises]), pa.chunked_array([hypotheses]), skip_nothing).pairs
-
-
-def _softmax(logits_RC: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: N803 - arrays end in their shape
-    exponentials_RC = np.exp(logits_RC - logits_RC.max(axis=1, keepdims=True))
-    probabilities_RC: NDArray[np.float32] = exponentials_RC / exponentials_RC.sum(axis=1, keepdims=True)
-    return probabilities_RC
 
 
 def _stored_probabilities(labelled: pa.Table) -> NDArray[np.float32]:

@@ -7,6 +7,8 @@ All in torch's threads, one for each core. Shapes: R pairs, C = 3 labels, B pair
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +17,20 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TextClassificationPipeline, pipeline
 
+from albert_infer.classification import softmax
 from albert_infer.engine.albert import DTYPES
 from albert_infer.schema import NliLabel, Precision
-from benchmarks.contender import Contender, Labelling, Pairs, rows_as_before
+from benchmarks.contender import Absent, Contender, Labelling, Pairs, not_installed, rows_as_before
 
 # What the documentation of all of them uses on CPUs.
 BATCH_PAIRS: Final = 32
 PIPELINE_NAME: Final = "Hugging Face pipeline, input order"
+CROSS_ENCODER_NAMES: Final = ("CrossEncoder.predict", "CrossEncoder.predict, sorted")
+
+# Model inputs (B, L) by their names.
+Batch = dict[str, torch.Tensor]
+# Logits (R, C, float32) of the rows of all batches, one after another.
+BatchLogits = Callable[[Sequence[Batch]], NDArray[np.float32]]
 
 
 def pipeline_contenders(model: Path) -> list[Contender]:
@@ -43,8 +52,10 @@ def pipeline_contenders(model: Path) -> list[Contender]:
     ]
 
 
-def cross_encoder_contenders(model: Path) -> list[Contender]:
+def cross_encoder_contenders(model: Path) -> list[Contender | Absent]:
     """sentence-transformers' `CrossEncoder.predict` in fp32: as it is, and with the pairs sorted by tokens."""
+    if reason := not_installed("sentence_transformers"):
+        return [Absent(name, Precision.FP32, reason) for name in CROSS_ENCODER_NAMES]
     # Imported here because sentence-transformers is an extra that the other peers do without.
     from sentence_transformers import CrossEncoder
 
@@ -63,24 +74,30 @@ def cross_encoder_contenders(model: Path) -> list[Contender]:
         ordered = [pairs[row] for row in order_R]
         return lambda: rows_as_before(predictions(ordered), order_R)
 
+    as_it_is, given_sorted = CROSS_ENCODER_NAMES
     return [
-        Contender("CrossEncoder.predict", settings, Precision.FP32, in_input_order),
-        Contender("CrossEncoder.predict, sorted", f"{settings}, given sorted", Precision.FP32, sorted_by_length),
+        Contender(as_it_is, settings, Precision.FP32, in_input_order),
+        Contender(given_sorted, f"{settings}, given sorted", Precision.FP32, sorted_by_length),
     ]
 
 
 def model_contender(model: Path, precision: Precision) -> Contender:
     """Hugging Face's model called directly on batches that were tokenized, sorted and padded beforehand."""
-    tokenizer = AutoTokenizer.from_pretrained(model)
     albert = AutoModelForSequenceClassification.from_pretrained(model, dtype=DTYPES[precision]).eval()
+    return batches_contender(model_name(precision), precision, "", model, partial(_logits, albert))
+
+
+def batches_contender(name: str, precision: Precision, settings: str, model: Path, logits: BatchLogits) -> Contender:
+    """Something that computes `logits` of batches that were tokenized, sorted and padded beforehand."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
 
     def sorted_by_length(pairs: Pairs) -> Labelling:
         order_R = length_order(tokenizer, pairs)
         batches = padded_batches(tokenizer, [pairs[row] for row in order_R])
-        return lambda: rows_as_before(_forward_passes(albert, batches), order_R)
+        return lambda: rows_as_before(softmax(logits(batches)), order_R)
 
-    settings = f"{precision}, batches of {BATCH_PAIRS}, sorted by tokens, tokenizing not timed"
-    return Contender(model_name(precision), settings, precision, sorted_by_length)
+    told = f"{precision}, {settings}batches of {BATCH_PAIRS}, sorted by tokens, tokenizing not timed"
+    return Contender(name, told, precision, sorted_by_length)
 
 
 def model_name(precision: Precision) -> str:
@@ -117,7 +134,7 @@ def length_order(tokenizer: Any, pairs: Pairs) -> NDArray[np.int64]:
     return np.argsort(lengths_R, kind="stable")
 
 
-def padded_batches(tokenizer: Any, pairs: Pairs) -> list[dict[str, torch.Tensor]]:
+def padded_batches(tokenizer: Any, pairs: Pairs) -> list[Batch]:
     """Model inputs (B, L) for consecutive runs of `BATCH_PAIRS` pairs."""
     return [
         dict(_encoded(tokenizer, pairs[first : first + BATCH_PAIRS], padding=True, return_tensors="pt"))
@@ -131,7 +148,6 @@ def _encoded(tokenizer: Any, pairs: Pairs, **settings: Any) -> Any:
 
 
 @torch.inference_mode()
-def _forward_passes(albert: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> NDArray[np.float32]:
-    logits_RC = torch.cat([albert(**batch).logits for batch in batches])
-    probabilities_RC: NDArray[np.float32] = logits_RC.float().softmax(dim=-1).numpy()
-    return probabilities_RC
+def _logits(albert: torch.nn.Module, batches: Sequence[Batch]) -> NDArray[np.float32]:
+    logits_RC: NDArray[np.float32] = torch.cat([albert(**batch).logits for batch in batches]).float().numpy()
+    return logits_RC

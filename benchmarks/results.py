@@ -18,8 +18,8 @@ from benchmarks.machine import Machine
 class Row:
     """One line of the table: `rounds` are pairs/s, none where `note` says why it was not measured.
 
-    `largest_difference` is that of a probability from the Hugging Face pipeline's; None where there are none to
-    compare.
+    `largest_difference` is that of a probability from the Hugging Face pipeline's in fp32, `same_label` the share of
+    pairs that get its label; None where there is nothing to compare.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Row:
     rounds: tuple[float, ...] = ()
     note: str = ""
     largest_difference: float | None = None
+    same_label: float | None = None
 
     @property
     def pairs_per_second(self) -> float | None:

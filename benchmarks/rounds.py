@@ -1,4 +1,8 @@
-"""Timing in turn: A B C, A B C, …, so that a slow minute of the machine falls on all of them."""
+"""Timing in turn: A B C, A B C, …, so that a slow minute of the machine falls on all of them.
+
+Shapes: R pairs, C = 3 labels.
+"""
+# ruff: noqa: N803, N806 - arrays end in their shape
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from albert_infer.schema import Precision
-from benchmarks.contender import Contender, Pairs
+from benchmarks.contender import Absent, Contender, Pairs
+from benchmarks.results import Row
 
 # Enough to load every lazy part and to choose kernels, short beside a round.
 WARM_UP_PAIRS: Final = 16
@@ -56,3 +61,26 @@ def take_rounds(
             for way, gflops in measure().items():
                 taken.product_gflops[precision].setdefault(way, []).append(gflops)
     return taken
+
+
+def rows_of(contenders: Sequence[Contender | Absent], taken: Rounds) -> list[Row]:
+    """A row for each of `contenders`, in their order, compared with the first that was timed."""
+    timings = iter(taken.timings)
+    expected_RC = taken.timings[0].probabilities
+    return [
+        Row(each.name, each.reason, each.precision, note=each.reason)
+        if isinstance(each, Absent)
+        else _timed_row(next(timings), expected_RC)
+        for each in contenders
+    ]
+
+
+def _timed_row(timing: Timing, expected_RC: NDArray[np.float32]) -> Row:
+    return Row(
+        timing.contender.name,
+        timing.contender.settings,
+        timing.contender.precision,
+        tuple(timing.pairs_per_second),
+        largest_difference=float(np.abs(timing.probabilities - expected_RC).max()),
+        same_label=float((timing.probabilities.argmax(axis=1) == expected_RC.argmax(axis=1)).mean()),
+    )

@@ -42,7 +42,7 @@ def _show_header(console: Console, results: Results) -> None:
 
 def _table(results: Results, baseline: Row) -> Table:
     table = Table("", "what", box=None, header_style="bold")
-    for heading in ("pairs/s", "rounds", "x pipeline", "of the limit", "differs by"):
+    for heading in ("pairs/s", "rounds", "x pipeline", "of the limit", "differs by", "same label"):
         table.add_column(heading, justify="right")
     for number, row in enumerate(results.rows, 1):
         table.add_row(str(number), row.name, *_cells(row, baseline, results.limit(row.precision)))
@@ -52,13 +52,14 @@ def _table(results: Results, baseline: Row) -> Table:
 def _cells(row: Row, baseline: Row, limit: Limit | None) -> list[str]:
     speed, base = row.pairs_per_second, baseline.pairs_per_second
     if speed is None or base is None:
-        return [row.note, "", "", "", ""]
+        return [row.note]
     return [
         f"{speed:.1f}",
         f"{min(row.rounds):.1f}-{max(row.rounds):.1f}",
         f"{speed / base:.2f}",
         f"{speed / limit.pairs_per_second:.0%}" if limit else "",
         "" if row.largest_difference is None else f"{row.largest_difference:.0e}",
+        "" if row.same_label is None else f"{row.same_label:.1%}",
     ]
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -17,15 +18,16 @@ import pytest
 
 from albert_infer.engine import AlbertShape
 from albert_infer.schema import Precision
-from benchmarks import checkpoint, limit, memory, ours, pairs, peers, targets, tokenizing
-from benchmarks.contender import Contender
+from benchmarks import checkpoint, exported, limit, memory, ours, pairs, peers, targets, tokenizing
+from benchmarks.contender import Absent, Contender, not_installed
 from benchmarks.machine import this_machine
 from benchmarks.results import Limit, Results, Row, Target, Work
-from benchmarks.rounds import take_rounds
+from benchmarks.rounds import rows_of, take_rounds
 
 # fp32 in another order of operations; the probabilities of different pairs differ by tenths.
 TOLERANCE: Final = 1e-5
 BF16_TOLERANCE: Final = 0.1
+INT8_SAME_LABEL: Final = 0.8
 PAIRS: Final = 40  # more than one batch of 32
 
 BASE_SHAPE: Final = AlbertShape.from_config(
@@ -48,11 +50,12 @@ def texts() -> list[tuple[str, str]]:
     return pairs.text_pairs(pairs.read_pairs(pairs.BUILTIN_PAIRS, PAIRS))
 
 
-def refuse_other_work(contenders: list[Contender], texts: list[tuple[str, str]], model: Path) -> None:
+def refuse_other_work(contenders: Sequence[Contender | Absent], texts: list[tuple[str, str]], model: Path) -> None:
     """Fail unless each contender gives the labels and probabilities of the Hugging Face pipeline in input order."""
     expected_RC = peers.pipeline_contenders(model)[0].prepare(texts)()
     assert len(set(expected_RC.argmax(axis=1))) == 3, "a checkpoint that always answers the same shows nothing"
     for contender in contenders:
+        assert isinstance(contender, Contender)
         found_RC = contender.prepare(texts)()
         np.testing.assert_allclose(found_RC, expected_RC, atol=TOLERANCE, err_msg=contender.name)
         np.testing.assert_array_equal(found_RC.argmax(axis=1), expected_RC.argmax(axis=1), err_msg=contender.name)
@@ -71,6 +74,52 @@ def test_hugging_face_rows_and_ours_do_the_same_work(model: Path, texts: list[tu
 def test_cross_encoder_rows_do_the_same_work(model: Path, texts: list[tuple[str, str]]) -> None:
     pytest.importorskip("sentence_transformers", reason="the peers of the benchmark are the `bench` extra")
     refuse_other_work(peers.cross_encoder_contenders(model), texts, model)
+
+
+def test_exported_rows_do_the_same_work_whatever_the_size_of_their_batches(
+    model: Path, texts: list[tuple[str, str]]
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the peers of the benchmark are the `bench` extra")
+    contenders = [
+        exported.onnx_runtime_contender(model, Precision.FP32),
+        exported.openvino_contender(model, Precision.FP32, texts[:3]),
+    ]
+    refuse_other_work(contenders, texts, model)
+
+
+def test_quantised_export_gives_nearly_the_same_labels(model: Path, texts: list[tuple[str, str]]) -> None:
+    pytest.importorskip("onnxruntime", reason="the peers of the benchmark are the `bench` extra")
+    expected_RC = ours.engine_contender(model, Precision.FP32).prepare(texts)()
+    contender = exported.onnx_runtime_contender(model, Precision.INT8)
+    assert isinstance(contender, Contender)
+    found_RC = contender.prepare(texts)()
+    assert np.abs(found_RC - expected_RC).max() > 0, "the export is not quantised"
+    assert (found_RC.argmax(axis=1) == expected_RC.argmax(axis=1)).mean() >= INT8_SAME_LABEL
+
+
+def test_the_fastest_way_is_the_one_with_the_best_try() -> None:
+    ways = {"slow": lambda: time.sleep(0.02), "fast": lambda: time.sleep(0.002)}
+    assert exported.fastest(ways) == "fast"
+    assert exported.fastest(dict(reversed(ways.items()))) == "fast"
+
+
+def test_a_peer_that_is_not_installed_is_named() -> None:
+    assert not_installed("numpy", "no_such_peer") == "not installed: no_such_peer"
+    assert not_installed("numpy") == ""
+
+
+def test_rows_that_cannot_be_measured_stand_in_their_place(model: Path, texts: list[tuple[str, str]]) -> None:
+    contenders: list[Contender | Absent] = [
+        ours.engine_contender(model, Precision.FP32),
+        Absent("a peer", Precision.INT8, "not installed: peer"),
+        peers.model_contender(model, Precision.FP32),
+    ]
+    rounds = take_rounds([each for each in contenders if isinstance(each, Contender)], {}, texts, 1, lambda _: None)
+    first, absent, last = rows_of(contenders, rounds)
+    assert (absent.name, absent.note, absent.pairs_per_second) == ("a peer", "not installed: peer", None)
+    assert (first.same_label, last.same_label) == (1.0, 1.0)
+    rounds.timings[1].probabilities = np.roll(rounds.timings[1].probabilities, 1, axis=1)
+    assert rows_of(contenders, rounds)[2].same_label == 0.0
 
 
 def test_bf16_rows_give_nearly_the_same_probabilities(model: Path, texts: list[tuple[str, str]]) -> None:
