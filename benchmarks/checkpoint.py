@@ -22,11 +22,26 @@ BUILTIN_CHECKPOINT: Final = Path(albert_infer.__file__).parent / "builtin" / "ch
 # The names under which WordPiece tokenizers are saved; a checkpoint has some of them.
 TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
+# As the built-in checkpoint, with all layers of one group.
+SMALL: Final[Mapping[str, object]] = {
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "embedding_size": 128,
+}
 BASE: Final[Mapping[str, object]] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
     "intermediate_size": 3072,
+    "embedding_size": 128,
+}
+XXLARGE: Final[Mapping[str, object]] = {
+    "hidden_size": 4096,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 64,
+    "intermediate_size": 16384,
     "embedding_size": 128,
 }
 # Small enough that tests and the memory run, where the products do not matter, end soon.
@@ -39,6 +54,16 @@ TINY: Final[Mapping[str, object]] = {
     # Ten times the usual: with weights as small as 0.02 so small a model answers the same whatever it reads.
     "initializer_range": 0.2,
 }
+# What `--shape` may name.
+SHAPES: Final = {"small": SMALL, "base": BASE, "xxlarge": XXLARGE, "tiny": TINY}
+
+
+def tokenizer() -> Tokenizer:
+    """The tokenizer that every checkpoint of the benchmark has; neither pads nor cuts."""
+    found = Tokenizer.from_file(str(BUILTIN_CHECKPOINT / "tokenizer.json"))
+    found.no_padding()
+    found.no_truncation()
+    return found
 
 
 def save_checkpoint(folder: Path, sizes: Mapping[str, object]) -> None:
@@ -46,9 +71,8 @@ def save_checkpoint(folder: Path, sizes: Mapping[str, object]) -> None:
 
     The answers differ from pair to pair, so that a row of the benchmark that does other work gives itself away.
     """
-    tokenizer = Tokenizer.from_file(str(BUILTIN_CHECKPOINT / "tokenizer.json"))
     torch.manual_seed(0)
-    model = AlbertForSequenceClassification(_config(sizes, tokenizer.get_vocab_size()))
+    model = AlbertForSequenceClassification(_config(sizes, tokenizer().get_vocab_size()))
     model.eval()  # type: ignore[no-untyped-call]
     _spread_answers(model)
     model.save_pretrained(folder)

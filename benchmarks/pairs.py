@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 import albert_infer
 from albert_infer.schema import HYPOTHESIS, PAIR_ID, PREMISE
 
-SHARED_PAIRS: Final = Path(__file__).parents[2] / "shared" / "data" / "snli_test_a.parquet"
+SHARED_FOLDER: Final = Path(__file__).parents[2] / "shared" / "data"
+SNLI_FILE: Final = "snli_test_a.parquet"
 BUILTIN_PAIRS: Final = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
 
 
 def default_source() -> Path:
     """The real pairs that stand beside the project, else the few that ship in the package."""
-    return SHARED_PAIRS if SHARED_PAIRS.exists() else BUILTIN_PAIRS
+    shared = SHARED_FOLDER / SNLI_FILE
+    return shared if shared.exists() else BUILTIN_PAIRS
 
 
 def read_pairs(source: Path, count: int) -> pa.Table:

@@ -71,9 +71,10 @@ class Target:
 class Work:
     """The pairs of the in-process rows and what they cost."""
 
+    shape: str
+    workload: str
     source: str
     pairs: int
-    job_pairs: int
     mean_tokens: float
     longest_tokens: int
     micro_batch_tokens: int
@@ -83,19 +84,12 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Results:
-    """One run of the benchmark."""
+class Section:
+    """One shape on one workload: its rows, of which the first is what the others are compared with, and limits."""
 
-    machine: Machine
     work: Work
     rows: Sequence[Row]
     limits: Sequence[Limit]
-    targets: Sequence[Target]
-    job_report: dict[str, Any]
-
-    def row(self, name: str) -> Row:
-        """The row called `name`."""
-        return next(row for row in self.rows if row.name == name)
 
     def limit(self, precision: Precision) -> Limit | None:
         """The limit of a precision, if it was measured."""
@@ -104,8 +98,26 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Everything, derived figures included."""
         return {
-            **asdict(self),
+            "work": asdict(self.work),
             "rows": [asdict(row) | {"pairs_per_second": row.pairs_per_second} for row in self.rows],
             "limits": [asdict(limit) | {"best_way": limit.best_way} for limit in self.limits],
+        }
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run of the benchmark. The targets are judged by the first section, which has the rows of the whole jobs."""
+
+    machine: Machine
+    sections: Sequence[Section]
+    targets: Sequence[Target]
+    job_pairs: int
+    job_report: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, derived figures included."""
+        return {
+            **asdict(self),
+            "sections": [section.to_json() for section in self.sections],
             "targets": [asdict(target) | {"verdict": target.verdict} for target in self.targets],
         }

@@ -7,45 +7,58 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results import Limit, Results, Row
+from benchmarks.machine import Machine
+from benchmarks.results import Limit, Results, Row, Section
 
 # Wide enough for every column when the output is a file; a terminal's own width is used where it is larger.
 WIDTH: Final = 120
 
 
-def show(results: Results, baseline: str) -> None:
-    """Print everything; ratios are to the row called `baseline`."""
-    console = Console(highlight=False)
-    console.width = max(WIDTH, console.width)
-    _show_header(console, results)
-    console.print(_table(results, results.row(baseline)))
-    for number, row in enumerate(results.rows, 1):
-        console.print(f"[dim]{number:>2}  {row.settings}[/dim]")
-    console.print()
-    for limit in results.limits:
-        console.print(_limit_line(limit))
+def show(results: Results) -> None:
+    """Print everything; ratios are to the first row of each section."""
+    console = _console()
+    _show_machine(console, results.machine)
+    for section in results.sections:
+        show_section(console, section)
     for target in results.targets:
         console.print(f"{target.verdict:<20}{target.claim}: {target.figure}")
 
 
-def _show_header(console: Console, results: Results) -> None:
-    machine, work = results.machine, results.work
+def show_section(console: Console, section: Section) -> None:
+    """Print what was labelled, the rows, their settings, and the limits."""
+    work = section.work
+    console.print()
+    console.print(
+        f"[bold]ALBERT-{work.shape} shape, {work.workload}[/bold], random weights; {work.pairs} pairs of "
+        f"{work.source}, mean {work.mean_tokens:.1f} tokens, longest {work.longest_tokens}, "
+        f"{work.forward_tflop:.2f} TFLOP"
+    )
+    console.print(_table(section))
+    for number, row in enumerate(section.rows, 1):
+        console.print(f"[dim]{number:>2}  {row.settings}[/dim]")
+    for limit in section.limits:
+        console.print(_limit_line(limit))
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    console.width = max(WIDTH, console.width)
+    return console
+
+
+def _show_machine(console: Console, machine: Machine) -> None:
     console.print(f"{machine.processor}, {machine.cores} cores ({' '.join(machine.instructions)}), {machine.date}")
     console.print(", ".join(f"{package} {version}" for package, version in machine.versions.items()))
     if machine.load > 0.5:
         console.print(f"[bold]the machine was not quiet[/bold]: load {machine.load} when the run began")
-    console.print(
-        f"ALBERT-base shape, random weights; {work.pairs} pairs of {work.source} (jobs: {work.job_pairs}), "
-        f"mean {work.mean_tokens:.1f} tokens, longest {work.longest_tokens}, {work.forward_tflop:.2f} TFLOP"
-    )
 
 
-def _table(results: Results, baseline: Row) -> Table:
+def _table(section: Section) -> Table:
     table = Table("", "what", box=None, header_style="bold")
-    for heading in ("pairs/s", "rounds", "x pipeline", "of the limit", "differs by", "same label"):
+    for heading in ("pairs/s", "rounds", "x row 1", "of the limit", "differs by", "same label"):
         table.add_column(heading, justify="right")
-    for number, row in enumerate(results.rows, 1):
-        table.add_row(str(number), row.name, *_cells(row, baseline, results.limit(row.precision)))
+    for number, row in enumerate(section.rows, 1):
+        table.add_row(str(number), row.name, *_cells(row, section.rows[0], section.limit(row.precision)))
     return table
 
 

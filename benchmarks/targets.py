@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from albert_infer.schema import Precision
 from benchmarks import ours, peers
-from benchmarks.results import Row, Target, Work
+from benchmarks.results import Row, Section, Target, Work
 from benchmarks.whole_jobs import WholeJob
 
 RECIPE_NAME: Final = "Ray's recipe, start-up included"
@@ -23,7 +23,9 @@ JOB_TIMES_RECIPE: Final = 5.0
 
 
 def job_rows(jobs: Sequence[tuple[WholeJob, WholeJob]], pairs: int) -> list[Row]:
-    """Rows of Ray's recipe, of our job, and of our job's own figure for the time once it labels."""
+    """Rows of Ray's recipe, of our job, and of our job's own figure for the time once it labels; none without jobs."""
+    if not jobs:
+        return []
     reports = [job.report for _, job in jobs if job.report is not None]
     precision = Precision(reports[-1]["precision"])
     recipe, ours_whole = (tuple(pairs / job.seconds for job in column) for column in zip(*jobs, strict=True))
@@ -35,10 +37,11 @@ def job_rows(jobs: Sequence[tuple[WholeJob, WholeJob]], pairs: int) -> list[Row]
     ]
 
 
-def targets(rows: Sequence[Row], work: Work, report: dict[str, Any]) -> list[Target]:
-    """The promises, judged; `report` is that of our last whole job."""
-    speed = {row.name: row.pairs_per_second for row in rows}
-    return [_engine_target(speed), _labelling_target(speed, work, report), _job_target(speed)]
+def targets(section: Section, report: dict[str, Any]) -> list[Target]:
+    """The promises, judged; `report` is that of our last whole job, empty where none was run."""
+    speed = {row.name: row.pairs_per_second for row in section.rows}
+    of_jobs = [_labelling_target(speed, section.work, report), _job_target(speed)] if report else []
+    return [_engine_target(speed), *of_jobs]
 
 
 def _engine_target(speed: dict[str, float | None]) -> Target:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -14,15 +15,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from albert_infer.engine import AlbertShape
-from albert_infer.schema import Precision
-from benchmarks import checkpoint, exported, limit, memory, ours, pairs, peers, targets, tokenizing
-from benchmarks.contender import Absent, Contender, not_installed
+from albert_infer.schema import HYPOTHESIS, Precision
+from benchmarks import checkpoint, exported, limit, memory, ours, pairs, peers, section, targets, tokenizing, workloads
+from benchmarks.contender import Absent, Contender, Pairs, not_installed
 from benchmarks.machine import this_machine
-from benchmarks.results import Limit, Results, Row, Target, Work
+from benchmarks.results import Limit, Results, Row, Section, Target, Work
 from benchmarks.rounds import rows_of, take_rounds
+from benchmarks.workloads import Workload
 
 # fp32 in another order of operations; the probabilities of different pairs differ by tenths.
 TOLERANCE: Final = 1e-5
@@ -160,6 +163,58 @@ def test_repeated_pairs_all_differ() -> None:
     assert len(found) == len(set(found)) == 1000
 
 
+def test_long_pairs_have_200_to_512_tokens_and_keep_their_hypotheses() -> None:
+    found = workloads.workload_pairs(Workload.LONG, pairs.BUILTIN_PAIRS, 64)
+    assert found[HYPOTHESIS].to_pylist() == pairs.read_pairs(pairs.BUILTIN_PAIRS, 64)[HYPOTHESIS].to_pylist()
+    assert found.equals(workloads.workload_pairs(Workload.LONG, pairs.BUILTIN_PAIRS, 64))
+    lengths = [len(encoding) for encoding in checkpoint.tokenizer().encode_batch(pairs.text_pairs(found))]
+    assert 200 <= min(lengths) < 230
+    assert 440 < max(lengths) <= 512
+
+
+def test_premises_that_are_all_long_already_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most 48 tokens"):
+        workloads.lengthened(pairs.read_pairs(pairs.BUILTIN_PAIRS, 1), ["a man " * 40])
+
+
+def test_a_workload_has_its_file_of_a_folder_and_else_all_of_what_was_named(tmp_path: Path) -> None:
+    short, other = pairs.read_pairs(pairs.BUILTIN_PAIRS, 3), pairs.read_pairs(pairs.BUILTIN_PAIRS, 9).slice(3, 3)
+    pq.write_table(short, tmp_path / "snli_test_a.parquet")
+    assert workloads.source_of(Workload.MNLI, tmp_path) == tmp_path
+    pq.write_table(other, tmp_path / "mnli_dev_a.parquet")
+    texts = [workloads.workload_pairs(kind, tmp_path, 3)[HYPOTHESIS] for kind in (Workload.SNLI, Workload.MNLI)]
+    assert texts == [short[HYPOTHESIS], other[HYPOTHESIS]]
+    assert workloads.source_of(Workload.MNLI, tmp_path / "snli_test_a.parquet").name == "snli_test_a.parquet"
+
+
+def test_a_section_is_taken_for_each_shape_with_each_workload() -> None:
+    parser = argparse.ArgumentParser()
+    section.add_flags(parser)
+    given = parser.parse_args(["--shape", "small", "--shape", "xxlarge", "--workload", "all"])
+    assert [(asked.shape, str(asked.workload)) for asked in section.asked(given)] == [
+        (shape, workload) for shape in ("small", "xxlarge") for workload in ("snli", "mnli", "long")
+    ]
+    assert [(asked.shape, asked.workload) for asked in section.asked(parser.parse_args([]))] == [("base", "snli")]
+
+
+def test_rounds_cost_about_the_same_whatever_the_shape_and_the_pairs() -> None:
+    assert section.default_pairs(BASE_SHAPE, Workload.SNLI) == pytest.approx(190, rel=0.05)
+    assert section.default_pairs(BASE_SHAPE, Workload.LONG) == pytest.approx(190 * 28 / 340, rel=0.2)
+
+
+def test_a_section_has_its_rows_and_the_limits_of_its_shape(tmp_path: Path) -> None:
+    wanted = section.Asked("tiny", Workload.SNLI, pairs.BUILTIN_PAIRS, 8, rounds=1)
+
+    def contenders(model: Path, trial: Pairs) -> list[Contender | Absent]:
+        assert len(trial) == 8
+        return [ours.engine_contender(model, Precision.FP32), Absent("a peer", Precision.INT8, "not here")]
+
+    taken = section.take_section(wanted, tmp_path, contenders, [Precision.FP32])
+    assert [row.name for row in taken.rows] == [ours.engine_name(Precision.FP32), "a peer"]
+    assert (taken.work.shape, taken.work.pairs) == ("tiny", 8)
+    assert [limit.precision for limit in taken.limits] == [Precision.FP32]
+
+
 def test_rounds_time_every_contender_once_a_round(model: Path, texts: list[tuple[str, str]]) -> None:
     contender = ours.engine_contender(model, Precision.FP32)
     taken = take_rounds([contender], {Precision.FP32: lambda: {"torch linear": 2.0}}, texts, 3, lambda _: None)
@@ -168,14 +223,18 @@ def test_rounds_time_every_contender_once_a_round(model: Path, texts: list[tuple
     assert taken.product_gflops == {Precision.FP32: {"torch linear": [2.0, 2.0, 2.0]}}
 
 
+def work_of(tokens: float) -> Work:
+    return Work("base", "snli", "", 1, tokens, 1, 1, 1.0, 1.0)
+
+
 def test_results_tell_median_best_way_and_verdicts() -> None:
     row = Row("a", "", Precision.FP32, (3.0, 9.0, 4.0))
     ways = Limit(Precision.FP32, {"slow": 1.0, "fast": 2.0}, 10.0)
     judged = [Target("", 5.0, found, "") for found in (5.0, 4.9, None)]
-    work = Work("", 1, 1, 1.0, 1, 1, 1.0, 1.0)
-    told = Results(this_machine(), work, [row], [ways], judged, {}).to_json()
-    assert told["rows"][0]["pairs_per_second"] == 4.0
-    assert told["limits"][0]["best_way"] == "fast"
+    section = Section(work_of(tokens=1.0), [row], [ways])
+    told = Results(this_machine(), [section], judged, 0, {}).to_json()
+    assert told["sections"][0]["rows"][0]["pairs_per_second"] == 4.0
+    assert told["sections"][0]["limits"][0]["best_way"] == "fast"
     assert [target["verdict"] for target in told["targets"]] == ["met", "missed", "not applicable here"]
 
 
@@ -212,14 +271,15 @@ def test_targets_are_judged_by_the_rows_of_the_run() -> None:
         targets.JOB_NAME: 15.0,
     }
     rows = [Row(name, "", Precision.FP32, (speed,) if speed else ()) for name, speed in speeds.items()]
-    work = Work("", 1, 1, 30.0, 1, 1, 1.0, 1.0)
+    section = Section(work_of(tokens=30.0), rows, [])
     # The engine alone does 20 pairs of 30 tokens a second.
     report = {"precision": "fp32", "tokens_per_second": 500.0}
-    engine, labelling, job = targets.targets(rows, work, report)
+    engine, labelling, job = targets.targets(section, report)
     assert (engine.found, engine.verdict) == (None, "not applicable here")
     assert labelling.found == pytest.approx(5 / 6)
     assert labelling.verdict == "missed"
     assert (job.found, job.verdict) == (5.0, "met")
+    assert targets.targets(section, {}) == [engine]
 
 
 def test_tokenizing_times_both_tokenizers_on_one_core_and_lets_it_go(

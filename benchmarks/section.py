@@ -1,0 +1,135 @@
+"""One section of the benchmark: the rows of one shape on one workload, timed in this process, and their limits."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from albert_infer.batching import micro_batches
+from albert_infer.engine import AlbertShape
+from albert_infer.model import load_checkpoint
+from albert_infer.schema import Precision
+from benchmarks import checkpoint, limit, ours, pairs, workloads
+from benchmarks.contender import Absent, Contender, Pairs
+from benchmarks.results import Limit, Section, Work
+from benchmarks.rounds import Rounds, rows_of, take_rounds
+from benchmarks.workloads import Workload
+
+# What a round of a row costs where nobody says how many pairs: about 190 SNLI pairs in the base shape.
+ROUND_FLOP: Final = 0.9e12
+FEWEST_PAIRS: Final = 8
+# Pairs that choose a peer's settings before it is timed: two of its batches.
+TRIAL_PAIRS: Final = 64
+
+# Every workload.
+ALL: Final = "all"
+
+# Gives every row of the table, the one that the others are compared with first. The model's folder, and a few pairs to
+# choose settings by.
+Contenders = Callable[[Path, Pairs], Sequence[Contender | Absent]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a section is about; `pairs` is None where the shape decides."""
+
+    shape: str
+    workload: Workload
+    data: Path
+    pairs: int | None
+    rounds: int
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which sections a run has; `asked` reads them."""
+    shapes, kinds = list(checkpoint.SHAPES), [*Workload, ALL]
+    parser.add_argument("--shape", action="append", choices=shapes, help="ALBERT's sizes; base if not given")
+    parser.add_argument("--workload", action="append", choices=kinds, help="kind of pairs; snli if not given")
+    parser.add_argument(
+        "--data", type=Path, default=workloads.default_data(), help="folder of snli_test_a and mnli_dev_a, or any pairs"
+    )
+    parser.add_argument("--pairs", type=int, help="pairs of each row and round; by default what costs about the same")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the in-process rows; medians are shown")
+    parser.add_argument("--json", type=Path, help="write everything to this file")
+
+
+def asked(given: argparse.Namespace) -> list[Asked]:
+    """A section for each shape with each workload, in the order in which they were named."""
+    kinds = list(Workload) if ALL in (given.workload or ()) else [Workload(name) for name in given.workload or ["snli"]]
+    return [
+        Asked(shape, kind, given.data, given.pairs, given.rounds)
+        for shape, kind in product(given.shape or ["base"], kinds)
+    ]
+
+
+def take_section(wanted: Asked, scratch: Path, contenders: Contenders, precisions: Sequence[Precision]) -> Section:
+    """Time the contenders in turn, and in every round the products alone in each of `precisions`."""
+    model = saved_model(scratch, wanted.shape)
+    shape = load_checkpoint(str(model)).shape
+    count = wanted.pairs or default_pairs(shape, wanted.workload)
+    texts = pairs.text_pairs(workloads.workload_pairs(wanted.workload, wanted.data, count))
+    work = _work(wanted, model, texts)
+    rows = contenders(model, texts[:TRIAL_PAIRS])
+    products = {each: partial(limit.product_gflops, shape, _tokens(work, each), each) for each in precisions}
+    taken = take_rounds([row for row in rows if isinstance(row, Contender)], products, texts, wanted.rounds, tell)
+    return Section(work, rows_of(rows, taken), _limits(taken, work))
+
+
+def saved_model(scratch: Path, shape: str) -> Path:
+    """The random checkpoint of a shape, in a folder of its name; written when first asked for."""
+    model = scratch / shape
+    if not model.exists():
+        checkpoint.save_checkpoint(model, checkpoint.SHAPES[shape])
+    return model
+
+
+def default_pairs(shape: AlbertShape, workload: Workload) -> int:
+    """As many pairs as `ROUND_FLOP` pays for, but not fewer than tell anything."""
+    flop = limit.forward_flop(shape, np.array([workloads.MEAN_TOKENS[workload]]))
+    return max(FEWEST_PAIRS, round(ROUND_FLOP / flop))
+
+
+def tell(line: str) -> None:
+    """Say on stderr how far the run is."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _work(wanted: Asked, model: Path, texts: Pairs) -> Work:
+    loaded = load_checkpoint(str(model))
+    lengths = ours.encoded_pairs(loaded, texts).lengths
+    batches = micro_batches(lengths, ours.MAX_BATCH_TOKENS)
+    return Work(
+        shape=wanted.shape,
+        workload=wanted.workload,
+        source=workloads.source_of(wanted.workload, wanted.data).name,
+        pairs=len(texts),
+        mean_tokens=float(lengths.mean()),
+        longest_tokens=int(lengths.max()),
+        micro_batch_tokens=int(np.median([lengths[rows].sum() for rows in batches])),
+        forward_tflop=limit.forward_flop(loaded.shape, lengths) / 1e12,
+        needed_product_tflop=limit.needed_product_flop(loaded.shape, lengths) / 1e12,
+    )
+
+
+def _tokens(work: Work, precision: Precision) -> int:
+    return work.micro_batch_tokens
+
+
+def _limits(taken: Rounds, work: Work) -> list[Limit]:
+    return [
+        Limit(
+            precision,
+            medians := {way: statistics.median(gflops) for way, gflops in ways.items()},
+            max(medians.values()) / 1e3 / work.needed_product_tflop * work.pairs,
+        )
+        for precision, ways in taken.product_gflops.items()
+    ]
