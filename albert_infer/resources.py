@@ -1,19 +1,18 @@
 """Who runs where: classify actors, their GPUs, CPUs and threads, from the settings and what the cluster has.
 
-Policy only: plain numbers in, plain numbers out. Nothing here asks Ray or touches a device; the processor's flags
-are read, because `auto` precision is settled before planning. The rules keep Ray from hanging: reading and committing
-need one whole logical CPU that no actor holds.
+Policy only: plain numbers in, plain numbers out. Nothing here asks Ray or touches a device. The rules keep Ray from
+hanging: reading and committing need one whole logical CPU that no actor holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from albert_infer.config import LabelSettings
 from albert_infer.errors import SettingsError
+from albert_infer.processor import BF16_FLAGS
 from albert_infer.schema import DeviceKind, Precision
 
 # More threads than this in one forward pass gain little; another actor gains more.
@@ -63,15 +62,8 @@ def resolved_precision(settings: LabelSettings, device: DeviceKind, cpu_flags: f
         raise SettingsError("--precision int8", "the cluster has GPUs, and int8 is for CPUs", remedy)
     if settings.precision != "auto":
         return Precision(settings.precision)
-    fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & {"avx512_bf16", "amx_bf16"})
+    fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & BF16_FLAGS)
     return Precision.BF16 if fast_bf16 else Precision.FP32
-
-
-def cpu_flags() -> frozenset[str]:
-    """The instruction sets of this machine's processor, by their Linux names; none where the kernel does not tell."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: float) -> WorkerResources:

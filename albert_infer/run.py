@@ -28,9 +28,10 @@ from albert_infer.errors import (
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, RunBoard
 from albert_infer.planning import Plan, Survey, canonical_json, late_inputs, make_plan, survey_input
+from albert_infer.processor import cpu_flags
 from albert_infer.publish import Standing
 from albert_infer.report import Report, quarantine_counts, write_report
-from albert_infer.resources import WorkerResources, cpu_flags, resolved_precision, worker_resources
+from albert_infer.resources import WorkerResources, resolved_precision, worker_resources
 from albert_infer.schema import Precision
 from albert_infer.storage import Folder, InputObjects, S3Access
 from albert_infer.tokenization import PairTokenizer

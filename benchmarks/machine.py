@@ -9,10 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from albert_infer.resources import cpu_flags
+from albert_infer.processor import BF16_FLAGS, cpu_flags
 
-# Products of bfloat16 in hardware; without, they are emulated and no figure of theirs means anything.
-BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 # The instruction sets that decide the speed of matrix products.
 SPEED_FLAGS: Final = BF16_FLAGS | {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"}
 PACKAGES: Final = ("albert-infer", "torch", "transformers", "tokenizers", "sentence-transformers", "ray", "pyarrow")
@@ -49,7 +47,7 @@ def cores() -> int:
 
 
 def has_bf16_instructions() -> bool:
-    """Whether bfloat16 products run in hardware."""
+    """Whether bfloat16 products run in hardware; no figure of theirs means anything where they are emulated."""
     return bool(cpu_flags() & BF16_FLAGS)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pairs import PROPERTY, settings_for
 
 from albert_infer.errors import SettingsError
-from albert_infer.resources import Node, WorkerResources, cpu_flags, resolved_precision, worker_resources
+from albert_infer.resources import Node, WorkerResources, resolved_precision, worker_resources
 from albert_infer.schema import DeviceKind, Precision
 
 CPU, CUDA = DeviceKind.CPU, DeviceKind.CUDA
@@ -122,7 +122,3 @@ def test_auto_is_bf16_where_the_device_computes_in_it(
 def test_int8_on_a_gpu_is_refused() -> None:
     with pytest.raises(SettingsError, match="int8 is for CPUs"):
         resolved_precision(settings_for(Path("in"), precision="int8"), CUDA, frozenset())
-
-
-def test_the_flags_of_the_processor_are_single_words() -> None:
-    assert all(flag and not flag.isspace() and " " not in flag for flag in cpu_flags())

@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from albert_infer.errors import InputError, ObjectMissingError, OutputError, SettingsError
 from albert_infer.storage.access import DEFAULT_ACCESS, S3Access, refuse_unsafe_endpoint
 from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin
 from albert_infer.storage.local import LocalFolder
-from albert_infer.storage.s3 import S3Folder
+
+if TYPE_CHECKING:
+    from albert_infer.storage.s3 import S3Folder
 
 __all__ = [
     "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
@@ -44,6 +47,9 @@ def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3
     if (scheme := _scheme(uri)) == "s3":
         if access.endpoint is not None:
             refuse_unsafe_endpoint(access.endpoint)
+        # Imported here: it takes a quarter of a second, and local paths have no use for it.
+        from albert_infer.storage.s3 import S3Folder
+
         return S3Folder(_normalised_s3(uri), access)
     return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else uri))
 
