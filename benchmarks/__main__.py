@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import torch
 
-from albert_infer.schema import Precision
-from benchmarks import exported, machine, ours, pairs, peers, section, table, targets, whole_jobs, workloads
+from albert_infer.schema import DeviceKind, Precision
+from benchmarks import devices, exported, machine, ours, pairs, peers, section, table, targets, whole_jobs, workloads
 from benchmarks.contender import Absent, Contender, Pairs
 from benchmarks.results import Results
 from benchmarks.section import Asked, saved_model, take_section, tell
 from benchmarks.whole_jobs import WholeJob
-
-NO_BF16: Final = "no bf16 instructions"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     header = machine.this_machine()
     asked = section.asked(given)
     with tempfile.TemporaryDirectory(prefix="albert-infer-bench-") as scratch:
-        sections = [take_section(each, Path(scratch), _contenders, _precisions()) for each in asked]
+        sections = [take_section(each, Path(scratch), _contenders) for each in asked]
         jobs = _whole_jobs(Path(scratch), asked[0], given.job_pairs, given.job_rounds) if given.job_pairs else []
     report = (jobs[-1][1].report or {}) if jobs else {}
     sections[0] = replace(sections[0], rows=[*sections[0].rows, *targets.job_rows(jobs, given.job_pairs)])
@@ -48,16 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _precisions() -> list[Precision]:
-    bf16 = machine.has_bf16_instructions()
-    return [precision for precision in Precision if precision is not Precision.BF16 or bf16]
-
-
 def _contenders(model: Path, trial: Pairs) -> list[Contender | Absent]:
     """Every in-process row in the order of the table, the Hugging Face pipeline first; `trial` chooses settings."""
     fp32, bf16, int8 = Precision.FP32, Precision.BF16, Precision.INT8
-    there = _precisions()
-    rows: list[Contender | Absent] = [*peers.pipeline_contenders(model), *peers.cross_encoder_contenders(model)]
+    rows: list[Contender | Absent] = [
+        *peers.pipeline_contenders(model),
+        *peers.cross_encoder_contenders(model, fp32, DeviceKind.CPU),
+    ]
     for name, contender, precisions in (
         # Hugging Face computes in what torch's tensors hold, which is not int8; the others as they are documented.
         (peers.model_name, peers.model_contender, (fp32, bf16)),
@@ -66,7 +60,9 @@ def _contenders(model: Path, trial: Pairs) -> list[Contender | Absent]:
         (ours.engine_name, ours.engine_contender, (fp32, bf16, int8)),
         (ours.labeler_name, ours.labeler_contender, (fp32, bf16, int8)),
     ):
-        rows += [contender(model, each) if each in there else Absent(name(each), each, NO_BF16) for each in precisions]
+        for precision in precisions:
+            reason = devices.obstacle(DeviceKind.CPU, precision)
+            rows.append(Absent(name(precision), precision, reason) if reason else contender(model, precision))
     return rows
 
 

@@ -15,8 +15,6 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from albert_infer.schema import Precision
-
 Pairs = Sequence[tuple[str, str]]
 # Does the whole work once and returns probabilities (R, C, float32), rows in the order of the pairs.
 Labelling = Callable[[], NDArray[np.float32]]
@@ -28,7 +26,7 @@ class Contender:
 
     name: str
     settings: str
-    precision: Precision
+    precision: str
     prepare: Callable[[Pairs], Labelling]
 
 
@@ -37,7 +35,7 @@ class Absent:
     """A row that cannot be measured here, and why."""
 
     name: str
-    precision: Precision
+    precision: str
     reason: str
 
 

@@ -1,4 +1,4 @@
-"""What the processor allows: the operations of a forward pass, and how fast its matrix products alone run here.
+"""What the device allows: the operations of a forward pass, and how fast its matrix products alone run here.
 
 Shapes: R pairs, T tokens.
 """
@@ -7,7 +7,9 @@ Shapes: R pairs, T tokens.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -17,14 +19,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine import AlbertShape
-from albert_infer.engine.albert import DTYPES
-from albert_infer.engine.int8 import Int8Dense
-from albert_infer.schema import Precision
+from albert_infer.engine.threads import Threads
+from albert_infer.schema import DeviceKind, Precision
+from benchmarks.devices import FLOAT_DTYPES, finish
 
 # Long enough to reach a steady clock, short enough to be repeated in every round.
 SECONDS_PER_WAY: Final = 1.0
 
 Product = Callable[[Tensor], Tensor]
+# A product of a weight (out, in) and a bias (out).
+Way = Callable[[Tensor, Tensor], Product]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A product, what it is to multiply, and its operations."""
+
+    product: Product
+    hidden: Tensor
+    flop: int
 
 
 def forward_flop(shape: AlbertShape, lengths_R: NDArray[np.int64]) -> int:
@@ -48,15 +61,21 @@ def needed_product_flop(shape: AlbertShape, lengths_R: NDArray[np.int64]) -> int
     return all_but_last + tokens * keys_and_values + pairs * (_layer_flop(shape) - keys_and_values)
 
 
-def product_gflops(shape: AlbertShape, tokens: int, precision: Precision) -> dict[str, float]:
-    """GFLOP/s of one layer's four products on `tokens` tokens, for each way to compute them here.
+def product_gflops(shape: AlbertShape, tokens: int, precision: str, device: DeviceKind) -> dict[str, float]:
+    """GFLOP/s of one layer's four products on `tokens` tokens, for each way to compute them on the device.
 
     The four are fused query, key and value; attention output; FFN in; FFN out. The limit is the best way's.
     """
-    return {
-        name: _gflops([_product(way, *sizes, precision) for sizes in _product_sizes(shape)], tokens, precision)
-        for name, way in _ways(tokens, precision).items()
-    }
+    sizes = _product_sizes(shape)
+    if device is DeviceKind.CUDA:
+        ways = _ways_on_cuda(precision)
+        return {name: _gflops(_work(way, sizes, tokens, precision, device), device) for name, way in ways.items()}
+    measured = {}
+    for name, way in _ways_on_cpu(tokens, precision).items():
+        work = _work(way, sizes, tokens, precision, device)
+        measured[name] = _gflops(work, device)
+        measured[f"{name}, a product a core"] = _gflops_of_cores(work)
+    return measured
 
 
 def _layer_flop(shape: AlbertShape) -> int:
@@ -69,24 +88,27 @@ def _product_sizes(shape: AlbertShape) -> list[tuple[int, int]]:
     return [(hidden, 3 * hidden), (hidden, hidden), (hidden, intermediate), (intermediate, hidden)]
 
 
-def _ways(tokens: int, precision: Precision) -> dict[str, Callable[[Tensor, Tensor], Product]]:
+def _ways_on_cuda(precision: str) -> dict[str, Way]:
+    if precision == Precision.INT8:
+        return {"torch int8": lambda weight, _: lambda hidden: torch._int_mm(hidden, weight.t())}
+    return {"torch linear": _torch_product}
+
+
+def _ways_on_cpu(tokens: int, precision: str) -> dict[str, Way]:
     """Torch's plain product, and those that lay the weights out beforehand; MKL has no bf16."""
-    if precision is Precision.INT8:
-        return {"oneDNN, quantised beforehand": _int8_product}
-    ways: dict[str, Callable[[Tensor, Tensor], Product]] = {
-        "torch linear": lambda weight, bias: lambda hidden: functional.linear(hidden, weight, bias)
-    }
+    if precision == Precision.INT8:
+        return {"oneDNN, quantised beforehand": _onednn_int8_product}
+    ways: dict[str, Way] = {"torch linear": _torch_product}
     # oneDNN packs bf16 weights only where the processor has instructions for it.
-    if precision is Precision.FP32 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if precision == Precision.FP32 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         ways["oneDNN, packed weights"] = lambda weight, bias: _onednn_product(weight, bias, tokens)
-    if precision is Precision.FP32 and hasattr(torch.ops.mkl, "_mkl_linear"):
+    if precision == Precision.FP32 and hasattr(torch.ops.mkl, "_mkl_linear"):
         ways["MKL, packed weights"] = lambda weight, bias: _mkl_product(weight, bias, tokens)
     return ways
 
 
-def _int8_product(weight: Tensor, bias: Tensor) -> Product:
-    dense = Int8Dense(weight, bias)
-    return lambda quantized: dense.of_quantized(quantized, torch.bfloat16)
+def _torch_product(weight: Tensor, bias: Tensor) -> Product:
+    return lambda hidden: functional.linear(hidden, weight, bias)
 
 
 def _onednn_product(weight: Tensor, bias: Tensor, tokens: int) -> Product:
@@ -99,30 +121,48 @@ def _mkl_product(weight: Tensor, bias: Tensor, tokens: int) -> Product:
     return lambda hidden: torch.ops.mkl._mkl_linear(hidden, packed, weight, bias, tokens)
 
 
-def _hidden(tokens: int, inputs: int, precision: Precision) -> Tensor:
-    if precision is Precision.INT8:
-        return torch.randint(256, (tokens, inputs), dtype=torch.uint8)
-    return torch.randn(tokens, inputs, dtype=DTYPES[precision])
+def _onednn_int8_product(weight: Tensor, _: Tensor) -> Product:
+    """From uint8 to bf16, one scale an output: what there is to do before bias and activation."""
+    packed = torch.ops.onednn.qlinear_prepack(weight, None)
+    scales, zero_points = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int64)
+    return lambda hidden: torch.ops.onednn.qlinear_pointwise(
+        hidden, 1.0, 128, packed, scales, zero_points, None, 1.0, 0, torch.bfloat16, "none", [], ""
+    )
 
 
-def _product(
-    way: Callable[[Tensor, Tensor], Product], inputs: int, outputs: int, precision: Precision
-) -> tuple[int, int, Product]:
-    dtype = DTYPES[precision]
-    return inputs, outputs, way(torch.randn(outputs, inputs, dtype=dtype), torch.randn(outputs, dtype=dtype))
+def _numbers(sizes: tuple[int, int], precision: str, device: DeviceKind, *, of_int8: torch.dtype) -> Tensor:
+    """Random numbers on the device; in int8 of the type `of_int8`, seven bits of it."""
+    if precision == Precision.INT8:
+        return torch.randint(64, sizes, dtype=of_int8, device=device.value)
+    return torch.randn(*sizes, dtype=FLOAT_DTYPES[precision], device=device.value)
+
+
+def _work(way: Way, sizes: Sequence[tuple[int, int]], tokens: int, precision: str, device: DeviceKind) -> list[Task]:
+    # oneDNN takes activations without a sign, a GPU with one.
+    hidden_type = torch.int8 if device is DeviceKind.CUDA else torch.uint8
+    work = []
+    for inputs, outputs in sizes:
+        weight = _numbers((outputs, inputs), precision, device, of_int8=torch.int8)
+        hidden = _numbers((tokens, inputs), precision, device, of_int8=hidden_type)
+        work.append(Task(way(weight, weight[:, 0].contiguous()), hidden, 2 * tokens * inputs * outputs))
+    return work
+
+
+def _gflops_of_cores(work: Sequence[Task]) -> float:
+    """With a product in each core at once, none in two."""
+    calls = [partial(_gflops, work, DeviceKind.CPU)] * torch.get_num_threads()
+    return sum(Threads(len(calls)).results(calls))
 
 
 @torch.inference_mode()
-def _gflops(products: list[tuple[int, int, Product]], tokens: int, precision: Precision) -> float:
-    work = [
-        (_hidden(tokens, inputs, precision), 2 * tokens * inputs * outputs, product)
-        for inputs, outputs, product in products
-    ]
-    for hidden, _, product in work:  # the first call of a shape chooses and builds its kernel
-        product(hidden)
-    begun, flop = time.perf_counter(), 0
+def _gflops(work: Sequence[Task], device: DeviceKind) -> float:
+    for task in work:  # the first call of a shape chooses and builds its kernel
+        task.product(task.hidden)
+    finish(device)
+    begun, rounds = time.perf_counter(), 0
     while time.perf_counter() - begun < SECONDS_PER_WAY:
-        for hidden, operations, product in work:
-            product(hidden)
-            flop += operations
-    return flop / (time.perf_counter() - begun) / 1e9
+        for task in work:
+            task.product(task.hidden)
+        rounds += 1
+    finish(device)
+    return rounds * sum(task.flop for task in work) / (time.perf_counter() - begun) / 1e9

@@ -9,11 +9,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+import torch
+
 from albert_infer.processor import BF16_FLAGS, cpu_flags
 
 # The instruction sets that decide the speed of matrix products.
 SPEED_FLAGS: Final = BF16_FLAGS | {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"}
-PACKAGES: Final = ("albert-infer", "torch", "transformers", "tokenizers", "sentence-transformers", "ray", "pyarrow")
+PACKAGES: Final = (
+    "albert-infer",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "sentence-transformers",
+    "onnxruntime",
+    "openvino",
+    "ray",
+    "pyarrow",
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,8 @@ class Machine:
     processor: str
     cores: int
     instructions: tuple[str, ...]
+    # The GPU that torch sees, if any.
+    gpu: str | None
     # Other work on the machine when the run began, in processes that wanted a core; a quiet machine has less than 0.5.
     load: float
     versions: dict[str, str]
@@ -35,6 +49,7 @@ def this_machine() -> Machine:
         processor=_processor(),
         cores=cores(),
         instructions=tuple(sorted(cpu_flags() & SPEED_FLAGS)),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         load=round(os.getloadavg()[0], 2),
         versions=_versions(),
         date=datetime.now(tz=UTC).isoformat(timespec="minutes"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,6 @@ from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
 from benchmarks.contender import Contender, Labelling, Pairs
 
-# The budget that the job and the labeler take here by themselves.
-MAX_BATCH_TOKENS: Final = default_batch_tokens(DeviceKind.CPU)
-
 
 def engine_name(precision: Precision) -> str:
     """The row that the targets are about."""
@@ -30,19 +26,21 @@ def labeler_name(precision: Precision) -> str:
     return f"our engine with tokenizing, {precision}"
 
 
-def engine_contender(model: Path, precision: Precision) -> Contender:
-    """`AlbertEngine` on encoded pairs in micro-batches; what a labelling worker does most of its time."""
+def engine_contender(model: Path, precision: Precision, device: DeviceKind = DeviceKind.CPU) -> Contender:
+    """`AlbertEngine` on encoded pairs in micro-batches; what a labelling worker does most of its time.
+
+    Raises ModelError where the device does not compute in `precision`.
+    """
+    budget = default_batch_tokens(device)
     checkpoint = load_checkpoint(str(model))
-    engine = AlbertEngine(
-        checkpoint.shape, checkpoint.weights, precision=precision, device=DeviceKind.CPU, threads=None
-    )
+    engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=None)
 
     def on_tokens(pairs: Pairs) -> Labelling:
         encoded = encoded_pairs(checkpoint, pairs)
-        batches = micro_batches(encoded.lengths, MAX_BATCH_TOKENS)
+        batches = micro_batches(encoded.lengths, budget)
         return lambda: softmax(engine.logits(encoded, batches))
 
-    settings = f"{precision}, max_batch_tokens={MAX_BATCH_TOKENS}, tokenizing not timed"
+    settings = f"{precision}, max_batch_tokens={budget}, tokenizing not timed"
     return Contender(engine_name(precision), settings, precision, on_tokens)
 
 
@@ -54,7 +52,7 @@ def labeler_contender(model: Path, precision: Precision) -> Contender:
         premises, hypotheses = zip(*pairs, strict=True)
         return lambda: _stored_probabilities(labeler.label(premises, hypotheses))
 
-    settings = f"{precision}, max_batch_tokens={MAX_BATCH_TOKENS}, from texts to table, all timed"
+    settings = f"{precision}, max_batch_tokens={default_batch_tokens(DeviceKind.CPU)}, from texts to table, all timed"
     return Contender(labeler_name(precision), settings, precision, from_texts)
 
 

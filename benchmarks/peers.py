@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TextClassificationPipeline, pipeline
 
 from albert_infer.classification import softmax
-from albert_infer.engine.albert import DTYPES
-from albert_infer.schema import NliLabel, Precision
+from albert_infer.schema import DeviceKind, NliLabel, Precision
 from benchmarks.contender import Absent, Contender, Labelling, Pairs, not_installed, rows_as_before
+from benchmarks.devices import FLOAT_DTYPES
 
 # What the documentation of all of them uses on CPUs.
 BATCH_PAIRS: Final = 32
 PIPELINE_NAME: Final = "Hugging Face pipeline, input order"
-CROSS_ENCODER_NAMES: Final = ("CrossEncoder.predict", "CrossEncoder.predict, sorted")
 
 # Model inputs (B, L) by their names.
 Batch = dict[str, torch.Tensor]
@@ -52,42 +51,36 @@ def pipeline_contenders(model: Path) -> list[Contender]:
     ]
 
 
-def cross_encoder_contenders(model: Path) -> list[Contender | Absent]:
-    """sentence-transformers' `CrossEncoder.predict` in fp32: as it is, and with the pairs sorted by tokens."""
+def cross_encoder_contenders(
+    model: Path, precision: str, device: DeviceKind, batches: Sequence[int] = (BATCH_PAIRS,)
+) -> list[Contender | Absent]:
+    """sentence-transformers' `CrossEncoder.predict`, which sorts the pairs itself: a row for each size of batch."""
     if reason := not_installed("sentence_transformers"):
-        return [Absent(name, Precision.FP32, reason) for name in CROSS_ENCODER_NAMES]
+        return [Absent(cross_encoder_name(precision, size), precision, reason) for size in batches]
     # Imported here because sentence-transformers is an extra that the other peers do without.
     from sentence_transformers import CrossEncoder
 
-    encoder = CrossEncoder(str(model), device="cpu", model_kwargs={"dtype": torch.float32})
-    settings = f"fp32, batch_size={BATCH_PAIRS}, sorts by characters itself, tokenizing timed"
+    encoder = CrossEncoder(str(model), device=device.value, model_kwargs={"dtype": FLOAT_DTYPES[precision]})
 
-    def predictions(pairs: Pairs) -> NDArray[np.float32]:
-        predicted = encoder.predict(list(pairs), batch_size=BATCH_PAIRS, apply_softmax=True, show_progress_bar=False)
-        return np.asarray(predicted, dtype=np.float32)
+    def contender(size: int) -> Contender:
+        settings = f"{precision}, batch_size={size}, sorts by characters itself, tokenizing timed"
+        return Contender(cross_encoder_name(precision, size), settings, precision, partial(_predicting, encoder, size))
 
-    def in_input_order(pairs: Pairs) -> Labelling:
-        return lambda: predictions(pairs)
-
-    def sorted_by_length(pairs: Pairs) -> Labelling:
-        order_R = length_order(encoder.tokenizer, pairs)
-        ordered = [pairs[row] for row in order_R]
-        return lambda: rows_as_before(predictions(ordered), order_R)
-
-    as_it_is, given_sorted = CROSS_ENCODER_NAMES
-    return [
-        Contender(as_it_is, settings, Precision.FP32, in_input_order),
-        Contender(given_sorted, f"{settings}, given sorted", Precision.FP32, sorted_by_length),
-    ]
+    return [contender(size) for size in batches]
 
 
-def model_contender(model: Path, precision: Precision) -> Contender:
+def cross_encoder_name(precision: str, size: int = BATCH_PAIRS) -> str:
+    """The row of `CrossEncoder.predict` with batches of `size` pairs."""
+    return f"CrossEncoder.predict, {precision}, batches of {size}"
+
+
+def model_contender(model: Path, precision: str, device: DeviceKind = DeviceKind.CPU) -> Contender:
     """Hugging Face's model called directly on batches that were tokenized, sorted and padded beforehand."""
-    albert = AutoModelForSequenceClassification.from_pretrained(model, dtype=DTYPES[precision]).eval()
-    return batches_contender(model_name(precision), precision, "", model, partial(_logits, albert))
+    albert = AutoModelForSequenceClassification.from_pretrained(model, dtype=FLOAT_DTYPES[precision]).eval()
+    return batches_contender(model_name(precision), precision, "", model, partial(_logits, albert.to(device.value)))
 
 
-def batches_contender(name: str, precision: Precision, settings: str, model: Path, logits: BatchLogits) -> Contender:
+def batches_contender(name: str, precision: str, settings: str, model: Path, logits: BatchLogits) -> Contender:
     """Something that computes `logits` of batches that were tokenized, sorted and padded beforehand."""
     tokenizer = AutoTokenizer.from_pretrained(model)
 
@@ -100,7 +93,7 @@ def batches_contender(name: str, precision: Precision, settings: str, model: Pat
     return Contender(name, told, precision, sorted_by_length)
 
 
-def model_name(precision: Precision) -> str:
+def model_name(precision: str) -> str:
     """The row of the model called directly."""
     return f"Hugging Face model, {precision}, sorted"
 
@@ -147,7 +140,16 @@ def _encoded(tokenizer: Any, pairs: Pairs, **settings: Any) -> Any:
     return tokenizer(list(premises), list(hypotheses), truncation="only_first", **settings)
 
 
+def _predicting(encoder: Any, size: int, pairs: Pairs) -> Labelling:
+    def predictions() -> NDArray[np.float32]:
+        predicted = encoder.predict(list(pairs), batch_size=size, apply_softmax=True, show_progress_bar=False)
+        return np.asarray(predicted, dtype=np.float32)
+
+    return predictions
+
+
 @torch.inference_mode()
-def _logits(albert: torch.nn.Module, batches: Sequence[Batch]) -> NDArray[np.float32]:
-    logits_RC: NDArray[np.float32] = torch.cat([albert(**batch).logits for batch in batches]).float().numpy()
+def _logits(albert: Any, batches: Sequence[Batch]) -> NDArray[np.float32]:
+    on_device = ({name: tensor.to(albert.device) for name, tensor in batch.items()} for batch in batches)
+    logits_RC: NDArray[np.float32] = torch.cat([albert(**batch).logits for batch in on_device]).float().cpu().numpy()
     return logits_RC

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from albert_infer.schema import Precision
 from benchmarks.machine import Machine
 
 
@@ -24,7 +23,7 @@ class Row:
 
     name: str
     settings: str
-    precision: Precision
+    precision: str
     rounds: tuple[float, ...] = ()
     note: str = ""
     largest_difference: float | None = None
@@ -40,7 +39,7 @@ class Row:
 class Limit:
     """The fastest that the products alone would allow in one precision; `ways` are the medians in GFLOP/s."""
 
-    precision: Precision
+    precision: str
     ways: dict[str, float]
     pairs_per_second: float
 
@@ -84,6 +83,15 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """A row's median in three units; None where it was not measured. TFLOP/s are of `Work.forward_tflop`."""
+
+    pairs_per_second: float | None
+    tokens_per_second: float | None
+    tflop_per_second: float | None
+
+
+@dataclass(frozen=True)
 class Section:
     """One shape on one workload: its rows, of which the first is what the others are compared with, and limits."""
 
@@ -91,15 +99,22 @@ class Section:
     rows: Sequence[Row]
     limits: Sequence[Limit]
 
-    def limit(self, precision: Precision) -> Limit | None:
+    def limit(self, precision: str) -> Limit | None:
         """The limit of a precision, if it was measured."""
-        return next((limit for limit in self.limits if limit.precision is precision), None)
+        return next((limit for limit in self.limits if limit.precision == precision), None)
+
+    def speed(self, row: Row) -> Speed:
+        """The row's speed in every unit."""
+        pairs = row.pairs_per_second
+        if pairs is None:
+            return Speed(None, None, None)
+        return Speed(pairs, pairs * self.work.mean_tokens, pairs * self.work.forward_tflop / self.work.pairs)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, derived figures included."""
         return {
             "work": asdict(self.work),
-            "rows": [asdict(row) | {"pairs_per_second": row.pairs_per_second} for row in self.rows],
+            "rows": [asdict(row) | asdict(self.speed(row)) for row in self.rows],
             "limits": [asdict(limit) | {"best_way": limit.best_way} for limit in self.limits],
         }
 

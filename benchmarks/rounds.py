@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from albert_infer.schema import Precision
+from albert_infer.schema import DeviceKind
 from benchmarks.contender import Absent, Contender, Pairs
+from benchmarks.devices import finish
 from benchmarks.results import Row
 
 # Enough to load every lazy part and to choose kernels, short beside a round.
@@ -36,15 +37,16 @@ class Rounds:
     """All that was measured in this process: contenders in their order, and the products alone by precision and way."""
 
     timings: list[Timing]
-    product_gflops: dict[Precision, dict[str, list[float]]]
+    product_gflops: dict[str, dict[str, list[float]]]
 
 
 def take_rounds(
     contenders: Sequence[Contender],
-    products: Mapping[Precision, Callable[[], dict[str, float]]],
+    products: Mapping[str, Callable[[], dict[str, float]]],
     pairs: Pairs,
     rounds: int,
     tell: Callable[[str], None],
+    device: DeviceKind = DeviceKind.CPU,
 ) -> Rounds:
     """Time every contender on `pairs` and every entry of `products` once a round, after warming the contenders up."""
     taken = Rounds([Timing(contender) for contender in contenders], {precision: {} for precision in products})
@@ -53,8 +55,10 @@ def take_rounds(
     labellings = [contender.prepare(pairs) for contender in contenders]
     for number in range(1, rounds + 1):
         for timing, labelling in zip(taken.timings, labellings, strict=True):
+            finish(device)
             begun = time.perf_counter()
             timing.probabilities = labelling()
+            finish(device)
             timing.pairs_per_second.append(len(pairs) / (time.perf_counter() - begun))
             tell(f"round {number}: {timing.contender.name} {timing.pairs_per_second[-1]:.1f} pairs/s")
         for precision, measure in products.items():

@@ -15,9 +15,10 @@ from typing import Final
 import numpy as np
 
 from albert_infer.batching import micro_batches
+from albert_infer.classification import default_batch_tokens
 from albert_infer.engine import AlbertShape
 from albert_infer.model import load_checkpoint
-from albert_infer.schema import Precision
+from albert_infer.schema import DeviceKind
 from benchmarks import checkpoint, limit, ours, pairs, workloads
 from benchmarks.contender import Absent, Contender, Pairs
 from benchmarks.results import Limit, Section, Work
@@ -71,16 +72,20 @@ def asked(given: argparse.Namespace) -> list[Asked]:
     ]
 
 
-def take_section(wanted: Asked, scratch: Path, contenders: Contenders, precisions: Sequence[Precision]) -> Section:
-    """Time the contenders in turn, and in every round the products alone in each of `precisions`."""
+def take_section(wanted: Asked, scratch: Path, contenders: Contenders, device: DeviceKind = DeviceKind.CPU) -> Section:
+    """Time the contenders in turn, and in every round the products alone in each precision of theirs."""
     model = saved_model(scratch, wanted.shape)
     shape = load_checkpoint(str(model)).shape
     count = wanted.pairs or default_pairs(shape, wanted.workload)
     texts = pairs.text_pairs(workloads.workload_pairs(wanted.workload, wanted.data, count))
-    work = _work(wanted, model, texts)
+    work = _work(wanted, model, texts, device)
     rows = contenders(model, texts[:TRIAL_PAIRS])
-    products = {each: partial(limit.product_gflops, shape, _tokens(work, each), each) for each in precisions}
-    taken = take_rounds([row for row in rows if isinstance(row, Contender)], products, texts, wanted.rounds, tell)
+    timed = [row for row in rows if isinstance(row, Contender)]
+    products = {
+        each: partial(limit.product_gflops, shape, work.micro_batch_tokens, each, device)
+        for each in dict.fromkeys(row.precision for row in timed)
+    }
+    taken = take_rounds(timed, products, texts, wanted.rounds, tell, device)
     return Section(work, rows_of(rows, taken), _limits(taken, work))
 
 
@@ -103,10 +108,10 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _work(wanted: Asked, model: Path, texts: Pairs) -> Work:
+def _work(wanted: Asked, model: Path, texts: Pairs, device: DeviceKind) -> Work:
     loaded = load_checkpoint(str(model))
     lengths = ours.encoded_pairs(loaded, texts).lengths
-    batches = micro_batches(lengths, ours.MAX_BATCH_TOKENS)
+    batches = micro_batches(lengths, default_batch_tokens(device))
     return Work(
         shape=wanted.shape,
         workload=wanted.workload,
@@ -118,10 +123,6 @@ def _work(wanted: Asked, model: Path, texts: Pairs) -> Work:
         forward_tflop=limit.forward_flop(loaded.shape, lengths) / 1e12,
         needed_product_tflop=limit.needed_product_flop(loaded.shape, lengths) / 1e12,
     )
-
-
-def _tokens(work: Work, precision: Precision) -> int:
-    return work.micro_batch_tokens
 
 
 def _limits(taken: Rounds, work: Work) -> list[Limit]:

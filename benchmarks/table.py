@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Console
@@ -11,21 +12,27 @@ from benchmarks.machine import Machine
 from benchmarks.results import Limit, Results, Row, Section
 
 # Wide enough for every column when the output is a file; a terminal's own width is used where it is larger.
-WIDTH: Final = 120
+WIDTH: Final = 144
 
 
 def show(results: Results) -> None:
     """Print everything; ratios are to the first row of each section."""
-    console = _console()
-    _show_machine(console, results.machine)
-    for section in results.sections:
-        show_section(console, section)
+    console = show_sections(results.machine, results.sections)
     for target in results.targets:
         console.print(f"{target.verdict:<20}{target.claim}: {target.figure}")
 
 
-def show_section(console: Console, section: Section) -> None:
-    """Print what was labelled, the rows, their settings, and the limits."""
+def show_sections(machine: Machine, sections: Sequence[Section]) -> Console:
+    """Print the machine, and of each section what was labelled, the rows, their settings, and the limits."""
+    console = Console(highlight=False)
+    console.width = max(WIDTH, console.width)
+    _show_machine(console, machine)
+    for section in sections:
+        _show_section(console, section)
+    return console
+
+
+def _show_section(console: Console, section: Section) -> None:
     work = section.work
     console.print()
     console.print(
@@ -40,14 +47,10 @@ def show_section(console: Console, section: Section) -> None:
         console.print(_limit_line(limit))
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    console.width = max(WIDTH, console.width)
-    return console
-
-
 def _show_machine(console: Console, machine: Machine) -> None:
     console.print(f"{machine.processor}, {machine.cores} cores ({' '.join(machine.instructions)}), {machine.date}")
+    if machine.gpu:
+        console.print(machine.gpu)
     console.print(", ".join(f"{package} {version}" for package, version in machine.versions.items()))
     if machine.load > 0.5:
         console.print(f"[bold]the machine was not quiet[/bold]: load {machine.load} when the run began")
@@ -55,22 +58,24 @@ def _show_machine(console: Console, machine: Machine) -> None:
 
 def _table(section: Section) -> Table:
     table = Table("", "what", box=None, header_style="bold")
-    for heading in ("pairs/s", "rounds", "x row 1", "of the limit", "differs by", "same label"):
+    for heading in ("pairs/s", "rounds", "tokens/s", "TFLOP/s", "x row 1", "of the limit", "differs by", "same label"):
         table.add_column(heading, justify="right")
     for number, row in enumerate(section.rows, 1):
-        table.add_row(str(number), row.name, *_cells(row, section.rows[0], section.limit(row.precision)))
+        table.add_row(str(number), row.name, *_cells(section, row))
     return table
 
 
-def _cells(row: Row, baseline: Row, limit: Limit | None) -> list[str]:
-    speed, base = row.pairs_per_second, baseline.pairs_per_second
-    if speed is None or base is None:
+def _cells(section: Section, row: Row) -> list[str]:
+    speed, base, limit = section.speed(row), section.rows[0].pairs_per_second, section.limit(row.precision)
+    if speed.pairs_per_second is None or base is None:
         return [row.note]
     return [
-        f"{speed:.1f}",
-        f"{min(row.rounds):.1f}-{max(row.rounds):.1f}",
-        f"{speed / base:.2f}",
-        f"{speed / limit.pairs_per_second:.0%}" if limit else "",
+        f"{speed.pairs_per_second:,.1f}",
+        f"{min(row.rounds):,.1f}-{max(row.rounds):,.1f}",
+        f"{speed.tokens_per_second:,.0f}",
+        f"{speed.tflop_per_second:.3g}",
+        f"{speed.pairs_per_second / base:.2f}",
+        f"{speed.pairs_per_second / limit.pairs_per_second:.0%}" if limit else "",
         "" if row.largest_difference is None else f"{row.largest_difference:.0e}",
         "" if row.same_label is None else f"{row.same_label:.1%}",
     ]

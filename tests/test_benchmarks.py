@@ -17,13 +17,27 @@ from typing import Final
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from albert_infer.engine import AlbertShape
-from albert_infer.schema import HYPOTHESIS, Precision
-from benchmarks import checkpoint, exported, limit, memory, ours, pairs, peers, section, targets, tokenizing, workloads
+from albert_infer.schema import HYPOTHESIS, DeviceKind, Precision
+from benchmarks import (
+    checkpoint,
+    devices,
+    exported,
+    limit,
+    memory,
+    ours,
+    pairs,
+    peers,
+    section,
+    targets,
+    tokenizing,
+    workloads,
+)
 from benchmarks.contender import Absent, Contender, Pairs, not_installed
 from benchmarks.machine import this_machine
-from benchmarks.results import Limit, Results, Row, Section, Target, Work
+from benchmarks.results import Limit, Results, Row, Section, Speed, Target, Work
 from benchmarks.rounds import rows_of, take_rounds
 from benchmarks.workloads import Workload
 
@@ -76,7 +90,7 @@ def test_hugging_face_rows_and_ours_do_the_same_work(model: Path, texts: list[tu
 
 def test_cross_encoder_rows_do_the_same_work(model: Path, texts: list[tuple[str, str]]) -> None:
     pytest.importorskip("sentence_transformers", reason="the peers of the benchmark are the `bench` extra")
-    refuse_other_work(peers.cross_encoder_contenders(model), texts, model)
+    refuse_other_work(peers.cross_encoder_contenders(model, Precision.FP32, DeviceKind.CPU, (7, 32)), texts, model)
 
 
 def test_exported_rows_do_the_same_work_whatever_the_size_of_their_batches(
@@ -153,7 +167,7 @@ def test_product_gflops_measures_every_way(monkeypatch: pytest.MonkeyPatch) -> N
         {**checkpoint.TINY, "model_type": "albert", "id2label": {"0": "", "1": "", "2": ""}}
     )
     for precision in Precision:
-        measured = limit.product_gflops(small, 64, precision)
+        measured = limit.product_gflops(small, 64, precision, DeviceKind.CPU)
         assert ("torch linear" in measured) == (precision is not Precision.INT8)
         assert all(gflops > 0 for gflops in measured.values())
 
@@ -209,7 +223,7 @@ def test_a_section_has_its_rows_and_the_limits_of_its_shape(tmp_path: Path) -> N
         assert len(trial) == 8
         return [ours.engine_contender(model, Precision.FP32), Absent("a peer", Precision.INT8, "not here")]
 
-    taken = section.take_section(wanted, tmp_path, contenders, [Precision.FP32])
+    taken = section.take_section(wanted, tmp_path, contenders)
     assert [row.name for row in taken.rows] == [ours.engine_name(Precision.FP32), "a peer"]
     assert (taken.work.shape, taken.work.pairs) == ("tiny", 8)
     assert [limit.precision for limit in taken.limits] == [Precision.FP32]
@@ -236,6 +250,42 @@ def test_results_tell_median_best_way_and_verdicts() -> None:
     assert told["sections"][0]["rows"][0]["pairs_per_second"] == 4.0
     assert told["sections"][0]["limits"][0]["best_way"] == "fast"
     assert [target["verdict"] for target in told["targets"]] == ["met", "missed", "not applicable here"]
+
+
+def test_speeds_are_told_in_pairs_tokens_and_operations() -> None:
+    row = Row("a", "", Precision.FP32, (50.0,))
+    work = Work("base", "snli", "", 10, 30.0, 1, 1, forward_tflop=0.2, needed_product_tflop=0.1)
+    assert Section(work, [row], []).speed(row) == Speed(50.0, 1500.0, 1.0)
+
+
+# The machine has a GPU and Python's scientific packages, and none of what runs a job.
+NOT_THERE: Final = ("ray", "pydantic", "cyclopts", "s3fs", "botocore", "aiobotocore", "aiohttp")
+
+
+def test_the_engine_is_measured_where_nothing_of_a_job_is_installed(tmp_path: Path) -> None:
+    arguments = ["--shape", "tiny", "--pairs", "12", "--rounds", "1", "--json", str(tmp_path / "told.json")]
+    script = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({NOT_THERE}))  # an import of None is refused
+sys.argv = ["engine", *{arguments}, "--data", {str(pairs.BUILTIN_PAIRS)!r}]
+runpy.run_module("benchmarks.engine", run_name="__main__")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=Path(__file__).parents[1])
+    [told] = json.loads((tmp_path / "told.json").read_text())["sections"]
+    rows = {row["name"]: row for row in told["rows"]}
+    for precision in Precision:
+        row = rows[ours.engine_name(precision)]
+        assert row["note"] or (row["pairs_per_second"] > 0 and row["same_label"] >= 0.8)
+    assert rows[ours.engine_name(Precision.FP32)]["largest_difference"] < TOLERANCE
+    assert all(limit["pairs_per_second"] > 0 for limit in told["limits"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16, devices.FP16, Precision.INT8])
+def test_products_are_measured_on_a_gpu_in_every_precision(precision: str) -> None:
+    measured = limit.product_gflops(BASE_SHAPE, 4096, precision, DeviceKind.CUDA)
+    assert all(gflops > 1000 for gflops in measured.values())
 
 
 def test_process_tree_counts_a_child_and_its_memory() -> None:

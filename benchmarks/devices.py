@@ -1,0 +1,38 @@
+"""The device that the in-process rows run on: which there is, what it multiplies in, and when its work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+
+from albert_infer.schema import DeviceKind, Precision
+from benchmarks import machine
+
+# No precision of ours; peers have it on GPUs.
+FP16: Final = "fp16"
+# What Hugging Face's models are loaded in; by the names of `Precision` where there is one.
+FLOAT_DTYPES: Final[Mapping[str, torch.dtype]] = {
+    Precision.FP32: torch.float32,
+    Precision.BF16: torch.bfloat16,
+    FP16: torch.float16,
+}
+NO_BF16: Final = "no bf16 instructions"
+
+
+def this_device() -> DeviceKind:
+    """A GPU where torch sees one."""
+    return DeviceKind.CUDA if torch.cuda.is_available() else DeviceKind.CPU
+
+
+def obstacle(device: DeviceKind, precision: str) -> str:
+    """Why figures in `precision` mean nothing on `device`; empty where they mean something."""
+    emulated = device is DeviceKind.CPU and precision == Precision.BF16 and not machine.has_bf16_instructions()
+    return NO_BF16 if emulated else ""
+
+
+def finish(device: DeviceKind) -> None:
+    """Wait until all that was asked of the device is done: a GPU works on while Python goes on."""
+    if device is DeviceKind.CUDA:
+        torch.cuda.synchronize()

@@ -1,0 +1,65 @@
+"""`python -m benchmarks.engine`: the engine alone beside its peers on one device, a GPU where there is one.
+
+Needs torch, transformers, tokenizers, pyarrow, safetensors and rich, and sentence-transformers for its rows; neither
+Ray nor what reads settings or S3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from albert_infer.errors import ModelError
+from albert_infer.schema import DeviceKind, Precision
+from benchmarks import devices, machine, ours, peers, section, table
+from benchmarks.contender import Absent, Contender, Pairs
+
+# What its documentation uses, and enough to keep a GPU busy.
+BATCHES: Final = (peers.BATCH_PAIRS, 256)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print the tables, and write them as JSON where asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
+    section.add_flags(parser)
+    given = parser.parse_args(argv)
+    torch.set_num_threads(machine.cores())
+    header, device = machine.this_machine(), devices.this_device()
+    with tempfile.TemporaryDirectory(prefix="albert-infer-bench-") as scratch:
+        contenders = partial(engine_contenders, device=device)
+        sections = [section.take_section(each, Path(scratch), contenders, device) for each in section.asked(given)]
+    table.show_sections(header, sections)
+    if given.json:
+        measured = {"machine": asdict(header), "sections": [each.to_json() for each in sections]}
+        given.json.write_text(json.dumps(measured, indent=1) + "\n")
+
+
+def engine_contenders(model: Path, _: Pairs, device: DeviceKind) -> list[Contender | Absent]:
+    """Hugging Face's model in fp32 first, which the others are compared with; then what each can on the device."""
+    floats = [Precision.FP32, Precision.BF16, *([devices.FP16] if device is DeviceKind.CUDA else [])]
+    there = [precision for precision in floats if not devices.obstacle(device, precision)]
+    rows: list[Contender | Absent] = [peers.model_contender(model, precision, device) for precision in there]
+    for precision in there:
+        rows += peers.cross_encoder_contenders(model, precision, device, BATCHES)
+    return rows + [_our_engine(model, precision, device) for precision in Precision]
+
+
+def _our_engine(model: Path, precision: Precision, device: DeviceKind) -> Contender | Absent:
+    if reason := devices.obstacle(device, precision):
+        return Absent(ours.engine_name(precision), precision, reason)
+    try:
+        return ours.engine_contender(model, precision, device)
+    except ModelError as error:
+        return Absent(ours.engine_name(precision), precision, f"not on {device}: {error.found}")
+
+
+if __name__ == "__main__":
+    main()
