@@ -26,6 +26,11 @@ def this_device() -> DeviceKind:
     return DeviceKind.CUDA if torch.cuda.is_available() else DeviceKind.CPU
 
 
+def gpu_name(device: DeviceKind) -> str | None:
+    """What a GPU calls itself; None for the CPU."""
+    return torch.cuda.get_device_name() if device is DeviceKind.CUDA else None
+
+
 def obstacle(device: DeviceKind, precision: str) -> str:
     """Why figures in `precision` mean nothing on `device`; empty where they mean something."""
     emulated = device is DeviceKind.CPU and precision == Precision.BF16 and not machine.has_bf16_instructions()

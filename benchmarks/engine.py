@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     section.add_flags(parser)
     given = parser.parse_args(argv)
     torch.set_num_threads(machine.cores())
-    header, device = machine.this_machine(), devices.this_device()
+    device = devices.this_device()
+    header = machine.this_machine(devices.gpu_name(device))
     with tempfile.TemporaryDirectory(prefix="albert-infer-bench-") as scratch:
         contenders = partial(engine_contenders, device=device)
         sections = [section.take_section(each, Path(scratch), contenders, device) for each in section.asked(given)]

@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from albert_infer.processor import BF16_FLAGS, cpu_flags
 
 # The instruction sets that decide the speed of matrix products.
@@ -35,7 +33,7 @@ class Machine:
     processor: str
     cores: int
     instructions: tuple[str, ...]
-    # The GPU that torch sees, if any.
+    # The GPU of the in-process rows, if they have one.
     gpu: str | None
     # Other work on the machine when the run began, in processes that wanted a core; a quiet machine has less than 0.5.
     load: float
@@ -43,13 +41,13 @@ class Machine:
     date: str
 
 
-def this_machine() -> Machine:
-    """The machine as it is now."""
+def this_machine(gpu: str | None = None) -> Machine:
+    """The machine as it is now; `gpu` is told by who uses one, because asking takes torch."""
     return Machine(
         processor=_processor(),
         cores=cores(),
         instructions=tuple(sorted(cpu_flags() & SPEED_FLAGS)),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        gpu=gpu,
         load=round(os.getloadavg()[0], 2),
         versions=_versions(),
         date=datetime.now(tz=UTC).isoformat(timespec="minutes"),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 import albert_infer
-from albert_infer.schema import HYPOTHESIS, PAIR_ID, PREMISE
+from albert_infer import schema
+from albert_infer.schema import HYPOTHESIS, PAIR_ID, PREMISE, NliLabel
 
 SHARED_FOLDER: Final = Path(__file__).parents[2] / "shared" / "data"
 SNLI_FILE: Final = "snli_test_a.parquet"
@@ -46,6 +48,26 @@ def write_files(folder: Path, table: pa.Table, rows_per_file: int) -> None:
     folder.mkdir(parents=True)
     for number, first in enumerate(range(0, table.num_rows, rows_per_file)):
         pq.write_table(table.slice(first, rows_per_file), folder / f"pairs-{number:04d}.parquet")
+
+
+def labelled(unit_id: str, table: pa.Table) -> pa.Table:
+    """The pairs as the classify stage leaves them, with labels that mean nothing but compress as real ones."""
+    rows = table.num_rows
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(len(NliLabel)), rows).astype(np.float32)
+    added = {
+        schema.LABEL: pa.array([list(NliLabel)[best].value for best in probabilities.argmax(axis=1)]),
+        **{name: pa.array(column) for name, column in zip(schema.PROBABILITIES, probabilities.T.copy(), strict=True)},
+        schema.N_TOKENS: pa.array([30] * rows, pa.int32()),
+        schema.TRUNCATED: pa.array([False] * rows),
+        schema.REJECTION: pa.nulls(rows, pa.string()),
+        schema.DETAIL: pa.nulls(rows, pa.string()),
+        schema.UNIT: pa.repeat(unit_id, rows),
+        schema.ROW: pa.array(range(rows), pa.int64()),
+        schema.UNIT_QUARANTINE: pa.nulls(rows, pa.string()),
+    }
+    for name, column in added.items():
+        table = table.append_column(name, column)
+    return table
 
 
 def _numbered(table: pa.Table, number: int) -> pa.Table:

@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from albert_infer import commit, failpoints, publish, schema, sealing, storage
+from albert_infer import commit, failpoints, publish, sealing, storage
 from albert_infer.config import LabelSettings
 from albert_infer.pipeline import RunBoard
 from albert_infer.planning import make_plan, survey_input
-from albert_infer.schema import NliLabel, PairColumns
+from albert_infer.schema import PairColumns
 from benchmarks import checkpoint, machine, pairs
 
 JOB: Final = Path(__file__).parents[1] / "jobs" / "label_pairs.py"
@@ -74,7 +74,7 @@ def price_of_a_unit(folder: Path, output_uri: str, units: int = 8) -> Price:
     found = storage.resolve_input(settings.input)
     survey = survey_input(found, settings)
     plan = make_plan(survey, settings, {"model": {}}, 1024)
-    rows = [labelled(unit.unit_id, pq.read_table(folder / "in" / unit.pin.name)) for unit in plan.units]
+    rows = [pairs.labelled(unit.unit_id, pq.read_table(folder / "in" / unit.pin.name)) for unit in plan.units]
     begun = time.perf_counter()
     for number, table in enumerate(rows):
         pq.write_table(
@@ -118,7 +118,7 @@ def resume(folder: Path, units: int, missing: int = 4) -> dict[str, Any]:
     (plan,) = (json.loads(path.read_text()) for path in (folder / "out").glob("_runs/*/plan.json"))
     columns = PairColumns(pair_id="pair_id", id_type=pa.string())
     for unit in plan["units"][:-missing]:
-        rows = labelled(unit["unit_id"], table.slice(unit["range"]["first_row"], unit["range"]["rows"]))
+        rows = pairs.labelled(unit["unit_id"], table.slice(unit["range"]["first_row"], unit["range"]["rows"]))
         commit.commit_unit(output, unit["unit_id"], commit.Source("x", 0, rows.num_rows), rows, columns)
     begun = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -131,25 +131,6 @@ def resume(folder: Path, units: int, missing: int = 4) -> dict[str, Any]:
         "seconds_to_first_label": seconds["planning"] + seconds["startup"],
         "seconds_in_all": time.perf_counter() - begun,
     }
-
-
-def labelled(unit_id: str, table: pa.Table) -> pa.Table:
-    """The pairs as the classify stage leaves them, with labels that mean nothing."""
-    rows = table.num_rows
-    added = {
-        schema.LABEL: pa.repeat(str(NliLabel.NEUTRAL), rows),
-        **{name: pa.array([1 / 3] * rows, pa.float32()) for name in schema.PROBABILITIES},
-        schema.N_TOKENS: pa.array([30] * rows, pa.int32()),
-        schema.TRUNCATED: pa.array([False] * rows),
-        schema.REJECTION: pa.nulls(rows, pa.string()),
-        schema.DETAIL: pa.nulls(rows, pa.string()),
-        schema.UNIT: pa.repeat(unit_id, rows),
-        schema.ROW: pa.array(range(rows), pa.int64()),
-        schema.UNIT_QUARANTINE: pa.nulls(rows, pa.string()),
-    }
-    for name, column in added.items():
-        table = table.append_column(name, column)
-    return table
 
 
 if __name__ == "__main__":
