@@ -7,6 +7,8 @@ from typing import Final
 
 # Products of bfloat16 in hardware; without, they are emulated.
 BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+# Products of int8 that are added up in 32 bits.
+VNNI_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def cpu_flags() -> frozenset[str]:

@@ -14,15 +14,19 @@ import safetensors.torch
 import torch
 from checkpoints import Checkpoint, random_checkpoint
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 from transformers import AlbertForSequenceClassification
 
 from albert_infer.batching import micro_batches
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine, ForwardPass
+from albert_infer.engine.attention import PackedAttention, RectangleAttention
 from albert_infer.engine.fused import fused_layers
 from albert_infer.engine.int8 import Int8Dense, largest_weight
 from albert_infer.engine.kernels import kernels
 from albert_infer.engine.memory import Forward, logits_within_memory
+from albert_infer.engine.packing import LengthRun
 from albert_infer.engine.shape import ACTIVATIONS
 from albert_infer.engine.weights import AlbertTensors
 from albert_infer.errors import ModelError
@@ -431,10 +435,37 @@ def test_weights_may_come_in_several_files_and_in_half_precision(checkpoint: Che
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_logits_equal_cpu(checkpoint: Checkpoint) -> None:
-    pairs = random_pairs()
-    cuda_RC = logits_of(engine_of(checkpoint, device="cuda"), pairs)
-    assert largest_difference(cuda_RC, logits_of(engine_of(checkpoint), pairs)) < FP32_TOLERANCE
+@pytest.mark.parametrize(("precision", "tolerance"), [(Precision.FP32, FP32_TOLERANCE), (Precision.BF16, 0.03)])
+def test_cuda_logits_equal_cpu(vector_checkpoint: Checkpoint, precision: Precision, tolerance: float) -> None:
+    pairs = random_pairs(VECTOR_LENGTHS)
+    cuda_RC = logits_of(engine_of(vector_checkpoint, precision, device="cuda"), pairs, max_batch_tokens=200)
+    assert largest_difference(cuda_RC, logits_of(engine_of(vector_checkpoint), pairs)) < tolerance
+
+
+def attention_row_by_row(
+    query_XAD: Tensor, key_TAD: Tensor, value_TAD: Tensor, queries_P: Tensor, tokens_P: Tensor, *longest: int
+) -> Tensor:
+    """What `varlen_attn` computes, on any device; it is told the longest rows, too."""
+    lengths = [part.diff() for part in (queries_P, tokens_P)]
+    assert [int(part.max()) for part in lengths] == list(longest)
+    assert {part.dtype for part in (queries_P, tokens_P)} == {torch.int32}
+    parts = (query_XAD.split(lengths[0].tolist()), *(each.split(lengths[1].tolist()) for each in (key_TAD, value_TAD)))
+    contexts = [
+        functional.scaled_dot_product_attention(*(part.transpose(0, 1) for part in qkv)).transpose(0, 1)
+        for qkv in zip(*parts, strict=True)
+    ]
+    return torch.cat(contexts)
+
+
+def test_packed_attention_is_the_attention_of_rectangles() -> None:
+    torch.manual_seed(5)
+    lengths, runs = (2, 2, 3, 7), (LengthRun(2, 2), LengthRun(1, 3), LengthRun(1, 7))
+    tokens_P = torch.tensor([0, *lengths]).cumsum(0).int()
+    query_TH, key_TH, value_TH = torch.randn(3, sum(lengths), 32)
+    packed = PackedAttention(tokens_P, max(lengths), 4, attend=attention_row_by_row)
+    rectangles = RectangleAttention(runs, 4)
+    for query_XH in (query_TH, query_TH[tokens_P[:-1]]):
+        torch.testing.assert_close(packed(query_XH, key_TH, value_TH), rectangles(query_XH, key_TH, value_TH))
 
 
 @pytest.mark.parametrize("precision", list(Precision))

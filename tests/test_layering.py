@@ -47,7 +47,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "words": set(),
     "tokenization": {"words"},
     "batching": set(),
-    "engine": {"batching"},
+    "engine": {"batching", "processor"},
     "model": {"engine", "tokenization", "storage"},
     "classification": {"engine", "model", "batching", "validation", "tokenization"},
     "preflight": {"classification", "engine", "model", "tokenization"},

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from albert_infer.engine.devices import to_device
 from albert_infer.engine.fused import fused_layers
 from albert_infer.engine.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
@@ -143,7 +144,7 @@ class ForwardPass:
         return self.ends.embedding_to_hidden(self.ends.embedding_norm(embedded_TE))
 
     def _on_device(self, array: NDArray[np.int32]) -> Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
+        return to_device(array, self.device)
 
 
 def _refuse_unknown_tokens(pairs: EncodedPairs, shape: AlbertShape) -> None:

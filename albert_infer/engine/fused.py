@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine.activations import Gate, gate_of
+from albert_infer.engine.attention import RectangleAttention
 from albert_infer.engine.int8 import Int8Dense
 from albert_infer.engine.kernels import LANES, GateTerms, Kernels, Operand, Product, kernels
 from albert_infer.engine.packing import LengthRun, PackedTokens
-from albert_infer.engine.plain import attention
 from albert_infer.engine.shape import AlbertShape
 from albert_infer.engine.weights import AlbertTensors, LayerWeights
 from albert_infer.schema import Precision
@@ -125,9 +125,8 @@ class FusedLayers:
         self._kernels.attend(query, some[0], key, value, some[1], heads, room.scratch, room.context)
         if pairs.long_runs:
             queries, tokens = queries_P[[short, -1]].tolist(), tokens_P[[short, -1]].tolist()
-            context_XH = attention(
-                query.values(*queries), key.values(*tokens), value.values(*tokens), pairs.long_runs, heads
-            )
+            attention = RectangleAttention(pairs.long_runs, heads)
+            context_XH = attention(query.values(*queries), key.values(*tokens), value.values(*tokens))
             self._kernels.copy(context_XH, room.scratch, room.context.slice(*queries))
 
     def _after_attention(self, layer: LayerWeights[FusedProduct], room: _Room) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from albert_infer.errors import ModelError
+from albert_infer.processor import VNNI_FLAGS, cpu_flags
 from albert_infer.schema import DeviceKind, Precision
 
 LARGEST_ACTIVATION: Final = 127
@@ -38,9 +39,7 @@ def refuse_without_int8(device: DeviceKind) -> None:
 
 def largest_weight() -> int:
     """What the largest weight of an output becomes on this processor."""
-    capabilities = torch.cpu.get_capabilities()
-    with_vnni = any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
-    return LARGEST_WEIGHT if with_vnni else LARGEST_WEIGHT_WITHOUT_VNNI
+    return LARGEST_WEIGHT if cpu_flags() & VNNI_FLAGS else LARGEST_WEIGHT_WITHOUT_VNNI
 
 
 class Int8Dense:

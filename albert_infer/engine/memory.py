@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from albert_infer.engine.devices import OnItsWay
+
 # One forward pass: the rows to compute; the same rows in the order of their logits, and those (B, C) on the device.
 Forward = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], Tensor]]
 
@@ -54,15 +56,16 @@ def logits_within_memory(
 
 @dataclass
 class _Pass:
-    """A forward pass on the device; None if the device had no memory for it."""
+    """A forward pass on the device; without logits if the device had no memory for it."""
 
     rows_B: NDArray[np.int64]
-    logits_BC: Tensor | None
+    logits_BC: OnItsWay | None
 
 
 def _started(forward: Forward, rows_B: NDArray[np.int64]) -> _Pass:
     try:
-        return _Pass(*forward(rows_B))
+        in_order_B, logits_BC = forward(rows_B)
+        return _Pass(in_order_B, OnItsWay(logits_BC))
     except torch.OutOfMemoryError:
         # Left without the exception: its traceback would keep the pass's tensors alive.
         return _Pass(rows_B, None)
@@ -72,7 +75,7 @@ def _fetched(done: _Pass) -> NDArray[np.float32] | None:
     """The logits on the host, and none left on the device; None if there was no memory for them."""
     logits_BC, done.logits_BC = done.logits_BC, None
     try:
-        return None if logits_BC is None else logits_BC.cpu().numpy()
+        return None if logits_BC is None else logits_BC.array()
     except torch.OutOfMemoryError:
         return None
 
