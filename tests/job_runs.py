@@ -44,12 +44,13 @@ LABELS = tuple(str(label) for label in NliLabel)
 PATIENCE_SECONDS = 400
 
 
-def tiny_checkpoint(folder: Path, labels: Sequence[str] = LABELS) -> Path:
-    """Save a random ALBERT with a tokenizer of whole words, whose outputs are called `labels`.
+def tiny_checkpoint(folder: Path, labels: Sequence[str] = LABELS, **config: object) -> Path:
+    """Save a random ALBERT with a tokenizer of whole words, whose outputs are called `labels`; `config` changes sizes.
 
     Whatever the order of `labels`, it says the same of a pair: the weights of each output go with its name.
     """
-    saved = random_checkpoint(folder, id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)})
+    named = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    saved = random_checkpoint(folder, **named, **config)
     order = [LABELS.index(label.lower()) for label in labels]
     classifier = saved.model.classifier
     # Balanced, because a random classifier gives nearly every pair the same label.

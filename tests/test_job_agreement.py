@@ -15,15 +15,21 @@ from job_runs import (
     report_of,
     run_here,
     staged_units,
+    tiny_checkpoint,
     visible_files,
     write_pairs,
 )
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
 
-# A random checkpoint's labels are close calls: int8 turns one in fourteen.
 PAIRS = made_up_pairs(400, seed=18)
 INT8 = ("--precision", "int8")
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random checkpoint of so many layers that int8 turns one label in nine: each adds to what the last has lost."""
+    return tiny_checkpoint(tmp_path_factory.mktemp("deep"), num_hidden_layers=12)
 
 
 def flags(folder: Path, checkpoint: Path, premises: pa.Array) -> tuple[object, ...]:
@@ -34,11 +40,11 @@ def flags(folder: Path, checkpoint: Path, premises: pa.Array) -> tuple[object, .
 
 
 def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until_that_is_accepted(
-    checkpoint: Path, tmp_path: Path
+    deep: Path, tmp_path: Path
 ) -> None:
     premises = PAIRS["premise"].to_pylist()
     premises[7] = None
-    output, argv = tmp_path / "out", flags(tmp_path, checkpoint, pa.array(premises))
+    output, argv = tmp_path / "out", flags(tmp_path, deep, pa.array(premises))
 
     refused = run_here(*argv, *INT8)
 
@@ -71,8 +77,8 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
     assert found["equal_labels"] == pytest.approx(equal / 399)
 
 
-def test_the_sample_may_be_smaller_or_left_out(checkpoint: Path, tmp_path: Path) -> None:
-    argv = flags(tmp_path, checkpoint, PAIRS["premise"])
+def test_the_sample_may_be_smaller_or_left_out(deep: Path, tmp_path: Path) -> None:
+    argv = flags(tmp_path, deep, PAIRS["premise"])
     assert run_here(*argv, *INT8, "--agreement-sample", 150).exit_code == 3
     assert report_of(tmp_path / "out")["agreement"]["pairs"] == 150
     unsampled = run_here(*argv, *INT8, "--agreement-sample", 0)
