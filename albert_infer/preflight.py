@@ -36,13 +36,17 @@ MAX_DIFFERENCE: Final = {Precision.FP32: 1e-3, Precision.BF16: 0.1, Precision.IN
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found on `pairs` pairs: the share of equal labels, and the largest difference of a probability."""
+    """What was found on `pairs` pairs: the share of equal labels, and the largest difference of a probability.
+
+    `fused` says whether the worker could compile what makes bf16 and int8 fast on a CPU.
+    """
 
     pairs: int
     equal_labels: float
     largest_difference: float
     precision: Precision
     device: DeviceKind
+    fused: bool
 
 
 def checked(
@@ -84,6 +88,7 @@ def checked(
         largest_difference=float(np.abs(found - expected).max()),
         precision=precision,
         device=device,
+        fused=engine.fused,
     )
 
 

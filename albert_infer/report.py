@@ -117,7 +117,7 @@ class Report:
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
 
     def _preflight(self, found: Preflight) -> str:
-        how = f"{found.pairs} pairs in {found.precision} on {found.device}"
+        how = f"{found.pairs} pairs in {found.precision} on {found.device}{', fused' if found.fused else ''}"
         return f"{how}: {found.equal_labels:.0%} labels as in fp32, largest difference {found.largest_difference:.1g}"
 
     def _agreement(self, found: Agreement) -> str:

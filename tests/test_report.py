@@ -44,7 +44,7 @@ def filled(**changes: Any) -> Report:
         precision="bf16",
         model={"source": "builtin", "digest": "5" * 64, "digests": {}, "label_map": []},
     )
-    report.preflight = Preflight(10, 0.9, 0.0123, Precision.BF16, DeviceKind.CUDA)
+    report.preflight = Preflight(10, 0.9, 0.0123, Precision.BF16, DeviceKind.CUDA, fused=False)
     report.agreement = Agreement(1000, 0.987, 0.9931, 0.0123, Precision.BF16, DeviceKind.CUDA)
     report.count(MANIFEST)
     for name, value in changes.items():
@@ -68,6 +68,7 @@ def test_the_preflight_is_told_by_its_fields_and_is_null_where_there_was_none() 
         "largest_difference": 0.0123,
         "precision": "bf16",
         "device": "cuda",
+        "fused": False,
     }
     assert json.loads(Report().to_json())["preflight"] is None
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine.devices import to_device
-from albert_infer.engine.fused import fused_layers
+from albert_infer.engine.fused import FusedLayers, fused_layers
 from albert_infer.engine.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
 from albert_infer.engine.packing import PackedTokens, packed_tokens
@@ -58,6 +58,11 @@ class AlbertEngine:
         self._threads = Threads(threads or torch.get_num_threads()) if device is DeviceKind.CPU else None
         self._tensors = AlbertTensors.read(shape, weights)
         self._forward = ForwardPass.prepared(self._tensors, precision, device)
+
+    @property
+    def fused(self) -> bool:
+        """Whether its layers are fused, which makes bf16 and int8 on a CPU two to three times as fast."""
+        return isinstance(self._forward.layers, FusedLayers)
 
     def logits(self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
         """Logits (R, labels) in the order of `pairs`; a row that is in no micro-batch, or had no memory, is NaN."""

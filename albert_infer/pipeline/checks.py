@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -75,17 +74,9 @@ def _on_one_worker(
         max_calls=1 if workers.num_gpus else 0,
         # A node may go and a message may be lost; what kills three workers would kill the fourth.
         max_retries=2,
-    )(_in_a_thread)
+    )(work)
     try:
-        found: Found = ray.get(
-            task.remote(work, {**told, "device": workers.device, "threads": workers.threads}, *references)
-        )
+        found: Found = ray.get(task.remote(*references, **told, device=workers.device, threads=workers.threads))
     except Exception as error:
         raise own_error(error, asked) from error
     return found
-
-
-def _in_a_thread(work: Callable[..., Found], told: dict[str, Any], *arguments: object) -> Found:
-    # The thread's OpenMP team ends with it; one that stayed would slow down the actor that this worker may become.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(work, *arguments, **told).result()
