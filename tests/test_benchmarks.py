@@ -317,21 +317,29 @@ def awaited_tree(root: int, pss: int) -> dict[int, memory.Process]:
 def test_targets_are_judged_by_the_rows_of_the_run() -> None:
     speeds = {
         peers.PIPELINE_NAME: 10.0,
+        exported.openvino_name(Precision.BF16): 150.0,
         ours.engine_name(Precision.FP32): 20.0,
         ours.engine_name(Precision.BF16): None,
+        ours.engine_name(Precision.INT8): 300.0,
         targets.RECIPE_NAME: 3.0,
         targets.JOB_NAME: 15.0,
     }
     rows = [Row(name, "", Precision.FP32, (speed,) if speed else ()) for name, speed in speeds.items()]
-    section = Section(work_of(tokens=30.0), rows, [])
+    limits = [Limit(Precision.BF16, {}, 400.0), Limit(Precision.INT8, {}, 500.0)]
+    section = Section(work_of(tokens=30.0), rows, limits)
     # The engine alone does 20 pairs of 30 tokens a second.
     report = {"precision": "fp32", "tokens_per_second": 500.0}
-    engine, labelling, job = targets.targets(section, report)
-    assert (engine.found, engine.verdict) == (None, "not applicable here")
-    assert labelling.found == pytest.approx(5 / 6)
-    assert labelling.verdict == "missed"
-    assert (job.found, job.verdict) == (5.0, "met")
-    assert targets.targets(section, {}) == [engine]
+    found = {target.claim: (target.found, target.verdict) for target in targets.targets(section, report)}
+    assert found == {
+        "our engine alone, bf16 ≥ 10 x Hugging Face pipeline, input order": (None, "not applicable here"),
+        "our engine alone, int8 ≥ 30 x Hugging Face pipeline, input order": (30.0, "met"),
+        "our engine alone, int8 ≥ 1.8 x OpenVINO, bf16, sorted": (2.0, "met"),
+        "our engine alone, bf16 ≥ 85% of its limit": (None, "not applicable here"),
+        "our engine alone, int8 ≥ 70% of its limit": (0.6, "missed"),
+        "our job once started ≥ 93% of the engine": (pytest.approx(5 / 6), "missed"),
+        "our job ≥ 5 x Ray's recipe, start-up included": (5.0, "met"),
+    }
+    assert [target.claim for target in targets.targets(section, {})] == list(found)[:5]
 
 
 def test_tokenizing_times_both_tokenizers_on_one_core_and_lets_it_go(
