@@ -6,7 +6,7 @@ Arrow in, Arrow out. Knows nothing of files or of Ray.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from albert_infer import model, tokenization, validation
 from albert_infer.batching import micro_batches
+from albert_infer.engine import AlbertShape
 from albert_infer.model import Checkpoint
 from albert_infer.schema import (
     DETAIL,
@@ -40,13 +41,27 @@ if TYPE_CHECKING:
 Listener = Callable[[NDArray[np.int64], bool], None]
 
 
+CPU_BATCH_TOKENS: Final = 512
+# Enough for products at a card's full rate, and for launches to take a small part of the time.
+GPU_BATCH_TOKENS: Final = 32_768
+# A small part of any card's memory, because the allocator keeps several passes' worth.
+GPU_ACTIVATION_BYTES: Final = 1 << 30
+
+
 def ignore_progress(lengths: NDArray[np.int64], halved: bool) -> None:
     """The listener of a caller who does not want to know."""
 
 
-def default_batch_tokens(device: DeviceKind) -> int:
-    """Tokens of a forward pass: as many as one core's cache holds the activations of, or as fill a GPU."""
-    return 32_768 if device is DeviceKind.CUDA else 512
+def default_batch_tokens(device: DeviceKind, shape: AlbertShape) -> int:
+    """Tokens of a forward pass: as many as one core's cache holds the activations of, or as fill a GPU.
+
+    On a GPU fewer for wide shapes, whatever its memory, so that the plan does not depend on the card.
+    """
+    if device is DeviceKind.CPU:
+        return CPU_BATCH_TOKENS
+    # In bf16: query, key, value, context, residual and a product or two, and two of the feed-forward's width.
+    bytes_per_token = 2 * (8 * shape.hidden_size + 2 * shape.intermediate_size)
+    return min(GPU_BATCH_TOKENS, GPU_ACTIVATION_BYTES // bytes_per_token)
 
 
 class Classifier:
@@ -158,7 +173,7 @@ class Labeler:
     ) -> Labeler:
         """Load a checkpoint, as `model.load_checkpoint` does; raises ModelError."""
         checkpoint = model.load_checkpoint(source, label_order=label_order)
-        budget = max_batch_tokens or default_batch_tokens(device)
+        budget = max_batch_tokens or default_batch_tokens(device, checkpoint.shape)
         classifier = Classifier.load(checkpoint, precision=precision, device=device, max_batch_tokens=budget)
         return cls(checkpoint.tokenizer(max_length=max_length, truncation=truncation), classifier)
 

@@ -124,7 +124,7 @@ def _plan(
         "truncation": settings.truncation,
         "max_length": tokenizer.max_length,
     }
-    budget = settings.max_batch_tokens or default_batch_tokens(workers.device)
+    budget = settings.max_batch_tokens or default_batch_tokens(workers.device, checkpoint.shape)
     return make_plan(survey, settings, recipe, budget)
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from albert_infer.batching import micro_batches
-from albert_infer.classification import Labeler, default_batch_tokens, softmax
+from albert_infer.classification import CPU_BATCH_TOKENS, Labeler, default_batch_tokens, softmax
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
@@ -31,8 +31,8 @@ def engine_contender(model: Path, precision: Precision, device: DeviceKind = Dev
 
     Raises ModelError where the device does not compute in `precision`.
     """
-    budget = default_batch_tokens(device)
     checkpoint = load_checkpoint(str(model))
+    budget = default_batch_tokens(device, checkpoint.shape)
     engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=None)
 
     def on_tokens(pairs: Pairs) -> Labelling:
@@ -52,7 +52,7 @@ def labeler_contender(model: Path, precision: Precision) -> Contender:
         premises, hypotheses = zip(*pairs, strict=True)
         return lambda: _stored_probabilities(labeler.label(premises, hypotheses))
 
-    settings = f"{precision}, max_batch_tokens={default_batch_tokens(DeviceKind.CPU)}, from texts to table, all timed"
+    settings = f"{precision}, max_batch_tokens={CPU_BATCH_TOKENS}, from texts to table, all timed"
     return Contender(labeler_name(precision), settings, precision, from_texts)
 
 

@@ -111,7 +111,7 @@ def resume(folder: Path, units: int, missing: int = 4) -> dict[str, Any]:
     pairs.write_files(folder / "in", table, units * rows_a_unit)
     checkpoint.save_checkpoint(folder / "model", checkpoint.TINY)
     command = [sys.executable, str(JOB), "--input", str(folder / "in"), "--output", str(folder / "out"),
-               "--model", str(folder / "model"), "--unit-rows", str(rows_a_unit)]  # fmt: skip
+               "--model", str(folder / "model"), "--unit-rows", str(rows_a_unit), "--precision", "fp32"]  # fmt: skip
     killed = {**os.environ, failpoints.VARIABLE: f"plan_put:kill:1:{folder}"}
     subprocess.run(command, env=killed, check=False)
     output = storage.open_folder(str(folder / "out"))

@@ -111,7 +111,7 @@ def tell(line: str) -> None:
 def _work(wanted: Asked, model: Path, texts: Pairs, device: DeviceKind) -> Work:
     loaded = load_checkpoint(str(model))
     lengths = ours.encoded_pairs(loaded, texts).lengths
-    batches = micro_batches(lengths, default_batch_tokens(device))
+    batches = micro_batches(lengths, default_batch_tokens(device, loaded.shape))
     return Work(
         shape=wanted.shape,
         workload=wanted.workload,

@@ -14,7 +14,7 @@ RECIPE_NAME: Final = "Ray's recipe, start-up included"
 JOB_NAME: Final = "our job, start-up included"
 LABELLING_NAME: Final = "our job, while labelling"
 RECIPE_SETTINGS: Final = "fp32, read_parquet, map_batches(pipeline, batch_size=32, an actor a core), write_parquet"
-JOB_SETTINGS: Final = "python jobs/label_pairs.py with its defaults"
+JOB_SETTINGS: Final = "python jobs/label_pairs.py with its defaults, agreement with fp32 measured and not judged"
 LABELLING_SETTINGS: Final = "pairs_per_second of the job's report.json: from when the first unit is on a device"
 
 # Rows of ours, the rows of peers that they are measured by, and how many times as fast they are to be.

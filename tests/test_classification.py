@@ -23,7 +23,8 @@ from pairs import PROPERTY, bytes_column, pair_table, wordpiece
 from transformers import PreTrainedTokenizerFast
 
 import albert_infer
-from albert_infer.classification import Classifier, Labeler
+from albert_infer.classification import Classifier, Labeler, default_batch_tokens
+from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
 from albert_infer.model import load_checkpoint
@@ -332,3 +333,14 @@ def test_pairs_that_overflow_in_bf16_get_the_labels_of_fp32(checkpoint: Checkpoi
     assert bf16[REJECTION].null_count == len(PREMISES)
     assert bf16[LABEL].equals(fp32[LABEL])
     np.testing.assert_allclose(probabilities_of(bf16), probabilities_of(fp32), atol=TOLERANCE)
+
+
+def shape_of(hidden: int, heads: int) -> AlbertShape:
+    sizes = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_attention_heads": heads}
+    return AlbertShape.from_config({**sizes, "model_type": "albert", "hidden_act": "gelu_new", "num_labels": 3})
+
+
+def test_a_wide_shape_gets_fewer_tokens_a_pass_on_a_gpu() -> None:
+    base, xxlarge = shape_of(768, 12), shape_of(4096, 64)
+    assert [default_batch_tokens(DeviceKind.CUDA, shape) for shape in (base, xxlarge)] == [32_768, 8_192]
+    assert default_batch_tokens(DeviceKind.CPU, xxlarge) == default_batch_tokens(DeviceKind.CPU, base) == 512
