@@ -169,7 +169,7 @@ def test_fused_layers_give_the_logits_of_plain_ones(
     layers = fused_layers(tensors, precision)
     assert layers is not None
     cpu = torch.device("cpu")
-    in_order, fused_BC = ForwardPass(tensors.ends(torch.bfloat16, cpu), layers, cpu).logits(pairs, rows)
+    in_order, fused_BC = ForwardPass(tensors.ends(torch.float32, cpu), layers, cpu).logits(pairs, rows)
     expected_RC = transformers_logits(checkpoint.model, pairs)
     assert largest_difference(fused_BC.numpy(), expected_RC[in_order]) < tolerance
     assert fused_BC.numpy().argmax(1).tolist() == expected_RC[in_order].argmax(1).tolist()

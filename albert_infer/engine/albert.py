@@ -30,7 +30,7 @@ from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
-# What the embeddings are kept in, and the hidden states where no fused layers say otherwise.
+# What the embeddings are kept in, and hidden states where the layers are plain.
 DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.INT8: torch.float32}
 
 
@@ -124,12 +124,11 @@ class ForwardPass:
     @classmethod
     def prepared(cls, tensors: AlbertTensors, precision: Precision, device: DeviceKind) -> ForwardPass:
         """With fused layers where there are any."""
-        where = torch.device(device.value)
+        where, dtype = torch.device(device.value), DTYPES[precision]
         if device is DeviceKind.CPU and precision is not Precision.FP32:
             fused = fused_layers(tensors, precision)
             if fused is not None:
-                return cls(tensors.ends(torch.bfloat16, where), fused, where)
-        dtype = DTYPES[precision]
+                return cls(tensors.ends(dtype, where), fused, where)
         product = Int8Dense if precision is Precision.INT8 else Dense
         plain = PlainLayers(tensors.shape, tensors.layers(dtype, where, product))
         return cls(tensors.ends(dtype, where), plain, where)

@@ -100,7 +100,7 @@ class FusedLayers:
         """What leaves the last layer at each row's [CLS], (B, H)."""
         pairs = _Pairs.of(packed)
         room = self._room(len(_filled(hidden_TH)), pairs.longest_short)
-        self._kernels.copy(hidden_TH, room.scratch, room.hidden)
+        self._kernels.copy(hidden_TH.bfloat16(), room.scratch, room.hidden)
         for layer in self._layers[:-1]:
             query, key, value = layer.qkv(room.hidden).parts(3)
             self._attend(query, pairs.tokens_P, key, value, pairs, room)
