@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,6 +18,9 @@ from albert_infer.errors import AlbertInferError, InfrastructureError, Integrity
 from albert_infer.pipeline.session import own_error, session_settings
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
+
+# Workers cannot import a test.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 OURS = IntegrityError("commit the unit", "another one stands there", "look at it")
 ARROWS = pa.ArrowInvalid("Column 6: Struct child array #0\nis short (16 < 32)")
