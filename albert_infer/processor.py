@@ -13,6 +13,24 @@ VNNI_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 def cpu_flags() -> frozenset[str]:
     """The instruction sets of this machine's processor, by their Linux names; none where the kernel does not tell."""
+    return frozenset(_told("flags").split())
+
+
+def mkl_is_slow(flags: frozenset[str], vendor: str) -> bool:
+    """Whether oneDNN's fp32 products are faster than MKL's, which torch takes.
+
+    MKL uses 512-bit vectors on Intel's processors only. On an AMD Zen 4 oneDNN made 1.2 times as much of the layers'
+    products; on a Zen 3, which has no such vectors, 0.95 times (`python -m benchmarks`, its limits in fp32).
+    """
+    return "avx512f" in flags and vendor != "GenuineIntel"
+
+
+def cpu_vendor() -> str:
+    """Who made this machine's processor, as it names itself; empty where the kernel does not tell."""
+    return _told("vendor_id")
+
+
+def _told(key: str) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -28,7 +28,7 @@ from albert_infer.engine.kernels import kernels
 from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.packing import LengthRun
 from albert_infer.engine.shape import ACTIVATIONS
-from albert_infer.engine.weights import AlbertTensors
+from albert_infer.engine.weights import AlbertTensors, Dense, PackedDense
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
@@ -191,6 +191,13 @@ def test_what_cannot_be_fused_is_computed_by_torch(tmp_path: Path, activation: s
     pairs = random_pairs(VECTOR_LENGTHS)
     logits_RC = logits_of(engine_of(checkpoint, Precision.BF16), pairs)
     assert largest_difference(logits_RC, transformers_logits(checkpoint.model, pairs)) < BF16_TOLERANCE
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+def test_packed_products_are_torchs_own() -> None:
+    torch.manual_seed(5)
+    weight_OI, bias_O, hidden_XI = torch.randn(40, 72), torch.randn(40), torch.randn(50, 72)
+    torch.testing.assert_close(PackedDense(weight_OI, bias_O)(hidden_XI), Dense(weight_OI, bias_O)(hidden_XI))
 
 
 def test_int8_products_are_exact_sums_of_quantised_numbers() -> None:

@@ -6,7 +6,7 @@ Shapes: R rows of the call, B rows of a micro-batch, T its tokens, E embedding, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -23,11 +23,12 @@ from albert_infer.engine.fused import FusedLayers, fused_layers
 from albert_infer.engine.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
 from albert_infer.engine.packing import PackedTokens, packed_tokens
-from albert_infer.engine.plain import PlainLayers
+from albert_infer.engine.plain import PlainLayers, PlainProduct
 from albert_infer.engine.shape import AlbertShape
 from albert_infer.engine.threads import Threads
-from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights
+from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights, PackedDense
 from albert_infer.errors import ModelError
+from albert_infer.processor import cpu_flags, cpu_vendor, mkl_is_slow
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
 # What the embeddings are kept in, and hidden states where the layers are plain.
@@ -129,7 +130,7 @@ class ForwardPass:
             fused = fused_layers(tensors, precision)
             if fused is not None:
                 return cls(tensors.ends(dtype, where), fused, where)
-        product = Int8Dense if precision is Precision.INT8 else Dense
+        product = _plain_product(precision, device)
         plain = PlainLayers(tensors.shape, tensors.layers(dtype, where, product))
         return cls(tensors.ends(dtype, where), plain, where)
 
@@ -149,6 +150,13 @@ class ForwardPass:
 
     def _on_device(self, array: NDArray[np.int32]) -> Tensor:
         return to_device(array, self.device)
+
+
+def _plain_product(precision: Precision, device: DeviceKind) -> Callable[[Tensor, Tensor], PlainProduct]:
+    if precision is Precision.INT8:
+        return Int8Dense
+    by_onednn = precision is Precision.FP32 and device is DeviceKind.CPU and torch.backends.mkldnn.is_available()
+    return PackedDense if by_onednn and mkl_is_slow(cpu_flags(), cpu_vendor()) else Dense
 
 
 def _refuse_unknown_tokens(pairs: EncodedPairs, shape: AlbertShape) -> None:

@@ -24,7 +24,7 @@ from albert_infer.engine.int8 import Int8Dense
 from albert_infer.engine.kernels import LANES, GateTerms, Kernels, Operand, Product, kernels
 from albert_infer.engine.packing import LengthRun, PackedTokens
 from albert_infer.engine.shape import AlbertShape
-from albert_infer.engine.weights import AlbertTensors, LayerWeights
+from albert_infer.engine.weights import AlbertTensors, LayerWeights, PackedDense
 from albert_infer.schema import Precision
 
 # oneDNN builds a program for each number of rows that it meets, which takes milliseconds; of these numbers few are met.
@@ -40,14 +40,13 @@ class Bf16Product:
     """A product in bf16, its weights laid out for the processor."""
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor) -> None:
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight_OI.bfloat16())
+        self._dense = PackedDense(weight_OI.bfloat16(), None)
         self._bias_O = bias_O
         self._sums_O = torch.zeros_like(bias_O)
 
     def __call__(self, operand: Operand) -> Product:
         """The product of the operand's states."""
-        states_XO = torch.ops.mkldnn._linear_pointwise(operand.states_XN, self._weight, None, "none", [], "")
-        return Product(states_XO, operand, self._bias_O, self._sums_O)
+        return Product(self._dense(operand.states_XN), operand, self._bias_O, self._sums_O)
 
 
 class Int8Product:

@@ -36,6 +36,19 @@ class Dense:
         return functional.linear(hidden, self.weight, self.bias)
 
 
+class PackedDense:
+    """The same by oneDNN on a processor, its weights laid out once for the products."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+        self._bias = bias
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """`hidden` (X, in) to a fresh tensor (X, out)."""
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(hidden, self._weight, self._bias, "none", [], "")
+        return product
+
+
 @dataclass(frozen=True)
 class Norm:
     """A LayerNorm over the last dimension."""
