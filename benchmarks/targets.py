@@ -29,14 +29,13 @@ JOB_SHARE_OF_ENGINE: Final = 0.93
 JOB_TIMES_RECIPE: Final = 5.0
 
 
-def job_rows(jobs: Sequence[tuple[WholeJob, WholeJob]], pairs: int) -> list[Row]:
-    """Rows of Ray's recipe, of our job, and of our job's own figure for the time once it labels; none without jobs."""
+def job_rows(jobs: Sequence[tuple[WholeJob, WholeJob]], pairs: int, long_report: dict[str, Any]) -> list[Row]:
+    """Rows of Ray's recipe, of our job, and of our long job's own figure for the time once it labels; none without."""
     if not jobs:
         return []
-    reports = [job.report for _, job in jobs if job.report is not None]
-    precision = Precision(reports[-1]["precision"])
+    precision = Precision(long_report["precision"])
     recipe, ours_whole = (tuple(pairs / job.seconds for job in column) for column in zip(*jobs, strict=True))
-    labelling = tuple(float(report["pairs_per_second"]) for report in reports)
+    labelling = (float(long_report["pairs_per_second"]),)
     return [
         Row(RECIPE_NAME, RECIPE_SETTINGS, Precision.FP32, recipe),
         Row(JOB_NAME, JOB_SETTINGS, precision, ours_whole),
@@ -45,7 +44,7 @@ def job_rows(jobs: Sequence[tuple[WholeJob, WholeJob]], pairs: int) -> list[Row]
 
 
 def targets(section: Section, report: dict[str, Any]) -> list[Target]:
-    """The promises, judged; `report` is that of our last whole job, empty where none was run."""
+    """The promises, judged; `report` is that of our long job, empty where none was run."""
     speed = {row.name: row.pairs_per_second for row in section.rows}
     limits = {limit.precision: limit.pairs_per_second for limit in section.limits}
     of_jobs = [_labelling_target(speed, section.work, report), _job_target(speed)] if report else []
