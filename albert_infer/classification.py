@@ -1,4 +1,4 @@
-"""Encoded pairs to labelled pairs; `Labeler` is the way in without Ray.
+"""Encoded pairs to labelled pairs.
 
 Arrow in, Arrow out. Knows nothing of files or of Ray.
 """
@@ -6,23 +6,20 @@ Arrow in, Arrow out. Knows nothing of files or of Ray.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from albert_infer import model, tokenization, validation
+from albert_infer import tokenization
 from albert_infer.batching import micro_batches
 from albert_infer.engine import AlbertShape
 from albert_infer.model import Checkpoint
 from albert_infer.schema import (
-    DETAIL,
-    HYPOTHESIS,
     INPUT_IDS,
     LABEL,
     N_TOKENS,
-    PREMISE,
     PREMISE_TOKENS,
     PROBABILITIES,
     REJECTION,
@@ -145,45 +142,3 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
-
-
-class Labeler:
-    """Label pairs in this process, without Ray or files: for notebooks, services and tests.
-
-    >>> labeler = Labeler.open()
-    >>> labeler.label(["A man plays the guitar."], ["Someone makes music."])["label"].to_pylist()
-    ['entailment']
-    """
-
-    def __init__(self, tokenizer: tokenization.PairTokenizer, classifier: Classifier) -> None:
-        self._tokenizer = tokenizer
-        self._classifier = classifier
-
-    @classmethod
-    def open(
-        cls,
-        source: str = "builtin",
-        *,
-        label_order: Sequence[str] = (),
-        max_length: int | None = None,
-        truncation: Literal["premise", "longest_first"] = "premise",
-        precision: Precision = Precision.FP32,
-        device: DeviceKind = DeviceKind.CPU,
-        max_batch_tokens: int | None = None,
-    ) -> Labeler:
-        """Load a checkpoint, as `model.load_checkpoint` does; raises ModelError."""
-        checkpoint = model.load_checkpoint(source, label_order=label_order)
-        budget = max_batch_tokens or default_batch_tokens(device, checkpoint.shape)
-        classifier = Classifier.load(checkpoint, precision=precision, device=device, max_batch_tokens=budget)
-        return cls(checkpoint.tokenizer(max_length=max_length, truncation=truncation), classifier)
-
-    def label(self, premises: Sequence[Any] | pa.Array, hypotheses: Sequence[Any] | pa.Array) -> pa.Table:
-        """One row a pair, in order: the texts, label, probabilities, `n_tokens`, `truncated`, `rejection`, `detail`."""
-        texts = pa.table({PREMISE: pa.array(premises, pa.string()), HYPOTHESIS: pa.array(hypotheses, pa.string())})
-        judged = validation.mark_rejected(texts)
-        labelled = self._classifier.classified(tokenization.append_tokens(judged, self._tokenizer))
-        verdict = labelled.select([REJECTION, DETAIL])
-        labelled = labelled.drop_columns([REJECTION, DETAIL])
-        for name in (PREMISE, HYPOTHESIS):
-            labelled = labelled.set_column(labelled.column_names.index(name), name, texts[name])
-        return labelled.append_column(REJECTION, verdict[REJECTION]).append_column(DETAIL, verdict[DETAIL])

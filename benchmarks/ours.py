@@ -9,8 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from albert_infer.batching import micro_batches
-from albert_infer.classification import CPU_BATCH_TOKENS, Labeler, default_batch_tokens, softmax
+from albert_infer.classification import CPU_BATCH_TOKENS, default_batch_tokens, softmax
 from albert_infer.engine.albert import AlbertEngine
+from albert_infer.labeler import Labeler
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
 from benchmarks.contender import Contender, Labelling, Pairs
@@ -46,11 +47,10 @@ def engine_contender(model: Path, precision: Precision, device: DeviceKind = Dev
 
 def labeler_contender(model: Path, precision: Precision) -> Contender:
     """`Labeler.label`: validation, tokenizing, micro-batches, engine and the output table."""
-    labeler = Labeler.open(str(model), precision=precision)
+    labeler = Labeler(str(model), precision=precision)
 
     def from_texts(pairs: Pairs) -> Labelling:
-        premises, hypotheses = zip(*pairs, strict=True)
-        return lambda: _stored_probabilities(labeler.label(premises, hypotheses))
+        return lambda: _stored_probabilities(labeler.label(pairs))
 
     settings = f"{precision}, max_batch_tokens={CPU_BATCH_TOKENS}, from texts to table, all timed"
     return Contender(labeler_name(precision), settings, precision, from_texts)

@@ -18,8 +18,8 @@ from job_runs import made_up_pairs
 from pairs import PROPERTY
 
 from albert_infer.agreement import LEAST_UNITS, Agreement, chosen_rows, measured, refuse_disagreement, upper_bound
-from albert_infer.classification import Labeler
 from albert_infer.errors import LimitError
+from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
 from albert_infer.planning import Unit
 from albert_infer.reading import RowRange
@@ -136,7 +136,7 @@ def test_what_is_found_is_what_the_labels_of_both_precisions_differ_in(checkpoin
     pairs = with_null_premises(made_up_pairs(300, seed=17), [3, 200])
     found = found_of(checkpoint, pairs.slice(0, 100), pairs.slice(100))
     int8, fp32 = (
-        Labeler.open(str(checkpoint), precision=each).label(pairs["premise"], pairs["hypothesis"])
+        Labeler(str(checkpoint), precision=each).label(pairs.select(["premise", "hypothesis"]))
         for each in (Precision.INT8, Precision.FP32)
     )
     labels = zip(int8["label"].to_pylist(), fp32["label"].to_pylist(), strict=True)

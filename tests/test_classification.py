@@ -19,14 +19,15 @@ from checkpoints import Checkpoint, change_weights, overflow_in_bf16, random_che
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pairs import PROPERTY, bytes_column, pair_table, wordpiece
+from pairs import PROPERTY, pair_table, wordpiece
 from transformers import PreTrainedTokenizerFast
 
 import albert_infer
-from albert_infer.classification import Classifier, Labeler, default_batch_tokens
+from albert_infer.classification import Classifier, default_batch_tokens
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
+from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
 from albert_infer.schema import (
     DETAIL,
@@ -52,6 +53,7 @@ TOLERANCE: Final = 1e-5
 ORDERS = [*permutations(NliLabel)]
 PREMISES = ["a man plays music", "the dog sleeps", "a woman runs in the park", "7 dogs", "the man sleeps outside " * 12]
 HYPOTHESES = ["a man plays", "the dog runs", "the woman sleeps", "a dog 8", "a man runs"]
+PAIRS = [*zip(PREMISES, HYPOTHESES, strict=True)]
 GOOD = [(premise, hypothesis) for premise in PREMISES for hypothesis in HYPOTHESES[:3]]
 BAD = [(None, "a"), ("a", None), (" ", "a"), ("a", "\t"), ("a", "the man sleeps outside " * 12)]
 
@@ -74,7 +76,7 @@ def labeler(checkpoint: Checkpoint) -> Labeler:
 
 
 def labeler_of(folder: Path, order: tuple[NliLabel, ...] = ORDERS[0], max_batch_tokens: int = 64) -> Labeler:
-    return Labeler.open(str(folder), label_order=order, max_batch_tokens=max_batch_tokens)
+    return Labeler(str(folder), label_order=order, max_batch_tokens=max_batch_tokens)
 
 
 def probabilities_of(labelled: pa.Table) -> NDArray[np.float32]:
@@ -100,14 +102,14 @@ def hugging_face(checkpoint: Checkpoint) -> NDArray[np.float32]:
 def test_probabilities_are_hugging_faces_under_the_name_of_their_label(
     checkpoint: Checkpoint, hugging_face: NDArray[np.float32], order: tuple[NliLabel, ...]
 ) -> None:
-    labelled = labeler_of(checkpoint.folder, order).label(PREMISES, HYPOTHESES)
+    labelled = labeler_of(checkpoint.folder, order).label(PAIRS)
     for output, label in enumerate(order):
         np.testing.assert_allclose(labelled[f"p_{label}"].to_numpy(), hugging_face[:, output], atol=TOLERANCE)
     assert labelled[LABEL].to_pylist() == [order[best] for best in hugging_face.argmax(axis=1)]
 
 
 def test_probabilities_are_float32_that_sum_to_1_and_the_label_is_the_largest(labeler: Labeler) -> None:
-    labelled = labeler.label(PREMISES, HYPOTHESES)
+    labelled = labeler.label(PAIRS)
     probabilities = probabilities_of(labelled)
     assert [labelled.schema.field(name).type for name in PROBABILITIES] == [pa.float32()] * 3
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=TOLERANCE)
@@ -119,7 +121,7 @@ def test_probabilities_are_float32_that_sum_to_1_and_the_label_is_the_largest(la
 @pytest.fixture(scope="module")
 def alone(labeler: Labeler) -> dict[tuple[str | None, str | None], pa.Table]:
     """Each pair, labelled in a call of its own."""
-    return {pair: labeler.label([pair[0]], [pair[1]]) for pair in [*GOOD, *BAD]}
+    return {pair: labeler.label([pair]) for pair in [*GOOD, *BAD]}
 
 
 @PROPERTY
@@ -129,7 +131,7 @@ def test_every_row_is_kept_in_order_and_labelled_as_it_is_alone(
     alone: dict[tuple[str | None, str | None], pa.Table],
     pairs: list[tuple[str | None, str | None]],
 ) -> None:
-    together = labeler.label([premise for premise, _ in pairs], [hypothesis for _, hypothesis in pairs])
+    together = labeler.label(pairs)
     expected = pa.concat_tables([together.slice(0, 0), *(alone[pair] for pair in pairs)])
     exact = [name for name in together.column_names if name not in PROBABILITIES]
     assert together.select(exact).to_pylist() == expected.select(exact).to_pylist()
@@ -165,7 +167,7 @@ def test_pairs_that_are_alike_are_computed_once_and_told_each(checkpoint: Checkp
     labelled = classifier.classified(prepared, lambda lengths, _: told.extend(lengths))
     assert sorted(engine.computed) == [0, 1]
     assert sorted(told) == sorted(length for length in prepared[N_TOKENS].to_pylist() if length)
-    expected = labeler.label(premises, hypotheses)
+    expected = labeler.label(zip(premises, hypotheses, strict=True))
     assert labelled[LABEL].equals(expected[LABEL])
     assert labelled.take([3, 4])[PROBABILITIES[0]].equals(labelled.take([0, 1])[PROBABILITIES[0]])
 
@@ -183,56 +185,24 @@ def test_pairs_are_alike_in_tokens_and_in_segments() -> None:
 def test_the_token_budget_changes_no_label(
     checkpoint: Checkpoint, hugging_face: NDArray[np.float32], max_batch_tokens: int
 ) -> None:
-    labelled = labeler_of(checkpoint.folder, max_batch_tokens=max_batch_tokens).label(PREMISES, HYPOTHESES)
+    labelled = labeler_of(checkpoint.folder, max_batch_tokens=max_batch_tokens).label(PAIRS)
     np.testing.assert_allclose(probabilities_of(labelled), hugging_face, atol=TOLERANCE)
 
 
 def test_the_same_pairs_twice_have_the_same_bits(labeler: Labeler) -> None:
-    assert labeler.label(PREMISES, HYPOTHESES).equals(labeler.label(PREMISES, HYPOTHESES))
+    assert labeler.label(PAIRS).equals(labeler.label(PAIRS))
 
 
 def test_shuffled_pairs_have_the_same_labels(labeler: Labeler) -> None:
     order = [3, 0, 4, 2, 1]
-    shuffled = labeler.label([PREMISES[row] for row in order], [HYPOTHESES[row] for row in order])
-    expected = labeler.label(PREMISES, HYPOTHESES).take(order)
+    shuffled = labeler.label([PAIRS[row] for row in order])
+    expected = labeler.label(PAIRS).take(order)
     assert shuffled[LABEL].equals(expected[LABEL])
     np.testing.assert_allclose(probabilities_of(shuffled), probabilities_of(expected), atol=TOLERANCE)
 
 
-def test_no_pairs_have_no_labels(labeler: Labeler) -> None:
-    empty = labeler.label([], [])
-    assert empty.num_rows == 0
-    assert empty.schema.equals(labeler.label(PREMISES, HYPOTHESES).schema)
-
-
-def test_pairs_that_are_all_rejected_have_no_labels_but_their_reasons(labeler: Labeler) -> None:
-    labelled = labeler.label([None, " "], ["a", "b"])
-    assert labelled[REJECTION].to_pylist() == [Rejection.NULL_TEXT, Rejection.EMPTY_TEXT]
-    assert labelled.select([LABEL, *PROBABILITIES]).to_pylist() == [dict.fromkeys([LABEL, *PROBABILITIES])] * 2
-    assert labelled[N_TOKENS].to_pylist() == [0, 0]
-
-
-@pytest.mark.parametrize(
-    "premises",
-    [
-        pa.array(["a man", "the dog"], pa.large_string()),
-        pa.array(["a man", "the dog"]).dictionary_encode(),
-        pa.chunked_array([["a man"], ["the dog"]]),
-        ("a man", "the dog"),
-    ],
-)
-def test_texts_may_be_any_arrow_strings_or_a_sequence(labeler: Labeler, premises: pa.Array) -> None:
-    expected = labeler.label(["a man", "the dog"], ["a", "b"])
-    assert labeler.label(premises, ["a", "b"]).to_pydict() == expected.to_pydict()
-
-
-def test_bad_utf8_is_rejected_and_not_raised(labeler: Labeler) -> None:
-    labelled = labeler.label(bytes_column([b"a man", b"\xff"]), ["a", "b"])
-    assert labelled[REJECTION].to_pylist() == [None, Rejection.BAD_UTF8]
-
-
 def test_a_pair_that_is_too_long_is_cut_and_says_so(labeler: Labeler) -> None:
-    labelled = labeler.label(PREMISES, HYPOTHESES)
+    labelled = labeler.label(PAIRS)
     assert labelled[TRUNCATED].to_pylist() == [False, False, False, False, True]
     assert labelled[N_TOKENS].to_pylist()[-1] == 40
 
@@ -243,7 +213,7 @@ def test_fewer_digits_turn_hardly_a_label_of_a_trained_checkpoint(
 ) -> None:
     pairs = pq.read_table(BUILTIN_PAIRS)
     fp32, fewer = (
-        Labeler.open(precision=Precision(name)).label(pairs["premise"], pairs["hypothesis"])
+        Labeler(precision=Precision(name)).label(pairs.select(["premise", "hypothesis"]))
         for name in ("fp32", precision)
     )
     assert pc.mean(pc.equal(fp32[LABEL], fewer[LABEL])).as_py() >= agreement
@@ -281,7 +251,7 @@ def test_a_pair_without_memory_is_rejected_and_its_neighbours_keep_their_labels(
     prepared = append_tokens(mark_rejected(pair_table(PREMISES, HYPOTHESES)), tokenizer)
     halved: list[bool] = []
     labelled = classifier.classified(prepared, lambda _, was_halved: halved.append(was_halved))
-    expected = labeler.label(PREMISES, HYPOTHESES)
+    expected = labeler.label(PAIRS)
     assert expected[N_TOKENS].to_pylist()[-1] == 40
     assert labelled[REJECTION].to_pylist() == [None] * 4 + [Rejection.DEVICE_OUT_OF_MEMORY]
     assert "memory" in labelled[DETAIL].to_pylist()[-1]
@@ -305,11 +275,8 @@ def test_a_word_of_no_finite_meaning_rejects_its_pairs_and_changes_no_other(
 ) -> None:
     dog = wordpiece().get_vocab()["dog"]
     broken = changed(checkpoint, tmp_path / "nan", without_meaning(dog))
-    premises, hypotheses = zip(*GOOD, strict=True)
     expected, labelled = (
-        Labeler.open(str(folder), label_order=ORDERS[0], precision=precision, max_batch_tokens=1000).label(
-            premises, hypotheses
-        )
+        Labeler(str(folder), label_order=ORDERS[0], precision=precision, max_batch_tokens=1000).label(GOOD)
         for folder in (checkpoint.folder, broken)
     )
     bad = ["dog" in " ".join(pair) for pair in GOOD]
@@ -327,7 +294,7 @@ def test_a_word_of_no_finite_meaning_rejects_its_pairs_and_changes_no_other(
 def test_pairs_that_overflow_in_bf16_get_the_labels_of_fp32(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder = changed(checkpoint, tmp_path / "overflow", overflow_in_bf16)
     fp32, bf16 = (
-        Labeler.open(str(folder), label_order=ORDERS[0], precision=precision).label(PREMISES, HYPOTHESES)
+        Labeler(str(folder), label_order=ORDERS[0], precision=precision).label(PAIRS)
         for precision in (Precision.FP32, Precision.BF16)
     )
     assert bf16[REJECTION].null_count == len(PREMISES)

@@ -43,7 +43,7 @@ from job_runs import (
     write_pairs,
 )
 
-from albert_infer.classification import Labeler
+from albert_infer.labeler import Labeler
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 
@@ -77,7 +77,7 @@ def assert_same_labels(found: pa.Table, expected: pa.Table) -> None:
 
 
 def labelled_directly(pairs: pa.Table, checkpoint: Path) -> pa.Table:
-    return Labeler.open(str(checkpoint)).label(pairs["premise"].combine_chunks(), pairs["hypothesis"].combine_chunks())
+    return Labeler(str(checkpoint)).label(pairs.select(["premise", "hypothesis"]))
 
 
 # --- what is published

@@ -30,8 +30,8 @@ from job_runs import (
 from tokenizers import Tokenizer
 
 from albert_infer import pipeline
-from albert_infer.classification import Labeler
 from albert_infer.errors import InfrastructureError
+from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
 from albert_infer.preflight import Preflight
 from albert_infer.resources import WorkerResources
@@ -171,7 +171,7 @@ def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickl
 ) -> None:
     pairs = made_up_pairs(40, seed=5)
     source, output = write_pairs(tmp_path / "in" / "a.parquet", pairs), tmp_path / "out"
-    expected = Labeler.open(str(checkpoint)).label(pairs["premise"], pairs["hypothesis"])
+    expected = Labeler(str(checkpoint)).label(pairs.select(["premise", "hypothesis"]))
     change_weights(checkpoint, without_meaning(len(SPECIAL) + WORDS.index("w7")))
     (checkpoint / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "opened")))
     texts = zip(pairs["premise"].to_pylist(), pairs["hypothesis"].to_pylist(), strict=True)

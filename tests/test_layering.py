@@ -34,7 +34,7 @@ ALL: Final = STEPS | {
     "sealing",
 }
 MAY_IMPORT: Final[dict[str, set[str]]] = {
-    "__init__": set(),
+    "__init__": {"labeler"},
     "schema": set(),
     "errors": set(),
     "nights": set(),
@@ -49,7 +49,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "batching": set(),
     "engine": {"batching", "processor"},
     "model": {"engine", "tokenization", "storage"},
-    "classification": {"engine", "model", "batching", "validation", "tokenization"},
+    "classification": {"engine", "model", "batching", "tokenization"},
+    "labeler": {"classification", "model", "validation", "tokenization"},
     "preflight": {"classification", "engine", "model", "tokenization"},
     "agreement": {"classification", "engine", "model", "planning"},
     "commit": {"storage"},

@@ -1,0 +1,107 @@
+"""`Labeler`, the way in without Ray or files: pairs in, the labelling job's own columns out, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from albert_infer import model, tokenization, validation
+from albert_infer.classification import Classifier, default_batch_tokens
+from albert_infer.errors import InputError
+from albert_infer.schema import (
+    DETAIL,
+    HYPOTHESIS,
+    LABEL,
+    N_TOKENS,
+    PREMISE,
+    PROBABILITIES,
+    REJECTION,
+    TRUNCATED,
+    DeviceKind,
+    Precision,
+    is_text,
+)
+
+# The job's, and what it writes to `_rejected/`: here every row stays.
+ADDED_COLUMNS: Final = (LABEL, *PROBABILITIES, N_TOKENS, TRUNCATED, REJECTION, DETAIL)
+
+
+class Labeler:
+    """A checkpoint that labels pairs by the steps of the labelling job: for notebooks, services and tests.
+
+    `source` is a checkpoint as for `--model`, and every other argument as the flag of its name. Raises ModelError.
+
+    >>> labeler = Labeler()
+    >>> labeler.label([("A man plays the guitar.", "Someone makes music.")])["label"].to_pylist()
+    ['entailment']
+    """
+
+    def __init__(
+        self,
+        source: str = "builtin",
+        *,
+        label_order: Sequence[str] = (),
+        max_length: int | None = None,
+        truncation: Literal["premise", "longest_first"] = "premise",
+        precision: Precision | str = Precision.FP32,
+        device: DeviceKind | str = DeviceKind.CPU,
+        max_batch_tokens: int | None = None,
+    ) -> None:
+        checkpoint, device = model.load_checkpoint(source, label_order=label_order), DeviceKind(device)
+        self._tokenizer = checkpoint.tokenizer(max_length=max_length, truncation=truncation)
+        self._classifier = Classifier.load(
+            checkpoint,
+            precision=Precision(precision),
+            device=device,
+            max_batch_tokens=max_batch_tokens or default_batch_tokens(device, checkpoint.shape),
+        )
+
+    def label(self, pairs: Iterable[tuple[str | None, str | None]] | Any) -> pa.Table:
+        """`pairs` with `label`, probabilities, `n_tokens`, `truncated`, `rejection` and `detail` after their columns.
+
+        Pairs are (premise, hypothesis), or a table with columns of these names: Arrow's, pandas's, or any other that
+        speaks Arrow's protocol. Every row and column is kept, in order; a row without a label has its `rejection`.
+        Raises InputError for what are no pairs.
+        """
+        given = pa.table(pairs) if hasattr(pairs, "__arrow_c_stream__") else _as_table(pairs)
+        texts = pa.table({name: _texts(given, name) for name in (PREMISE, HYPOTHESIS)})
+        _refuse_doubled_columns(given)
+        judged = validation.mark_rejected(texts)
+        labelled = self._classifier.classified(tokenization.append_tokens(judged, self._tokenizer))
+        for name in ADDED_COLUMNS:
+            given = given.append_column(name, labelled[name])
+        return given
+
+
+def _as_table(pairs: Iterable[Any]) -> pa.Table:
+    columns: tuple[list[str | None], list[str | None]] = ([], [])
+    for place, pair in enumerate(pairs):
+        # A text of two letters would unfold into a pair, too.
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != len(columns):
+            found, remedy = f"item {place} is {pair!r:.200}", "give (premise, hypothesis) tuples, or a table"
+            raise InputError("pairs of a premise and a hypothesis", found, remedy)
+        for column, text in zip(columns, pair, strict=True):
+            if not (text is None or isinstance(text, str)):
+                found = f"item {place} has {text!r:.200}, of type {type(text).__name__}"
+                raise InputError("pairs of texts", found, "give each as str, or None where there is none")
+            column.append(text)
+    return pa.table(dict(zip((PREMISE, HYPOTHESIS), (pa.array(each, pa.string()) for each in columns), strict=True)))
+
+
+def _texts(pairs: pa.Table, name: str) -> pa.ChunkedArray:
+    """The column `name` as strings."""
+    if pairs.column_names.count(name) != 1:
+        found = f"{pairs.column_names.count(name)} among {', '.join(pairs.column_names)}"
+        raise InputError(f"one column {name}", found, "rename the columns of the pairs")
+    kind = pairs.schema.field(name).type
+    if not (is_text(kind) or pa.types.is_null(kind)):
+        raise InputError(f"texts in column {name}", f"found {kind}", "cast it to strings")
+    return pairs[name].cast(pa.string())
+
+
+def _refuse_doubled_columns(pairs: pa.Table) -> None:
+    taken = [name for name in ADDED_COLUMNS if name in pairs.column_names]
+    if taken:
+        raise InputError("pairs without labels", f"columns {', '.join(taken)} are there", "rename or drop them")
