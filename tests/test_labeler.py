@@ -6,10 +6,8 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from checkpoints import random_checkpoint
 from pairs import bytes_column, wordpiece
@@ -99,7 +97,7 @@ def test_bad_utf8_is_rejected_and_not_raised(labeler: Labeler, kind: pa.DataType
         ([("a", float("nan"))], "of type float"),
         ([7], "item 0 is 7"),
         (pa.table({"premise": ["a"]}), "one column hypothesis"),
-        (pa.table([["a"], ["b"], ["c"]], names=["premise", "hypothesis", "premise"]), "found|2 among"),
+        (pa.table([["a"], ["b"], ["c"]], names=["premise", "hypothesis", "premise"]), "one column premise: 2 among"),
         (pa.table({"premise": ["a"], "hypothesis": [3]}), "found int64"),
         (pa.table({"premise": ["a"], "hypothesis": ["b"], "label": ["c"]}), "columns label are there"),
     ],
@@ -107,12 +105,6 @@ def test_bad_utf8_is_rejected_and_not_raised(labeler: Labeler, kind: pa.DataType
 def test_what_are_no_pairs_is_refused(labeler: Labeler, pairs: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         labeler.label(pairs)
-
-
-def test_probabilities_sum_to_1(labeler: Labeler) -> None:
-    labelled = labeler.label(PAIRS)
-    sums = pc.add(pc.add(labelled["p_entailment"], labelled["p_neutral"]), labelled["p_contradiction"])
-    np.testing.assert_allclose(sums.to_numpy(), 1, atol=1e-5)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -40,6 +40,7 @@ class PackedDense:
     """The same by oneDNN on a processor, its weights laid out once for the products."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        # Private, as the product below: torch has no public way to lay weights out, and its own compiler calls both.
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight)
         self._bias = bias
 
