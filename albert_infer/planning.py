@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -27,6 +27,30 @@ LABELS_VERSION: Final = 3
 PARQUET_NAMES: Final = (".parquet", ".pq")
 # Footers are waits, not work.
 FOOTER_THREADS: Final = 16
+
+
+class ColumnSettings(Protocol):
+    """Which columns of an input make its pairs, and which are kept: `LabelSettings`, or a gold set's."""
+
+    @property
+    def premise_column(self) -> str: ...  # noqa: D102  (each as the setting of its name)
+
+    @property
+    def hypothesis_column(self) -> str: ...  # noqa: D102
+
+    @property
+    def id_column(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def carry(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def carry_source(self) -> bool: ...  # noqa: D102
+
+    @property
+    def reserved_names(self) -> frozenset[str]:
+        """What a kept column must not be called."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -104,7 +128,7 @@ class Plan:
         return {"format": 1, "rows_in": self.rows_in, **asdict(self)}
 
 
-def survey_input(found: InputObjects, settings: LabelSettings) -> Survey:
+def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
     """Read every footer and decide which columns the run has: those of the first readable file, in order of names.
 
     Raises InputError if there is nothing to read or no right to, SettingsError for a carried column that is not there
@@ -212,7 +236,7 @@ def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
         return error
 
 
-def _columns(schemas: Sequence[pa.Schema], settings: LabelSettings) -> PairColumns:
+def _columns(schemas: Sequence[pa.Schema], settings: ColumnSettings) -> PairColumns:
     columns = PairColumns(settings.premise_column, settings.hypothesis_column, with_source=settings.carry_source)
     fit = [found for found in schemas if reading.unfit_column(found, columns) is None]
     if not fit:
@@ -231,7 +255,7 @@ def _columns(schemas: Sequence[pa.Schema], settings: LabelSettings) -> PairColum
     )
 
 
-def _first_to_carry(fit: Sequence[pa.Schema], settings: LabelSettings) -> pa.Schema:
+def _first_to_carry(fit: Sequence[pa.Schema], settings: ColumnSettings) -> pa.Schema:
     """The first schema whose columns to carry are no extensions; a file where one is must not decide their types."""
     if settings.carry == ("all",):
         return fit[0]
@@ -243,11 +267,11 @@ def _first_to_carry(fit: Sequence[pa.Schema], settings: LabelSettings) -> pa.Sch
     return next(safe, fit[0])
 
 
-def _carried(found: pa.Schema, settings: LabelSettings, pair_id: str | None) -> tuple[pa.Field, ...]:
+def _carried(found: pa.Schema, settings: ColumnSettings, pair_id: str | None) -> tuple[pa.Field, ...]:
     taken = {settings.premise_column, settings.hypothesis_column, pair_id}
     there = list(dict.fromkeys(found.names))
     names = settings.carry if settings.carry != ("all",) else [name for name in there if name not in taken]
-    clash = [name for name in names if name in schema.RESERVED_NAMES]
+    clash = [name for name in names if name in settings.reserved_names]
     if clash:
         remedy = "rename it in the input, or name the columns that you want"
         raise SettingsError(f"--carry {','.join(settings.carry)}", f"`{clash[0]}` is a column of ours", remedy)

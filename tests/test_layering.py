@@ -51,6 +51,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "model": {"engine", "tokenization", "storage"},
     "classification": {"engine", "model", "batching", "tokenization"},
     "labeler": {"classification", "model", "validation", "tokenization"},
+    "gold": {"storage", "reading", "decoding", "planning", "validation"},
     "preflight": {"classification", "engine", "model", "tokenization"},
     "agreement": {"classification", "engine", "model", "planning"},
     "commit": {"storage"},

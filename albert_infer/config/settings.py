@@ -247,10 +247,15 @@ class LabelSettings(BaseModel):
         names = [self.premise_column, self.hypothesis_column, *([self.id_column] if self.id_column else [])]
         if len(set(names)) < len(names):
             raise ValueError("premise_column, hypothesis_column and id_column must be three different columns")
-        clash = [name for name in self.carry if name in schema.RESERVED_NAMES]
+        clash = [name for name in self.carry if name in self.reserved_names]
         if clash:
             raise ValueError(f"carry: `{clash[0]}` is the name of a column of ours; rename it in the input")
         return self
+
+    @property
+    def reserved_names(self) -> frozenset[str]:
+        """What a carried column must not be called."""
+        return schema.RESERVED_NAMES
 
     @property
     def worker_range(self) -> tuple[int, int] | None:

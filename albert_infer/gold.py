@@ -1,0 +1,155 @@
+"""Pairs with gold labels: found and read by the labelling job's own rules, and what a gold label may look like.
+
+For fine-tuning, evaluation and the gate before a run. A gold set is refused as a whole where a file of it cannot be
+read: a figure over the rest would be one over something else. Knows nothing of tokens, devices or Ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from albert_infer import decoding, storage, validation
+from albert_infer.errors import InputError, SettingsError
+from albert_infer.planning import BadFile, survey_input, unit_ranges
+from albert_infer.reading import RowRange, UnreadableError, clean
+from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, RESERVED_NAMES, NliLabel, PairColumns, is_text
+from albert_infer.storage import DEFAULT_ACCESS, Folder, ObjectPin, S3Access
+
+# The column that `read_slice` adds: the place of the gold label in `NliLabel`, NO_GOLD where the row has none.
+GOLD: Final = "_gold"
+NO_GOLD: Final = -1
+# SNLI's mark for pairs on which the annotators did not agree, as text and as Hugging Face's number.
+UNLABELLED: Final = frozenset({"", "-", "-1"})
+# Hugging Face data sets of GLUE, SNLI and MultiNLI number the labels in the order of `NliLabel`.
+CODES: Final = {
+    **{str(label): code for code, label in enumerate(NliLabel)},
+    **{str(code): code for code in range(len(NliLabel))},
+    **dict.fromkeys(UNLABELLED, NO_GOLD),
+}
+# Rows read at a time: as many as a unit of the labelling job.
+SLICE_ROWS: Final = 16_384
+
+
+@dataclass(frozen=True)
+class GoldColumns:
+    """What the columns of a gold set are called, and which others are kept; as `planning.survey_input` asks for it."""
+
+    gold_column: str = "gold_label"
+    premise_column: str = PREMISE
+    hypothesis_column: str = HYPOTHESIS
+    kept: tuple[str, ...] = ()
+    id_column: str | None = None
+    carry_source: bool = False
+
+    @property
+    def carry(self) -> tuple[str, ...]:
+        """The gold label, and the columns that are kept beside it."""
+        return (self.gold_column, *(name for name in self.kept if name != self.gold_column))
+
+    @property
+    def reserved_names(self) -> frozenset[str]:
+        """What a kept column must not be called; the gold labels may be called `label`, as many data sets have it."""
+        return RESERVED_NAMES - ({LABEL} & {self.gold_column})
+
+
+@dataclass(frozen=True)
+class GoldSlice:
+    """Consecutive rows of one pinned file."""
+
+    pin: ObjectPin
+    range: RowRange
+
+
+@dataclass(frozen=True)
+class GoldSet:
+    """A gold set as found; every row of it is in exactly one slice, in input order. Small and picklable."""
+
+    uri: str
+    folder: Folder
+    columns: PairColumns
+    gold_column: str
+    slices: tuple[GoldSlice, ...]
+
+    @property
+    def rows(self) -> int:
+        """All rows, with a gold label or without."""
+        return sum(piece.range.rows for piece in self.slices)
+
+    @property
+    def pins(self) -> list[list[object]]:
+        """What was found, as JSON: the name, size and version of each file that has rows."""
+        files = dict.fromkeys(piece.pin for piece in self.slices)
+        return [[self.folder.uri_of(pin.name), pin.size, pin.version] for pin in files]
+
+
+def survey_gold(
+    flag: str, uri: str, columns: GoldColumns, access: S3Access = DEFAULT_ACCESS, slice_rows: int = SLICE_ROWS
+) -> GoldSet:
+    """The gold set at `uri`, from its footers. `flag` names the setting in messages.
+
+    Raises InputError for one that is missing, empty, has no gold column, or has a file that cannot be read.
+    """
+    try:
+        survey = survey_input(storage.resolve_input(uri, access), columns)
+    except SettingsError as error:
+        remedy = "name the column that holds the labels with --gold-column, and columns of the input"
+        raise InputError(f"{flag} {uri} with column `{columns.gold_column}`", error.found, remedy) from error
+    if survey.bad:
+        raise _unreadable(flag, survey.bad[0])
+    slices = tuple(
+        GoldSlice(file.pin, cut) for file in survey.files for cut in unit_ranges(file.row_groups, slice_rows)
+    )
+    if not slices:
+        raise InputError(f"{flag} {uri}", "its files have no rows", "give pairs with gold labels")
+    return GoldSet(uri, survey.folder, survey.columns, columns.gold_column, slices)
+
+
+def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
+    """The rows of one slice, in order: `_gold` (int8) in the gold column's place, `rejection` and `detail` added.
+
+    Rows that the labelling job would reject carry their rejection. Raises InputError for pages that cannot be decoded
+    and for a gold label that is none.
+    """
+    where = gold.folder.uri_of(piece.pin.name)
+    try:
+        pairs = decoding.read_pairs(gold.folder, piece.pin, piece.range, gold.columns)
+    except UnreadableError as error:
+        raise InputError(
+            f"the gold labels in {where}", f"{error.reason}: {error.detail}", "replace the file"
+        ) from error
+    codes = gold_codes(pairs[gold.gold_column], f"column `{gold.gold_column}` of {where}")
+    pairs = pairs.drop_columns([gold.gold_column])
+    return validation.mark_rejected(pairs).append_column(GOLD, pa.array(codes))
+
+
+def gold_codes(labels: pa.ChunkedArray, where: str) -> NDArray[np.int8]:
+    """The place of each label in `NliLabel`, NO_GOLD for null, `-` and -1 (int8, as many as `labels`).
+
+    Labels are the three names in any case, or the numbers 0 entailment, 1 neutral, 2 contradiction of Hugging Face's
+    data sets. Raises InputError, naming the first value that is neither.
+    """
+    kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type
+    expected = f"use {', '.join(NliLabel)}, or 0, 1, 2 in this order, and - or -1 for none"
+    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise InputError(where, f"gold labels of type {kind}", expected)
+    distinct = labels.cast(pa.string()).dictionary_encode().combine_chunks()
+    codes = np.full(len(distinct.dictionary) + 1, NO_GOLD, np.int8)
+    for place, label in enumerate(distinct.dictionary.to_pylist()):
+        code = CODES.get(label.strip().lower())
+        if code is None:
+            raise InputError(where, f"the gold label `{clean(label)}`", expected)
+        codes[place] = code
+    # A null has no place in the dictionary: it is sent to the last, which is no label.
+    places = distinct.indices.fill_null(len(distinct.dictionary)).to_numpy(zero_copy_only=False)
+    found: NDArray[np.int8] = codes[places]
+    return found
+
+
+def _unreadable(flag: str, bad: BadFile) -> InputError:
+    remedy = "replace or remove the file: a gold set is read whole or not at all"
+    return InputError(f"{flag} with {bad.uri}", f"{bad.reason}: {bad.detail}", remedy)

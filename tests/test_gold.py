@@ -1,0 +1,97 @@
+"""Gold sets: every row is read once, with its gold label or the mark that it has none; bad ones are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pairs import pair_table, write_pairs
+
+from albert_infer.errors import InputError
+from albert_infer.gold import GOLD, NO_GOLD, GoldColumns, gold_codes, read_slice, survey_gold
+from albert_infer.schema import PREMISE, REJECTION, NliLabel
+
+
+def gold_pairs(labels: Sequence[str | None]) -> pa.Table:
+    pairs = pair_table([f"a man plays {row}" for row in range(len(labels))], ["the dog sleeps"] * len(labels))
+    return pairs.append_column("gold_label", pa.array(labels, pa.string()))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pa.array(["entailment", " Neutral", "CONTRADICTION", "-", "", None]),
+        pa.array(["entailment", "neutral", "contradiction", "-", "-", None]).dictionary_encode(),
+        pa.array([0, 1, 2, -1, -1, None], pa.int64()),
+        pa.array([0, 1, 2, -1, -1, None], pa.int8()),
+        pa.array(["0", "1", "2", "-1", "-", None], pa.large_string()),
+    ],
+    ids=lambda labels: str(labels.type),
+)
+def test_names_and_numbers_mean_the_same_labels(labels: pa.Array) -> None:
+    codes = gold_codes(pa.chunked_array([labels[:2], labels[2:]]), "here")
+    assert codes.tolist() == [*range(len(NliLabel)), NO_GOLD, NO_GOLD, NO_GOLD]
+
+
+@pytest.mark.parametrize("label", ["entails", "3", "label_0"])
+def test_a_value_that_is_no_label_is_named(label: str) -> None:
+    with pytest.raises(InputError, match=f"`{label}`.*use entailment, neutral, contradiction, or 0, 1, 2"):
+        gold_codes(pa.chunked_array([["neutral", label]]), "here")
+
+
+def test_labels_of_another_type_are_refused() -> None:
+    with pytest.raises(InputError, match="type double"):
+        gold_codes(pa.chunked_array([[0.0, 1.0]]), "here")
+
+
+def test_every_row_of_a_gold_set_is_in_one_slice(tmp_path: Path) -> None:
+    labels = [str(label) for label in NliLabel] * 7
+    write_pairs(tmp_path / "b.parquet", gold_pairs(labels[:10]), row_group_size=3)
+    write_pairs(tmp_path / "a.parquet", gold_pairs(labels[10:]), row_group_size=100)
+    gold = survey_gold("--gold", str(tmp_path), GoldColumns(), slice_rows=4)
+    read = [read_slice(gold, piece) for piece in gold.slices]
+    codes = [code for table in read for code in table[GOLD].to_pylist()]
+    assert gold.rows == len(codes) == 21
+    assert codes == [list(NliLabel).index(NliLabel(label)) for label in labels[10:] + labels[:10]]
+    assert max(table.num_rows for table in read) <= 4
+    assert [Path(str(uri)).name for uri, _, _ in gold.pins] == ["a.parquet", "b.parquet"]
+
+
+def test_a_row_that_the_job_would_reject_keeps_its_place(tmp_path: Path) -> None:
+    pairs = pair_table(["a man", None], ["a dog", "a dog"]).append_column("gold_label", pa.array([2, 1]))
+    gold = survey_gold("--gold", str(write_pairs(tmp_path / "g.parquet", pairs)), GoldColumns())
+    read = read_slice(gold, gold.slices[0])
+    assert read[REJECTION].to_pylist() == [None, "null_text"]
+    assert read[GOLD].to_pylist() == [2, 1]
+
+
+def test_other_columns_are_kept_when_asked_for_and_names_may_differ(tmp_path: Path) -> None:
+    pairs = gold_pairs(["neutral"]).rename_columns(["sentence1", "sentence2", "label"])
+    pairs = pairs.append_column("genre", pa.array(["fiction"]))
+    columns = GoldColumns("label", "sentence1", "sentence2", kept=("genre", "label"))
+    gold = survey_gold("--gold", str(write_pairs(tmp_path / "g.parquet", pairs)), columns)
+    read = read_slice(gold, gold.slices[0])
+    assert read.select([PREMISE, "genre", GOLD]).to_pylist() == [
+        {PREMISE: "a man plays 0", "genre": "fiction", GOLD: 1}
+    ]
+
+
+def test_a_gold_set_without_the_gold_column_is_refused(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "g.parquet", pair_table(["a man"], ["a dog"]))
+    with pytest.raises(InputError, match=r"--train .* with column `gold_label`: .*no `gold_label`, but premise"):
+        survey_gold("--train", str(tmp_path), GoldColumns())
+
+
+def test_a_gold_set_with_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", gold_pairs(["neutral"]))
+    broken = write_pairs(tmp_path / "b.parquet", gold_pairs(["neutral"]))
+    broken.write_bytes(broken.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"--gold with .*b\.parquet: bad_footer"):
+        survey_gold("--gold", str(tmp_path), GoldColumns())
+
+
+def test_a_gold_set_without_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no rows"):
+        survey_gold("--gold", str(write_pairs(tmp_path / "g.parquet", gold_pairs([]))), GoldColumns())
