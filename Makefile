@@ -27,7 +27,7 @@ check: $(VENV)/.dev  ## linters and types
 bench: $(VENV)/.bench  ## speed against the peers, in one run
 	$(BIN)/python -m benchmarks $(ARGS)
 
-checkpoint: $(VENV)/.training  ## make the built-in checkpoint again; PAIRS is a folder with snli_dev and mnli_dev_a
+checkpoint: $(VENV)/.builtin  ## make the built-in checkpoint again; PAIRS is a folder with snli_dev and mnli_dev_a
 	$(BIN)/python -m albert_infer.training.builtin --pairs $(PAIRS) --output albert_infer/builtin/checkpoint
 
 clean:
@@ -39,6 +39,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(INSTALL) --editable .
 	touch $@
 
-$(VENV)/.dev $(VENV)/.bench $(VENV)/.training: $(VENV)/.%: $(VENV)/.installed
+$(VENV)/.dev $(VENV)/.bench $(VENV)/.builtin: $(VENV)/.%: $(VENV)/.installed
 	$(INSTALL) --editable '.[$*]'
 	touch $@
