@@ -1,4 +1,4 @@
-"""A checkpoint, loaded and verified: its files' digests, its tokenizer, and which output means which label.
+"""A checkpoint, loaded and verified: its files' digests, its tokenizer, its weights.
 
 The driver loads; the cluster gets a `Checkpoint`, which is bytes and strings. Nothing of a checkpoint is ever executed
 or unpickled. Knows nothing of pairs or devices.
@@ -20,6 +20,7 @@ from albert_infer import storage
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
+from albert_infer.label_order import label_order_of
 from albert_infer.schema import NliLabel
 from albert_infer.storage import DEFAULT_ACCESS, AccessError, ArchivedError, S3Access
 from albert_infer.tokenization import PairTokenizer
@@ -43,32 +44,6 @@ CONVERSION: Final = (
     "AutoModelForSequenceClassification.from_pretrained('IN').save_pretrained('OUT')\""
 )
 
-# Names that checkpoints give to our labels, compared in lower case without spaces, hyphens and underscores.
-SYNONYMS: Final = {
-    "entailment": NliLabel.ENTAILMENT,
-    "entail": NliLabel.ENTAILMENT,
-    "entails": NliLabel.ENTAILMENT,
-    "entailed": NliLabel.ENTAILMENT,
-    "supports": NliLabel.ENTAILMENT,
-    "supported": NliLabel.ENTAILMENT,
-    "neutral": NliLabel.NEUTRAL,
-    "notenoughinfo": NliLabel.NEUTRAL,
-    "notenoughinformation": NliLabel.NEUTRAL,
-    "nei": NliLabel.NEUTRAL,
-    "unknown": NliLabel.NEUTRAL,
-    "contradiction": NliLabel.CONTRADICTION,
-    "contradict": NliLabel.CONTRADICTION,
-    "contradicts": NliLabel.CONTRADICTION,
-    "contradictory": NliLabel.CONTRADICTION,
-    "refutes": NliLabel.CONTRADICTION,
-    "refuted": NliLabel.CONTRADICTION,
-}
-# The orders in use among public ALBERT NLI checkpoints; a wrong one gives 5-7 % accuracy without any error.
-KNOWN_ORDERS: Final = (
-    "entailment,neutral,contradiction (GLUE, SNLI and most)",
-    "contradiction,entailment,neutral (trained by old run_glue.py)",
-    "entailment,contradiction,neutral (VitaminC: SUPPORTS, REFUTES, NOT ENOUGH INFO)",
-)
 _HUB_ID: Final = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)@(?P<revision>[\w.-]+)")
 
 
@@ -142,7 +117,7 @@ def _loaded(source: str, folder: storage.Folder, label_order: Sequence[str]) -> 
         tokenizer_json=tokenizer_json,
         cls_token=cls_token,
         sep_token=sep_token,
-        label_order=_label_order(config, label_order, source),
+        label_order=label_order_of(config, label_order, source),
     )
     _refuse_unfit_weights(shape, weights, source)
     _refuse_foreign_tokenizer(checkpoint)
@@ -262,41 +237,6 @@ def _converted(files: dict[str, bytes], source: str) -> str:
 def _token(settings: dict[str, Any], key: str, default: str) -> str:
     token = settings.get(key) or default
     return str(token["content"] if isinstance(token, dict) else token)
-
-
-def _label_order(config: dict[str, Any], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
-    names = _output_names(config, source)
-    if given and sorted(given) != sorted(NliLabel):
-        remedy = "give each of entailment, neutral, contradiction once"
-        raise ModelError(f"--label-order {','.join(given)}", "it is no order of the three labels", remedy)
-    known = [SYNONYMS.get(re.sub(r"[\s_-]", "", name.lower())) for name in names]
-    order = tuple(label for label in known if label is not None)
-    if len(set(order)) == len(NliLabel):
-        return _agreed(order, given, source)
-    if given:
-        return tuple(NliLabel(name) for name in given)
-    remedy = f"say which is which with --label-order; known: {'; '.join(KNOWN_ORDERS)}"
-    raise ModelError(f"model {source}", f"its labels are called {names}", remedy)
-
-
-def _output_names(config: dict[str, Any], source: str) -> list[str]:
-    """What the checkpoint calls each output of its classifier, in the order of the outputs."""
-    id2label = config.get("id2label", {})
-    if len(id2label) != len(NliLabel):
-        found = f"{len(id2label)} labels {list(id2label.values())}"
-        raise ModelError(f"model {source}", found, "use a checkpoint with three NLI labels")
-    numbers = [str(number) for number in range(len(id2label))]
-    if sorted(id2label) != numbers:
-        found = f"config.json id2label numbers its labels {sorted(id2label)}"
-        raise ModelError(f"model {source}", found, f"number them {', '.join(numbers)}")
-    return [str(id2label[number]) for number in numbers]
-
-
-def _agreed(order: tuple[NliLabel, ...], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
-    if given and tuple(given) != order:
-        found = f"the checkpoint itself says {','.join(order)}"
-        raise ModelError(f"--label-order {','.join(given)} for model {source}", found, "leave --label-order out")
-    return order
 
 
 def _refuse_unfit_weights(shape: AlbertShape, weights: dict[str, bytes], source: str) -> None:
