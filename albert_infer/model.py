@@ -48,6 +48,24 @@ _HUB_ID: Final = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)@(?P<revision>[\w.-]+)
 
 
 @dataclass(frozen=True)
+class CheckpointFiles:
+    """The files of a checkpoint as they are: what config.json says, and the bytes of weights and tokenizer by name."""
+
+    source: str
+    config: dict[str, Any]
+    weights: dict[str, bytes]
+    tokenizer: dict[str, bytes]
+    # The bytes that `config` was read from.
+    config_json: bytes
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each file, by name."""
+        raw: dict[str, bytes] = {CONFIG: self.config_json, **self.tokenizer, **self.weights}
+        return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(raw.items())}
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Everything of a checkpoint that decides labels, verified. Picklable; `digests` are sha256 of the files."""
 
@@ -92,34 +110,40 @@ def load_checkpoint(
     `label_order` names the labels of outputs 0, 1, 2 where the checkpoint itself does not; with a `digest` no other
     bytes than those are taken. Raises ModelError.
     """
-    try:
-        checkpoint = _loaded(source, _folder(source, access), label_order)
-    except (AccessError, ArchivedError) as error:
-        raise ModelError(error.asked, error.found, error.remedy) from error
+    checkpoint = _verified(checkpoint_files(source, access), label_order)
     _refuse_other_bytes(checkpoint, digest)
     return checkpoint
 
 
-def _loaded(source: str, folder: storage.Folder, label_order: Sequence[str]) -> Checkpoint:
-    files = {name for name in _names(folder, source) if "/" not in name}
-    config = _json(folder, CONFIG, files, source)
-    _refuse_code(config, source)
-    weights: dict[str, bytes] = {name: _read(folder, name, source) for name in _weight_files(folder, files, source)}
-    tokenizer_files: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
-    tokenizer_json, cls_token, sep_token = _tokenizer(tokenizer_files, source)
-    raw: dict[str, bytes] = {CONFIG: _read(folder, CONFIG, source), **tokenizer_files, **weights}
-    shape = AlbertShape.from_config(config)
+def checkpoint_files(source: str, access: S3Access = DEFAULT_ACCESS) -> CheckpointFiles:
+    """The files that `source` names, as for `load_checkpoint`, read but not verified. Raises ModelError."""
+    try:
+        folder = _folder(source, access)
+        files = {name for name in _names(folder, source) if "/" not in name}
+        config = _json(folder, CONFIG, files, source)
+        _refuse_code(config, source)
+        weights: dict[str, bytes] = {name: _read(folder, name, source) for name in _weight_files(folder, files, source)}
+        tokenizer: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
+        return CheckpointFiles(source, config, weights, tokenizer, _read(folder, CONFIG, source))
+    except (AccessError, ArchivedError) as error:
+        raise ModelError(error.asked, error.found, error.remedy) from error
+
+
+def _verified(files: CheckpointFiles, label_order: Sequence[str]) -> Checkpoint:
+    source = files.source
+    tokenizer_json, cls_token, sep_token = _tokenizer(files.tokenizer, source)
+    shape = AlbertShape.from_config(files.config)
     checkpoint = Checkpoint(
         source=source,
-        digests={name: hashlib.sha256(data).hexdigest() for name, data in sorted(raw.items())},
+        digests=files.digests,
         shape=shape,
-        weights=tuple(weights.values()),
+        weights=tuple(files.weights.values()),
         tokenizer_json=tokenizer_json,
         cls_token=cls_token,
         sep_token=sep_token,
-        label_order=label_order_of(config, label_order, source),
+        label_order=label_order_of(files.config, label_order, source),
     )
-    _refuse_unfit_weights(shape, weights, source)
+    _refuse_unfit_weights(shape, files.weights, source)
     _refuse_foreign_tokenizer(checkpoint)
     return checkpoint
 

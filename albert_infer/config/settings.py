@@ -40,7 +40,14 @@ def _split_commas(value: Any) -> Any:
     return tuple(name for part in value for name in str(part).split(",") if name)
 
 
+def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value and sorted(value) != sorted(schema.NliLabel):
+        raise ValueError("expected each of entailment, neutral, contradiction once")
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+LabelOrder = Annotated[Names, AfterValidator(_each_label_once)]
 Location = Annotated[str, AfterValidator(checked_nights)]
 
 # Settings of every job.
@@ -114,7 +121,7 @@ class LabelSettings(BaseModel):
         Parameter(group=MODEL, help="Refuse any other bytes than these: `model.digest` of a report that you trust."),
     ] = None
     label_order: Annotated[
-        Names,
+        LabelOrder,
         Parameter(
             group=MODEL,
             help="The labels of outputs 0, 1, 2, for a checkpoint that calls them LABEL_0, LABEL_1, LABEL_2.",
@@ -233,13 +240,6 @@ class LabelSettings(BaseModel):
     def _carried_columns_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
             raise ValueError("expected each column once")
-        return value
-
-    @field_validator("label_order")
-    @classmethod
-    def _label_order_names_each_label(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value and sorted(value) != sorted(schema.NliLabel):
-            raise ValueError("expected each of entailment, neutral, contradiction once")
         return value
 
     @model_validator(mode="after")
