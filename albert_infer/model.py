@@ -110,7 +110,7 @@ def load_checkpoint(
     `label_order` names the labels of outputs 0, 1, 2 where the checkpoint itself does not; with a `digest` no other
     bytes than those are taken. Raises ModelError.
     """
-    checkpoint = _verified(checkpoint_files(source, access), label_order)
+    checkpoint = verified(checkpoint_files(source, access), label_order)
     _refuse_other_bytes(checkpoint, digest)
     return checkpoint
 
@@ -129,7 +129,8 @@ def checkpoint_files(source: str, access: S3Access = DEFAULT_ACCESS) -> Checkpoi
         raise ModelError(error.asked, error.found, error.remedy) from error
 
 
-def _verified(files: CheckpointFiles, label_order: Sequence[str]) -> Checkpoint:
+def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpoint:
+    """The checkpoint that these files are; `label_order` as for `load_checkpoint`. Raises ModelError."""
     source = files.source
     tokenizer_json, cls_token, sep_token = _tokenizer(files.tokenizer, source)
     shape = AlbertShape.from_config(files.config)

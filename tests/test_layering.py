@@ -69,7 +69,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "verification": {"storage", "config"},
     "run": ALL,
     "command": ALL | {"run"},
-    "training": ALL | {"command"},
+    "training": ALL | {"command", "gold", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {

@@ -7,7 +7,16 @@ Settings that exist are valid. Nothing else in the package reads the environment
 
 from __future__ import annotations
 
+from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.parsing import UNPICKLING_VARIABLES, Settings, parse_settings
 from albert_infer.config.settings import LabelSettings, PrecisionSetting, VerifySettings
 
-__all__ = ["UNPICKLING_VARIABLES", "LabelSettings", "PrecisionSetting", "Settings", "VerifySettings", "parse_settings"]
+__all__ = [
+    "UNPICKLING_VARIABLES",
+    "FinetuneSettings",
+    "LabelSettings",
+    "PrecisionSetting",
+    "Settings",
+    "VerifySettings",
+    "parse_settings",
+]

@@ -32,8 +32,10 @@ __all__ = [
     "connected",
     "label_units",
     "labelled_units",
+    "own_error",
     "preflighted",
     "reserved",
+    "session_settings",
     "shared",
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from albert_infer.errors import InfrastructureError, ObjectMissingError
 
@@ -98,6 +98,13 @@ class Folder(Protocol):
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove the objects; those that are not there are fine."""
+        ...
+
+    def arrow(self) -> tuple[Any, str]:
+        """The place as a `pyarrow.fs.FileSystem` and a path on it: for a library that keeps files of its own there.
+
+        What such a library writes has none of the promises above.
+        """
         ...
 
     def probe_write(self) -> None:

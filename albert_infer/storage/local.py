@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from albert_infer import failpoints
@@ -112,6 +112,11 @@ class LocalFolder:
         for path in map(self._path, names):
             with _writing(str(path)), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 path.unlink()
+
+    def arrow(self) -> tuple[Any, str]:  # noqa: D102
+        from pyarrow.fs import LocalFileSystem  # here, as few runs need it
+
+        return LocalFileSystem(), self.uri
 
     def probe_write(self) -> None:  # noqa: D102
         # The folder itself may not exist yet; making it here would leave something behind in a run that is refused.

@@ -110,6 +110,12 @@ class S3Folder:
                 if status != 404:
                     raise reply_error("delete_objects", f"s3://{self._bucket}/{error['Key']}", status, error["Code"])
 
+    def arrow(self) -> tuple[Any, str]:  # noqa: D102
+        from pyarrow.fs import FSSpecHandler, PyFileSystem  # here, as few runs need it
+
+        s3 = S3FileSystem(endpoint_url=self.access.endpoint, s3_additional_kwargs=self.access.parameters)
+        return PyFileSystem(FSSpecHandler(s3)), self.uri.removeprefix("s3://")
+
     def probe_write(self) -> None:  # noqa: D102
         self._send("list_objects_v2", self.uri, Prefix=self._key(""), MaxKeys=1)
         self.stat("_probe")

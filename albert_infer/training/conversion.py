@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AlbertConfig, AlbertForSequenceClassification, BertConfig, BertModel
 
-from albert_infer.training.pairs import LABEL_NAMES
+from albert_infer.schema import NliLabel
 
 # ALBERT's names for the parts of a BERT layer; the operations are the same.
 ALBERT_PARTS = {
@@ -53,8 +53,8 @@ def albert_config(shape: BertConfig | AlbertConfig, embedding_size: int, groups:
         pad_token_id=0,
         bos_token_id=None,
         eos_token_id=None,
-        id2label=dict(enumerate(LABEL_NAMES)),
-        label2id={name: index for index, name in enumerate(LABEL_NAMES)},
+        id2label={code: str(label) for code, label in enumerate(NliLabel)},
+        label2id={str(label): code for code, label in enumerate(NliLabel)},
     )
 
 

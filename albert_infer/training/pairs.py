@@ -1,113 +1,114 @@
-"""Training pairs: read from Parquet, split by premise, encoded, and grouped into batches of like length.
+"""Gold pairs as tokens: read and tokenized by Ray Data once, then held by each training worker as arrays.
 
-Knows nothing of models. Shapes: B pairs of a batch, L tokens of its longest pair.
+Shapes: R pairs, T tokens.
 """
-# ruff: noqa: N815 - arrays end in their shape
 
-import hashlib
-import random
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
-import torch
-from tokenizers import Tokenizer
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+from ray.data import DataContext, Dataset, Datasource
+from ray.data.block import BlockMetadata
+from ray.data.datasource import ReadTask
 
-from albert_infer.schema import NliLabel
+from albert_infer import tokenization
+from albert_infer.gold import GOLD, NO_GOLD, GoldSet, GoldSlice, read_slice
+from albert_infer.schema import INPUT_IDS, PREMISE_TOKENS, REJECTION, TRUNCATED, EncodedPairs
+from albert_infer.tokenization import PairTokenizer
 
-# The order of the classifier's outputs.
-LABEL_NAMES = tuple(label.value for label in NliLabel)
-
-# Batches are sorted by length within runs of this many: enough for little padding, few enough to keep order random.
-BATCHES_SORTED_TOGETHER = 40
-
-
-@dataclass(frozen=True)
-class TextPair:
-    """A premise, a hypothesis and the index of the gold label in `LABEL_NAMES`."""
-
-    premise: str
-    hypothesis: str
-    label: int
+KEPT = (INPUT_IDS, PREMISE_TOKENS, GOLD, REJECTION, TRUNCATED)
 
 
 @dataclass(frozen=True)
-class EncodedPair:
-    """Unpadded token ids of `[CLS] premise [SEP] hypothesis [SEP]`, their segments, and the label of the text pair."""
+class TrainingPairs:
+    """R pairs that have tokens and a gold label (R, its place in `NliLabel`)."""
 
-    input_ids: list[int]
-    token_type_ids: list[int]
-    label: int
+    encoded: EncodedPairs
+    gold_R: NDArray[np.int8]  # noqa: N815  (its shape)
 
-
-@dataclass(frozen=True)
-class PairBatch:
-    """Pairs padded to the longest of them; the mask is 1 on tokens and 0 on padding."""
-
-    input_ids_BL: torch.Tensor
-    token_type_ids_BL: torch.Tensor
-    attention_mask_BL: torch.Tensor
-    labels_B: torch.Tensor
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        return len(self.gold_R)
 
 
 @dataclass(frozen=True)
-class Split:
-    """Pairs to train on and pairs to watch; no premise is in both."""
+class PairCounts:
+    """What became of the rows of a gold set: `rows = used + without_gold + rejected`, the last by reason."""
 
-    train: list[TextPair]
-    dev: list[TextPair]
-
-
-def read_pairs(path: Path) -> list[TextPair]:
-    """The rows of a Parquet file with `premise`, `hypothesis` and `gold_label`, in file order.
-
-    Raises `ValueError` for a `gold_label` that is not in `LABEL_NAMES`.
-    """
-    columns = pq.read_table(path, columns=["premise", "hypothesis", "gold_label"]).to_pydict()
-    rows = zip(columns["premise"], columns["hypothesis"], columns["gold_label"], strict=True)
-    return [TextPair(premise, hypothesis, LABEL_NAMES.index(name)) for premise, hypothesis, name in rows]
+    rows: int
+    used: int
+    without_gold: int
+    truncated: int
+    rejected: dict[str, int]
 
 
-def split_by_premise(pairs: Iterable[TextPair], dev_percent: int) -> Split:
-    """About `dev_percent` of the premises, chosen by a hash of their text, apart from the rest; order is kept."""
-    split = Split(train=[], dev=[])
-    for pair in pairs:
-        held_out = int.from_bytes(hashlib.sha256(pair.premise.encode()).digest()[:8]) % 100 < dev_percent
-        (split.dev if held_out else split.train).append(pair)
-    return split
+def tokenized(gold: GoldSet, tokenizer: PairTokenizer) -> Dataset:
+    """Every row of the gold set, in order, as token ids, `_gold` and `rejection`; held in Ray's object store."""
+    source = _GoldSource(gold, ray.put(tokenizer))
+    tokens: Dataset = ray.data.read_datasource(source, override_num_blocks=len(gold.slices)).materialize()
+    return tokens
 
 
-def encoded_pairs(pairs: Sequence[TextPair], tokenizer: Tokenizer) -> list[EncodedPair]:
-    """One encoded pair per text pair, in order; cut as the tokenizer is set to cut, never padded if it does not pad."""
-    encodings = tokenizer.encode_batch([(pair.premise, pair.hypothesis) for pair in pairs])
-    return [
-        EncodedPair(encoding.ids, encoding.type_ids, pair.label)
-        for encoding, pair in zip(encodings, pairs, strict=True)
-    ]
+def counted(pairs: Dataset) -> PairCounts:
+    """What `tokenized` made of the rows."""
+    rows = used = without_gold = truncated = 0
+    rejected: dict[str, int] = {}
+    verdicts = pairs.select_columns([GOLD, REJECTION, TRUNCATED])
+    tables: Iterable[Any] = verdicts.iter_batches(batch_size=None, batch_format="pyarrow")
+    for table in tables:
+        usable, has_gold = _usable(table), table[GOLD].to_numpy() != NO_GOLD
+        rows += table.num_rows
+        used += int(usable.sum())
+        without_gold += int((~has_gold).sum())
+        truncated += int((usable & table[TRUNCATED].to_numpy(zero_copy_only=False)).sum())
+        for reason in table[REJECTION].filter(pa.array(has_gold)).drop_null().to_pylist():
+            rejected[reason] = rejected.get(reason, 0) + 1
+    return PairCounts(rows, used, without_gold, truncated, rejected)
 
 
-def padded_batch(pairs: Sequence[EncodedPair]) -> PairBatch:
-    """The pairs as one batch, in order. Padding is token 0, which is `[PAD]` in BERT vocabularies."""
-    longest = max(len(pair.input_ids) for pair in pairs)
-    padding = [[0] * (longest - len(pair.input_ids)) for pair in pairs]
-    together = list(zip(pairs, padding, strict=True))
-    return PairBatch(
-        input_ids_BL=torch.tensor([pair.input_ids + zeros for pair, zeros in together]),
-        token_type_ids_BL=torch.tensor([pair.token_type_ids + zeros for pair, zeros in together]),
-        attention_mask_BL=torch.tensor([[1] * len(pair.input_ids) + zeros for pair, zeros in together]),
-        labels_B=torch.tensor([pair.label for pair in pairs]),
-    )
+def gathered(tables: Iterable[pa.Table]) -> TrainingPairs:
+    """The usable rows of what `tokenized` made, in order."""
+    kept = pa.concat_tables([table.filter(pa.array(_usable(table))) for table in tables])
+    return TrainingPairs(tokenization.encoded_pairs(kept), kept[GOLD].to_numpy())
 
 
-def length_grouped_batches(lengths: Sequence[int], batch_pairs: int, shuffle: random.Random) -> list[list[int]]:
-    """Positions 0..n-1, each in exactly one batch of at most `batch_pairs`, in an order that `shuffle` decides."""
-    positions = list(range(len(lengths)))
-    shuffle.shuffle(positions)
-    run = batch_pairs * BATCHES_SORTED_TOGETHER
-    batches: list[list[int]] = []
-    for start in range(0, len(positions), run):
-        by_length = sorted(positions[start : start + run], key=lambda position: lengths[position])
-        batches += [by_length[cut : cut + batch_pairs] for cut in range(0, len(by_length), batch_pairs)]
-    shuffle.shuffle(batches)
-    return batches
+def _usable(table: pa.Table) -> NDArray[np.bool_]:
+    usable: NDArray[np.bool_] = table[REJECTION].is_null().to_numpy() & (table[GOLD].to_numpy() != NO_GOLD)
+    return usable
+
+
+class _GoldSource(Datasource):
+    """One read task for each slice of a gold set."""
+
+    def __init__(self, gold: GoldSet, tokenizer: ray.ObjectRef[PairTokenizer]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray annotates in part
+        self._gold = gold
+        self._tokenizer = tokenizer
+
+    def get_name(self) -> str:
+        return "GoldPairs"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
+    ) -> list[ReadTask]:
+        return [self._read_task(piece) for piece in self._gold.slices]
+
+    def _read_task(self, piece: GoldSlice) -> ReadTask:
+        gold, tokenizer = self._gold, self._tokenizer
+        metadata = BlockMetadata(
+            num_rows=piece.range.rows, size_bytes=None, exec_stats=None, input_files=(piece.pin.name,)
+        )
+        return ReadTask(lambda: [_tokens(gold, piece, ray.get(tokenizer))], metadata)
+
+
+def _tokens(gold: GoldSet, piece: GoldSlice, tokenizer: PairTokenizer) -> pa.Table:
+    return tokenization.append_tokens(read_slice(gold, piece), tokenizer).select(list(KEPT))

@@ -1,0 +1,40 @@
+"""The training curve as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# The object-oriented way: no window system is looked for, and nothing is global.
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+TRAIN_COLOUR, EVAL_COLOUR = "#6b7280", "#1d4ed8"
+
+
+def curve_png(milestones: Sequence[Mapping[str, Any]], best: int) -> bytes:
+    """Loss and accuracy over the epochs, with the milestone whose weights were kept, as PNG."""
+    figure = Figure(figsize=(8, 3.2), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, accuracies = figure.subplots(1, 2)
+    epochs = [each["epoch"] for each in milestones]
+    losses.plot(epochs, [each["train_loss"] for each in milestones], color=TRAIN_COLOUR, label="training pairs")
+    losses.plot(epochs, [each["eval_loss"] for each in milestones], color=EVAL_COLOUR, label="eval pairs")
+    losses.set(title="Loss", xlabel="epoch")
+    losses.set_ylim(bottom=0)
+    losses.legend(frameon=False)
+    percents = [100 * each["eval_accuracy"] for each in milestones]
+    accuracies.plot(epochs, percents, color=EVAL_COLOUR, marker="o", markersize=3)
+    accuracies.plot(epochs[best], percents[best], "o", color=EVAL_COLOUR, markersize=8)
+    accuracies.annotate(
+        f"kept: {percents[best]:.1f} %", (epochs[best], percents[best]), xytext=(0, -16), textcoords="offset points",
+        ha="right",
+    )  # fmt: skip
+    accuracies.set(title="Right of the eval pairs, %", xlabel="epoch")
+    for axes in (losses, accuracies):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()

@@ -1,0 +1,120 @@
+"""From a checkpoint's files to a model to train, and from a trained model to a checkpoint's files.
+
+The model's outputs are in the order of `NliLabel`, whatever order its classifier came with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from transformers import AlbertConfig, AlbertForSequenceClassification
+
+from albert_infer.errors import ModelError
+from albert_infer.label_order import label_order_of
+from albert_infer.model import WEIGHTS, CheckpointFiles
+from albert_infer.schema import NliLabel
+
+CLASSIFIER = "classifier.weight"
+# What pretraining leaves beside the encoder.
+PRETRAINING_HEADS = ("predictions.", "sop_classifier.")
+LABELS: Mapping[int, str] = dict(enumerate(map(str, NliLabel)))
+
+
+@dataclass(frozen=True)
+class StartingModel:
+    """A model in memory, and whether its classifier is new: then it has learned nothing of NLI yet."""
+
+    model: AlbertForSequenceClassification
+    new_classifier: bool
+
+
+def starting_model(
+    files: CheckpointFiles, *, dropout: float, seed: int, label_order: Sequence[str] = ()
+) -> StartingModel:
+    """The model of an NLI checkpoint, or a pretrained ALBERT under a new classifier whose weights follow from `seed`.
+
+    Raises ModelError for weights that are not an ALBERT's, and for outputs of which nothing says what they mean.
+    """
+    weights = _encoder_names(_all_tensors(files))
+    order = label_order_of(files.config, label_order, files.source) if _has_classifier(weights) else None
+    config = AlbertConfig.from_dict({**files.config, **_head_settings(dropout)})
+    torch.manual_seed(seed)
+    model = AlbertForSequenceClassification(config)
+    if order is not None:
+        places = [order.index(label) for label in NliLabel]
+        weights = {
+            name: tensor[places] if name.startswith("classifier.") else tensor for name, tensor in weights.items()
+        }
+    else:
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
+    _load(model, weights, files.source)
+    return StartingModel(model, order is None)
+
+
+def files_of(
+    model: AlbertForSequenceClassification,
+    source: str,
+    tokenizer: Mapping[str, bytes],
+    precision: Literal["fp32", "fp16"] = "fp32",
+) -> CheckpointFiles:
+    """The files of the model: config.json, weights as safetensors, those of the tokenizer as they are."""
+    stored: Any = deepcopy(model)
+    stored = stored.half() if precision == "fp16" else stored.float()
+    stored.config.architectures = [type(model).__name__]
+    stored.config.dtype = stored.dtype
+    config = json.loads(stored.config.to_json_string(use_diff=False))
+    config_json = (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
+    tensors = {name: tensor.contiguous() for name, tensor in stored.state_dict().items()}
+    weights = {WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"})}
+    return CheckpointFiles(source, config, weights, dict(tokenizer), config_json)
+
+
+def _head_settings(dropout: float) -> dict[str, Any]:
+    return {
+        "id2label": dict(LABELS),
+        "label2id": {name: code for code, name in LABELS.items()},
+        "hidden_dropout_prob": dropout,
+        "classifier_dropout_prob": dropout,
+        # Dropping attention weights takes torch off its fast attention on CPUs, and a few epochs hardly overfit.
+        "attention_probs_dropout_prob": 0.0,
+    }
+
+
+def _all_tensors(files: CheckpointFiles) -> dict[str, torch.Tensor]:
+    try:
+        return {
+            name: tensor for data in files.weights.values() for name, tensor in safetensors.torch.load(data).items()
+        }
+    except (safetensors.SafetensorError, ValueError) as error:
+        found = f"its weights are no whole safetensors file ({type(error).__name__})"
+        raise ModelError(f"model {files.source}", found, "copy it again") from error
+
+
+def _encoder_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors under the names that they have below a classifier; those of pretraining's own heads are left out."""
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(PRETRAINING_HEADS)}
+    if any(name.startswith("albert.") for name in kept):
+        return kept
+    return {name if name.startswith("classifier.") else f"albert.{name}": tensor for name, tensor in kept.items()}
+
+
+def _has_classifier(weights: Mapping[str, torch.Tensor]) -> bool:
+    return CLASSIFIER in weights and len(weights[CLASSIFIER]) == len(NliLabel)
+
+
+def _load(model: AlbertForSequenceClassification, weights: dict[str, torch.Tensor], source: str) -> None:
+    try:
+        missing, foreign = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # sizes that do not fit config.json
+        found = " ".join(str(error).split())[:200]
+        raise ModelError(f"model {source}", found, "give weights that fit its config.json") from error
+    missing = [name for name in missing if not name.startswith(("classifier.", "albert.pooler."))]
+    if missing or foreign:
+        found = f"weights missing: {missing[:3] or 'none'}, not an ALBERT's: {foreign[:3] or 'none'}"
+        raise ModelError(f"model {source}", found, "give a checkpoint of an ALBERT")

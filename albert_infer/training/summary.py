@@ -1,0 +1,33 @@
+"""What a person reads at the end of a fine-tuning run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from albert_infer.training.card import accuracy_interval
+
+
+def summary(made: Mapping[str, Any], output: str) -> str:
+    """A few lines about the run that made these metrics."""
+    best, pairs = made["best"], made["pairs"]
+    low, high = accuracy_interval(best["eval_accuracy"], pairs["eval"]["used"])
+    lines = {
+        "checkpoint": f"{output}, run {made['run_id']}",
+        "right": f"{best['eval_accuracy']:.2%} of {pairs['eval']['used']:,} eval pairs (95%: {low:.2%} to {high:.2%})",
+        "kept": f"the weights after step {best['step']:,}, the best of {len(made['milestones'])} evaluations",
+        "learned from": _counts(pairs["train"]),
+        "evaluated on": _counts(pairs["eval"]),
+        "workers": f"{made['workers']['count']} on {made['workers']['device']}, in {made['precision']}",
+        "time": str(timedelta(seconds=round(made["seconds"]))),
+    }
+    if made["new_classifier"]:
+        lines["classifier"] = "new: the model had none of three labels"
+    return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+
+
+def _counts(found: Mapping[str, Any]) -> str:
+    rejected = ", ".join(f"{reason} {rows:,}" for reason, rows in found["rejected"].items()) or "none"
+    used = f"{found['used']:,} of {found['rows']:,} pairs, {found['truncated']:,} cut"
+    return f"{used}; {found['without_gold']:,} without a gold label, rejected {rejected}"

@@ -1,0 +1,154 @@
+"""A model learns; who killed it does not show in its weights, nor how many workers shared a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from training_models import (
+    CPU,
+    Learning,
+    all_of,
+    learner_of,
+    same_weights,
+    tiny_student,
+    tiny_teacher,
+    training_pairs,
+)
+from transformers import AlbertForSequenceClassification
+
+from albert_infer.training import losses
+from albert_infer.training.batches import epoch_batches, padded_batch
+from albert_infer.training.learner import BEST, STATE, Group, Learner, told_by
+from albert_infer.training.losses import BatchSize, Outputs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def learn(learner: Learner, steps: range, batch_pairs: int = 8) -> None:
+    pairs = training_pairs()
+    for step in steps:
+        epoch, place = divmod(step, -(-len(pairs) // batch_pairs))
+        learner.step(step, pairs, epoch_batches(pairs.encoded.lengths, batch_pairs, seed=0, epoch=epoch)[place])
+
+
+def distilled(student: Outputs, teacher: Outputs, rows: int = 72) -> float:
+    pairs = training_pairs()
+    batch = padded_batch(pairs, all_of(pairs)[:rows], CPU)
+    size = BatchSize(rows, int(pairs.encoded.lengths[:rows].sum()))
+    return losses.distillation_loss(student, teacher, batch, torch.ones(rows), size).item()
+
+
+def outputs_of(model: AlbertForSequenceClassification, rows: int = 72) -> Outputs:
+    pairs = training_pairs()
+    with torch.no_grad():
+        return losses.outputs(model, padded_batch(pairs, all_of(pairs)[:rows], CPU))
+
+
+def test_it_learns_the_gold_labels() -> None:
+    learner, pairs = learner_of(tiny_teacher(), steps=135), training_pairs()
+    before = learner.evaluate(pairs)
+    learn(learner, range(135))
+    after = learner.evaluate(pairs)
+    assert before.accuracy < 0.7
+    assert after.accuracy > 0.9
+    assert after.loss < before.loss
+    assert after.pairs == len(pairs)
+
+
+def test_it_learns_from_a_teacher() -> None:
+    student, teacher = tiny_student(), tiny_teacher()
+    before = distilled(outputs_of(student), outputs_of(teacher))
+    learn(learner_of(student, steps=90, teacher=teacher, settings=Learning(5e-3)), range(90))
+    assert distilled(outputs_of(student), outputs_of(teacher)) < 0.5 * before
+
+
+def test_a_teacher_that_distils_itself_has_only_the_gold_loss_left() -> None:
+    found, pairs = outputs_of(tiny_teacher()), training_pairs()
+    batch = padded_batch(pairs, all_of(pairs), CPU)
+    gold = losses.gold_loss(found, batch, torch.ones(72), BatchSize(72, 1)).item()
+    assert distilled(found, found) == pytest.approx(0.5 * gold, abs=1e-6)
+
+
+def test_padding_adds_nothing_to_the_distance_of_states() -> None:
+    student, teacher = outputs_of(tiny_student()), outputs_of(tiny_teacher())
+    pairs = training_pairs()
+    padding = padded_batch(pairs, all_of(pairs), CPU).attention_mask_BL == 0
+    assert padding.any()
+    moved = tuple(hidden + 100 * padding[:, :, None] for hidden in student.hidden_BLH)
+    assert distilled(Outputs(student.logits_BC, moved), teacher) == pytest.approx(distilled(student, teacher))
+
+
+def test_a_teacher_of_another_width_teaches_by_its_answers() -> None:
+    student, teacher = outputs_of(tiny_student()), outputs_of(tiny_teacher())
+    wider = Outputs(teacher.logits_BC, tuple(hidden.repeat(1, 1, 2) for hidden in teacher.hidden_BLH))
+    assert 0 < distilled(student, wider) < distilled(student, teacher)
+
+
+@pytest.mark.parametrize(("layers", "compared"), [(6, [2, 4, 6]), (12, [4, 8, 12]), (3, [1, 2, 3])])
+def test_states_are_compared_at_each_third_of_the_layers(layers: int, compared: list[int]) -> None:
+    assert losses.compared_layers(layers) == compared
+
+
+@pytest.mark.parametrize("teacher", [None, tiny_teacher()], ids=["gold", "teacher"])
+def test_a_run_that_was_stopped_has_the_weights_of_one_that_was_not(
+    tmp_path: Path, teacher: AlbertForSequenceClassification | None
+) -> None:
+    whole, first, second = (tiny_teacher() for _ in range(3))
+    learn(learner_of(whole, teacher=teacher), range(20))
+    before = learner_of(first, teacher=teacher)
+    learn(before, range(12))
+    before.keep_best()
+    before.save(tmp_path, {"step": 12})
+    after = learner_of(second, teacher=teacher)
+    assert after.load(tmp_path) == {"step": 12} == told_by(tmp_path / STATE)
+    learn(after, range(12, 20))
+    assert same_weights(whole, second)
+    assert not same_weights(first, second)
+
+
+def test_another_seed_gives_other_weights() -> None:
+    one, other = tiny_teacher(), tiny_teacher()
+    learn(learner_of(one), range(3))
+    learn(learner_of(other, settings=Learning(seed=1)), range(3))
+    assert not same_weights(one, other)
+
+
+def test_what_was_best_is_kept_apart_from_what_comes_after(tmp_path: Path) -> None:
+    model = tiny_teacher()
+    learner = learner_of(model)
+    learn(learner, range(2))
+    best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    learner.keep_best()
+    learn(learner, range(2, 4))
+    learner.save(tmp_path, {})
+    again = tiny_teacher()
+    again.load_state_dict(safetensors.torch.load_file(tmp_path / BEST))
+    assert all(torch.equal(best[name], tensor) for name, tensor in again.state_dict().items())
+    assert not same_weights(model, again)
+
+
+@pytest.mark.parametrize("batch", [8, 7, 1], ids=["even", "uneven", "fewer pairs than workers"])
+@pytest.mark.parametrize("teacher", [None, tiny_teacher()], ids=["gold", "teacher"])
+def test_gradients_of_two_workers_average_to_that_of_one(
+    batch: int, teacher: AlbertForSequenceClassification | None
+) -> None:
+    alone = gradient_of(Group(0, 1, lambda tensor: tensor), batch, teacher)
+    parts = [gradient_of(Group(rank, 2, lambda tensor: tensor), batch, teacher) for rank in range(2)]
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, alone, rtol=1e-4, atol=1e-6)
+
+
+def gradient_of(group: Group, batch: int, teacher: AlbertForSequenceClassification | None) -> torch.Tensor:
+    """What one worker of the group adds to the first step, all parameters in a row."""
+    # Without dropout, which every worker draws for itself, and without cutting, which would hide a wrong scale.
+    model, found = tiny_student(), []
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(lambda changed: found.append((id(changed), changed.grad.clone())))
+    settings = Learning(max_gradient_norm=1e9)
+    learner_of(model, teacher=teacher, settings=settings, group=group).step(0, training_pairs(), np.arange(batch))
+    # Hooks are called in the order of the backward pass, which need not be that of the parameters.
+    by_parameter = dict(found)
+    return torch.cat([by_parameter[id(parameter)].flatten() for parameter in model.parameters()])
