@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from albert_infer import tokenization
 from albert_infer.batching import micro_batches
+from albert_infer.calibration import UNCALIBRATED
 from albert_infer.engine import AlbertShape
 from albert_infer.model import Checkpoint
 from albert_infer.schema import (
@@ -64,9 +65,17 @@ def default_batch_tokens(device: DeviceKind, shape: AlbertShape) -> int:
 class Classifier:
     """A checkpoint on a device: encoded pairs in, labelled pairs out. `label_order` names the engine's outputs."""
 
-    def __init__(self, engine: AlbertEngine, label_order: Sequence[NliLabel], *, max_batch_tokens: int) -> None:
+    def __init__(
+        self,
+        engine: AlbertEngine,
+        label_order: Sequence[NliLabel],
+        *,
+        max_batch_tokens: int,
+        temperature: float = UNCALIBRATED,
+    ) -> None:
         self._engine = engine
         self._max_batch_tokens = max_batch_tokens
+        self._temperature = temperature
         # Output columns of the classifier in the order of the probability columns.
         self._columns = [label_order.index(label) for label in NliLabel]
 
@@ -85,7 +94,8 @@ class Classifier:
         from albert_infer.engine.albert import AlbertEngine
 
         engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=threads)
-        return cls(engine, checkpoint.label_order, max_batch_tokens=max_batch_tokens)
+        temperature = checkpoint.temperature
+        return cls(engine, checkpoint.label_order, max_batch_tokens=max_batch_tokens, temperature=temperature)
 
     def classified(self, prepared: pa.Table, on_batch: Listener = ignore_progress) -> pa.Table:
         """`prepared` with label and probabilities in place of the token ids; rejected rows have nulls there.
@@ -106,8 +116,10 @@ class Classifier:
         ):
             prepared = tokenization.with_rejection(prepared, rows, reason, detail)
         rejected = prepared[REJECTION].is_valid().to_numpy()
-        probabilities = softmax(np.where(rejected[:, np.newaxis], 0, logits))[:, self._columns]
-        best = probabilities.argmax(axis=1)
+        logits = np.where(rejected[:, np.newaxis], 0, logits)
+        # Of the plain softmax: a temperature changes no label.
+        best = softmax(logits)[:, self._columns].argmax(axis=1)
+        probabilities = with_largest(softmax(logits, self._temperature)[:, self._columns], best)
         labels = pa.DictionaryArray.from_arrays(pa.array(best, pa.int32(), mask=rejected), list(NliLabel))
         kept = prepared.drop_columns([INPUT_IDS, PREMISE_TOKENS, N_TOKENS, TRUNCATED])
         kept = kept.append_column(LABEL, labels.cast(pa.string()))
@@ -137,8 +149,20 @@ class Classifier:
         return logits[first], fitted[first]
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of each row, in fp32; NaN where a logit is not finite."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+def softmax(logits: NDArray[np.float32], temperature: float = UNCALIBRATED) -> NDArray[np.float32]:
+    """Probabilities of each row at `temperature`, in fp32; NaN where a logit is not finite."""
+    exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)) / np.float32(temperature))
     probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def with_largest(probabilities: NDArray[np.float32], best: NDArray[np.int64]) -> NDArray[np.float32]:
+    """`probabilities` (R, labels) whose first largest of each row is the one at `best` (R), raised where it was not.
+
+    For labels that were nearly equal: rounding may tie them at one temperature and part them at another. What is
+    raised lies above the others by the last digit.
+    """
+    rows = np.flatnonzero(probabilities.argmax(axis=1) != best)
+    raised = probabilities.copy()
+    raised[rows, best[rows]] = np.nextafter(probabilities[rows].max(axis=1), np.float32(np.inf))
+    return raised

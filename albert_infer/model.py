@@ -1,4 +1,4 @@
-"""A checkpoint, loaded and verified: its files' digests, its tokenizer, its weights.
+"""A checkpoint, loaded and verified: its files' digests, its tokenizer, its weights, its temperature.
 
 The driver loads; the cluster gets a `Checkpoint`, which is bytes and strings. Nothing of a checkpoint is ever executed
 or unpickled. Knows nothing of pairs or devices.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from albert_infer import storage
+from albert_infer.calibration import CALIBRATION, UNCALIBRATED, temperature_of
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
@@ -57,11 +58,14 @@ class CheckpointFiles:
     tokenizer: dict[str, bytes]
     # The bytes that `config` was read from.
     config_json: bytes
+    calibration: bytes | None = None
 
     @property
     def digests(self) -> dict[str, str]:
         """The sha256 of each file, by name."""
         raw: dict[str, bytes] = {CONFIG: self.config_json, **self.tokenizer, **self.weights}
+        if self.calibration is not None:
+            raw[CALIBRATION] = self.calibration
         return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(raw.items())}
 
 
@@ -78,6 +82,8 @@ class Checkpoint:
     sep_token: str
     # The label of each output of the classifier.
     label_order: tuple[NliLabel, ...]
+    # What logits are divided by before the softmax.
+    temperature: float
 
     @property
     def digest(self) -> str:
@@ -124,7 +130,8 @@ def checkpoint_files(source: str, access: S3Access = DEFAULT_ACCESS) -> Checkpoi
         _refuse_code(config, source)
         weights: dict[str, bytes] = {name: _read(folder, name, source) for name in _weight_files(folder, files, source)}
         tokenizer: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
-        return CheckpointFiles(source, config, weights, tokenizer, _read(folder, CONFIG, source))
+        calibration = _read(folder, CALIBRATION, source) if CALIBRATION in files else None
+        return CheckpointFiles(source, config, weights, tokenizer, _read(folder, CONFIG, source), calibration)
     except (AccessError, ArchivedError) as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
 
@@ -143,6 +150,7 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
         cls_token=cls_token,
         sep_token=sep_token,
         label_order=label_order_of(files.config, label_order, source),
+        temperature=UNCALIBRATED if files.calibration is None else temperature_of(files.calibration, source),
     )
     _refuse_unfit_weights(shape, files.weights, source)
     _refuse_foreign_tokenizer(checkpoint)
@@ -163,7 +171,7 @@ def _downloaded(source: str, name: str, revision: str) -> str:
     # Imported here: only hub ids need it, and it takes a second.
     from huggingface_hub import snapshot_download
 
-    patterns = [CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", *TOKENIZER_FILES]
+    patterns = [CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", CALIBRATION, *TOKENIZER_FILES]
     try:
         return str(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises a dozen kinds; all mean that there is no checkpoint

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from albert_infer import agreement, failpoints, pipeline, progress, publish, sealing, storage
+from albert_infer.calibration import CALIBRATION
 from albert_infer.classification import default_batch_tokens
 from albert_infer.config import LabelSettings
 from albert_infer.errors import (
@@ -118,8 +119,10 @@ def _plan(
     workers: WorkerResources,
     precision: Precision,
 ) -> Plan:
+    # Only of a checkpoint that has been calibrated, so that units of the others keep their names.
+    calibrated = {"temperature": checkpoint.temperature} if CALIBRATION in checkpoint.digests else {}
     recipe = {
-        "model": {"digests": checkpoint.digests, "label_map": list(checkpoint.label_order)},
+        "model": {"digests": checkpoint.digests, "label_map": list(checkpoint.label_order), **calibrated},
         "precision": precision,
         "truncation": settings.truncation,
         "max_length": tokenizer.max_length,
@@ -135,7 +138,12 @@ def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerR
         rows=plan.rows_in,
         quarantined=quarantine_counts(plan.quarantined),
         ignored=survey.ignored,
-        model={"source": checkpoint.source, "digest": checkpoint.digest, **plan.recipe["model"]},
+        model={
+            "source": checkpoint.source,
+            "digest": checkpoint.digest,
+            "temperature": checkpoint.temperature,
+            **plan.recipe["model"],
+        },
         workers=asdict(workers),
         device=str(workers.device),
         precision=str(plan.recipe["precision"]),

@@ -23,6 +23,7 @@ from pairs import PROPERTY, pair_table, wordpiece
 from transformers import PreTrainedTokenizerFast
 
 import albert_infer
+from albert_infer.calibration import CALIBRATION, calibration_json
 from albert_infer.classification import Classifier, default_batch_tokens
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine
@@ -116,6 +117,21 @@ def test_probabilities_are_float32_that_sum_to_1_and_the_label_is_the_largest(la
     assert labelled[LABEL].to_pylist() == [list(NliLabel)[best] for best in probabilities.argmax(axis=1)]
     # Otherwise the labels above would say little.
     assert probabilities.std(axis=0).min() > 10 * TOLERANCE
+
+
+def test_a_temperature_divides_the_logits_and_changes_no_label(
+    checkpoint: Checkpoint, hugging_face: NDArray[np.float32], tmp_path: Path
+) -> None:
+    folder = tmp_path / "calibrated"
+    shutil.copytree(checkpoint.folder, folder)
+    (folder / CALIBRATION).write_bytes(calibration_json(2.5, {}))
+    order = ORDERS[3]
+    plain, calibrated = (labeler_of(source, order).label(PAIRS) for source in (checkpoint.folder, folder))
+    assert calibrated[LABEL].equals(plain[LABEL])
+    powers = hugging_face.astype(np.float64) ** (1 / 2.5)
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    for output, label in enumerate(order):
+        np.testing.assert_allclose(calibrated[f"p_{label}"].to_numpy(), expected[:, output], atol=TOLERANCE)
 
 
 @pytest.fixture(scope="module")

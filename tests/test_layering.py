@@ -19,6 +19,7 @@ PACKAGE: Final = "albert_infer"
 # What each module may import; `errors`, `schema` and `failpoints` everyone may.
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
 ALL: Final = STEPS | {
+    "calibration",
     "decoding",
     "classification",
     "preflight",
@@ -49,8 +50,9 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "batching": set(),
     "engine": {"batching", "processor"},
     "label_order": set(),
-    "model": {"engine", "label_order", "tokenization", "storage"},
-    "classification": {"engine", "model", "batching", "tokenization"},
+    "calibration": set(),
+    "model": {"engine", "label_order", "calibration", "tokenization", "storage"},
+    "classification": {"engine", "model", "calibration", "batching", "tokenization"},
     "labeler": {"classification", "model", "validation", "tokenization"},
     "gold": {"storage", "reading", "decoding", "planning", "validation"},
     "preflight": {"classification", "engine", "model", "tokenization"},

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pairs import wordpiece
 from safetensors.numpy import save_file
 
+from albert_infer.calibration import CALIBRATION, calibration_json
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import albert_tensors
 from albert_infer.errors import ModelError
@@ -309,6 +310,20 @@ def test_the_digests_change_when_a_byte_changes_and_only_then(tmp_path: Path, na
     assert {changed for changed in before if after[changed] != before[changed]} == {name}
 
 
+def test_a_temperature_is_read_where_there_is_one_and_belongs_to_the_digests(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    plain = loaded(folder)
+    assert plain.temperature == 1
+    (folder / CALIBRATION).write_bytes(calibration_json(1.37, {"pairs": 4816}))
+    calibrated = loaded(folder)
+    assert calibrated.temperature == 1.37
+    assert calibrated.digests.keys() - plain.digests.keys() == {CALIBRATION}
+    (folder / CALIBRATION).write_bytes(calibration_json(1.38, {"pairs": 4816}))
+    assert len({plain.digest, calibrated.digest, loaded(folder).digest}) == 3
+    (folder / CALIBRATION).write_text('{"temperature": 0}')
+    assert f"model {folder}: calibration.json has the temperature 0" in refusal(folder)
+
+
 def test_sharded_weights_are_read_whole(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
@@ -365,6 +380,7 @@ def test_a_hub_id_is_found_in_the_cache_at_its_revision_and_refused_elsewhere(tm
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--someone--albert-nli"
     saved(repository / "snapshots" / commit)
+    (repository / "snapshots" / commit / CALIBRATION).write_bytes(calibration_json(1.37, {}))
     (repository / "refs").mkdir()
     (repository / "refs" / "v1").write_text(commit)
     sources = ["someone/albert-nli@v1", f"someone/albert-nli@{commit}", "someone/albert-nli@v2"]
@@ -372,7 +388,7 @@ def test_a_hub_id_is_found_in_the_cache_at_its_revision_and_refused_elsewhere(tm
     command = [sys.executable, "-c", HUB_SCRIPT, *sources]
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert told[:2] == ["['config.json', 'model.safetensors', 'tokenizer.json']"] * 2
+    assert told[:2] == ["['calibration.json', 'config.json', 'model.safetensors', 'tokenizer.json']"] * 2
     assert told[2].startswith("refused: model someone/albert-nli@v2")
     assert "network" in told[2]
 

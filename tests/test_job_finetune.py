@@ -1,0 +1,234 @@
+"""The fine-tuning job as its user starts it: what it writes, and that nobody can tell who killed it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from finetune import main
+from job_runs import JOB, Outcome, run_program, started, wait_until
+from s3_server import S3Location
+from training_models import learnable_pairs, save_model, tiny_student, tiny_teacher
+
+from albert_infer import storage
+from albert_infer.failpoints import VARIABLE
+from albert_infer.labeler import Labeler
+from albert_infer.model import load_checkpoint
+from albert_infer.schema import LABEL, NliLabel
+
+pytestmark = [
+    pytest.mark.ray,
+    # Ray's own: copying a DataContext reads its deprecated settings, and its training sets one.
+    pytest.mark.filterwarnings("ignore:`use_.*deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*exclude_resources.*"),
+]
+FINETUNE = JOB.parent / "finetune.py"
+# 9 steps an epoch.
+HOW = {"epochs": 15, "batch-pairs": 8, "learning-rate": 3e-3, "evaluations-per-epoch": 1, "patience": 15}
+
+
+@dataclass(frozen=True)
+class Start:
+    """A folder with pairs and a model to start from."""
+
+    folder: Path
+
+    def argv(self, output: Path | str, **changed: object) -> list[str]:
+        """Flags of a run that learns the labels, but for what is changed."""
+        flags = {
+            "train": self.folder / "train.parquet",
+            "eval": self.folder / "eval.parquet",
+            "model": self.folder / "model",
+            "output": output,
+            **HOW,
+            **{name.replace("_", "-"): value for name, value in changed.items()},
+        }
+        return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+
+    def program(self, output: Path) -> list[object]:
+        """The command of such a run."""
+        return [sys.executable, FINETUNE, *self.argv(output)]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
+    folder = tmp_path_factory.mktemp("start")
+    pairs = learnable_pairs()
+    skipped = pa.table({"premise": ["dogs run", None], "hypothesis": ["no dogs", "no"], "gold_label": ["-", "neutral"]})
+    pq.write_table(pa.concat_tables([pairs, skipped]), folder / "train.parquet")
+    pq.write_table(pairs, folder / "eval.parquet")
+    save_model(tiny_teacher(), folder / "model")
+    return Start(folder)
+
+
+def finetuned(argv: list[str]) -> Outcome:
+    """The job in this process, in its open Ray session."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        code = main(argv)
+    return Outcome(code, stdout.getvalue(), stderr.getvalue())
+
+
+def metrics_of(output: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((output / "metrics.json").read_text())
+    return metrics
+
+
+def without_times(milestones: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in each.items() if name != "seconds"} for each in milestones]
+
+
+@pytest.fixture(scope="module")
+def made(start: Start, session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one worker made without being disturbed."""
+    output = tmp_path_factory.mktemp("made") / "checkpoint"
+    outcome = finetuned(start.argv(output))
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "right        " in outcome.stdout
+    return output
+
+
+def test_it_writes_a_checkpoint_that_has_learned_the_labels(made: Path) -> None:
+    pairs = learnable_pairs()
+    labelled = Labeler(str(made)).label(pairs)
+    right = sum(
+        said == gold for said, gold in zip(labelled[LABEL].to_pylist(), pairs["gold_label"].to_pylist(), strict=True)
+    )
+    metrics = metrics_of(made)
+    assert right / len(pairs) == pytest.approx(metrics["best"]["eval_accuracy"], abs=0.03)
+    assert right / len(pairs) > 0.9
+    assert load_checkpoint(str(made)).label_order == tuple(NliLabel)
+    assert metrics["pairs"]["train"] == {
+        "rows": 74, "used": 72, "without_gold": 1, "truncated": 0, "rejected": {"null_text": 1}
+    }  # fmt: skip
+    assert metrics["milestones"][-1]["step"] == 135
+    assert (made / "training_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert f"{metrics['best']['eval_accuracy']:.1%}" in (made / "README.md").read_text()
+    assert not (made / "_training").exists()
+
+
+def test_what_is_made_already_is_left_alone(start: Start, made: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in made.iterdir() if path.is_file()}
+    assert finetuned(start.argv(made)).exit_code == 0
+    assert {path.name: path.stat().st_mtime_ns for path in made.iterdir() if path.is_file()} == before
+
+
+def test_another_checkpoint_is_not_written_over(start: Start, made: Path) -> None:
+    outcome = finetuned(start.argv(made, seed=1))
+    assert outcome.exit_code == 6
+    assert "--replace" in outcome.stderr
+
+
+def test_two_workers_learn_what_one_learns(start: Start, session: None, tmp_path: Path) -> None:
+    # Without dropout, which each worker draws for itself, they differ by rounding alone.
+    results = []
+    for workers in (1, 2):
+        output = tmp_path / f"of-{workers}"
+        outcome = finetuned(start.argv(output, workers=workers, dropout=0, epochs=4))
+        assert outcome.exit_code == 0, outcome.stderr
+        results.append(metrics_of(output))
+    one, two = results
+    assert [result["workers"]["count"] for result in results] == [1, 2]
+    assert two["best"]["eval_accuracy"] == pytest.approx(one["best"]["eval_accuracy"], abs=0.03)
+    for name in ("train_loss", "eval_loss"):
+        assert [each[name] for each in two["milestones"]] == pytest.approx(
+            [each[name] for each in one["milestones"]], rel=1e-2
+        )
+
+
+def test_a_driver_that_is_killed_and_started_again_makes_the_same_weights(
+    start: Start, made: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "checkpoint"
+    with started(start.program(output)) as process:
+        wait_until(lambda: len(list(output.glob("_training/*/checkpoint_*/best.safetensors"))) > 0, process)
+    assert not (output / "metrics.json").exists()
+    outcome = run_program(start.program(output))
+    assert outcome.exit_code == 0, outcome.stderr
+    assert (output / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
+    assert without_times(metrics_of(output)["milestones"]) == without_times(metrics_of(made)["milestones"])
+
+
+def test_a_worker_that_is_killed_makes_the_same_weights(start: Start, made: Path, tmp_path: Path) -> None:
+    armed = {VARIABLE: f"trained@step 000050:kill:1:{tmp_path}"}
+    output = tmp_path / "checkpoint"
+    outcome = run_program(start.program(output), env=armed)
+    assert outcome.exit_code == 0, outcome.stderr
+    # Once when it was killed, once when it came by again.
+    assert len(list(tmp_path.glob("trained.*"))) == 2
+    assert (output / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
+
+
+def test_a_student_learns_from_a_teacher(start: Start, made: Path, tmp_path: Path) -> None:
+    student = save_model(tiny_student(), tmp_path / "student")
+    outcome = finetuned(start.argv(tmp_path / "out", model=student, teacher=made, epochs=3, save_precision="fp16"))
+    assert outcome.exit_code == 0, outcome.stderr
+    metrics = metrics_of(tmp_path / "out")
+    assert metrics["teacher_digests"]["model.safetensors"]
+    assert metrics["milestones"][-1]["train_loss"] < metrics["milestones"][0]["train_loss"]
+
+
+def test_a_run_that_gets_no_better_ends_early(start: Start, session: None, tmp_path: Path) -> None:
+    outcome = finetuned(start.argv(tmp_path / "out", learning_rate=1e-12, patience=2))
+    assert outcome.exit_code == 0, outcome.stderr
+    assert len(metrics_of(tmp_path / "out")["milestones"]) <= 5
+
+
+def test_a_run_that_diverges_says_so_and_writes_no_checkpoint(start: Start, session: None, tmp_path: Path) -> None:
+    outcome = finetuned(start.argv(tmp_path / "out", learning_rate=1e30))
+    assert outcome.exit_code == 3
+    assert "lower --learning-rate" in outcome.stderr
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"train": "missing.parquet"}, "nothing is there"),
+        ({"gold_column": "gold"}, "no `gold`"),
+        ({"model": "missing"}, "no such folder"),
+        ({"max_length": 500}, "at most 20 tokens"),
+        ({"teacher": "builtin"}, "tokenizers are not the same"),
+        ({"workers": 9}, "has 2 CPUs"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_is_refused_before_it_starts(
+    start: Start, session: None, tmp_path: Path, changed: dict[str, object], told: str
+) -> None:
+    outcome = finetuned(start.argv(tmp_path / "out", **changed))
+    assert outcome.exit_code == 2
+    assert told in outcome.stderr
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_pairs_without_any_gold_label_are_refused(start: Start, session: None, tmp_path: Path) -> None:
+    bare = learnable_pairs().drop_columns(["gold_label"]).append_column("gold_label", pa.array(["-"] * 72))
+    pq.write_table(bare, tmp_path / "bare.parquet")
+    outcome = finetuned(start.argv(tmp_path / "out", train=tmp_path / "bare.parquet"))
+    assert outcome.exit_code == 2
+    assert "of 72 rows 72 have no gold label" in outcome.stderr
+
+
+@pytest.mark.s3
+def test_it_reads_from_s3_and_writes_there(start: Start, s3_session: None, s3_bucket: S3Location) -> None:
+    access = storage.S3Access(s3_bucket.endpoint)
+    folder = storage.open_folder(s3_bucket.uri, access)
+    for path in sorted(start.folder.rglob("*")):
+        if path.is_file():
+            assert folder.put_if_absent(f"start/{path.relative_to(start.folder)}", path.read_bytes())
+    uris = {name: f"{s3_bucket.uri}/start/{name}.parquet" for name in ("train", "eval")}
+    argv = start.argv(f"{s3_bucket.uri}/made", model=f"{s3_bucket.uri}/start/model", epochs=2, **uris)
+    outcome = finetuned([*argv, "--s3-endpoint", str(s3_bucket.endpoint)])
+    assert outcome.exit_code == 0, outcome.stderr
+    assert load_checkpoint(f"{s3_bucket.uri}/made", access=access).label_order == tuple(NliLabel)
+    assert not folder.objects("made/_training/")
