@@ -21,6 +21,7 @@ from albert_infer.schema import (
     INPUT_IDS,
     LABEL,
     N_TOKENS,
+    NEEDS_REVIEW,
     PREMISE_TOKENS,
     PROBABILITIES,
     REJECTION,
@@ -72,10 +73,12 @@ class Classifier:
         *,
         max_batch_tokens: int,
         temperature: float = UNCALIBRATED,
+        review_below: float | None = None,
     ) -> None:
         self._engine = engine
         self._max_batch_tokens = max_batch_tokens
         self._temperature = temperature
+        self._review_below = review_below
         # Output columns of the classifier in the order of the probability columns.
         self._columns = [label_order.index(label) for label in NliLabel]
 
@@ -88,18 +91,25 @@ class Classifier:
         device: DeviceKind,
         max_batch_tokens: int,
         threads: int | None = None,
+        review_below: float | None = None,
     ) -> Classifier:
         """Put the checkpoint on the device; `threads` as for `AlbertEngine`. Raises ModelError."""
         # Imported here, because the driver and the read tasks have no use for torch and it takes seconds to load.
         from albert_infer.engine.albert import AlbertEngine
 
         engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=threads)
-        temperature = checkpoint.temperature
-        return cls(engine, checkpoint.label_order, max_batch_tokens=max_batch_tokens, temperature=temperature)
+        return cls(
+            engine,
+            checkpoint.label_order,
+            max_batch_tokens=max_batch_tokens,
+            temperature=checkpoint.temperature,
+            review_below=review_below,
+        )
 
     def classified(self, prepared: pa.Table, on_batch: Listener = ignore_progress) -> pa.Table:
         """`prepared` with label and probabilities in place of the token ids; rejected rows have nulls there.
 
+        With `review_below` the last column says whether the largest probability, as stored, is below it.
         Every row is kept, in order; a row that has no memory alone, or whose logits are not finite in fp32 either, is
         rejected here. Micro-batches follow from the rows' lengths and the token budget alone.
         """
@@ -125,7 +135,11 @@ class Classifier:
         kept = kept.append_column(LABEL, labels.cast(pa.string()))
         for position, name in enumerate(PROBABILITIES):
             kept = kept.append_column(name, pa.array(probabilities[:, position], pa.float32(), mask=rejected))
-        return kept.append_column(N_TOKENS, prepared[N_TOKENS]).append_column(TRUNCATED, prepared[TRUNCATED])
+        kept = kept.append_column(N_TOKENS, prepared[N_TOKENS]).append_column(TRUNCATED, prepared[TRUNCATED])
+        if self._review_below is None:
+            return kept
+        unsure = probabilities.max(axis=1) < np.float32(self._review_below)
+        return kept.append_column(NEEDS_REVIEW, pa.array(unsure, mask=rejected))
 
     def _logits(
         self, pairs: EncodedPairs, usable: NDArray[np.bool_], on_batch: Listener

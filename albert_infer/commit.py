@@ -22,6 +22,7 @@ from albert_infer.schema import (
     DETAIL,
     LABEL,
     N_TOKENS,
+    NEEDS_REVIEW,
     PAIR_ID,
     REJECTION,
     ROW,
@@ -82,6 +83,8 @@ class UnitSummary:
     # Of the labelled rows; with defaults, because units of earlier versions do not tell.
     null_ids: int = 0
     duplicate_ids: int = 0
+    # 0 in a run that does not ask for it, too.
+    needs_review: int = 0
 
     @property
     def rejected_rows(self) -> int:
@@ -115,7 +118,7 @@ def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, co
         commit_quarantine(folder, unit_id, source, reason, rows[DETAIL][0].as_py())
         return
     _refuse_broken_unit(unit_id, source, rows)
-    summary = summarise(unit_id, rows)
+    summary = summarise(unit_id, rows, columns)
     source_row = pc.add(rows[ROW], source.first_row)
     rows = rows.append_column(SOURCE_FILE, pa.array([source.uri] * len(rows), pa.string()))
     rows = rows.append_column(SOURCE_ROW, source_row)
@@ -137,7 +140,7 @@ def commit_quarantine(folder: Folder, unit_id: str, source: Source, reason: str,
     failpoints.reach("quarantine_put", unit_id)
 
 
-def summarise(unit_id: str, rows: pa.Table) -> UnitSummary:
+def summarise(unit_id: str, rows: pa.Table, columns: PairColumns) -> UnitSummary:
     """Count a whole unit's rows.
 
     Ids are counted, not judged: a labelled row without one, or with one that an earlier labelled row of the unit has,
@@ -157,6 +160,7 @@ def summarise(unit_id: str, rows: pa.Table) -> UnitSummary:
         truncated=pc.sum(rows[TRUNCATED].filter(good)).as_py() or 0,
         null_ids=ids.null_count,
         duplicate_ids=len(ids) - ids.null_count - pc.count_distinct(ids).as_py(),
+        needs_review=(pc.sum(rows[NEEDS_REVIEW]).as_py() or 0) if columns.review_below is not None else 0,
     )
 
 

@@ -45,6 +45,7 @@ class GoldColumns:
     kept: tuple[str, ...] = ()
     id_column: str | None = None
     carry_source: bool = False
+    review_below: float | None = None
 
     @property
     def carry(self) -> tuple[str, ...]:

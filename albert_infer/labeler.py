@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from albert_infer import model, tokenization, validation
 from albert_infer.classification import Classifier, default_batch_tokens
-from albert_infer.errors import InputError
-from albert_infer.schema import (
-    DETAIL,
-    HYPOTHESIS,
-    LABEL,
-    N_TOKENS,
-    PREMISE,
-    PROBABILITIES,
-    REJECTION,
-    TRUNCATED,
-    DeviceKind,
-    Precision,
-    is_text,
-)
-
-# The job's, and what it writes to `_rejected/`: here every row stays.
-ADDED_COLUMNS: Final = (LABEL, *PROBABILITIES, N_TOKENS, TRUNCATED, REJECTION, DETAIL)
+from albert_infer.errors import InputError, SettingsError
+from albert_infer.schema import HYPOTHESIS, PREMISE, VERDICT_FIELDS, DeviceKind, PairColumns, Precision, is_text
 
 
 class Labeler:
     """A checkpoint that labels pairs by the steps of the labelling job: for notebooks, services and tests.
 
-    `source` is a checkpoint as for `--model`, and every other argument as the flag of its name. Raises ModelError.
+    `source` is a checkpoint as for `--model`, and every other argument as the flag of its name. `added_columns` names
+    what it adds to the pairs. Raises ModelError, and SettingsError for a `review_below` that is no probability.
 
     >>> labeler = Labeler()
     >>> labeler.label([("A man plays the guitar.", "Someone makes music.")])["label"].to_pylist()
@@ -48,7 +34,10 @@ class Labeler:
         precision: Precision | str = Precision.FP32,
         device: DeviceKind | str = DeviceKind.CPU,
         max_batch_tokens: int | None = None,
+        review_below: float | None = None,
     ) -> None:
+        if review_below is not None and not 0 <= review_below <= 1:
+            raise SettingsError(f"review_below={review_below}", "it is no probability", "give a number from 0 to 1")
         checkpoint, device = model.load_checkpoint(source, label_order=label_order), DeviceKind(device)
         self._tokenizer = checkpoint.tokenizer(max_length=max_length, truncation=truncation)
         self._classifier = Classifier.load(
@@ -56,10 +45,14 @@ class Labeler:
             precision=Precision(precision),
             device=device,
             max_batch_tokens=max_batch_tokens or default_batch_tokens(device, checkpoint.shape),
+            review_below=review_below,
         )
+        # The job's, and what it writes to `_rejected/`: here every row stays.
+        fields = [*PairColumns(review_below=review_below).label_fields, *VERDICT_FIELDS]
+        self.added_columns = tuple(field.name for field in fields)
 
     def label(self, pairs: Iterable[tuple[str | None, str | None]] | Any) -> pa.Table:
-        """`pairs` with `label`, probabilities, `n_tokens`, `truncated`, `rejection` and `detail` after their columns.
+        """`pairs` with the `added_columns` after theirs: labels as the job's, then `rejection` and `detail`.
 
         Pairs are (premise, hypothesis), or a table with columns of these names: Arrow's, pandas's, or any other that
         speaks Arrow's protocol. Every row and column is kept, in order; a row without a label has its `rejection`.
@@ -67,10 +60,10 @@ class Labeler:
         """
         given = pa.table(pairs) if hasattr(pairs, "__arrow_c_stream__") else _as_table(pairs)
         texts = pa.table({name: _texts(given, name) for name in (PREMISE, HYPOTHESIS)})
-        _refuse_doubled_columns(given)
+        _refuse_doubled_columns(given, self.added_columns)
         judged = validation.mark_rejected(texts)
         labelled = self._classifier.classified(tokenization.append_tokens(judged, self._tokenizer))
-        for name in ADDED_COLUMNS:
+        for name in self.added_columns:
             given = given.append_column(name, labelled[name])
         return given
 
@@ -101,7 +94,7 @@ def _texts(pairs: pa.Table, name: str) -> pa.ChunkedArray:
     return pairs[name].cast(pa.string())
 
 
-def _refuse_doubled_columns(pairs: pa.Table) -> None:
-    taken = [name for name in ADDED_COLUMNS if name in pairs.column_names]
+def _refuse_doubled_columns(pairs: pa.Table, added: Sequence[str]) -> None:
+    taken = [name for name in added if name in pairs.column_names]
     if taken:
         raise InputError("pairs without labels", f"columns {', '.join(taken)} are there", "rename or drop them")

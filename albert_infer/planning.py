@@ -48,6 +48,9 @@ class ColumnSettings(Protocol):
     def carry_source(self) -> bool: ...  # noqa: D102
 
     @property
+    def review_below(self) -> float | None: ...  # noqa: D102
+
+    @property
     def reserved_names(self) -> frozenset[str]:
         """What a kept column must not be called."""
         ...
@@ -237,21 +240,24 @@ def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
 
 
 def _columns(schemas: Sequence[pa.Schema], settings: ColumnSettings) -> PairColumns:
-    columns = PairColumns(settings.premise_column, settings.hypothesis_column, with_source=settings.carry_source)
+    columns = PairColumns(
+        settings.premise_column,
+        settings.hypothesis_column,
+        with_source=settings.carry_source,
+        review_below=settings.review_below,
+    )
     fit = [found for found in schemas if reading.unfit_column(found, columns) is None]
     if not fit:
         return columns
     name = settings.id_column or schema.PAIR_ID
     id_types = [reading.id_type(_first(found, name).type) for found in fit if name in found.names]
     pair_id = name if id_types or settings.id_column else None
-    return PairColumns(
-        premise=columns.premise,
-        hypothesis=columns.hypothesis,
+    return replace(
+        columns,
         pair_id=pair_id,
         # Without any id that could be one, strings: each file is then told apart by its own schema.
         id_type=next((kind for kind in id_types if kind is not None), pa.string()),
         carried=_carried(_first_to_carry(fit, settings), settings, pair_id),
-        with_source=columns.with_source,
     )
 
 
@@ -292,6 +298,8 @@ def _column_recipe(columns: PairColumns) -> dict[str, Any]:
         "columns": columns.input_names,
         "types": [str(field.type) for field in columns.pair_fields],
         "with_source": columns.with_source,
+        # Only where it is asked for, so that units of runs without it keep their names.
+        **({} if columns.review_below is None else {"review_below": columns.review_below}),
     }
 
 

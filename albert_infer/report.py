@@ -44,6 +44,9 @@ class Report:
     # Labelled rows without an id, and with an id that an earlier row of their unit has.
     null_ids: int = 0
     duplicate_ids: int = 0
+    # Labelled rows whose largest probability is below `review_below`; None where the run does not ask for it.
+    review_below: float | None = None
+    needs_review: int = 0
     padding_share: float = 0.0
     seconds: Seconds = field(default_factory=Seconds)
     pairs_per_second: float = 0.0
@@ -78,6 +81,7 @@ class Report:
         # Manifests of earlier versions do not tell.
         self.null_ids = manifest.get("null_ids", 0)
         self.duplicate_ids = manifest.get("duplicate_ids", 0)
+        self.needs_review = manifest.get("needs_review", 0)
         self.quarantined = quarantine_counts(manifest["quarantined"])
 
     def to_json(self) -> bytes:
@@ -92,6 +96,7 @@ class Report:
             "labels": _counts(self.labels),
             "rejected": _counts(self.rejected),
             "ids": f"{self.null_ids:,} pairs without an id, {self.duplicate_ids:,} with one that their unit has twice",
+            "review": f"{self.needs_review:,} pairs need it: no probability of {self.review_below} or more",
             "quarantined": f"{self.quarantined['files']} files, {self.quarantined['units']} units",
             "tokens": f"{self.tokens:,}, {self.truncated:,} pairs truncated, {self.padding_share:.0%} padding avoided",
             "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
@@ -110,6 +115,8 @@ class Report:
             lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"
         if not (self.null_ids or self.duplicate_ids):
             del lines["ids"]
+        if self.review_below is None:
+            del lines["review"]
         if self.leftovers:
             lines["leftovers"] = f"{self.leftovers:,} objects that this identity may not delete; harmless"
         if not self.units["labelled"]:

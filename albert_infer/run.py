@@ -148,6 +148,7 @@ def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerR
         device=str(workers.device),
         precision=str(plan.recipe["precision"]),
         max_batch_tokens=plan.max_batch_tokens,
+        review_below=survey.columns.review_below,
     )
 
 

@@ -88,6 +88,8 @@ LABEL: Final = "label"
 PROBABILITIES: Final = tuple(f"p_{label}" for label in NliLabel)
 N_TOKENS: Final = "n_tokens"
 TRUNCATED: Final = "truncated"
+# In runs that ask for it.
+NEEDS_REVIEW: Final = "needs_review"
 REJECTION: Final = "rejection"
 DETAIL: Final = "detail"
 
@@ -97,6 +99,7 @@ LABEL_FIELDS: Final = (
     pa.field(N_TOKENS, pa.int32()),
     pa.field(TRUNCATED, pa.bool_()),
 )
+REVIEW_FIELD: Final = pa.field(NEEDS_REVIEW, pa.bool_())
 SOURCE_FIELDS: Final = (pa.field(SOURCE_FILE, pa.string()), pa.field(SOURCE_ROW, pa.int64()))
 
 # Added by `validation`, by `tokenization` and by `classification`.
@@ -114,7 +117,8 @@ POSITION_FIELDS: Final = (
     pa.field(UNIT_QUARANTINE, pa.string()),
 )
 
-# Names that a carried column must not have: each is a column of an output file, or of a table between the steps.
+# Names that a carried column must not have in any run: each is a column of an output file, or of a table between the
+# steps. `config` knows those of a run.
 RESERVED_NAMES: Final = frozenset(
     {PAIR_ID, PREMISE, HYPOTHESIS}
     | {field.name for field in (*LABEL_FIELDS, *SOURCE_FIELDS, *VERDICT_FIELDS, *TOKEN_FIELDS, *POSITION_FIELDS)}
@@ -137,7 +141,7 @@ def conformed(table: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 @dataclass(frozen=True)
 class PairColumns:
-    """Which input columns make a pair, under which names they are found, and what is kept beside them."""
+    """Which input columns make a pair, under which names they are found, and what the output has beside them."""
 
     premise: str = PREMISE
     hypothesis: str = HYPOTHESIS
@@ -146,6 +150,8 @@ class PairColumns:
     id_type: pa.DataType | None = None
     carried: tuple[pa.Field, ...] = ()
     with_source: bool = False
+    # With a number `needs_review` is added: whether the largest probability is below it.
+    review_below: float | None = None
 
     @property
     def input_names(self) -> list[str]:
@@ -165,10 +171,15 @@ class PairColumns:
         return pa.schema([*POSITION_FIELDS, *self.pair_fields, *VERDICT_FIELDS, *TOKEN_FIELDS])
 
     @property
+    def label_fields(self) -> list[pa.Field]:
+        """What labelling adds to a pair."""
+        return [*LABEL_FIELDS, *([] if self.review_below is None else [REVIEW_FIELD])]
+
+    @property
     def labelled(self) -> pa.Schema:
         """A file of labels."""
         source = SOURCE_FIELDS if self.with_source else ()
-        return pa.schema([*self.pair_fields, *source, *LABEL_FIELDS])
+        return pa.schema([*self.pair_fields, *source, *self.label_fields])
 
     @property
     def rejected(self) -> pa.Schema:

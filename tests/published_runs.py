@@ -122,14 +122,20 @@ def _believe(manifest: Manifest, output: Path) -> None:
             "labels": dict(Counter(map(str, table["label"].to_pylist()))),
             "tokens": pc.sum(table["n_tokens"]).as_py() or 0,
             "truncated": pc.sum(table["truncated"]).as_py() or 0,
+            "needs_review": _sum(table, "needs_review"),
         }
     summaries = [entry["summary"] for entry in manifest["files"]]
-    for name in ("labelled", "tokens", "truncated"):
+    for name in ("labelled", "tokens", "truncated", "needs_review"):
         manifest[name] = sum(summary[name] for summary in summaries)
     for name in ("labels", "rejected"):
         manifest[name] = dict(sum((Counter(summary[name]) for summary in summaries), Counter()))
     quarantined = manifest["quarantined"]["rows_known"]
     manifest["rows_in"] = manifest["labelled"] + sum(manifest["rejected"].values()) + quarantined
+
+
+def _sum(table: pa.Table, name: str) -> int:
+    """The rows where a column that not every run has is true."""
+    return pc.sum(table[name]).as_py() or 0 if name in table.column_names else 0
 
 
 def _describe(entry: Manifest, output: Path) -> pa.Table:

@@ -34,6 +34,7 @@ from albert_infer.schema import (
     DETAIL,
     LABEL,
     N_TOKENS,
+    NEEDS_REVIEW,
     PROBABILITIES,
     REJECTION,
     TRUNCATED,
@@ -132,6 +133,18 @@ def test_a_temperature_divides_the_logits_and_changes_no_label(
     expected = powers / powers.sum(axis=1, keepdims=True)
     for output, label in enumerate(order):
         np.testing.assert_allclose(calibrated[f"p_{label}"].to_numpy(), expected[:, output], atol=TOLERANCE)
+
+
+@PROPERTY
+@given(data=st.data())
+def test_a_row_needs_review_where_its_largest_stored_probability_is_below_the_limit(
+    checkpoint: Checkpoint, labeler: Labeler, data: st.DataObject
+) -> None:
+    largest = probabilities_of(labeler.label(GOOD)).max(axis=1)
+    limit = data.draw(st.one_of(st.floats(0, 1), st.sampled_from(largest.tolist())))
+    reviewed = Labeler(str(checkpoint.folder), label_order=ORDERS[0], max_batch_tokens=64, review_below=limit)
+    expected = [bool(share < np.float32(limit)) for share in largest] + [None] * len(BAD)
+    assert reviewed.label([*GOOD, *BAD])[NEEDS_REVIEW].to_pylist() == expected
 
 
 @pytest.fixture(scope="module")

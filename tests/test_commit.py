@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -231,6 +232,17 @@ def test_labelled_rows_without_an_id_or_with_one_twice_are_counted(output: Folde
     summary = summary_of(output, staged_name(UNIT))
     assert (summary.null_ids, summary.duplicate_ids, summary.labelled) == (2, 2, 7)
     assert UnitSummary("x", 1, 1, {}, {}, 5, 0) == UnitSummary("x", 1, 1, {}, {}, 5, 0, null_ids=0, duplicate_ids=0)
+
+
+def test_rows_that_need_review_are_counted_where_the_column_is_ours(output: Folder) -> None:
+    unsure = pa.array([True, None, False, None, True, True])
+    rejections = [None, Rejection.NULL_TEXT, None, Rejection.NULL_TEXT, None, None]
+    rows = labelled_unit(UNIT, numbered_pairs(6), rejections, IDS).append_column("needs_review", unsure)
+    asked = replace(IDS, review_below=0.5)
+    commit_unit(output, UNIT, source(6), rows, asked)
+    assert summary_of(output, staged_name(UNIT)).needs_review == 3
+    assert read(output, staged_name(UNIT))["needs_review"].to_pylist() == [True, False, True, True]
+    assert commit.summarise(UNIT, rows, IDS).needs_review == 0, "a carried column of that name is the input's"
 
 
 def test_an_object_of_a_version_that_did_not_count_ids_still_tells_what_it_holds(output: Folder) -> None:

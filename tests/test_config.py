@@ -42,6 +42,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "truncation": ("longest_first", '"longest_first"', "longest_first"),
     "max_length": ("64", "64", 64),
     "precision": ("bf16", '"bf16"', "bf16"),
+    "review_below": ("0.7", "0.7", 0.7),
     "workers": ("2:4", '"2:4"', "2:4"),
     "gpus_per_worker": ("0.5", "0.5", 0.5),
     "cpus_per_worker": ("3", "3", 3),
@@ -135,6 +136,8 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--max-rejected-share", "nan"), "--max-rejected-share"),
         (("--agreement-sample", "-1"), "--agreement-sample"),
         (("--min-agreement", "1.01"), "--min-agreement"),
+        (("--review-below", "70"), "--review-below"),
+        (("--review-below", "nan"), "--review-below"),
         (("--truncation", "hypothesis"), "--truncation"),
         (("--precision", "fp16"), "--precision"),
         (("--model-digest", "ab" * 31), "--model-digest"),
@@ -198,6 +201,12 @@ def test_carried_columns_may_be_one_list_or_several_flags(argv: tuple[str, ...])
 def test_a_carried_column_with_the_name_of_ours_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=f"carry: `{name}`"):
         LabelSettings(input="a", output="b", carry=("topic", name))
+
+
+def test_a_column_that_is_ours_in_some_runs_may_be_carried_in_the_others() -> None:
+    assert LabelSettings(input="a", output="b", carry=("needs_review",)).carry == ("needs_review",)
+    with pytest.raises(ValidationError, match="carry: `needs_review`"):
+        LabelSettings(input="a", output="b", carry=("needs_review",), review_below=0.7)
 
 
 def test_settings_cannot_be_changed() -> None:

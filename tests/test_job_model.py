@@ -21,15 +21,19 @@ from job_runs import (
     WORDS,
     labelled_rows,
     made_up_pairs,
+    manifest_of,
     rejected_rows,
     report_of,
     run_here,
     tiny_checkpoint,
+    verify,
+    visible_files,
     write_pairs,
 )
 from tokenizers import Tokenizer
 
 from albert_infer import pipeline
+from albert_infer.calibration import calibration_json
 from albert_infer.errors import InfrastructureError
 from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
@@ -210,6 +214,39 @@ def test_a_job_in_int8_says_so_and_its_units_are_not_those_of_fp32(checkpoint: P
     fp32 = run_here(*flags, "--precision", "fp32", "--replace")
     assert fp32.exit_code == 0, fp32.stderr
     assert units != sorted(path.name for path in (tmp_path / "out").glob("part-*"))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_a_temperature_and_a_limit_for_review_name_other_units_and_leave_the_labels(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    pairs = made_up_pairs(40, seed=7)
+    source, output = write_pairs(tmp_path / "in" / "a.parquet", pairs), tmp_path / "out"
+    flags = ("--input", source, "--output", output, "--model", checkpoint)
+    plain = run_here(*flags)
+    assert plain.exit_code == 0, plain.stderr
+    assert (report_of(output)["model"]["temperature"], report_of(output)["needs_review"]) == (1, 0)
+    assert "needs_review" not in labelled_rows(output).column_names
+    labels, units = labelled_rows(output)["label"], visible_files(output)
+
+    (checkpoint / "calibration.json").write_bytes(calibration_json(2.5, {"pairs": 9842}))
+    outcome = run_here(*flags, "--review-below", 0.4, "--replace")
+
+    assert outcome.exit_code == 0, outcome.stderr
+    rows, report = labelled_rows(output), report_of(output)
+    assert rows["label"].equals(labels)
+    assert set(units).isdisjoint(visible_files(output))
+    expected = Labeler(str(checkpoint), review_below=0.4).label(pairs.select(["premise", "hypothesis"]))
+    for name in PROBABILITIES:
+        np.testing.assert_allclose(rows[name], expected[name], atol=TOLERANCE)
+    assert rows["needs_review"].equals(expected["needs_review"])
+    unsure = sum(expected["needs_review"].to_pylist())
+    assert 0 < unsure < 40
+    assert (report["needs_review"], report["review_below"]) == (unsure, 0.4)
+    assert f"{unsure} pairs need it: no probability of 0.4 or more" in outcome.stdout
+    assert report["model"]["temperature"] == manifest_of(output)["model"]["temperature"] == 2.5
+    verify(output, source)
 
 
 @pytest.mark.ray

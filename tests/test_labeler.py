@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,7 @@ from checkpoints import random_checkpoint
 from pairs import bytes_column, wordpiece
 
 from albert_infer import Labeler
-from albert_infer.errors import InputError
-from albert_infer.labeler import ADDED_COLUMNS
+from albert_infer.errors import InputError, SettingsError
 from albert_infer.schema import LABEL, N_TOKENS, PROBABILITIES, REJECTION, NliLabel, Rejection
 
 PAIRS = [("a man", "a"), ("the dog", "b")]
@@ -24,10 +24,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def labeler(tmp_path_factory: pytest.TempPathFactory) -> Labeler:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved = random_checkpoint(tmp_path_factory.mktemp("checkpoint"), id2label=dict(enumerate(NliLabel)))
     (saved.folder / "tokenizer.json").write_text(wordpiece().to_str())
-    return Labeler(str(saved.folder))
+    return saved.folder
+
+
+@pytest.fixture(scope="module")
+def labeler(folder: Path) -> Labeler:
+    return Labeler(str(folder))
 
 
 def test_the_built_in_checkpoint_is_the_default() -> None:
@@ -51,8 +56,8 @@ def test_the_built_in_checkpoint_is_the_default() -> None:
 )
 def test_pairs_may_be_tuples_lists_or_any_table(labeler: Labeler, pairs: Any) -> None:
     expected, labelled = labeler.label(PAIRS), labeler.label(pairs)
-    assert labelled.select(ADDED_COLUMNS).equals(expected.select(ADDED_COLUMNS))
-    assert labelled.column_names == ["premise", "hypothesis", *ADDED_COLUMNS]
+    assert labelled.select(labeler.added_columns).equals(expected.select(labeler.added_columns))
+    assert labelled.column_names == ["premise", "hypothesis", *labeler.added_columns]
 
 
 def test_a_table_keeps_its_columns_and_a_frame_its_index(labeler: Labeler) -> None:
@@ -105,6 +110,26 @@ def test_bad_utf8_is_rejected_and_not_raised(labeler: Labeler, kind: pa.DataType
 def test_what_are_no_pairs_is_refused(labeler: Labeler, pairs: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         labeler.label(pairs)
+
+
+def test_a_review_may_be_asked_for_and_has_its_column_beside_the_jobs(labeler: Labeler, folder: Path) -> None:
+    given = [*PAIRS, (None, "a")]
+    reviewed, expected = Labeler(str(folder), review_below=1).label(given), labeler.label(given)
+    names = list(labeler.added_columns)
+    place = names.index("truncated") + 1
+    assert reviewed.column_names[2:] == [*names[:place], "needs_review", *names[place:]]
+    assert reviewed["needs_review"].to_pylist() == [True, True, None]
+    assert reviewed.drop_columns(["needs_review"]).equals(expected)
+    with pytest.raises(InputError, match="columns needs_review are there"):
+        Labeler(str(folder), review_below=1).label(reviewed.select(["premise", "hypothesis", "needs_review"]))
+    kept = labeler.label(pa.table({**COLUMNS, "needs_review": ["mine", "mine"]}))
+    assert kept["needs_review"].to_pylist() == ["mine", "mine"], "it is ours only where it is asked for"
+
+
+@pytest.mark.parametrize("share", [70, -0.1, float("nan")])
+def test_a_limit_that_is_no_probability_is_refused(folder: Path, share: float) -> None:
+    with pytest.raises(SettingsError, match="from 0 to 1"):
+        Labeler(str(folder), review_below=share)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

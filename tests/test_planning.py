@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pairs import PROPERTY, numbered_pairs, pair_table, planned, surveyed, write_pairs
+from pairs import PROPERTY, RECIPE, numbered_pairs, pair_table, planned, surveyed, write_pairs
 
 from albert_infer.errors import InputError, SettingsError
 from albert_infer.planning import Plan, canonical_json, unit_ranges
@@ -262,6 +262,7 @@ def test_a_file_without_units_changes_the_plan_all_the_same(tmp_path: Path, name
         {"recipe": {"max_length": 64}},
         {"carry": "topic"},
         {"carry_source": True},
+        {"review_below": 0.7},
         {"premise_column": "topic"},
         {"id_column": "topic"},
     ],
@@ -271,6 +272,19 @@ def test_what_decides_a_row_of_the_output_decides_the_names(tmp_path: Path, chan
     before, after = planned(tmp_path), planned(tmp_path, **change)
     assert after.plan_id != before.plan_id
     assert set(unit_ids(after)).isdisjoint(unit_ids(before))
+
+
+def test_what_a_run_does_not_ask_for_is_not_in_the_names(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered_pairs(3))
+    assert set(planned(tmp_path).recipe) == {"labels_version", *RECIPE, "columns", "types", "with_source"}
+    assert planned(tmp_path, review_below=0.7).recipe["review_below"] == 0.7
+
+
+def test_all_takes_a_column_of_the_input_for_ours_only_where_it_is_ours(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered_pairs(2).append_column("needs_review", pa.array(["x", "y"])))
+    assert "needs_review" in surveyed(tmp_path, carry="all").columns.labelled.names
+    with pytest.raises(SettingsError, match="`needs_review`"):
+        surveyed(tmp_path, carry="all", review_below=0.5)
 
 
 def test_a_file_that_changes_gets_new_units(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
-    "duplicate_ids", "late_inputs", "agreement",
+    "duplicate_ids", "late_inputs", "agreement", "review_below", "needs_review",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
@@ -110,6 +110,15 @@ def test_ids_that_are_missing_or_doubled_are_told_where_there_are_any() -> None:
     (line,) = [line for line in report.to_text("out").splitlines() if line.startswith("ids ")]
     assert "1,200" in line
     assert "3 with" in line
+
+
+def test_rows_that_need_review_are_told_where_that_was_asked_for() -> None:
+    assert "review " not in filled().to_text("out")
+    report = filled(review_below=0.7)
+    assert "0 pairs need it: no probability of 0.7 or more" in report.to_text("out")
+    report.count({**MANIFEST, "needs_review": 1_200})
+    assert json.loads(report.to_json())["needs_review"] == 1_200
+    assert "review       1,200 pairs need it" in report.to_text("out")
 
 
 def test_the_versions_that_decide_how_a_run_behaves_are_told() -> None:

@@ -34,6 +34,7 @@ def test_a_file_of_labels_has_the_promised_columns_in_order() -> None:
     source = [("source_file", pa.string()), ("source_row", pa.int64())]
     assert fields(columns.labelled) == [("pair_id", pa.int64()), *texts, *carried, *source, *LABELS]
     assert fields(PairColumns().labelled) == [*texts, *LABELS]
+    assert fields(PairColumns(review_below=0.0).labelled) == [*texts, *LABELS, ("needs_review", pa.bool_())]
 
 
 def test_a_table_takes_the_order_and_types_that_are_wanted_and_a_slice_keeps_its_nested_nulls() -> None:

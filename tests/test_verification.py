@@ -49,7 +49,7 @@ LIMITS = ("--unit-rows", 16, "--max-bad-files", 9, "--max-rejected-share", 1)
 @pytest.fixture(scope="module")
 def published(session: None, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     """Five units of two files, 64 rows: 54 labelled, 2 rejected, 8 in a quarantined unit; and a quarantined file."""
-    return published_in(tmp_path_factory.mktemp("published"), checkpoint, "--carry", "topic")
+    return published_in(tmp_path_factory.mktemp("published"), checkpoint, "--carry", "topic", "--review-below", 0.6)
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,8 @@ def also_quarantined(run: PublishedRun) -> None:
 
 
 def relabelled(run: PublishedRun) -> None:
-    part(0, *(put_column(name, rotated) for name in ("label", "p_entailment", "p_neutral", "p_contradiction")))(run)
+    moved = ("label", "p_entailment", "p_neutral", "p_contradiction", "needs_review")
+    part(0, *(put_column(name, rotated) for name in moved))(run)
 
 
 def touch(path: Path) -> None:
@@ -358,6 +359,9 @@ BELIEVED = {
         part(0, put("p_neutral", 0, -1.0), put("p_entailment", 0, 2.0), put("p_contradiction", 0, 0.0)), "from 0 to 1"
     ),
     "too many tokens": Damage(part(0, put("n_tokens", 2, 41)), "n_tokens from 1 to 40"),
+    "a review that is not needed": Damage(part(0, put_column("needs_review", lambda x: [not y for y in x])), "0.6 or"),
+    "no word on review": Damage(part(0, put("needs_review", 2, None)), "a needs_review in every row"),
+    "review of another type": Damage(part(0, wider("needs_review", pa.int8())), "column needs_review of type bool"),
     "a premise of another row": Damage(part(0, put("premise", 2, "w1")), "another premise", input_only=True),
     "no premise": Damage(part(0, put("premise", 2, None)), "a premise in every row"),
     "hypotheses shifted by one row": Damage(
@@ -377,6 +381,7 @@ TOLD = {
     "labels of another number": Damage(told("labels.neutral", 1), "expected labels "),
     "tokens of another number": Damage(told("tokens", 1), "expected tokens "),
     "truncated pairs of another number": Damage(told("truncated", 1), "expected truncated "),
+    "rows to review of another number": Damage(told("needs_review", 1), "expected needs_review "),
     "fewer rows of a file": Damage(told("files.0.rows", -1), "part-{0}.parquet: expected rows 14; found 15"),
     "a summary of another number": Damage(told("files.0.summary.tokens", 1), "the summary of part-{0}"),
     "a file under another name": Damage(told("files.0.path", "part-x.parquet"), "part-x.parquet"),

@@ -142,6 +142,16 @@ class LabelSettings(BaseModel):
         Parameter(group=MODEL, help="`auto` is bf16 where the device computes in it, else fp32; int8 is for CPUs."),
     ] = "auto"
 
+    # None, because what is unsure depends on the checkpoint: read it off a calibrated one's gold labels.
+    review_below: Annotated[
+        float | None,
+        Field(ge=0, le=1),
+        Parameter(
+            group=MODEL,
+            help="Add `needs_review`: whether the label's probability is below this, for people to look at.",
+        ),
+    ] = None
+
     workers: Annotated[
         str | None,
         Parameter(
@@ -254,8 +264,9 @@ class LabelSettings(BaseModel):
 
     @property
     def reserved_names(self) -> frozenset[str]:
-        """What a carried column must not be called."""
-        return schema.RESERVED_NAMES
+        """What a carried column must not be called: the names of our columns in this run."""
+        added = set() if self.review_below is None else {schema.NEEDS_REVIEW}
+        return schema.RESERVED_NAMES | added
 
     @property
     def worker_range(self) -> tuple[int, int] | None:

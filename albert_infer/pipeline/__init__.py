@@ -92,6 +92,7 @@ def labelled_units(
             "device": workers.device,
             "max_batch_tokens": task.max_batch_tokens,
             "threads": workers.threads,
+            "review_below": task.columns.review_below,
             "board": board,
         },
         batch_size=None,

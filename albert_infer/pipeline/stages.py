@@ -150,6 +150,7 @@ class ClassifyActor:
         device: DeviceKind,
         max_batch_tokens: int,
         threads: int | None,
+        review_below: float | None,
         board: RunBoard,
     ) -> None:
         # Imported here, because the driver and the read tasks have no use for torch and it takes seconds to load.
@@ -162,6 +163,7 @@ class ClassifyActor:
             device=device,
             max_batch_tokens=max_batch_tokens,
             threads=threads,
+            review_below=review_below,
         )
         # One unit after the other: of the calls that wait for their turn none counts as begun.
         self._turn = ThreadPoolExecutor(max_workers=1)

@@ -185,6 +185,7 @@ def _unlike_totals(manifest: Manifest, counted: Recount) -> Iterator[Finding]:
             ("labels", manifest.labels, dict(counted.labels)),
             ("tokens", manifest.tokens, counted.tokens),
             ("truncated", manifest.truncated, counted.truncated),
+            ("needs_review", manifest.needs_review, counted.needs_review),
         ],
     )
     first, *others = counted.schemas.values() or [""]

@@ -85,6 +85,7 @@ class Recipe(_Claim):
     columns: tuple[str, ...]
     with_source: bool
     max_length: int
+    review_below: float | None = None
 
 
 class ColumnSettings(_Claim):
@@ -135,6 +136,8 @@ class Summary(_Claim):
     labels: dict[str, int]
     tokens: Count
     truncated: Count
+    # Not told by runs of earlier versions.
+    needs_review: Count = 0
 
 
 class NamedFile(_Claim):
@@ -188,6 +191,7 @@ class Manifest(_Claim):
     labels: dict[str, Count]
     tokens: Count
     truncated: Count
+    needs_review: Count = 0
 
 
 Claim = TypeVar("Claim", Manifest, Plan)

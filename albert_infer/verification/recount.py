@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -24,9 +24,11 @@ from albert_infer.schema import (
     LABEL,
     LABEL_FIELDS,
     N_TOKENS,
+    NEEDS_REVIEW,
     PAIR_ID,
     PREMISE,
     REJECTION,
+    REVIEW_FIELD,
     SOURCE_FIELDS,
     SOURCE_ROW,
     TRUNCATED,
@@ -43,6 +45,7 @@ from albert_infer.verification.rules import (
     note_disorder,
     note_label_faults,
     note_rejection_faults,
+    note_review_faults,
     note_source_faults,
 )
 
@@ -61,19 +64,27 @@ class OutputColumns:
     taken: tuple[tuple[str, str], ...]
     with_source: bool
     max_tokens: int
+    review_below: float | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> OutputColumns:
         """The columns that `plan` asks for."""
         columns, ids = plan.recipe.columns, [PAIR_ID] if plan.with_ids else []
         names = [*ids, PREMISE, HYPOTHESIS, *columns[len(ids) + 2 :]]
-        return cls(tuple(zip(columns, names, strict=True)), plan.recipe.with_source, plan.recipe.max_length)
+        recipe = plan.recipe
+        taken = tuple(zip(columns, names, strict=True))
+        return cls(taken, recipe.with_source, recipe.max_length, recipe.review_below)
+
+    @property
+    def added(self) -> list[pa.Field]:
+        """What labelling adds to a pair."""
+        return [*LABEL_FIELDS, *([] if self.review_below is None else [REVIEW_FIELD])]
 
     @property
     def labelled(self) -> list[str]:
         """The names in a file of labels."""
         source = SOURCE_FIELDS if self.with_source else ()
-        return [*(name for _, name in self.taken), *(field.name for field in (*source, *LABEL_FIELDS))]
+        return [*(name for _, name in self.taken), *(field.name for field in (*source, *self.added))]
 
     @property
     def rejected(self) -> list[str]:
@@ -91,6 +102,7 @@ class Recount:
     labels: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
     truncated: int = 0
+    needs_review: int = 0
     bytes: int = 0
     # The schemas of the files of labels, and a file that has each.
     schemas: dict[str, str] = field(default_factory=dict)
@@ -107,6 +119,7 @@ class Recount:
         self.labels += other.labels
         self.tokens += other.tokens
         self.truncated += other.truncated
+        self.needs_review += other.needs_review
         self.bytes += other.bytes
         self.schemas = {**other.schemas, **self.schemas}
         self.compared += other.compared
@@ -133,8 +146,8 @@ def recount_unit(
 ) -> tuple[Recount, OpenUnit | None]:
     """Read the unit's files whole and count what they hold; `named` are its labels and its rejected rows, if any."""
     recount = Recount()
-    part = _opened(output, there, named[0], columns.labelled, recount)
-    aside = _opened(output, there, named[1], columns.rejected, recount) if named[1] else None
+    part = _opened(output, there, named[0], columns.labelled, columns.added, recount)
+    aside = _opened(output, there, named[1], columns.rejected, VERDICT_FIELDS, recount) if named[1] else None
     places = _count_labelled(part, named[0], columns, recount, source_uri) if part else None
     rejected_rows = np.empty(0, np.int64)
     if aside and named[1]:
@@ -163,7 +176,12 @@ def _unlike_plan(
 
 
 def _opened(
-    output: Folder, there: dict[str, ObjectPin], named: NamedFile, names: list[str], recount: Recount
+    output: Folder,
+    there: dict[str, ObjectPin],
+    named: NamedFile,
+    names: list[str],
+    added: Iterable[pa.Field],
+    recount: Recount,
 ) -> pq.ParquetFile | None:
     """The file, if it can be read and has these columns; findings for all that is not as named."""
     if named.path not in there:
@@ -183,16 +201,18 @@ def _opened(
     recount.findings += differences(named.path, [("a footer of unit", named.unit_id, unit_id)])
     wrong = [] if found.names == names else [("columns", ", ".join(names), ", ".join(found.names))]
     wrong += [
-        (f"column {name} of type", kind, str(found.field(name).type)) for name, kind in _types(found) if not wrong
+        (f"column {name} of type", kind, str(found.field(name).type))
+        for name, kind in _types(found, added)
+        if not wrong
     ]
     recount.findings += differences(named.path, wrong)
     return None if any(expected != actual for _, expected, actual in wrong) else parquet
 
 
-def _types(found: pa.Schema) -> Iterator[tuple[str, str]]:
-    """The types of our columns among those found; a carried column has its own."""
+def _types(found: pa.Schema, added: Iterable[pa.Field]) -> Iterator[tuple[str, str]]:
+    """The types of our columns among those found, `added` ones included; a carried column has its own."""
     texts = (pa.field(PREMISE, pa.string()), pa.field(HYPOTHESIS, pa.string()))
-    for ours in (*texts, *LABEL_FIELDS, *SOURCE_FIELDS, *VERDICT_FIELDS):
+    for ours in (*texts, *SOURCE_FIELDS, *added):
         if ours.name in found.names:
             yield ours.name, str(ours.type)
     if PAIR_ID in found.names and found.field(PAIR_ID).type not in ID_TYPES:
@@ -225,7 +245,10 @@ def _count_labelled(
         recount.labels.update(_counts(batch[LABEL], NliLabel))
         recount.tokens += pc.sum(batch[N_TOKENS]).as_py() or 0
         recount.truncated += pc.sum(batch[TRUNCATED]).as_py() or 0
-        note_label_faults(faults, first, batch, columns.max_tokens)
+        note_label_faults(faults, first, batch, columns.added, columns.max_tokens)
+        if columns.review_below is not None:
+            recount.needs_review += pc.sum(batch[NEEDS_REVIEW]).as_py() or 0
+            note_review_faults(faults, first, batch, columns.review_below)
         if columns.with_source:
             places.append(integers(batch[SOURCE_ROW]))
             note_source_faults(faults, first, batch, source_uri)
@@ -267,6 +290,7 @@ def _unlike_summary(unit: PlannedUnit, named: NamedFile, recount: Recount) -> li
         "labels": dict(recount.labels),
         "tokens": recount.tokens,
         "truncated": recount.truncated,
+        "needs_review": recount.needs_review,
     }
     told: dict[str, Any] = named.summary.model_dump()
     return differences(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from albert_infer.schema import (
     HYPOTHESIS,
     LABEL,
-    LABEL_FIELDS,
     N_TOKENS,
+    NEEDS_REVIEW,
     PREMISE,
     PROBABILITIES,
     REJECTION,
@@ -52,15 +53,19 @@ class RowFaults:
         ]  # fmt: skip
 
 
-def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max_tokens: int) -> None:
-    """Note the rows of a file of labels that have no text, or no label that follows from their probabilities."""
-    for name in (PREMISE, HYPOTHESIS, *(ours.name for ours in LABEL_FIELDS)):
+def note_label_faults(
+    faults: RowFaults, first: int, batch: pa.RecordBatch, added: Iterable[pa.Field], max_tokens: int
+) -> None:
+    """Note the rows of a file of labels that have no text, or no label that follows from their probabilities.
+
+    `added` are the columns that labelling adds.
+    """
+    for name in (PREMISE, HYPOTHESIS, *(ours.name for ours in added)):
         faults.note(f"a {name} in every row", mask(pc.is_null(batch[name])), first)
     names = list(map(str, NliLabel))
     chosen = pc.fill_null(pc.index_in(batch[LABEL], pa.array(names)), -1).to_numpy(zero_copy_only=False)
     faults.note(f"a label of {', '.join(names)}", chosen < 0, first)
-    columns = [pc.fill_null(batch[name], float("nan")).to_numpy(zero_copy_only=False) for name in PROBABILITIES]
-    probabilities_RL = np.stack(columns, axis=1).astype(np.float64)  # noqa: N806  (rows, labels)
+    probabilities_RL = _probabilities(batch).astype(np.float64)  # noqa: N806  (rows, labels)
     finite = np.isfinite(probabilities_RL).all(axis=1)
     faults.note("finite probabilities", ~finite, first)
     in_range = ((probabilities_RL >= 0) & (probabilities_RL <= 1 + SUM_TOLERANCE)).all(axis=1)
@@ -73,6 +78,13 @@ def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max_
     )
     tokens = integers(batch[N_TOKENS])
     faults.note(f"{N_TOKENS} from 1 to {max_tokens}", (tokens < 1) | (tokens > max_tokens), first)
+
+
+def note_review_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, review_below: float) -> None:
+    """Note the rows whose `needs_review` does not follow from their probabilities, compared as they are stored."""
+    expected = _probabilities(batch).max(axis=1) < np.float32(review_below)
+    found = mask(pc.fill_null(batch[NEEDS_REVIEW], False))
+    faults.note(f"{NEEDS_REVIEW} where no probability is {review_below} or more", found != expected, first)
 
 
 def note_source_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, source_uri: str) -> None:
@@ -90,6 +102,12 @@ def note_rejection_faults(faults: RowFaults, first: int, batch: pa.RecordBatch) 
 def note_disorder(faults: RowFaults, places: NDArray[np.int64]) -> None:
     """Note the rows of a whole file that are not after the row before them in the source."""
     faults.note(f"{SOURCE_ROW} above that of the row before", np.diff(places, prepend=-1) <= 0, 0)
+
+
+def _probabilities(batch: pa.RecordBatch) -> NDArray[np.float32]:
+    """The probabilities (rows, labels), NaN where there is none."""
+    columns = [pc.fill_null(batch[name], float("nan")).to_numpy(zero_copy_only=False) for name in PROBABILITIES]
+    return np.stack(columns, axis=1)
 
 
 def integers(column: pa.Array) -> NDArray[np.int64]:
