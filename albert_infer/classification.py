@@ -106,6 +106,11 @@ class Classifier:
             review_below=review_below,
         )
 
+    @property
+    def engine(self) -> AlbertEngine:
+        """What computes the logits, for checks of what it computes."""
+        return self._engine
+
     def classified(self, prepared: pa.Table, on_batch: Listener = ignore_progress) -> pa.Table:
         """`prepared` with label and probabilities in place of the token ids; rejected rows have nulls there.
 

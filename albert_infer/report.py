@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
-from albert_infer.agreement import Agreement
 from albert_infer.preflight import Preflight
 from albert_infer.storage import Folder
 
@@ -61,8 +60,6 @@ class Report:
     model: dict[str, Any] = field(default_factory=dict)
     # None where nothing had to be labelled.
     preflight: Preflight | None = None
-    # None in fp32 too, and where no pair of the sample has a label.
-    agreement: Agreement | None = None
     ignored: dict[str, str] = field(default_factory=dict)
     # URIs of files that came while the run went on: the next run labels them.
     late_inputs: tuple[str, ...] = ()
@@ -108,9 +105,7 @@ class Report:
         if self.late_inputs:
             lines["late"] = f"{len(self.late_inputs):,} files came since the plan, first {self.late_inputs[0]}"
         if self.preflight is not None:
-            lines["preflight"] = self._preflight(self.preflight)
-        if self.agreement is not None:
-            lines["agreement"] = self._agreement(self.agreement)
+            lines |= self.preflight.lines()
         if self.out_of_memory:
             lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"
         if not (self.null_ids or self.duplicate_ids):
@@ -122,14 +117,6 @@ class Report:
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
-
-    def _preflight(self, found: Preflight) -> str:
-        how = f"{found.pairs} pairs in {found.precision} on {found.device}{', fused' if found.fused else ''}"
-        return f"{how}: {found.equal_labels:.0%} labels as in fp32, largest difference {found.largest_difference:.1g}"
-
-    def _agreement(self, found: Agreement) -> str:
-        equal = f"{found.equal_labels:.2%} labels as in fp32, at most {found.upper_bound:.2%} of all"
-        return f"{found.pairs:,} pairs of the run: {equal}, largest difference {found.largest_difference:.1g}"
 
     def _times(self) -> str:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from albert_infer import agreement, failpoints, pipeline, progress, publish, sealing, storage
+from albert_infer import failpoints, pipeline, preflight, progress, publish, sealing, storage
 from albert_infer.calibration import CALIBRATION
 from albert_infer.classification import default_batch_tokens
 from albert_infer.config import LabelSettings
@@ -29,6 +29,7 @@ from albert_infer.errors import (
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, RunBoard
 from albert_infer.planning import Plan, Survey, canonical_json, late_inputs, make_plan, survey_input
+from albert_infer.preflight.sample import chosen_rows
 from albert_infer.processor import cpu_flags
 from albert_infer.publish import Standing
 from albert_infer.report import Report, quarantine_counts, write_report
@@ -254,25 +255,17 @@ def _label_missing(run: Run, now: Standing | None) -> None:
 
 
 def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
-    """Hold the checkpoint, and the labels of a precision below fp32, against fp32, and note what was found.
+    """Check the checkpoint before anything is labelled with it, and note what was found.
 
-    Raises ModelError, or LimitError where too few labels agree.
+    Raises ModelError, or LimitError where too few labels agree with fp32's.
     """
-    report, settings = run.report, run.settings
-    report.preflight = pipeline.preflighted(
-        task.checkpoint, max_length=task.tokenizer.max_length, precision=task.precision, workers=run.workers
-    )
-    if task.precision is Precision.FP32 or not settings.agreement_sample:
-        return
-    report.agreement = pipeline.agreement_on(
-        agreement.chosen_rows(run.plan.units, settings.agreement_sample),
-        task.reader(board),
-        task.checkpoint,
-        precision=task.precision,
-        max_batch_tokens=task.max_batch_tokens,
-        workers=run.workers,
-    )
-    agreement.refuse_disagreement(report.agreement, settings.min_agreement)
+    settings = run.settings
+    compared = task.precision is not Precision.FP32 and settings.agreement_sample > 0
+    checks = preflight.Checks(task.precision, task.tokenizer.max_length, task.max_batch_tokens, compared)
+    chosen = chosen_rows(run.plan.units, settings.agreement_sample) if compared else []
+    sample = pipeline.sampled(chosen, task.reader(board))
+    run.report.preflight = pipeline.preflighted(task.checkpoint, sample, checks=checks, workers=run.workers)
+    preflight.refuse_disagreement(run.report.preflight, settings.min_agreement)
 
 
 def _task(run: Run) -> LabelTask:

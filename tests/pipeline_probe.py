@@ -15,23 +15,24 @@ from typing import Any
 import ray
 
 from albert_infer import commit, storage
-from albert_infer.agreement import Agreement, chosen_rows
 from albert_infer.config import LabelSettings
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import (
     LabelTask,
     RunBoard,
-    agreement_on,
     connected,
     labelled_units,
     preflighted,
     reserved,
+    sampled,
     shared,
 )
 from albert_infer.pipeline.session import session_settings
 from albert_infer.pipeline.stages import UnitSink
 from albert_infer.planning import Plan, Survey, make_plan, survey_input
-from albert_infer.resources import WorkerResources, worker_resources
+from albert_infer.preflight import Checks
+from albert_infer.preflight.sample import chosen_rows
+from albert_infer.resources import worker_resources
 from albert_infer.schema import Precision
 
 
@@ -73,9 +74,11 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
         max_batch_tokens=plan.max_batch_tokens,
     )
     checked = preflighted(
-        task.checkpoint, max_length=task.tokenizer.max_length, precision=task.precision, workers=workers
+        task.checkpoint,
+        sampled(chosen_rows(plan.units, 30), task.reader(RunBoard.start())),
+        checks=Checks(Precision.INT8, task.tokenizer.max_length, task.max_batch_tokens, compared=True),
+        workers=workers,
     )
-    agreement = agreement_in_int8(plan, task, workers)
     sources = {unit.unit_id: commit.Source(unit.pin.name, unit.range.first_row, unit.range.rows) for unit in plan.units}
     board = RunBoard.start()
     with session_settings(), reserved(workers) as place:
@@ -89,19 +92,7 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
         "told": {"units": told.units, "rows": told.done.rows, "devices": sorted(told.devices)},
         "workers": asdict(workers),
         "preflight": asdict(checked),
-        "agreement": asdict(agreement) if agreement else None,
     }
-
-
-def agreement_in_int8(plan: Plan, task: LabelTask, workers: WorkerResources) -> Agreement | None:
-    return agreement_on(
-        chosen_rows(plan.units, 30),
-        task.reader(RunBoard.start()),
-        task.checkpoint,
-        precision=Precision.INT8,
-        max_batch_tokens=task.max_batch_tokens,
-        workers=workers,
-    )
 
 
 if __name__ == "__main__":

@@ -268,7 +268,7 @@ def test_a_unit_that_kills_its_readers_does_so_in_the_sample_too_and_costs_the_r
     assert night.hits("reading") == 3, "three attempts, no more"
     report = report_of(night.output)
     assert report["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": 1}
-    assert report["agreement"]["pairs"] == LABELLED
+    assert report["preflight"]["agreement"]["pairs"] == LABELLED
 
 
 def units_of(night: Night) -> list[str]:

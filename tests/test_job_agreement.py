@@ -55,15 +55,16 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
     assert (visible_files(output), staged_units(output)) == ([], [])
     report = report_of(output)
     assert (report["exit_code"], report["labelled"]) == (3, 0)
-    found = report["agreement"]
-    assert (found["pairs"], found["precision"], found["device"]) == (399, "int8", "cpu")
+    assert (report["preflight"]["precision"], report["preflight"]["device"]) == ("int8", "cpu")
+    found = report["preflight"]["agreement"]
+    assert found["pairs"] == 399
     assert found["equal_labels"] < found["upper_bound"] < 0.99
     assert found["largest_difference"] > 0
 
     accepted = run_here(*argv, *INT8, "--min-agreement", found["upper_bound"])
 
     assert accepted.exit_code == 0, accepted.stderr
-    assert report_of(output)["agreement"] == found, "the same pairs, and the same labels"
+    assert report_of(output)["preflight"]["agreement"] == found, "the same pairs, and the same labels"
     assert f"399 pairs of the run: {found['equal_labels']:.2%} labels as in fp32" in accepted.stdout
     int8 = labelled_rows(output)["label"].to_pylist()
     again = run_here(*argv, *INT8)
@@ -71,7 +72,7 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
     assert "agreement" not in again.stdout
     fp32 = run_here(*argv, "--precision", "fp32", "--replace", "--min-agreement", 1)
     assert fp32.exit_code == 0, fp32.stderr
-    assert report_of(output)["agreement"] is None
+    assert report_of(output)["preflight"]["agreement"] is None
     labels = zip(int8, labelled_rows(output)["label"].to_pylist(), strict=True)
     equal = sum(ours == exact for ours, exact in labels)
     assert found["equal_labels"] == pytest.approx(equal / 399)
@@ -80,14 +81,14 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
 def test_the_sample_may_be_smaller_or_left_out(deep: Path, tmp_path: Path) -> None:
     argv = flags(tmp_path, deep, PAIRS["premise"])
     assert run_here(*argv, *INT8, "--agreement-sample", 150).exit_code == 3
-    assert report_of(tmp_path / "out")["agreement"]["pairs"] == 150
+    assert report_of(tmp_path / "out")["preflight"]["agreement"]["pairs"] == 150
     unsampled = run_here(*argv, *INT8, "--agreement-sample", 0)
     assert unsampled.exit_code == 0, unsampled.stderr
-    assert report_of(tmp_path / "out")["agreement"] is None
+    assert report_of(tmp_path / "out")["preflight"]["agreement"] is None
 
 
 def test_pairs_without_a_label_refuse_no_run(checkpoint: Path, tmp_path: Path) -> None:
     outcome = run_here(*flags(tmp_path, checkpoint, pa.nulls(400, pa.string())), *INT8, "--min-agreement", 1)
     assert outcome.exit_code == 0, outcome.stderr
     assert (rejected_rows(tmp_path / "out").num_rows, manifest_of(tmp_path / "out")["labelled"]) == (400, 0)
-    assert report_of(tmp_path / "out")["agreement"] is None
+    assert report_of(tmp_path / "out")["preflight"]["agreement"] is None

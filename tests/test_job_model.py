@@ -37,7 +37,7 @@ from albert_infer.calibration import calibration_json
 from albert_infer.errors import InfrastructureError
 from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
-from albert_infer.preflight import Preflight
+from albert_infer.preflight import Checks, Preflight
 from albert_infer.resources import WorkerResources
 from albert_infer.schema import PROBABILITIES, DeviceKind, Precision
 
@@ -158,7 +158,8 @@ def test_a_checkpoint_that_overflows_in_bf16_is_refused_before_anything_is_writt
     outcome = run_here(*flags)
     assert outcome.exit_code == 0, outcome.stderr
     report = report_of(tmp_path / "out")
-    assert (report["preflight"]["pairs"], report["preflight"]["equal_labels"]) == (10, 1)
+    numbers = report["preflight"]["numbers"]
+    assert (numbers["pairs"], numbers["equal_labels"]) == (10, 1)
     assert (report["preflight"]["precision"], report["preflight"]["device"]) == ("fp32", "cpu")
     assert report["model"]["digest"] == load_checkpoint(str(checkpoint)).digest
     assert "10 pairs in fp32 on cpu: 100% labels as in fp32" in outcome.stdout
@@ -210,7 +211,7 @@ def test_a_job_in_int8_says_so_and_its_units_are_not_those_of_fp32(checkpoint: P
     assert int8.exit_code == 0, int8.stderr
     report, units = report_of(tmp_path / "out"), sorted(path.name for path in (tmp_path / "out").glob("part-*"))
     assert (report["precision"], report["preflight"]["precision"]) == ("int8", "int8")
-    assert report["preflight"]["largest_difference"] > 0
+    assert report["preflight"]["numbers"]["largest_difference"] > 0
     fp32 = run_here(*flags, "--precision", "fp32", "--replace")
     assert fp32.exit_code == 0, fp32.stderr
     assert units != sorted(path.name for path in (tmp_path / "out").glob("part-*"))
@@ -258,8 +259,8 @@ def test_a_worker_that_dies_in_the_preflight_ends_the_start_as_infrastructure(ch
     with pytest.raises(InfrastructureError) as died:
         pipeline.preflighted(
             pipeline.shared(load_checkpoint(str(checkpoint))),
-            max_length=40,
-            precision=Precision.FP32,
+            [],
+            checks=Checks(Precision.FP32, max_length=40, max_batch_tokens=512, compared=False),
             workers=WorkerResources(DeviceKind.CPU, 1, 1, num_gpus=0, num_cpus=1, threads=1),
             check=dies,
         )

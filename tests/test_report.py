@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from albert_infer import storage
-from albert_infer.agreement import Agreement
 from albert_infer.preflight import Preflight
+from albert_infer.preflight.agreement import Agreement
+from albert_infer.preflight.numbers import Numbers
 from albert_infer.report import Report, Seconds, quarantine_counts, write_report
 from albert_infer.schema import DeviceKind, Precision
 
@@ -16,7 +18,7 @@ KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
-    "duplicate_ids", "late_inputs", "agreement", "review_below", "needs_review",
+    "duplicate_ids", "late_inputs", "review_below", "needs_review",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
@@ -31,6 +33,13 @@ MANIFEST: dict[str, Any] = {
         "rows_known": 2,
     },
 }
+PREFLIGHT = Preflight(
+    precision=Precision.BF16,
+    device=DeviceKind.CUDA,
+    fused=False,
+    numbers=Numbers(10, 0.9, 0.0123),
+    agreement=Agreement(1000, 0.987, 0.9931, 0.0123),
+)
 
 
 def filled(**changes: Any) -> Report:
@@ -44,8 +53,7 @@ def filled(**changes: Any) -> Report:
         precision="bf16",
         model={"source": "builtin", "digest": "5" * 64, "digests": {}, "label_map": []},
     )
-    report.preflight = Preflight(10, 0.9, 0.0123, Precision.BF16, DeviceKind.CUDA, fused=False)
-    report.agreement = Agreement(1000, 0.987, 0.9931, 0.0123, Precision.BF16, DeviceKind.CUDA)
+    report.preflight = PREFLIGHT
     report.count(MANIFEST)
     for name, value in changes.items():
         setattr(report, name, value)
@@ -60,30 +68,18 @@ def test_the_keys_are_those_that_are_promised() -> None:
     assert set(json.loads(Report().to_json())) == KEYS
 
 
-def test_the_preflight_is_told_by_its_fields_and_is_null_where_there_was_none() -> None:
-    told = json.loads(filled().to_json())["preflight"]
-    assert told == {
-        "pairs": 10,
-        "equal_labels": 0.9,
-        "largest_difference": 0.0123,
+def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none() -> None:
+    assert json.loads(filled().to_json())["preflight"] == {
         "precision": "bf16",
         "device": "cuda",
         "fused": False,
+        "numbers": {"pairs": 10, "equal_labels": 0.9, "largest_difference": 0.0123},
+        "agreement": {"pairs": 1000, "equal_labels": 0.987, "upper_bound": 0.9931, "largest_difference": 0.0123},
     }
     assert json.loads(Report().to_json())["preflight"] is None
-
-
-def test_the_agreement_is_told_by_its_fields_and_is_null_where_nothing_was_compared() -> None:
-    assert json.loads(filled().to_json())["agreement"] == {
-        "pairs": 1000,
-        "equal_labels": 0.987,
-        "upper_bound": 0.9931,
-        "largest_difference": 0.0123,
-        "precision": "bf16",
-        "device": "cuda",
-    }
-    assert json.loads(Report().to_json())["agreement"] is None
-    assert "agreement" not in filled(agreement=None).to_text("out")
+    uncompared = replace(PREFLIGHT, agreement=None)
+    assert json.loads(filled(preflight=uncompared).to_json())["preflight"]["agreement"] is None
+    assert "agreement" not in filled(preflight=uncompared).to_text("out")
 
 
 def test_the_counts_are_the_manifests() -> None:

@@ -16,7 +16,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from albert_infer import commit
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
-from albert_infer.pipeline.checks import agreement_on, preflighted
+from albert_infer.pipeline.checks import preflighted, sampled
 from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, reserved, session_settings, shared
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.planning import Unit
@@ -28,13 +28,13 @@ from albert_infer.tokenization import PairTokenizer
 __all__ = [
     "LabelTask",
     "RunBoard",
-    "agreement_on",
     "connected",
     "label_units",
     "labelled_units",
     "own_error",
     "preflighted",
     "reserved",
+    "sampled",
     "session_settings",
     "shared",
 ]

@@ -3,70 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
 
-from albert_infer import agreement, preflight
-from albert_infer.agreement import Agreement, ChosenRows
+from albert_infer import preflight
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.session import READ_TASK_MEMORY, own_error
 from albert_infer.pipeline.stages import UnitReader
-from albert_infer.preflight import Preflight
+from albert_infer.preflight import Checks, Preflight
+from albert_infer.preflight.sample import ChosenRows
 from albert_infer.resources import WorkerResources
-from albert_infer.schema import TOKEN_FIELDS, VERDICT_FIELDS, Precision
+from albert_infer.schema import TOKEN_FIELDS, VERDICT_FIELDS
 
-Found = TypeVar("Found")
+
+def sampled(chosen: Sequence[ChosenRows], reader: UnitReader) -> list[ray.ObjectRef[pa.Table]]:
+    """The chosen rows, each unit's read by a task of its own, of which only the tokens are kept.
+
+    A unit that cannot be read, or kills its workers, gives no pair: labelling quarantines it.
+    """
+    # Without end, because the board counts what a unit kills, here and when it is labelled: at three it is let be.
+    reading = ray.remote(num_cpus=1, memory=READ_TASK_MEMORY, max_retries=-1)(_prepared)
+    return [reading.remote(reader, rows) for rows in chosen]
 
 
 def preflighted(
     checkpoint: ray.ObjectRef[Checkpoint],
+    sample: Sequence[ray.ObjectRef[pa.Table]],
     *,
-    max_length: int,
-    precision: Precision,
+    checks: Checks,
     workers: WorkerResources,
     check: Callable[..., Preflight] = preflight.checked,
 ) -> Preflight:
     """`preflight.checked` where the classify actors will be. Raises AlbertInferError, also for a worker that dies."""
-    told = {"max_length": max_length, "precision": precision}
-    return _on_one_worker("checking the model on one worker", workers, check, checkpoint, told=told)
-
-
-def agreement_on(
-    chosen: Sequence[ChosenRows],
-    reader: UnitReader,
-    checkpoint: ray.ObjectRef[Checkpoint],
-    *,
-    precision: Precision,
-    max_batch_tokens: int,
-    workers: WorkerResources,
-) -> Agreement | None:
-    """`agreement.measured` on these rows, where the classify actors will be. Raises AlbertInferError.
-
-    A unit that cannot be read, or kills its workers, gives no pair: labelling quarantines it. Each is read by a task of
-    its own, and only the tokens of the chosen rows are kept.
-    """
-    # Without end, because the board counts what a unit kills, here and when it is labelled: at three it is let be.
-    reading = ray.remote(num_cpus=1, memory=READ_TASK_MEMORY, max_retries=-1)(_prepared)
-    prepared = [reading.remote(reader, rows) for rows in chosen]
-    told = {"precision": precision, "max_batch_tokens": max_batch_tokens}
-    asked = "comparing the precision with fp32 on one worker"
-    return _on_one_worker(asked, workers, agreement.measured, checkpoint, *prepared, told=told)
-
-
-def _prepared(reader: UnitReader, rows: ChosenRows) -> pa.Table:
-    return reader.prepared(rows.unit, rows.rows_R).select([field.name for field in (*VERDICT_FIELDS, *TOKEN_FIELDS)])
-
-
-def _on_one_worker(
-    asked: str,
-    workers: WorkerResources,
-    work: Callable[..., Found],
-    *references: ray.ObjectRef[Any],
-    told: dict[str, Any],
-) -> Found:
-    """`work` with what the references stand for, what is `told`, and the worker's device and threads."""
     task = ray.remote(
         num_cpus=workers.num_cpus,
         num_gpus=workers.num_gpus,
@@ -74,9 +43,16 @@ def _on_one_worker(
         max_calls=1 if workers.num_gpus else 0,
         # A node may go and a message may be lost; what kills three workers would kill the fourth.
         max_retries=2,
-    )(work)
+    )(check)
     try:
-        found: Found = ray.get(task.remote(*references, **told, device=workers.device, threads=workers.threads))
+        found: Preflight = ray.get(
+            # The sample as arguments: the task begins when they are there. If it waited, it could hold the last CPU.
+            task.remote(checkpoint, *sample, checks=checks, device=workers.device, threads=workers.threads)
+        )
     except Exception as error:
-        raise own_error(error, asked) from error
+        raise own_error(error, "checking the model on one worker") from error
     return found
+
+
+def _prepared(reader: UnitReader, rows: ChosenRows) -> pa.Table:
+    return reader.prepared(rows.unit, rows.rows_R).select([field.name for field in (*VERDICT_FIELDS, *TOKEN_FIELDS)])

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from job_runs import made_up_pairs
 from pairs import PROPERTY
 
-from albert_infer.agreement import LEAST_UNITS, Agreement, chosen_rows, measured, refuse_disagreement, upper_bound
 from albert_infer.errors import LimitError
 from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
 from albert_infer.planning import Unit
+from albert_infer.preflight import Checks, checked
+from albert_infer.preflight.agreement import Agreement, refuse_disagreement, upper_bound
+from albert_infer.preflight.sample import LEAST_UNITS, chosen_rows
 from albert_infer.reading import RowRange
 from albert_infer.schema import DeviceKind, Precision
 from albert_infer.storage import ObjectPin
@@ -112,16 +114,16 @@ def test_the_bound_is_that_of_a_textbook(equal: int, pairs: int, bound: float) -
 
 
 def agreement(equal: int, pairs: int) -> Agreement:
-    return Agreement(pairs, equal / pairs, upper_bound(equal, pairs), 0.1, Precision.INT8, DeviceKind.CPU)
+    return Agreement(pairs, equal / pairs, upper_bound(equal, pairs), 0.1)
 
 
 def test_a_run_is_refused_only_where_too_little_agreement_is_sure() -> None:
-    refuse_disagreement(None, 1.0)
-    refuse_disagreement(agreement(1000, 1000), 1.0)
-    refuse_disagreement(agreement(983, 1000), 0.99)
-    refuse_disagreement(agreement(39, 40), 0.99)
+    refuse_disagreement(None, Precision.INT8, 1.0)
+    refuse_disagreement(agreement(1000, 1000), Precision.INT8, 1.0)
+    refuse_disagreement(agreement(983, 1000), Precision.INT8, 0.99)
+    refuse_disagreement(agreement(39, 40), Precision.INT8, 0.99)
     with pytest.raises(LimitError) as refused:
-        refuse_disagreement(agreement(981, 1000), 0.99)
+        refuse_disagreement(agreement(981, 1000), Precision.INT8, 0.99)
     assert refused.value.asked == "--min-agreement 0.99"
     assert "98.10% of 1,000 sampled pairs have the label of fp32 in int8" in refused.value.found
     assert "at most 98.88% of all" in refused.value.found
@@ -143,7 +145,7 @@ def test_what_is_found_is_what_the_labels_of_both_precisions_differ_in(checkpoin
     equal = sum(ours == exact for ours, exact in labels if exact is not None)
     difference = max(np.nanmax(np.abs(int8[name].to_numpy() - fp32[name].to_numpy())) for name in PROBABILITIES)
     assert found is not None
-    assert (found.pairs, found.precision, found.device) == (298, Precision.INT8, DeviceKind.CPU)
+    assert found.pairs == 298
     assert 0 < equal < 298
     assert found.equal_labels == pytest.approx(equal / 298)
     assert found.upper_bound == pytest.approx(upper_bound(equal, 298))
@@ -164,4 +166,5 @@ def found_of(checkpoint: Path, *parts: pa.Table) -> Agreement | None:
     loaded = load_checkpoint(str(checkpoint))
     tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
     prepared = [append_tokens(mark_rejected(part), tokenizer) for part in parts]
-    return measured(loaded, *prepared, precision=Precision.INT8, device=DeviceKind.CPU, threads=1, max_batch_tokens=512)
+    checks = Checks(Precision.INT8, max_length=40, max_batch_tokens=512, compared=True)
+    return checked(loaded, *prepared, checks=checks, device=DeviceKind.CPU, threads=1).agreement

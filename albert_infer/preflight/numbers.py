@@ -1,11 +1,7 @@
-"""The checks of a checkpoint before bulk work, on one worker: that it computes there what the fp32 path computes.
-
-Numbers are judged here, never what they mean. Knows nothing of files of the run or of Ray; needs torch when called.
-"""
+"""Whether a checkpoint computes on the worker what the fp32 path computes: numbers are judged, never what they mean."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -24,6 +20,7 @@ from albert_infer.schema import HYPOTHESIS, PREMISE, DeviceKind, EncodedPairs, P
 from albert_infer.tokenization import PairTokenizer
 
 if TYPE_CHECKING:
+    from albert_infer.engine.albert import AlbertEngine
     from albert_infer.engine.memory import MicroBatchLogits
 
 # Few, because a start of the job waits for them; beside them one pair of the greatest length.
@@ -35,64 +32,46 @@ MAX_DIFFERENCE: Final = {Precision.FP32: 1e-3, Precision.BF16: 0.1, Precision.IN
 
 
 @dataclass(frozen=True)
-class Preflight:
-    """What was found on `pairs` pairs: the share of equal labels, and the largest difference of a probability.
-
-    `fused` says whether the worker could compile what makes bf16 and int8 fast on a CPU.
-    """
+class Numbers:
+    """What was found on `pairs` pairs: the share of equal labels, and the largest difference of a probability."""
 
     pairs: int
     equal_labels: float
     largest_difference: float
-    precision: Precision
-    device: DeviceKind
-    fused: bool
+
+    def to_text(self) -> str:
+        """For a person."""
+        return f"{self.equal_labels:.0%} labels as in fp32, largest difference {self.largest_difference:.1g}"
 
 
-def checked(
-    checkpoint: Checkpoint, *, max_length: int, precision: Precision, device: DeviceKind, threads: int | None
-) -> Preflight:
-    """Compare a micro-batch on the device, in `precision`, with fp32 on the CPU, pair by pair.
+def measured(
+    checkpoint: Checkpoint, engine: AlbertEngine, reference: AlbertEngine, *, max_length: int, device: DeviceKind
+) -> Numbers:
+    """Compare a micro-batch of `engine`, on `device`, with what `reference`, in fp32 on the CPU, makes of each pair.
 
     `max_length` is the longest pair that the run may have. Raises ModelError for probabilities that are not finite, or
     too far apart.
     """
-    # Imported here, because the driver has no use for torch and it takes seconds to load.
-    from albert_infer.engine.albert import AlbertEngine
-    from albert_infer.engine.devices import usable_device
-
-    device = usable_device(device)
-    pairs = probe_pairs(checkpoint, max_length)
+    pairs = compared_pairs(checkpoint, max_length)
     rows = np.arange(len(pairs.lengths))
-    threads = threads or os.cpu_count()
-
-    def engine_on(device: DeviceKind, precision: Precision) -> AlbertEngine:
-        return AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=threads)
-
-    engine = engine_on(device, precision)
-    # A GPU is held against the CPU, so that a broken one is seen.
-    reference = engine if device is DeviceKind.CPU else engine_on(DeviceKind.CPU, Precision.FP32)
     found, fitted = _probabilities(engine.micro_batch_logits(pairs, [rows]), len(rows))
-    expected, _ = _probabilities(reference.fp32_micro_batch_logits(pairs, np.split(rows, len(rows))), len(rows))
-    asked = f"model {checkpoint.source} in {precision} on {device}"
+    expected, _ = _probabilities(reference.micro_batch_logits(pairs, np.split(rows, len(rows))), len(rows))
+    asked = f"model {checkpoint.source} in {engine.precision} on {device}"
     if not fitted.any():
         told = f"the device has no memory for a pair of {pairs.lengths.min()} tokens"
         raise ModelError(asked, told, "free the device, or give --gpus-per-worker 0 to label on the CPU")
     # A row without memory is rejected when the run meets it, and says nothing of the checkpoint.
     found, expected = found[fitted], expected[fitted]
-    _refuse_nonfinite(asked, found, expected, precision)
-    _refuse_disagreement(asked, found, expected, precision)
-    return Preflight(
+    _refuse_nonfinite(asked, found, expected, engine.precision)
+    _refuse_disagreement(asked, found, expected, engine.precision)
+    return Numbers(
         pairs=len(found),
         equal_labels=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
         largest_difference=float(np.abs(found - expected).max()),
-        precision=precision,
-        device=device,
-        fused=engine.fused,
     )
 
 
-def probe_pairs(checkpoint: Checkpoint, max_length: int) -> EncodedPairs:
+def compared_pairs(checkpoint: Checkpoint, max_length: int) -> EncodedPairs:
     """The shortest pairs that ship in the package, and one that is cut to `max_length` tokens; all have tokens."""
     file = resources.files("albert_infer") / "builtin" / "pairs.parquet"
     pairs = pq.read_table(pa.BufferReader(file.read_bytes()), columns=[PREMISE, HYPOTHESIS])

@@ -11,7 +11,8 @@ from job_runs import tiny_checkpoint
 
 from albert_infer.errors import ModelError
 from albert_infer.model import load_checkpoint
-from albert_infer.preflight import MAX_DIFFERENCE, Preflight, checked, probe_pairs
+from albert_infer.preflight import Checks, Preflight, checked
+from albert_infer.preflight.numbers import MAX_DIFFERENCE, compared_pairs
 from albert_infer.schema import DeviceKind, Precision
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,7 +24,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found(source: Path | str, precision: Precision, device: DeviceKind = DeviceKind.CPU) -> Preflight:
-    return checked(load_checkpoint(str(source)), max_length=40, precision=precision, device=device, threads=1)
+    checks = Checks(precision, max_length=40, max_batch_tokens=512, compared=False)
+    return checked(load_checkpoint(str(source)), checks=checks, device=device, threads=1)
 
 
 def refusal(source: Path, precision: Precision) -> ModelError:
@@ -37,16 +39,16 @@ def refusal(source: Path, precision: Precision) -> ModelError:
 @pytest.mark.parametrize("precision", Precision)
 def test_a_sound_checkpoint_passes_close_to_fp32(precision: Precision) -> None:
     told = found("builtin", precision)
-    assert (told.pairs, told.precision, told.device) == (10, precision, DeviceKind.CPU)
-    assert told.equal_labels == 1
-    assert told.largest_difference < MAX_DIFFERENCE[precision] / 4
+    assert (told.numbers.pairs, told.precision, told.device) == (10, precision, DeviceKind.CPU)
+    assert told.numbers.equal_labels == 1
+    assert told.numbers.largest_difference < MAX_DIFFERENCE[precision] / 4
     # In fp32 every bit may be equal, in bf16 they cannot be.
-    assert told.largest_difference > 0 or precision is Precision.FP32
+    assert told.numbers.largest_difference > 0 or precision is Precision.FP32
 
 
 @pytest.mark.parametrize("max_length", [5, 6, 40, 512])
 def test_the_pairs_reach_the_greatest_length_whatever_it_is(max_length: int) -> None:
-    pairs = probe_pairs(load_checkpoint("builtin"), max_length)
+    pairs = compared_pairs(load_checkpoint("builtin"), max_length)
     assert len(pairs.lengths) == 10
     assert pairs.lengths.min() >= 5
     assert pairs.lengths.max() == max_length
@@ -57,7 +59,7 @@ def test_outputs_that_are_not_finite_in_bf16_alone_are_refused_with_fp32_as_the_
     told = refusal(folder, Precision.BF16)
     assert "not finite for 10 of 10 pairs" in told.found
     assert told.remedy == "give --precision fp32"
-    assert found(folder, Precision.FP32).equal_labels == 1
+    assert found(folder, Precision.FP32).numbers.equal_labels == 1
 
 
 @pytest.mark.parametrize("precision", Precision)
@@ -76,7 +78,7 @@ def test_outputs_far_from_fp32_are_refused(folder: Path) -> None:
     told = refusal(folder, Precision.BF16)
     assert "where at most 0.1 is sound" in told.found
     assert told.remedy == "give --precision fp32"
-    assert found(folder, Precision.FP32).largest_difference < MAX_DIFFERENCE[Precision.FP32]
+    assert found(folder, Precision.FP32).numbers.largest_difference < MAX_DIFFERENCE[Precision.FP32]
 
 
 @pytest.mark.gpu
@@ -85,4 +87,4 @@ def test_outputs_far_from_fp32_are_refused(folder: Path) -> None:
 def test_a_cuda_device_agrees_with_the_cpu(precision: Precision) -> None:
     told = found("builtin", precision, DeviceKind.CUDA)
     assert told.device is DeviceKind.CUDA
-    assert told.largest_difference < MAX_DIFFERENCE[precision] / 4
+    assert told.numbers.largest_difference < MAX_DIFFERENCE[precision] / 4

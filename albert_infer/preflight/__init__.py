@@ -1,0 +1,95 @@
+"""The checks before bulk work: one engine load on one worker, one section of the report, whatever is checked.
+
+Knows nothing of Ray; needs torch when called.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from albert_infer.classification import Classifier
+from albert_infer.model import Checkpoint
+from albert_infer.preflight import agreement, numbers
+from albert_infer.preflight.agreement import Agreement
+from albert_infer.preflight.numbers import Numbers
+from albert_infer.schema import DeviceKind, Precision
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What a run wants checked, and how it is going to label. `max_length` is the longest pair that it may have.
+
+    `compared` says whether labels of the sample are held against those of fp32.
+    """
+
+    precision: Precision
+    max_length: int
+    max_batch_tokens: int
+    compared: bool
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found, check by check, and on what.
+
+    `fused` says whether the worker could compile what makes bf16 and int8 fast on a CPU. `agreement` is None where
+    nothing was compared, and where no pair of the sample has a label.
+    """
+
+    precision: Precision
+    device: DeviceKind
+    fused: bool
+    numbers: Numbers
+    agreement: Agreement | None
+
+    def lines(self) -> dict[str, str]:
+        """A line for a person on each check, by its name."""
+        how = f"in {self.precision} on {self.device}{', fused' if self.fused else ''}"
+        lines = {"preflight": f"{self.numbers.pairs} pairs {how}: {self.numbers.to_text()}"}
+        if self.agreement is not None:
+            lines["agreement"] = self.agreement.to_text()
+        return lines
+
+
+def checked(
+    checkpoint: Checkpoint, *sample: pa.Table, checks: Checks, device: DeviceKind, threads: int | None
+) -> Preflight:
+    """Load the checkpoint as a classify actor does and check what it computes, of pairs of ours and of the `sample`.
+
+    `sample` are prepared pairs of the run, in parts. Raises ModelError for a checkpoint that no run must begin with;
+    limits on what was found are the caller's.
+    """
+    # Imported here, because the driver has no use for torch and it takes seconds to load.
+    from albert_infer.engine.devices import usable_device
+
+    def loaded(precision: Precision, device: DeviceKind) -> Classifier:
+        return Classifier.load(
+            checkpoint,
+            precision=precision,
+            device=device,
+            threads=threads or os.cpu_count(),
+            max_batch_tokens=checks.max_batch_tokens,
+        )
+
+    device = usable_device(device)
+    classifier = loaded(checks.precision, device)
+    exact = classifier if checks.precision is Precision.FP32 else loaded(Precision.FP32, device)
+    # A GPU is held against the CPU, so that a broken one is seen.
+    reference = exact if device is DeviceKind.CPU else loaded(Precision.FP32, DeviceKind.CPU)
+    return Preflight(
+        precision=checks.precision,
+        device=device,
+        fused=classifier.engine.fused,
+        numbers=numbers.measured(
+            checkpoint, classifier.engine, reference.engine, max_length=checks.max_length, device=device
+        ),
+        agreement=agreement.measured(classifier, exact, pa.concat_tables(sample)) if checks.compared else None,
+    )
+
+
+def refuse_disagreement(found: Preflight, min_agreement: float) -> None:
+    """Raises LimitError where too few labels of the sample are those of fp32."""
+    agreement.refuse_disagreement(found.agreement, found.precision, min_agreement)

@@ -1,0 +1,83 @@
+"""Whether the run's precision gives the labels of fp32, on pairs of the run: the comparison, its bound, the refusal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from albert_infer.classification import Classifier
+from albert_infer.errors import LimitError
+from albert_infer.schema import LABEL, PROBABILITIES, REJECTION, Precision
+
+CONFIDENCE: Final = 0.99
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What was found on `pairs` pairs that have a label: the share of equal labels, the largest probability difference.
+
+    `upper_bound` is how large the share of equal labels may be among all pairs, at CONFIDENCE.
+    """
+
+    pairs: int
+    equal_labels: float
+    upper_bound: float
+    largest_difference: float
+
+    def to_text(self) -> str:
+        """For a person."""
+        equal = f"{self.equal_labels:.2%} labels as in fp32, at most {self.upper_bound:.2%} of all"
+        return f"{self.pairs:,} pairs of the run: {equal}, largest difference {self.largest_difference:.1g}"
+
+
+def measured(classifier: Classifier, exact: Classifier, pairs: pa.Table) -> Agreement | None:
+    """Label the prepared `pairs` by both, of which `exact` computes in fp32; None if no pair has a label."""
+    found, expected = classifier.classified(pairs), exact.classified(pairs)
+    labelled = found[REJECTION].is_null().to_numpy() & expected[REJECTION].is_null().to_numpy()
+    count = int(labelled.sum())
+    if not count:
+        return None
+    equal = int((_labels(found) == _labels(expected))[labelled].sum())
+    return Agreement(
+        pairs=count,
+        equal_labels=equal / count,
+        upper_bound=upper_bound(equal, count),
+        largest_difference=float(np.abs(_probabilities(found) - _probabilities(expected))[labelled].max()),
+    )
+
+
+def upper_bound(equal: int, pairs: int, confidence: float = CONFIDENCE) -> float:
+    """The largest share of equal labels that `equal` of `pairs` leaves likely, one-sided.
+
+    The score interval of E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal
+    of the American Statistical Association 22 (1927). It takes the pairs as drawn one by one; those of a unit may be
+    more alike than that.
+    """
+    if equal == pairs:
+        return 1.0  # as the formula has it, but for rounding
+    z = NormalDist().inv_cdf(confidence)
+    margin = z * math.sqrt(equal * (pairs - equal) / pairs + z * z / 4)
+    return (equal + z * z / 2 + margin) / (pairs + z * z)
+
+
+def refuse_disagreement(found: Agreement | None, precision: Precision, min_agreement: float) -> None:
+    """Raises LimitError if even the upper bound is below `min_agreement`."""
+    if found is not None and found.upper_bound < min_agreement:
+        told = f"{found.equal_labels:.2%} of {found.pairs:,} sampled pairs have the label of fp32 in {precision}"
+        likely = f"so at most {found.upper_bound:.2%} of all do ({CONFIDENCE:.0%} confidence)"
+        remedy = "give --precision fp32, or lower --min-agreement"
+        raise LimitError(f"--min-agreement {min_agreement}", f"{told}, {likely}", remedy)
+
+
+def _labels(labelled: pa.Table) -> NDArray[np.object_]:
+    return np.asarray(labelled[LABEL].to_numpy())
+
+
+def _probabilities(labelled: pa.Table) -> NDArray[np.float32]:
+    return np.stack([labelled[name].to_numpy() for name in PROBABILITIES], axis=1)

@@ -1,0 +1,53 @@
+"""The sample of a run that is looked at before bulk work: which rows, and what a worker gets of them.
+
+Knows nothing of files or of Ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from albert_infer.planning import Unit
+
+# Enough for the pairs to come from all over the input, few enough for reading them to take seconds.
+LEAST_UNITS: Final = 16
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """Rows of one unit, by their places in it (R, int64), in order."""
+
+    unit: Unit
+    rows_R: NDArray[np.int64]  # noqa: N815  (its shape)
+
+
+def chosen_rows(units: Sequence[Unit], pairs: int) -> list[ChosenRows]:
+    """`pairs` rows of the plan, or all that it has; the same ones for a plan, whatever the workers or what is done.
+
+    Unit ids are hashes, so the units of the smallest ids are spread over the input. As many of them as hold `pairs`
+    rows, and LEAST_UNITS if there are so many, are to be read, no others; of their rows those with the smallest hash of
+    unit id and row are taken.
+    """
+    ordered = sorted(units, key=lambda unit: unit.unit_id)
+    rows_held = np.cumsum([unit.range.rows for unit in ordered])
+    enough = int(np.searchsorted(rows_held, pairs)) + 1
+    hashes = {unit: _row_hashes(unit) for unit in ordered[: max(enough, LEAST_UNITS)]}
+    smallest = np.sort(np.concatenate(list(hashes.values())))[:pairs]
+    chosen = (ChosenRows(unit, np.flatnonzero(found <= smallest[-1])) for unit, found in hashes.items())
+    return [rows for rows in chosen if len(rows.rows_R)]
+
+
+def _row_hashes(unit: Unit) -> NDArray[np.uint64]:
+    """A hash of unit id and row for each row of the unit: splitmix64, from a state that the id gives."""
+    state = np.frombuffer(hashlib.sha256(unit.unit_id.encode()).digest()[:8], "<u8")
+    mixed = state + np.arange(1, unit.range.rows + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    hashes: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return hashes
