@@ -38,22 +38,31 @@ KNOWN_ORDERS: Final = (
 
 
 def label_order_of(config: dict[str, Any], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
-    """The label of each output of the classifier: what `config` calls them, or `given` where that says nothing.
+    """The label of each output of the classifier: `given`, else what `config` calls them.
 
-    Raises ModelError where neither says it, or where they contradict each other; it names the `source`.
+    Whoever gives an order knows better than the checkpoint: names may be wrong, and a hub's files cannot be mended.
+    Raises ModelError, which names the `source`, where neither says it.
     """
-    names = _output_names(config, source)
+    named = named_order(config, source)
     if given and sorted(given) != sorted(NliLabel):
         remedy = "give each of entailment, neutral, contradiction once"
         raise ModelError(f"--label-order {','.join(given)}", "it is no order of the three labels", remedy)
-    known = [SYNONYMS.get(re.sub(r"[\s_-]", "", name.lower())) for name in names]
-    order = tuple(label for label in known if label is not None)
-    if len(set(order)) == len(NliLabel):
-        return _agreed(order, given, source)
     if given:
         return tuple(NliLabel(name) for name in given)
-    remedy = f"say which is which with --label-order; known: {'; '.join(KNOWN_ORDERS)}"
-    raise ModelError(f"model {source}", f"its labels are called {names}", remedy)
+    if named is None:
+        remedy = f"say which is which with --label-order; known: {'; '.join(KNOWN_ORDERS)}"
+        raise ModelError(f"model {source}", f"its labels are called {_output_names(config, source)}", remedy)
+    return named
+
+
+def named_order(config: dict[str, Any], source: str) -> tuple[NliLabel, ...] | None:
+    """What `config` itself says of the outputs; None where its names mean nothing.
+
+    Raises ModelError for other than three outputs.
+    """
+    known = [SYNONYMS.get(re.sub(r"[\s_-]", "", name.lower())) for name in _output_names(config, source)]
+    order = tuple(label for label in known if label is not None)
+    return order if len(set(order)) == len(NliLabel) else None
 
 
 def _output_names(config: dict[str, Any], source: str) -> list[str]:
@@ -67,10 +76,3 @@ def _output_names(config: dict[str, Any], source: str) -> list[str]:
         found = f"config.json id2label numbers its labels {sorted(id2label)}"
         raise ModelError(f"model {source}", found, f"number them {', '.join(numbers)}")
     return [str(id2label[number]) for number in numbers]
-
-
-def _agreed(order: tuple[NliLabel, ...], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
-    if given and tuple(given) != order:
-        found = f"the checkpoint itself says {','.join(order)}"
-        raise ModelError(f"--label-order {','.join(given)} for model {source}", found, "leave --label-order out")
-    return order

@@ -21,7 +21,7 @@ from albert_infer.calibration import CALIBRATION, UNCALIBRATED, temperature_of
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
-from albert_infer.label_order import label_order_of
+from albert_infer.label_order import label_order_of, named_order
 from albert_infer.schema import NliLabel
 from albert_infer.storage import DEFAULT_ACCESS, AccessError, ArchivedError, S3Access
 from albert_infer.tokenization import PairTokenizer
@@ -84,6 +84,8 @@ class Checkpoint:
     label_order: tuple[NliLabel, ...]
     # What logits are divided by before the softmax.
     temperature: float
+    # The same by its own names, which whoever gives an order overrules; None where they mean nothing.
+    named_order: tuple[NliLabel, ...] | None
 
     @property
     def digest(self) -> str:
@@ -113,8 +115,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """The checkpoint that `source` names: `builtin`, a folder (local or `s3://`), or a hub id `name@revision`.
 
-    `label_order` names the labels of outputs 0, 1, 2 where the checkpoint itself does not; with a `digest` no other
-    bytes than those are taken. Raises ModelError.
+    `label_order` names the labels of outputs 0, 1, 2, whatever the checkpoint itself calls them; with a `digest` no
+    other bytes than those are taken. Raises ModelError.
     """
     checkpoint = verified(checkpoint_files(source, access), label_order)
     _refuse_other_bytes(checkpoint, digest)
@@ -151,6 +153,7 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
         sep_token=sep_token,
         label_order=label_order_of(files.config, label_order, source),
         temperature=UNCALIBRATED if files.calibration is None else temperature_of(files.calibration, source),
+        named_order=named_order(files.config, source),
     )
     _refuse_unfit_weights(shape, files.weights, source)
     _refuse_foreign_tokenizer(checkpoint)

@@ -102,6 +102,8 @@ class Report:
             "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
             "model digest": self.model["digest"],
         }
+        if self.model["own_label_map"] not in (None, tuple(self.model["label_map"])):
+            lines["label order"] = self._overruled_names()
         if self.late_inputs:
             lines["late"] = f"{len(self.late_inputs):,} files came since the plan, first {self.late_inputs[0]}"
         if self.preflight is not None:
@@ -117,6 +119,10 @@ class Report:
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+
+    def _overruled_names(self) -> str:
+        own, asked = (", ".join(self.model[name]) for name in ("own_label_map", "label_map"))
+        return f"{asked} by --label-order; the checkpoint itself says {own}"
 
     def _times(self) -> str:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())

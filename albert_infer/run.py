@@ -143,6 +143,7 @@ def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerR
             "source": checkpoint.source,
             "digest": checkpoint.digest,
             "temperature": checkpoint.temperature,
+            "own_label_map": checkpoint.named_order,
             **plan.recipe["model"],
         },
         workers=asdict(workers),
@@ -261,7 +262,13 @@ def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
     """
     settings = run.settings
     compared = task.precision is not Precision.FP32 and settings.agreement_sample > 0
-    checks = preflight.Checks(task.precision, task.tokenizer.max_length, task.max_batch_tokens, compared)
+    checks = preflight.Checks(
+        precision=task.precision,
+        max_length=task.tokenizer.max_length,
+        max_batch_tokens=task.max_batch_tokens,
+        compared=compared,
+        require_probe=settings.require_probe,
+    )
     chosen = chosen_rows(run.plan.units, settings.agreement_sample) if compared else []
     sample = pipeline.sampled(chosen, task.reader(board))
     run.report.preflight = pipeline.preflighted(task.checkpoint, sample, checks=checks, workers=run.workers)

@@ -51,6 +51,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "max_bad_files": ("5", "5", 5),
     "max_rows": ("9", "9", 9),
     "max_rejected_share": ("0.25", "0.25", 0.25),
+    "require_probe": ("true", "true", True),
     "agreement_sample": ("0", "0", 0),
     "min_agreement": ("0.5", "0.5", 0.5),
     "retry_quarantined": ("true", "true", True),

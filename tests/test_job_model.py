@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from job_runs import (
 )
 from tokenizers import Tokenizer
 
+import albert_infer
 from albert_infer import pipeline
 from albert_infer.calibration import calibration_json
 from albert_infer.errors import InfrastructureError
@@ -42,6 +44,7 @@ from albert_infer.resources import WorkerResources
 from albert_infer.schema import PROBABILITIES, DeviceKind, Precision
 
 WEIGHTS = "model.safetensors"
+BUILTIN = Path(albert_infer.__file__).parent / "builtin" / "checkpoint"
 CLASSIFIER = "classifier.weight"
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(RAY_WARNING)]
@@ -140,6 +143,32 @@ def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(source: Path, chec
 def test_other_than_three_labels_are_refused(source: Path, checkpoint: Path) -> None:
     change_config(checkpoint, id2label={"0": "entailment", "1": "not_entailment"})
     assert "2 labels" in refusal(source, checkpoint)
+
+
+# --- outputs that are called by wrong names
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_a_checkpoint_whose_outputs_have_wrong_names_is_refused_until_their_order_is_given(
+    source: Path, tmp_path: Path
+) -> None:
+    checkpoint = shutil.copytree(BUILTIN, tmp_path / "misnamed")
+    change_config(checkpoint, id2label={"0": "contradiction", "1": "entailment", "2": "neutral"})
+    told = refusal(source, checkpoint)
+    assert "of 30 pairs beyond doubt are right" in told
+    assert told.endswith("; give --label-order entailment,neutral,contradiction")
+
+    output, flag = tmp_path / "out", told.rpartition("; give ")[2].split()
+    outcome = run_here("--input", source, "--output", output, "--model", checkpoint, *flag, "--require-probe")
+
+    assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
+    report = report_of(output)
+    assert report["model"]["own_label_map"] == ["contradiction", "entailment", "neutral"]
+    assert report["model"]["label_map"] == ["entailment", "neutral", "contradiction"]
+    assert "label order  entailment, neutral, contradiction by --label-order" in outcome.stdout
+    assert report["preflight"]["probe"]["right"] > 0.9
+    assert labelled_rows(output).num_rows == 8
 
 
 # --- checkpoints that load, but do not compute

@@ -54,7 +54,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "classification": {"engine", "model", "calibration", "batching", "tokenization"},
     "labeler": {"classification", "model", "validation", "tokenization"},
     "gold": {"storage", "reading", "decoding", "planning", "validation"},
-    "preflight": {"classification", "engine", "model", "planning", "tokenization"},
+    "preflight": {"classification", "engine", "model", "planning", "tokenization", "validation"},
     "commit": {"storage"},
     "attempts": set(),
     "failpoints": set(),

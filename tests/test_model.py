@@ -114,10 +114,17 @@ def test_the_operator_may_say_what_nameless_labels_mean(tmp_path: Path, order: t
     assert loaded(saved(tmp_path, ("LABEL_0", "LABEL_1", "LABEL_2")), *order).label_order == order
 
 
-def test_the_operator_may_agree_with_the_checkpoint_but_not_contradict_it(tmp_path: Path) -> None:
+def test_the_operator_may_overrule_what_the_checkpoint_calls_its_outputs_and_both_orders_are_known(
+    tmp_path: Path,
+) -> None:
     folder = saved(tmp_path, ("contradiction", "entailment", "neutral"))
-    assert loaded(folder, "contradiction", "entailment", "neutral").label_order == (C, E, N)
-    assert "contradiction,entailment,neutral" in refusal(folder, "entailment", "neutral", "contradiction")
+    overruled = loaded(folder, "entailment", "neutral", "contradiction")
+    assert (overruled.label_order, overruled.named_order) == ((E, N, C), (C, E, N))
+    assert loaded(folder).label_order == (C, E, N)
+
+
+def test_names_without_meaning_say_no_order(tmp_path: Path) -> None:
+    assert loaded(saved(tmp_path, ("LABEL_0", "LABEL_1", "LABEL_2")), *MNLI).named_order is None
 
 
 @pytest.mark.parametrize("order", [("entailment",), ("yes", "no", "maybe"), ("entailment", "neutral", "neutral")])

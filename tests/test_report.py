@@ -11,8 +11,11 @@ from albert_infer import storage
 from albert_infer.preflight import Preflight
 from albert_infer.preflight.agreement import Agreement
 from albert_infer.preflight.numbers import Numbers
+from albert_infer.preflight.probe import Probe
 from albert_infer.report import Report, Seconds, quarantine_counts, write_report
-from albert_infer.schema import DeviceKind, Precision
+from albert_infer.schema import DeviceKind, NliLabel, Precision
+
+E, N, C = NliLabel
 
 KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
@@ -38,6 +41,7 @@ PREFLIGHT = Preflight(
     device=DeviceKind.CUDA,
     fused=False,
     numbers=Numbers(10, 0.9, 0.0123),
+    probe=Probe(30, 0.9, (E, N, C), 0.9),
     agreement=Agreement(1000, 0.987, 0.9931, 0.0123),
 )
 
@@ -51,7 +55,7 @@ def filled(**changes: Any) -> Report:
         units={"done_before": 3, "labelled": 70},
         device="cuda",
         precision="bf16",
-        model={"source": "builtin", "digest": "5" * 64, "digests": {}, "label_map": []},
+        model={"source": "builtin", "digest": "5" * 64, "digests": {}, "own_label_map": None, "label_map": []},
     )
     report.preflight = PREFLIGHT
     report.count(MANIFEST)
@@ -74,6 +78,12 @@ def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none()
         "device": "cuda",
         "fused": False,
         "numbers": {"pairs": 10, "equal_labels": 0.9, "largest_difference": 0.0123},
+        "probe": {
+            "pairs": 30,
+            "right": 0.9,
+            "best_order": ["entailment", "neutral", "contradiction"],
+            "best_right": 0.9,
+        },
         "agreement": {"pairs": 1000, "equal_labels": 0.987, "upper_bound": 0.9931, "largest_difference": 0.0123},
     }
     assert json.loads(Report().to_json())["preflight"] is None
@@ -117,6 +127,16 @@ def test_rows_that_need_review_are_told_where_that_was_asked_for() -> None:
     assert "review       1,200 pairs need it" in report.to_text("out")
 
 
+def test_a_label_order_that_overrules_the_checkpoints_own_names_is_told() -> None:
+    assert "label order" not in filled().to_text("out")
+    model = {**filled().model, "own_label_map": (E, N, C)}
+    assert "label order" not in filled(model={**model, "label_map": [E, N, C]}).to_text("out")
+    assert (
+        "label order  contradiction, neutral, entailment by --label-order; "
+        "the checkpoint itself says entailment, neutral, contradiction"
+    ) in filled(model={**model, "label_map": [C, N, E]}).to_text("out")
+
+
 def test_the_versions_that_decide_how_a_run_behaves_are_told() -> None:
     versions = json.loads(filled().to_json())["versions"]
     assert versions.keys() >= {"python", "albert-infer", "ray", "torch", "tokenizers", "pyarrow"}
@@ -137,6 +157,7 @@ def test_the_text_says_what_a_person_asks_first() -> None:
         "0123456789abcdef",
         "5" * 64,
         "10 pairs in bf16 on cuda: 90% labels as in fp32, largest difference 0.01",
+        "27 of 30 pairs beyond doubt are right",
         "1,000 pairs of the run: 98.70% labels as in fp32, at most 99.31% of all, largest difference 0.01",
         "1,234 micro-batches halved",
     ):

@@ -124,7 +124,7 @@ class LabelSettings(BaseModel):
         LabelOrder,
         Parameter(
             group=MODEL,
-            help="The labels of outputs 0, 1, 2, for a checkpoint that calls them LABEL_0, LABEL_1, LABEL_2.",
+            help="The labels of outputs 0, 1, 2, for a checkpoint that calls them LABEL_0, … or by wrong names.",
         ),
     ] = ()
     truncation: Annotated[
@@ -193,6 +193,13 @@ class LabelSettings(BaseModel):
         Field(ge=0, le=1),
         Parameter(group=LIMITS, help="Share of rows without a label to accept; above it nothing is published."),
     ] = 0.05
+    require_probe: Annotated[
+        bool,
+        Parameter(
+            group=LIMITS,
+            help="Refuse a checkpoint whose label order 30 easy English pairs do not show to be right.",
+        ),
+    ] = False
     # 1,000 pairs tell 98 from 99 in 100, and take an ALBERT-base on two cores about a minute, most of it in fp32.
     agreement_sample: Annotated[
         int,

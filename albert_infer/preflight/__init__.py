@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from albert_infer.classification import Classifier
 from albert_infer.model import Checkpoint
-from albert_infer.preflight import agreement, numbers
+from albert_infer.preflight import agreement, numbers, probe
 from albert_infer.preflight.agreement import Agreement
 from albert_infer.preflight.numbers import Numbers
+from albert_infer.preflight.probe import Probe
 from albert_infer.schema import DeviceKind, Precision
 
 
@@ -22,13 +23,15 @@ from albert_infer.schema import DeviceKind, Precision
 class Checks:
     """What a run wants checked, and how it is going to label. `max_length` is the longest pair that it may have.
 
-    `compared` says whether labels of the sample are held against those of fp32.
+    `compared` says whether labels of the sample are held against those of fp32, `require_probe` whether the label order
+    must be seen to be right.
     """
 
     precision: Precision
     max_length: int
     max_batch_tokens: int
     compared: bool
+    require_probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,16 @@ class Preflight:
     device: DeviceKind
     fused: bool
     numbers: Numbers
+    probe: Probe
     agreement: Agreement | None
 
     def lines(self) -> dict[str, str]:
         """A line for a person on each check, by its name."""
         how = f"in {self.precision} on {self.device}{', fused' if self.fused else ''}"
-        lines = {"preflight": f"{self.numbers.pairs} pairs {how}: {self.numbers.to_text()}"}
+        lines = {
+            "preflight": f"{self.numbers.pairs} pairs {how}: {self.numbers.to_text()}",
+            "probe": self.probe.to_text(),
+        }
         if self.agreement is not None:
             lines["agreement"] = self.agreement.to_text()
         return lines
@@ -79,13 +86,18 @@ def checked(
     exact = classifier if checks.precision is Precision.FP32 else loaded(Precision.FP32, device)
     # A GPU is held against the CPU, so that a broken one is seen.
     reference = exact if device is DeviceKind.CPU else loaded(Precision.FP32, DeviceKind.CPU)
+    found_numbers = numbers.measured(
+        checkpoint, classifier.engine, reference.engine, max_length=checks.max_length, device=device
+    )
+    # Before the sample, which may take a minute.
+    found_probe = probe.measured(checkpoint, classifier)
+    probe.refuse_wrong_order(checkpoint, found_probe, required=checks.require_probe)
     return Preflight(
         precision=checks.precision,
         device=device,
         fused=classifier.engine.fused,
-        numbers=numbers.measured(
-            checkpoint, classifier.engine, reference.engine, max_length=checks.max_length, device=device
-        ),
+        numbers=found_numbers,
+        probe=found_probe,
         agreement=agreement.measured(classifier, exact, pa.concat_tables(sample)) if checks.compared else None,
     )
 
