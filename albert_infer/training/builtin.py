@@ -158,7 +158,8 @@ def student_settings(recipe: Recipe) -> FinetuneSettings:
 
 
 def _read(path: Path) -> pa.Table:
-    return pq.read_table(path, columns=[PREMISE, HYPOTHESIS, GOLD])
+    # Plain strings, so that all files of a gold set have one type.
+    return pq.read_table(path, schema=pa.schema([(name, pa.string()) for name in (PREMISE, HYPOTHESIS, GOLD)]))
 
 
 def _write(path: Path, pairs: pa.Table) -> None:

@@ -43,7 +43,7 @@ def labelled(pairs: pa.Table, label: Callable[[pa.Table], pa.Table], gold_column
     """`pairs` with what `label` says of them as their gold labels; pairs without a label are left out."""
     said = label(pairs)
     kept = said.filter(said[LABEL].is_valid())
-    return kept.select([PREMISE, HYPOTHESIS]).append_column(gold_column, kept[LABEL].cast(pa.string()))
+    return kept.select([PREMISE, HYPOTHESIS]).append_column(gold_column, kept[LABEL])
 
 
 def _texts(pairs: pa.Table) -> zip[tuple[str, str]]:
