@@ -125,11 +125,16 @@ def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Cal
         now = so_far()
         if not now.devices <= {planned} and not told.is_set():
             told.set()
-            sys.stderr.write(f"warning: {DEVICE_MISSING}\n")
-            sys.stderr.flush()
+            warn(DEVICE_MISSING)
         return now
 
     return so_far_warning
+
+
+def warn(text: str) -> None:
+    """Say on stderr what a person should know while the run goes on."""
+    sys.stderr.write(f"warning: {text}\n")
+    sys.stderr.flush()
 
 
 def _in_terminal(total: int, done: int, so_far: Callable[[], RunProgress], stop: threading.Event) -> None:

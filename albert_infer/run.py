@@ -30,6 +30,7 @@ from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, RunBoard
 from albert_infer.planning import Plan, Survey, canonical_json, late_inputs, make_plan, survey_input
 from albert_infer.preflight.sample import chosen_rows
+from albert_infer.preflight.swap import LABELLED_PAIRS
 from albert_infer.processor import cpu_flags
 from albert_infer.publish import Standing
 from albert_infer.report import Report, quarantine_counts, write_report
@@ -269,10 +270,13 @@ def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
         compared=compared,
         require_probe=settings.require_probe,
     )
-    chosen = chosen_rows(run.plan.units, settings.agreement_sample) if compared else []
+    chosen = chosen_rows(run.plan.units, settings.agreement_sample if compared else LABELLED_PAIRS)
     sample = pipeline.sampled(chosen, task.reader(board))
-    run.report.preflight = pipeline.preflighted(task.checkpoint, sample, checks=checks, workers=run.workers)
-    preflight.refuse_disagreement(run.report.preflight, settings.min_agreement)
+    found = pipeline.preflighted(task.checkpoint, sample, checks=checks, workers=run.workers)
+    run.report.preflight = found
+    if found.swap.suspected:
+        progress.warn(found.swap.warning())
+    preflight.refuse_disagreement(found, settings.min_agreement)
 
 
 def _task(run: Run) -> LabelTask:

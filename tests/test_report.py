@@ -12,6 +12,7 @@ from albert_infer.preflight import Preflight
 from albert_infer.preflight.agreement import Agreement
 from albert_infer.preflight.numbers import Numbers
 from albert_infer.preflight.probe import Probe
+from albert_infer.preflight.swap import Swap, Texts
 from albert_infer.report import Report, Seconds, quarantine_counts, write_report
 from albert_infer.schema import DeviceKind, NliLabel, Precision
 
@@ -43,6 +44,7 @@ PREFLIGHT = Preflight(
     numbers=Numbers(10, 0.9, 0.0123),
     probe=Probe(30, 0.9, (E, N, C), 0.9),
     agreement=Agreement(1000, 0.987, 0.9931, 0.0123),
+    swap=Swap(Texts(5000, 600, 3300, 50), one_way=0, backwards=0, suspected=False),
 )
 
 
@@ -85,6 +87,12 @@ def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none()
             "best_right": 0.9,
         },
         "agreement": {"pairs": 1000, "equal_labels": 0.987, "upper_bound": 0.9931, "largest_difference": 0.0123},
+        "swap": {
+            "texts": {"pairs": 5000, "hypothesis_longer": 600, "premise_repeats": 3300, "hypothesis_repeats": 50},
+            "one_way": 0,
+            "backwards": 0,
+            "suspected": False,
+        },
     }
     assert json.loads(Report().to_json())["preflight"] is None
     uncompared = replace(PREFLIGHT, agreement=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import pyarrow as pa
 import ray
 
 from albert_infer import preflight
@@ -12,24 +11,20 @@ from albert_infer.model import Checkpoint
 from albert_infer.pipeline.session import READ_TASK_MEMORY, own_error
 from albert_infer.pipeline.stages import UnitReader
 from albert_infer.preflight import Checks, Preflight
-from albert_infer.preflight.sample import ChosenRows
+from albert_infer.preflight.sample import ChosenRows, SampledUnit
 from albert_infer.resources import WorkerResources
-from albert_infer.schema import TOKEN_FIELDS, VERDICT_FIELDS
 
 
-def sampled(chosen: Sequence[ChosenRows], reader: UnitReader) -> list[ray.ObjectRef[pa.Table]]:
-    """The chosen rows, each unit's read by a task of its own, of which only the tokens are kept.
-
-    A unit that cannot be read, or kills its workers, gives no pair: labelling quarantines it.
-    """
+def sampled(chosen: Sequence[ChosenRows], reader: UnitReader) -> list[ray.ObjectRef[SampledUnit]]:
+    """The chosen rows, those of each unit by a task of its own."""
     # Without end, because the board counts what a unit kills, here and when it is labelled: at three it is let be.
-    reading = ray.remote(num_cpus=1, memory=READ_TASK_MEMORY, max_retries=-1)(_prepared)
+    reading = ray.remote(num_cpus=1, memory=READ_TASK_MEMORY, max_retries=-1)(UnitReader.sampled)
     return [reading.remote(reader, rows) for rows in chosen]
 
 
 def preflighted(
     checkpoint: ray.ObjectRef[Checkpoint],
-    sample: Sequence[ray.ObjectRef[pa.Table]],
+    sample: Sequence[ray.ObjectRef[SampledUnit]],
     *,
     checks: Checks,
     workers: WorkerResources,
@@ -52,7 +47,3 @@ def preflighted(
     except Exception as error:
         raise own_error(error, "checking the model on one worker") from error
     return found
-
-
-def _prepared(reader: UnitReader, rows: ChosenRows) -> pa.Table:
-    return reader.prepared(rows.unit, rows.rows_R).select([field.name for field in (*VERDICT_FIELDS, *TOKEN_FIELDS)])

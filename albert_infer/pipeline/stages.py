@@ -23,6 +23,8 @@ from albert_infer.classification import Classifier
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
 from albert_infer.planning import Unit
+from albert_infer.preflight.sample import SAMPLED, ChosenRows, SampledUnit
+from albert_infer.preflight.swap import Texts, texts_of
 from albert_infer.progress import UnitProgress
 from albert_infer.schema import (
     DETAIL,
@@ -58,32 +60,41 @@ class UnitReader:
     tokenizer: ray.ObjectRef[PairTokenizer]
     board: RunBoard
 
-    def prepared(self, unit: Unit, only_R: NDArray[np.int64] | None = None) -> pa.Table:  # noqa: N803  (its shape)
-        """The unit as `columns.prepared`, or only the rows at these places of it.
-
-        One row with `_quarantine` set stands for a unit that cannot be read.
-        """
+    def prepared(self, unit: Unit) -> pa.Table:
+        """The unit as `columns.prepared`; one row with `_quarantine` set stands for a unit that cannot be read."""
         with self.board.attempt("read", unit.unit_id) as healthy:
             if not healthy:
                 return poison_marker(unit.unit_id, "reading", self.columns.prepared)
-            failpoints.reach("reading", unit.pin.name)
             try:
-                pairs = decoding.read_pairs(self.source, unit.pin, unit.range, self.columns)
+                pairs = self._pairs(unit)
             except reading.UnreadableError as error:
                 return quarantine_marker(unit.unit_id, error.reason, error.detail, self.columns.prepared)
-            if only_R is None:
-                return self._prepared(unit, pairs, np.arange(pairs.num_rows))
-            return self._prepared(unit, pairs.take(only_R), only_R)
+            rows = pairs.num_rows
+            prepared = (
+                self._encoded(pairs)
+                .append_column(UNIT, pa.repeat(unit.unit_id, rows))
+                .append_column(ROW, pa.array(np.arange(rows)))
+                .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
+            )
+            return conformed(prepared, self.columns.prepared)
 
-    def _prepared(self, unit: Unit, pairs: pa.Table, rows_R: NDArray[np.int64]) -> pa.Table:  # noqa: N803
-        rows = pairs.num_rows
-        prepared = (
-            tokenization.append_tokens(validation.mark_rejected(pairs), _shared(self.tokenizer))
-            .append_column(UNIT, pa.repeat(unit.unit_id, rows))
-            .append_column(ROW, pa.array(rows_R))
-            .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
-        )
-        return conformed(prepared, self.columns.prepared)
+    def sampled(self, chosen: ChosenRows) -> SampledUnit:
+        """Some rows of a unit, and what all its texts are like; nothing of a unit that cannot be read."""
+        with self.board.attempt("read", chosen.unit.unit_id) as healthy:
+            try:
+                pairs = self._pairs(chosen.unit) if healthy else None
+            except reading.UnreadableError:
+                pairs = None  # labelling quarantines it, with its reason
+            if pairs is None:
+                return SampledUnit(SAMPLED.empty_table(), Texts())
+            return SampledUnit(conformed(self._encoded(pairs.take(chosen.rows_R)), SAMPLED), texts_of(pairs))
+
+    def _pairs(self, unit: Unit) -> pa.Table:
+        failpoints.reach("reading", unit.pin.name)
+        return decoding.read_pairs(self.source, unit.pin, unit.range, self.columns)
+
+    def _encoded(self, pairs: pa.Table) -> pa.Table:
+        return tokenization.append_tokens(validation.mark_rejected(pairs), _shared(self.tokenizer))
 
 
 def quarantine_marker(unit_id: str, reason: Quarantine, detail: str, prepared: pa.Schema) -> pa.Table:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from albert_infer.classification import Classifier
 from albert_infer.model import Checkpoint
-from albert_infer.preflight import agreement, numbers, probe
+from albert_infer.preflight import agreement, numbers, probe, swap
 from albert_infer.preflight.agreement import Agreement
 from albert_infer.preflight.numbers import Numbers
 from albert_infer.preflight.probe import Probe
+from albert_infer.preflight.sample import SampledUnit, pairs_of
+from albert_infer.preflight.swap import Swap
 from albert_infer.schema import DeviceKind, Precision
 
 
@@ -48,6 +48,7 @@ class Preflight:
     numbers: Numbers
     probe: Probe
     agreement: Agreement | None
+    swap: Swap
 
     def lines(self) -> dict[str, str]:
         """A line for a person on each check, by its name."""
@@ -58,15 +59,17 @@ class Preflight:
         }
         if self.agreement is not None:
             lines["agreement"] = self.agreement.to_text()
+        if self.swap.suspected:
+            lines["columns"] = f"warning: {self.swap.warning()}"
         return lines
 
 
 def checked(
-    checkpoint: Checkpoint, *sample: pa.Table, checks: Checks, device: DeviceKind, threads: int | None
+    checkpoint: Checkpoint, *sample: SampledUnit, checks: Checks, device: DeviceKind, threads: int | None
 ) -> Preflight:
     """Load the checkpoint as a classify actor does and check what it computes, of pairs of ours and of the `sample`.
 
-    `sample` are prepared pairs of the run, in parts. Raises ModelError for a checkpoint that no run must begin with;
+    Raises ModelError for a checkpoint that no run must begin with;
     limits on what was found are the caller's.
     """
     # Imported here, because the driver has no use for torch and it takes seconds to load.
@@ -92,13 +95,15 @@ def checked(
     # Before the sample, which may take a minute.
     found_probe = probe.measured(checkpoint, classifier)
     probe.refuse_wrong_order(checkpoint, found_probe, required=checks.require_probe)
+    pairs = pairs_of(sample)
     return Preflight(
         precision=checks.precision,
         device=device,
         fused=classifier.engine.fused,
         numbers=found_numbers,
         probe=found_probe,
-        agreement=agreement.measured(classifier, exact, pa.concat_tables(sample)) if checks.compared else None,
+        agreement=agreement.measured(classifier, exact, pairs) if checks.compared else None,
+        swap=swap.measured(classifier, (unit.texts for unit in sample), pairs),
     )
 
 

@@ -38,6 +38,8 @@ class Agreement:
 
 def measured(classifier: Classifier, exact: Classifier, pairs: pa.Table) -> Agreement | None:
     """Label the prepared `pairs` by both, of which `exact` computes in fp32; None if no pair has a label."""
+    if not pairs.num_rows:
+        return None
     found, expected = classifier.classified(pairs), exact.classified(pairs)
     labelled = found[REJECTION].is_null().to_numpy() & expected[REJECTION].is_null().to_numpy()
     count = int(labelled.sum())

@@ -6,17 +6,22 @@ Knows nothing of files or of Ray.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from albert_infer.planning import Unit
+from albert_infer.preflight.swap import Texts
+from albert_infer.schema import TOKEN_FIELDS, VERDICT_FIELDS
 
 # Enough for the pairs to come from all over the input, few enough for reading them to take seconds.
 LEAST_UNITS: Final = 16
+# What a worker needs to label them.
+SAMPLED: Final = pa.schema([*VERDICT_FIELDS, *TOKEN_FIELDS])
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,14 @@ class ChosenRows:
 
     unit: Unit
     rows_R: NDArray[np.int64]  # noqa: N815  (its shape)
+
+
+@dataclass(frozen=True)
+class SampledUnit:
+    """Some rows of a unit, as `SAMPLED`, and what the texts of all its rows are like."""
+
+    pairs: pa.Table
+    texts: Texts
 
 
 def chosen_rows(units: Sequence[Unit], pairs: int) -> list[ChosenRows]:
@@ -41,6 +54,11 @@ def chosen_rows(units: Sequence[Unit], pairs: int) -> list[ChosenRows]:
     smallest = np.sort(np.concatenate(list(hashes.values())))[:pairs]
     chosen = (ChosenRows(unit, np.flatnonzero(found <= smallest[-1])) for unit, found in hashes.items())
     return [rows for rows in chosen if len(rows.rows_R)]
+
+
+def pairs_of(sample: Iterable[SampledUnit]) -> pa.Table:
+    """The chosen rows of all units, as `SAMPLED`."""
+    return pa.concat_tables([SAMPLED.empty_table(), *(unit.pairs for unit in sample)])
 
 
 def _row_hashes(unit: Unit) -> NDArray[np.uint64]:
