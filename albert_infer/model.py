@@ -126,7 +126,7 @@ def load_checkpoint(
 def checkpoint_files(source: str, access: S3Access = DEFAULT_ACCESS) -> CheckpointFiles:
     """The files that `source` names, as for `load_checkpoint`, read but not verified. Raises ModelError."""
     try:
-        folder = _folder(source, access)
+        folder = checkpoint_folder(source, access)
         files = {name for name in _names(folder, source) if "/" not in name}
         config = _json(folder, CONFIG, files, source)
         _refuse_code(config, source)
@@ -160,7 +160,8 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
     return checkpoint
 
 
-def _folder(source: str, access: S3Access) -> storage.Folder:
+def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage.Folder:
+    """Where the files of the checkpoint lie that `source` names. Raises ModelError for a hub id that is not there."""
     if source == "builtin":
         return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"))
     hub_id = _HUB_ID.fullmatch(source)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from albert_infer.config import LabelSettings
+from albert_infer.config import LabelSettings, PrecisionSetting
 from albert_infer.errors import SettingsError
 from albert_infer.processor import BF16_FLAGS
 from albert_infer.schema import DeviceKind, Precision
@@ -52,16 +52,16 @@ def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerRe
     return _on_cpus(settings, nodes)
 
 
-def resolved_precision(settings: LabelSettings, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
+def resolved_precision(asked: PrecisionSetting, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
     """`auto` is bf16 on a GPU and where the processor multiplies in bf16, else fp32.
 
     Raises SettingsError for int8 on a GPU.
     """
-    if settings.precision == "int8" and device is DeviceKind.CUDA:
+    if asked == "int8" and device is DeviceKind.CUDA:
         remedy = "give --precision bf16, or --gpus-per-worker 0 to label on the CPU"
         raise SettingsError("--precision int8", "the cluster has GPUs, and int8 is for CPUs", remedy)
-    if settings.precision != "auto":
-        return Precision(settings.precision)
+    if asked != "auto":
+        return Precision(asked)
     fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & BF16_FLAGS)
     return Precision.BF16 if fast_bf16 else Precision.FP32
 

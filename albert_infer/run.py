@@ -76,7 +76,7 @@ def label_pairs(settings: LabelSettings) -> Report:
     planned = time.monotonic() - begun
     with pipeline.connected(debug=settings.debug) as nodes:
         workers = worker_resources(settings, nodes)
-        precision = resolved_precision(settings, workers.device, cpu_flags())
+        precision = resolved_precision(settings.precision, workers.device, cpu_flags())
         plan = _plan(settings, survey, checkpoint, tokenizer, workers, precision)
         run = Run(
             settings=settings,

@@ -67,6 +67,20 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "report": {"storage", "preflight"},
     # Not `commit`, `sealing` and `publish`: it has to find their errors.
     "verification": {"storage", "config"},
+    # Of `verification` what a run says of itself: its manifest and plan.
+    "evaluation": {
+        "storage",
+        "config",
+        "gold",
+        "model",
+        "tokenization",
+        "classification",
+        "engine",
+        "processor",
+        "resources",
+        "progress",
+        "verification",
+    },
     "run": ALL,
     "command": ALL | {"run"},
     "training": ALL | {"command", "gold", "label_order", "labeler", "report"},
@@ -77,6 +91,8 @@ HOMES: Final = {
     "torch": {"engine", "training"},
     "transformers": {"model", "tokenization", "training"},
     "huggingface_hub": {"model", "training"},
+    # What only extras bring.
+    **{name: {"evaluation", "training"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
     **{name: {"storage"} for name in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "aiohttp")},
 }
 MODULE_LINES: Final = 350

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY, settings_for
 
+from albert_infer.config import PrecisionSetting
 from albert_infer.errors import SettingsError
 from albert_infer.resources import Node, WorkerResources, resolved_precision, worker_resources
 from albert_infer.schema import DeviceKind, Precision
@@ -114,11 +115,11 @@ def test_without_settings_any_cluster_with_a_cpu_labels(nodes: list[Node]) -> No
     ],
 )
 def test_auto_is_bf16_where_the_device_computes_in_it(
-    asked: str, device: DeviceKind, flags: frozenset[str], precision: Precision
+    asked: PrecisionSetting, device: DeviceKind, flags: frozenset[str], precision: Precision
 ) -> None:
-    assert resolved_precision(settings_for(Path("in"), precision=asked), device, flags) == precision
+    assert resolved_precision(asked, device, flags) == precision
 
 
 def test_int8_on_a_gpu_is_refused() -> None:
     with pytest.raises(SettingsError, match="int8 is for CPUs"):
-        resolved_precision(settings_for(Path("in"), precision="int8"), CUDA, frozenset())
+        resolved_precision("int8", CUDA, frozenset())

@@ -7,16 +7,12 @@ Settings that exist are valid. Nothing else in the package reads the environment
 
 from __future__ import annotations
 
+from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.parsing import UNPICKLING_VARIABLES, Settings, parse_settings
 from albert_infer.config.settings import LabelSettings, PrecisionSetting, VerifySettings
 
 __all__ = [
-    "UNPICKLING_VARIABLES",
-    "FinetuneSettings",
-    "LabelSettings",
-    "PrecisionSetting",
-    "Settings",
-    "VerifySettings",
-    "parse_settings",
-]
+    "UNPICKLING_VARIABLES", "EvaluateSettings", "FinetuneSettings", "LabelSettings", "PrecisionSetting", "Settings",
+    "VerifySettings", "parse_settings",
+]  # fmt: skip

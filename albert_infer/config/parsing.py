@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict, Env, Toml
 from pydantic import BaseModel, ValidationError
 
+from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.settings import DATA, LabelSettings, VerifySettings
 from albert_infer.errors import SettingsError
@@ -74,7 +75,7 @@ def _refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
     """
     known = {
         f"{VARIABLE_PREFIX}{name.upper()}"
-        for declared in (settings, LabelSettings, VerifySettings, FinetuneSettings)
+        for declared in (settings, LabelSettings, VerifySettings, EvaluateSettings, FinetuneSettings)
         for name in declared.model_fields
     }
     unknown = sorted(name for name in os.environ if name.startswith(VARIABLE_PREFIX) and name not in known)

@@ -1,0 +1,64 @@
+"""A copy of a checkpoint with the temperature that was fitted to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any, Final
+
+from albert_infer import storage
+from albert_infer.errors import ModelError, OutputError
+from albert_infer.evaluation.calibration import Fit
+from albert_infer.gold import GoldSet
+from albert_infer.model import WEIGHTS_INDEX, Checkpoint, checkpoint_folder
+from albert_infer.storage import Folder, S3Access
+
+CALIBRATION: Final = "calibration.json"
+# What goes along where it is there: the shards' index, which the loader reads, and what a person wants to know.
+COMPANIONS: Final = (WEIGHTS_INDEX, "README.md", "LICENSE")
+
+
+def refuse_taken(uri: str, access: S3Access) -> Folder:
+    """The empty folder for a copy. Raises OutputError where something is in it, or without the right to write."""
+    folder = storage.open_folder(uri, access)
+    storage.check_writable(folder)
+    if folder.objects():
+        raise OutputError(f"--fit-temperature {folder.uri}", "the folder is not empty", "give a new one")
+    return folder
+
+
+def write_fitted(target: Folder, checkpoint: Checkpoint, access: S3Access, fit: Fit, gold: GoldSet) -> None:
+    """Copy the files of the checkpoint, byte for byte, and put `calibration.json` beside them, last.
+
+    Raises ModelError for a file that is no longer the one that was loaded.
+    """
+    source = checkpoint_folder(checkpoint.source, access)
+    names = [pin.name for pin in source.objects()]
+    for name in (*checkpoint.digests, *(name for name in COMPANIONS if name in names)):
+        if name == CALIBRATION:
+            continue
+        data = source.read(name)
+        if checkpoint.digests.get(name) not in (None, hashlib.sha256(data).hexdigest()):
+            found = f"{name} was changed while it was evaluated"
+            raise ModelError(f"copy model {checkpoint.source}", found, "run it again")
+        _put(target, name, data)
+    _put(target, CALIBRATION, json.dumps(_calibration(fit, gold), indent=1).encode())
+
+
+def _calibration(fit: Fit, gold: GoldSet) -> dict[str, Any]:
+    told = asdict(fit)
+    fitted_on = {
+        "uri": gold.uri,
+        "gold_column": gold.gold_column,
+        "files": gold.pins,
+        "pairs": told.pop("fitted_on"),
+        "measured_on": told.pop("measured_on"),
+    }
+    return {"temperature": told.pop("temperature"), "fitted_on": fitted_on, **told}
+
+
+def _put(target: Folder, name: str, data: bytes) -> None:
+    if not target.put_if_absent(name, data) and target.read(name) != data:
+        found = f"{name} came meanwhile"
+        raise OutputError(f"--fit-temperature {target.uri}", found, "give a folder that nobody else writes")
