@@ -27,8 +27,9 @@ check: $(VENV)/.dev  ## linters and types
 bench: $(VENV)/.bench  ## speed against the peers, in one run
 	$(BIN)/python -m benchmarks $(ARGS)
 
-checkpoint: $(VENV)/.builtin  ## make the built-in checkpoint again; PAIRS is a folder with snli_dev and mnli_dev_a
-	$(BIN)/python -m albert_infer.training.builtin --pairs $(PAIRS) --output albert_infer/builtin/checkpoint
+checkpoint: WORK ?= checkpoint-work
+checkpoint: $(VENV)/.builtin  ## make the built-in checkpoint again; PAIRS is a folder with snli_dev, mnli_dev_a, snli_test_a
+	$(BIN)/python -m albert_infer.training.builtin --pairs $(PAIRS) --work $(WORK) --output albert_infer/builtin/checkpoint
 
 clean:
 	rm -rf $(VENV) demo-output

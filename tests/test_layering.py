@@ -83,7 +83,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     },
     "run": ALL,
     "command": ALL | {"run"},
-    "training": ALL | {"command", "gold", "label_order", "labeler", "report"},
+    "training": ALL | {"calibration", "command", "evaluation", "gold", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {

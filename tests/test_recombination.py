@@ -46,7 +46,9 @@ def test_a_premise_with_many_hypotheses_does_not_outweigh_the_others() -> None:
 def test_what_the_teacher_says_is_the_gold_label_and_silence_is_left_out() -> None:
     pairs = table([("p", "h"), ("q", "i"), ("r", "j")])
     said = pa.array(["neutral", None, "entailment"])
-    found = labelled(pairs, lambda asked: asked.append_column(LABEL, said), "gold_label")
+    gold = pa.field("gold_label", pa.large_string())
+    found = labelled(pairs, lambda asked: asked.append_column(LABEL, said), gold)
+    assert found.schema.field("gold_label") == gold
     assert found.to_pylist() == [
         {PREMISE: "p", HYPOTHESIS: "h", "gold_label": "neutral"},
         {PREMISE: "r", HYPOTHESIS: "j", "gold_label": "entailment"},

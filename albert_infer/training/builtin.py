@@ -16,6 +16,7 @@ import shutil
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,12 +28,15 @@ from tokenizers import Tokenizer
 from transformers import AlbertForSequenceClassification, BertModel
 
 from albert_infer import model
+from albert_infer.calibration import CALIBRATION, TEMPERATURE, calibration_json
 from albert_infer.command import run_command
-from albert_infer.config import FinetuneSettings
+from albert_infer.config import EvaluateSettings, FinetuneSettings
+from albert_infer.evaluation import JSON, evaluate
 from albert_infer.labeler import Labeler
 from albert_infer.schema import HYPOTHESIS, PREMISE
+from albert_infer.training.builtin_card import builtin_card
 from albert_infer.training.conversion import albert_from_bert, student_from_teacher
-from albert_infer.training.finetuning import finetune
+from albert_infer.training.finetuning import MAX_TRAINING_TOKENS, METRICS, finetune
 from albert_infer.training.recombination import labelled, recombined
 from albert_infer.training.start import starting_model
 from albert_infer.training.summary import summary
@@ -43,6 +47,7 @@ GOLD = "gold_label"
 # Of SNLI's premises, chosen by a hash of their text: never learned from, for watching and for the temperature.
 HELD_OUT_PERCENT = 10
 DROPOUT = 0.1
+SHIPPED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 # Tokens that the student's embeddings are fitted on: enough for a least-squares fit of 129 numbers an output.
 FITTED_TOKENS = 200_000
 
@@ -76,9 +81,9 @@ def make_checkpoint(recipe: Recipe) -> str:
     write_student_start(recipe)
     student = recipe.work / "student"
     log.info("student\n%s", summary(finetune(student_settings(recipe)), str(student)))
-    recipe.output.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(student / name, recipe.output / name)
+    ship(recipe)
+    log.info("written, measuring")
+    (recipe.output / "README.md").write_text(builtin_card(recipe.output, measured(recipe), how_made(recipe)))
     return f"the checkpoint is in {recipe.output}"
 
 
@@ -114,6 +119,7 @@ def teacher_settings(recipe: Recipe) -> FinetuneSettings:
         eval=str(recipe.work / "held_out.parquet"),
         model=str(recipe.work / "teacher_start"),
         output=str(recipe.work / "teacher"),
+        max_length=MAX_TRAINING_TOKENS,
         epochs=recipe.teacher_epochs,
         learning_rate=1e-4,
         dropout=DROPOUT,
@@ -125,8 +131,9 @@ def teacher_settings(recipe: Recipe) -> FinetuneSettings:
 
 def write_recombined(recipe: Recipe, teacher: Labeler) -> None:
     """Writes `train/recombined.parquet`: pairs made from the training pairs' texts, labelled by the teacher."""
-    made = recombined(_read(recipe.work / "train" / "pairs.parquet"))
-    _write(recipe.work / "train" / "recombined.parquet", labelled(made, teacher.label, GOLD))
+    given = _read(recipe.work / "train" / "pairs.parquet")
+    made = labelled(recombined(given), teacher.label, given.schema.field(GOLD))
+    _write(recipe.work / "train" / "recombined.parquet", made)
 
 
 def write_student_start(recipe: Recipe) -> None:
@@ -149,6 +156,7 @@ def student_settings(recipe: Recipe) -> FinetuneSettings:
         model=str(recipe.work / "student_start"),
         teacher=str(recipe.work / "teacher"),
         output=str(recipe.work / "student"),
+        max_length=MAX_TRAINING_TOKENS,
         epochs=recipe.student_epochs,
         learning_rate=3e-4,
         dropout=0.0,
@@ -157,9 +165,71 @@ def student_settings(recipe: Recipe) -> FinetuneSettings:
     )
 
 
+def ship(recipe: Recipe) -> None:
+    """Writes what a checkpoint needs to the output: the student's files, and the temperature that was fitted for it."""
+    calibrated = recipe.work / "calibrated"
+    shutil.rmtree(calibrated, ignore_errors=True)
+    _evaluated(recipe, "held", recipe.work / "student", fit_temperature=str(calibrated))
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    for name in SHIPPED:
+        shutil.copyfile(calibrated / name, recipe.output / name)
+    facts = json.loads((calibrated / CALIBRATION).read_text())
+    # Where the pairs lay on this machine is nobody's business.
+    facts["fitted_on"] = {**facts["fitted_on"], "uri": "a tenth of snli_dev's premises", "files": []}
+    (recipe.output / CALIBRATION).write_bytes(calibration_json(facts.pop(TEMPERATURE), facts))
+
+
+def measured(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """What `builtin_card` asks for: `evaluation.json` of each pair of a checkpoint and a gold set."""
+    return {
+        name: _evaluated(recipe, pairs, checkpoint)
+        for name, pairs, checkpoint in (
+            ("test", "test", recipe.output),
+            ("uncalibrated", "test", recipe.work / "student"),
+            ("teacher", "test", recipe.work / "teacher"),
+            ("held", "held", recipe.output),
+            ("teacher_held", "held", recipe.work / "teacher"),
+            ("packaged", "packaged", recipe.output),
+        )
+    }
+
+
+def how_made(recipe: Recipe) -> dict[str, Any]:
+    """How many pairs, epochs and digits it took."""
+    teacher, student = (json.loads((recipe.work / name / METRICS).read_text()) for name in ("teacher", "student"))
+    return {
+        "teacher_pairs": teacher["pairs"]["train"]["used"],
+        "student_pairs": student["pairs"]["train"]["used"],
+        "recombined_pairs": student["pairs"]["train"]["used"] - teacher["pairs"]["train"]["used"],
+        "teacher_epochs": recipe.teacher_epochs,
+        "student_epochs": recipe.student_epochs,
+        "precision": "bf16 autocast" if student["precision"] == "bf16" else "32-bit floats",
+        "seed": recipe.seed,
+    }
+
+
+def _evaluated(recipe: Recipe, pairs: str, checkpoint: Path, fit_temperature: str | None = None) -> dict[str, Any]:
+    """Evaluates in 32 bits; the page and `evaluation.json` stay below `work`."""
+    gold_sets = {
+        "held": recipe.work / "held_out.parquet",
+        "test": recipe.pairs / "snli_test_a.parquet",
+        "packaged": Path(str(files("albert_infer") / "builtin" / "pairs.parquet")),
+    }
+    output = recipe.work / "evaluations" / f"{checkpoint.name}-{pairs}"
+    settings = EvaluateSettings(
+        pairs=str(gold_sets[pairs]),
+        model=str(checkpoint),
+        precision="fp32",
+        output=str(output),
+        fit_temperature=fit_temperature,
+    )
+    log.info("%s on %s\n%s", checkpoint.name, pairs, evaluate(settings))
+    evaluation: dict[str, Any] = json.loads((output / JSON).read_text())
+    return evaluation
+
+
 def _read(path: Path) -> pa.Table:
-    # Plain strings, so that all files of a gold set have one type.
-    return pq.read_table(path, schema=pa.schema([(name, pa.string()) for name in (PREMISE, HYPOTHESIS, GOLD)]))
+    return pq.read_table(path, columns=[PREMISE, HYPOTHESIS, GOLD])
 
 
 def _write(path: Path, pairs: pa.Table) -> None:

@@ -39,11 +39,11 @@ def recombined(pairs: pa.Table) -> pa.Table:
     return pa.table({name: pa.array(texts, pa.string()) for name, texts in columns})
 
 
-def labelled(pairs: pa.Table, label: Callable[[pa.Table], pa.Table], gold_column: str) -> pa.Table:
-    """`pairs` with what `label` says of them as their gold labels; pairs without a label are left out."""
+def labelled(pairs: pa.Table, label: Callable[[pa.Table], pa.Table], gold: pa.Field) -> pa.Table:
+    """`pairs` with what `label` says of them in the column `gold`; pairs without a label are left out."""
     said = label(pairs)
     kept = said.filter(said[LABEL].is_valid())
-    return kept.select([PREMISE, HYPOTHESIS]).append_column(gold_column, kept[LABEL])
+    return kept.select([PREMISE, HYPOTHESIS]).append_column(gold, kept[LABEL].cast(gold.type))
 
 
 def _texts(pairs: pa.Table) -> zip[tuple[str, str]]:
