@@ -104,7 +104,7 @@ def test_it_writes_a_checkpoint_that_has_learned_the_labels(made: Path) -> None:
         said == gold for said, gold in zip(labelled[LABEL].to_pylist(), pairs["gold_label"].to_pylist(), strict=True)
     )
     metrics = metrics_of(made)
-    assert right / len(pairs) == pytest.approx(metrics["best"]["eval_accuracy"], abs=0.03)
+    assert right / len(pairs) == pytest.approx(metrics["kept"]["eval_accuracy"], abs=0.03)
     assert right / len(pairs) > 0.9
     assert load_checkpoint(str(made)).label_order == tuple(NliLabel)
     assert metrics["pairs"]["train"] == {
@@ -138,7 +138,7 @@ def test_two_workers_learn_what_one_learns(start: Start, session: None, tmp_path
         results.append(metrics_of(output))
     one, two = results
     assert [result["workers"]["count"] for result in results] == [1, 2]
-    assert two["best"]["eval_accuracy"] == pytest.approx(one["best"]["eval_accuracy"], abs=0.03)
+    assert two["kept"]["eval_accuracy"] == pytest.approx(one["kept"]["eval_accuracy"], abs=0.03)
     for name in ("train_loss", "eval_loss"):
         assert [each[name] for each in two["milestones"]] == pytest.approx(
             [each[name] for each in one["milestones"]], rel=1e-2
@@ -150,7 +150,7 @@ def test_a_driver_that_is_killed_and_started_again_makes_the_same_weights(
 ) -> None:
     output = tmp_path / "checkpoint"
     with started(start.program(output)) as process:
-        wait_until(lambda: len(list(output.glob("_training/*/checkpoint_*/best.safetensors"))) > 0, process)
+        wait_until(lambda: len(list(output.glob("_training/*/checkpoint_*/kept.safetensors"))) > 0, process)
     assert not (output / "metrics.json").exists()
     outcome = run_program(start.program(output))
     assert outcome.exit_code == 0, outcome.stderr

@@ -22,7 +22,7 @@ from transformers import AlbertForSequenceClassification
 
 from albert_infer.training import losses
 from albert_infer.training.batches import epoch_batches, padded_batch
-from albert_infer.training.learner import BEST, STATE, Group, Learner, told_by
+from albert_infer.training.learner import KEPT, STATE, Group, Learner, told_by
 from albert_infer.training.losses import BatchSize, Outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -101,7 +101,7 @@ def test_a_run_that_was_stopped_has_the_weights_of_one_that_was_not(
     learn(learner_of(whole, teacher=teacher), range(20))
     before = learner_of(first, teacher=teacher)
     learn(before, range(12))
-    before.keep_best()
+    before.keep()
     before.save(tmp_path, {"step": 12})
     after = learner_of(second, teacher=teacher)
     assert after.load(tmp_path) == {"step": 12} == told_by(tmp_path / STATE)
@@ -122,11 +122,11 @@ def test_what_was_best_is_kept_apart_from_what_comes_after(tmp_path: Path) -> No
     learner = learner_of(model)
     learn(learner, range(2))
     best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    learner.keep_best()
+    learner.keep()
     learn(learner, range(2, 4))
     learner.save(tmp_path, {})
     again = tiny_teacher()
-    again.load_state_dict(safetensors.torch.load_file(tmp_path / BEST))
+    again.load_state_dict(safetensors.torch.load_file(tmp_path / KEPT))
     assert all(torch.equal(best[name], tensor) for name, tensor in again.state_dict().items())
     assert not same_weights(model, again)
 

@@ -100,6 +100,13 @@ class FinetuneSettings(BaseModel):
         Field(ge=1),
         Parameter(group=LEARNING, help="Evaluations without a better one after which training ends early."),
     ] = 8
+    keep: Annotated[
+        Literal["best", "last"],
+        Parameter(
+            group=LEARNING,
+            help="Weights that become the checkpoint: the best on --eval, or the last, which it has not chosen.",
+        ),
+    ] = "best"
     seed: Annotated[int, Field(ge=0), Parameter(group=LEARNING, help="Decides batches, dropout, new weights.")] = 0
 
     workers: Annotated[

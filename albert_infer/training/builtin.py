@@ -160,6 +160,8 @@ def student_settings(recipe: Recipe) -> FinetuneSettings:
         epochs=recipe.student_epochs,
         learning_rate=3e-4,
         dropout=0.0,
+        # The held-out tenth must not have chosen the weights: the temperature is fitted on it.
+        keep="last",
         save_precision="fp16",
         seed=recipe.seed,
     )

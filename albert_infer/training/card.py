@@ -23,9 +23,9 @@ contradicts it, or leaves it open: labels `entailment`, `neutral`, `contradictio
 | shape | embedding size {embedding_size}, hidden size {hidden_size}, {num_hidden_layers} layers in \
 {num_hidden_groups} groups that share weights, {num_attention_heads} heads |
 | right of the eval set | **{accuracy:.1%}** of {pairs:,} pairs (95 % interval, Wilson: {low:.1%} to {high:.1%}) |
-| the weights kept are those | after step {step:,}, epoch {epoch:.2f}, the best of {evaluations} evaluations |
+| the weights kept are those | after step {step:,}, epoch {epoch:.2f}, the {keep} of {evaluations} evaluations |
 
-The kept weights were chosen by this eval set, so on other pairs expect a little less: `jobs/evaluate.py` measures it.
+{unseen} `jobs/evaluate.py` measures others.
 The probabilities are not calibrated; `jobs/evaluate.py --fit-temperature` does that.
 
 ![training curve](training_curve.png)
@@ -47,11 +47,14 @@ State the licence of the model it started from and of the pairs it learned from,
 known by the job that trained it.
 """
 
+CHOSEN = "The kept weights were chosen by this eval set, so on other pairs expect a little less:"
+NOT_CHOSEN = "Nothing was chosen by this eval set;"
+
 
 def model_card(made: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The card, as Markdown, of a run that made these metrics and a model of this configuration."""
-    settings, best, held = made["settings"], made["best"], made["pairs"]["eval"]
-    interval = accuracy_interval(best["eval_accuracy"], held["used"])
+    settings, kept, held = made["settings"], made["kept"], made["pairs"]["eval"]
+    interval = accuracy_interval(kept["eval_accuracy"], held["used"])
     shape = ("embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups", "num_attention_heads")
     return CARD.format(
         **{name: config[name] for name in shape},
@@ -59,16 +62,17 @@ def model_card(made: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         model=settings["model"],
         max_length=made["max_length"],
         taught=f", with `{settings['teacher']}` as its teacher," if settings["teacher"] else "",
-        accuracy=best["eval_accuracy"],
+        accuracy=kept["eval_accuracy"],
         pairs=held["used"],
         low=interval[0],
         high=interval[1],
-        step=best["step"],
-        epoch=best["epoch"],
+        step=kept["step"],
+        epoch=kept["epoch"],
         evaluations=len(made["milestones"]),
         counts="\n".join(_row(name, found) for name, found in made["pairs"].items()),
         precision=made["precision"],
         autocast=" autocast" if made["precision"] == "bf16" else "",
+        unseen=CHOSEN if settings["keep"] == "best" else NOT_CHOSEN,
         frozen=", word embeddings held" if settings["freeze_embeddings"] else "",
         run_id=made["run_id"],
     )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 TRAIN_COLOUR, EVAL_COLOUR = "#6b7280", "#1d4ed8"
 
 
-def curve_png(milestones: Sequence[Mapping[str, Any]], best: int) -> bytes:
+def curve_png(milestones: Sequence[Mapping[str, Any]], kept: int) -> bytes:
     """Loss and accuracy over the epochs, with the milestone whose weights were kept, as PNG."""
     figure = Figure(figsize=(8, 3.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -26,9 +26,9 @@ def curve_png(milestones: Sequence[Mapping[str, Any]], best: int) -> bytes:
     losses.legend(frameon=False)
     percents = [100 * each["eval_accuracy"] for each in milestones]
     accuracies.plot(epochs, percents, color=EVAL_COLOUR, marker="o", markersize=3)
-    accuracies.plot(epochs[best], percents[best], "o", color=EVAL_COLOUR, markersize=8)
+    accuracies.plot(epochs[kept], percents[kept], "o", color=EVAL_COLOUR, markersize=8)
     accuracies.annotate(
-        f"kept: {percents[best]:.1f} %", (epochs[best], percents[best]), xytext=(0, -16), textcoords="offset points",
+        f"kept: {percents[kept]:.1f} %", (epochs[kept], percents[kept]), xytext=(0, -16), textcoords="offset points",
         ha="right",
     )  # fmt: skip
     accuracies.set(title="Right of the eval pairs, %", xlabel="epoch")

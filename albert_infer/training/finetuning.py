@@ -1,4 +1,4 @@
-"""Fine-tuning from settings to a checkpoint folder: read the pairs, train on Ray Train, write the best weights.
+"""Fine-tuning from settings to a checkpoint folder: read the pairs, train on Ray Train, write the kept weights.
 
 `metrics.json` is written last: a folder that has it is whole. Until then `_training/` beside it holds what a killed run
 goes on from.
@@ -33,7 +33,7 @@ from albert_infer.storage import Folder, S3Access
 from albert_infer.training.board import TrainingBoard, shown
 from albert_infer.training.card import model_card
 from albert_infer.training.curve import curve_png
-from albert_infer.training.learner import BEST, STATE, told_by
+from albert_infer.training.learner import KEPT, STATE, told_by
 from albert_infer.training.pairs import PairCounts, counted, tokenized
 from albert_infer.training.start import files_of, starting_model
 from albert_infer.training.worker import EVAL, TRAIN, TrainTask, train_on_worker
@@ -167,12 +167,12 @@ def _trained(
             board=board,
         )
         result = _fit(task, pairs, workers, output, run_id)
-    best, told = _outcome(result, run_id)
+    kept, told = _outcome(result, run_id)
     made = {**_metrics(settings, sources, run_id, counts, told, workers, precision), "max_length": max_length}
     trained = starting_model(sources.start, dropout=settings.dropout, seed=settings.seed).model
-    trained.load_state_dict(best)
+    trained.load_state_dict(kept)
     files = files_of(trained, settings.model, sources.given.tokenizer, settings.save_precision)
-    _write(output, CURVE, curve_png(told["milestones"], told["best"]))
+    _write(output, CURVE, curve_png(told["milestones"], told["kept"]))
     _write(output, CARD, model_card(made, files.config).encode())
     for name, data in {**files.weights, **files.tokenizer, CONFIG: files.config_json}.items():
         _write(output, name, data)
@@ -214,17 +214,17 @@ def _fit(task: TrainTask, pairs: dict[str, Any], workers: TrainingWorkers, outpu
 
 
 def _outcome(result: Result, run_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The best weights by name, and the training curve. Raises LimitError for a run that diverged."""
+    """The kept weights by name, and the training curve. Raises LimitError for a run that diverged."""
     if result.checkpoint is None:
         raise InfrastructureError(f"training run {run_id}", "it ended without a checkpoint", "run it again")
     with result.checkpoint.as_directory() as folder:
-        best = safetensors.torch.load_file(Path(folder) / BEST)
+        kept = safetensors.torch.load_file(Path(folder) / KEPT)
         told = told_by(Path(folder) / STATE)
     last = told["milestones"][-1]
     if not abs(last["train_loss"]) < float("inf"):
         found = f"the loss is no number any more after step {last['step']:,}"
         raise LimitError("training", found, "lower --learning-rate, or give --precision fp32")
-    return best, told
+    return kept, told
 
 
 def _metrics(
@@ -238,7 +238,7 @@ def _metrics(
 ) -> dict[str, Any]:
     return {
         "run_id": run_id,
-        "best": told["milestones"][told["best"]],
+        "kept": told["milestones"][told["kept"]],
         "milestones": told["milestones"],
         "pairs": {name: asdict(found) for name, found in counts.items()},
         "new_classifier": sources.new_classifier,

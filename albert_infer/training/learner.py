@@ -27,7 +27,7 @@ from albert_infer.training.pairs import TrainingPairs
 
 # Larger than in training: nothing is kept for a backward pass.
 EVALUATION_BATCH_PAIRS = 64
-STATE, BEST = "state.pt", "best.safetensors"
+STATE, KEPT = "state.pt", "kept.safetensors"
 
 
 class LearningSettings(Protocol):
@@ -102,7 +102,7 @@ class Learner:
         self._teacher = teacher
         self._group = group
         self._optimizer, self._rate = _optimizer(plain, settings, steps)
-        self._best: dict[str, torch.Tensor] = {}
+        self._kept: dict[str, torch.Tensor] = {}
         # Summed over the steps since `mean_loss` was last asked for.
         self._loss, self._steps = torch.zeros((), device=device), 0
 
@@ -146,9 +146,9 @@ class Learner:
         right, loss = self._group.total(counts).tolist()
         return Evaluation(len(pairs), int(right), loss / len(pairs))
 
-    def keep_best(self) -> None:
-        """Keep the weights as they are now as the best so far."""
-        self._best = {name: tensor.detach().cpu().clone() for name, tensor in self.plain.state_dict().items()}
+    def keep(self) -> None:
+        """Keep the weights as they are now for the checkpoint, in place of those kept before."""
+        self._kept = {name: tensor.detach().cpu().clone() for name, tensor in self.plain.state_dict().items()}
 
     def save(self, folder: Path, told: dict[str, Any]) -> None:
         """Write all that `load` needs, and what the caller wants to be `told` again."""
@@ -159,7 +159,7 @@ class Learner:
             "told": told,
         }
         torch.save(state, folder / STATE)
-        safetensors.torch.save_file(self._best, folder / BEST)
+        safetensors.torch.save_file(self._kept, folder / KEPT)
 
     def load(self, folder: Path) -> dict[str, Any]:
         """Go on from what `save` wrote; what it was told."""
@@ -168,7 +168,7 @@ class Learner:
         self.plain.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._rate.load_state_dict(state["rate"])
-        self._best = safetensors.torch.load_file(folder / BEST)
+        self._kept = safetensors.torch.load_file(folder / KEPT)
         told: dict[str, Any] = state["told"]
         return told
 

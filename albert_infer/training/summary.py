@@ -11,12 +11,13 @@ from albert_infer.training.card import accuracy_interval
 
 def summary(made: Mapping[str, Any], output: str) -> str:
     """A few lines about the run that made these metrics."""
-    best, pairs = made["best"], made["pairs"]
-    low, high = accuracy_interval(best["eval_accuracy"], pairs["eval"]["used"])
+    kept, pairs = made["kept"], made["pairs"]
+    low, high = accuracy_interval(kept["eval_accuracy"], pairs["eval"]["used"])
+    evaluations = len(made["milestones"])
     lines = {
         "checkpoint": f"{output}, run {made['run_id']}",
-        "right": f"{best['eval_accuracy']:.2%} of {pairs['eval']['used']:,} eval pairs (95%: {low:.2%} to {high:.2%})",
-        "kept": f"the weights after step {best['step']:,}, the best of {len(made['milestones'])} evaluations",
+        "right": f"{kept['eval_accuracy']:.2%} of {pairs['eval']['used']:,} eval pairs (95%: {low:.2%} to {high:.2%})",
+        "kept": f"the weights after step {kept['step']:,}, the {made['settings']['keep']} of {evaluations} evaluations",
         "learned from": _counts(pairs["train"]),
         "evaluated on": _counts(pairs["eval"]),
         "workers": f"{made['workers']['count']} on {made['workers']['device']}, in {made['precision']}",

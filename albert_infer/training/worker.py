@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 import ray.train
@@ -57,18 +57,21 @@ class Milestone:
 
 @dataclass
 class Curve:
-    """The milestones so far, the best of them, and how many came since."""
+    """The milestones so far, the best of them, and the one whose weights are kept: the best or the last."""
 
     milestones: list[dict[str, Any]] = field(default_factory=list)
     best: int = -1
+    kept: int = -1
 
-    def add(self, milestone: Milestone) -> bool:
-        """Note a milestone; whether it is the best so far: more accurate, or as accurate with a lower loss."""
+    def add(self, milestone: Milestone, keep: Literal["best", "last"]) -> bool:
+        """Note a milestone; whether its weights are to be kept. Better is more right, or as many with a lower loss."""
         self.milestones.append(asdict(milestone))
-        if self.best >= 0 and _rank(self.milestones[-1]) <= _rank(self.milestones[self.best]):
-            return False
-        self.best = len(self.milestones) - 1
-        return True
+        place = len(self.milestones) - 1
+        if self.best < 0 or _rank(self.milestones[place]) > _rank(self.milestones[self.best]):
+            self.best = place
+        if keep == "last" or self.best == place:
+            self.kept = place
+        return self.kept == place
 
     @property
     def since_best(self) -> int:
@@ -182,7 +185,8 @@ def _went_on(learner: Learner) -> tuple[Curve, int, float]:
         return Curve(), 0, 0.0
     with checkpoint.as_directory() as folder:
         told = learner.load(Path(folder))
-    return Curve(told["milestones"], told["best"]), told["milestones"][-1]["step"], told["milestones"][-1]["seconds"]
+    last = told["milestones"][-1]
+    return Curve(told["milestones"], told["best"], told["kept"]), last["step"], last["seconds"]
 
 
 def _milestone(
@@ -194,10 +198,11 @@ def _milestone(
     epochs: _Epochs,
     seconds: float,
 ) -> None:
-    """Note what was found, keep the best weights, and save; every worker must come here."""
+    """Note what was found, keep the weights if they are worth it, and save; every worker must come here."""
     loss = learner.mean_loss()
-    if curve.add(Milestone(step, step / epochs.batches, loss, found.loss, found.accuracy, seconds)):
-        learner.keep_best()
+    milestone = Milestone(step, step / epochs.batches, loss, found.loss, found.accuracy, seconds)
+    if curve.add(milestone, task.settings.keep):
+        learner.keep()
     task.board.tell_milestone(curve.milestones[-1])
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = None
