@@ -26,6 +26,7 @@ from albert_infer.errors import (
     RefusedError,
     SupersededError,
 )
+from albert_infer.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, RunBoard
 from albert_infer.planning import Plan, Survey, canonical_json, late_inputs, make_plan, survey_input
@@ -233,6 +234,9 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     missing = [unit for unit in run.plan.units if unit.unit_id not in done]
     report.units["done_before"] = len(done)
     if not missing:
+        # Labelled by starts that may have been asked for no gold set.
+        if run.settings.gold is not None:
+            _check(run, _task(run), RunBoard.start())
         report.max_batch_tokens = _kept(run).max_batch_tokens
         return
     task, board = _task(run), RunBoard.start()
@@ -257,18 +261,17 @@ def _label_missing(run: Run, now: Standing | None) -> None:
 
 
 def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
-    """Check the checkpoint before anything is labelled with it, and note what was found.
-
-    Raises ModelError, or LimitError where too few labels agree with fp32's.
-    """
+    """Check the checkpoint before anything is labelled with it, and note what was found. Raises AlbertInferError."""
     settings = run.settings
     compared = task.precision is not Precision.FP32 and settings.agreement_sample > 0
     checks = preflight.Checks(
+        tokenizer=task.tokenizer,
         precision=task.precision,
-        max_length=task.tokenizer.max_length,
         max_batch_tokens=task.max_batch_tokens,
         compared=compared,
         require_probe=settings.require_probe,
+        review_below=task.columns.review_below,
+        gold=_gold(settings),
     )
     chosen = chosen_rows(run.plan.units, settings.agreement_sample if compared else LABELLED_PAIRS)
     sample = pipeline.sampled(chosen, task.reader(board))
@@ -276,7 +279,14 @@ def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
     run.report.preflight = found
     if found.swap.suspected:
         progress.warn(found.swap.warning())
-    preflight.refuse_disagreement(found, settings.min_agreement)
+    preflight.refuse_limits(found, min_agreement=settings.min_agreement, min_accuracy=settings.min_accuracy)
+
+
+def _gold(settings: LabelSettings) -> GoldSet | None:
+    if settings.gold is None:
+        return None
+    columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column)
+    return survey_gold("--gold", settings.gold, columns, S3Access(settings.s3_endpoint))
 
 
 def _task(run: Run) -> LabelTask:

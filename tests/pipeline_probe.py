@@ -76,7 +76,7 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
     checked = preflighted(
         task.checkpoint,
         sampled(chosen_rows(plan.units, 30), task.reader(RunBoard.start())),
-        checks=Checks(Precision.INT8, task.tokenizer.max_length, task.max_batch_tokens, compared=True),
+        checks=Checks(task.tokenizer, Precision.INT8, task.max_batch_tokens, compared=True),
         workers=workers,
     )
     sources = {unit.unit_id: commit.Source(unit.pin.name, unit.range.first_row, unit.range.rows) for unit in plan.units}

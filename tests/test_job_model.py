@@ -285,11 +285,13 @@ def test_a_worker_that_dies_in_the_preflight_ends_the_start_as_infrastructure(ch
     def dies(*_: object, **__: object) -> Preflight:
         os.abort()
 
+    loaded = load_checkpoint(str(checkpoint))
+    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
     with pytest.raises(InfrastructureError) as died:
         pipeline.preflighted(
-            pipeline.shared(load_checkpoint(str(checkpoint))),
+            pipeline.shared(loaded),
             [],
-            checks=Checks(Precision.FP32, max_length=40, max_batch_tokens=512, compared=False),
+            checks=Checks(tokenizer, Precision.FP32, max_batch_tokens=512, compared=False),
             workers=WorkerResources(DeviceKind.CPU, 1, 1, num_gpus=0, num_cpus=1, threads=1),
             check=dies,
         )

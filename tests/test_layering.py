@@ -21,6 +21,7 @@ STEPS: Final = {"storage", "config", "reading", "planning", "validation", "token
 ALL: Final = STEPS | {
     "calibration",
     "decoding",
+    "gold",
     "classification",
     "preflight",
     "attempts",
@@ -54,7 +55,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "classification": {"engine", "model", "calibration", "batching", "tokenization"},
     "labeler": {"classification", "model", "validation", "tokenization"},
     "gold": {"storage", "reading", "decoding", "planning", "validation"},
-    "preflight": {"classification", "engine", "model", "planning", "tokenization", "validation"},
+    "intervals": set(),
+    "preflight": {"classification", "engine", "gold", "intervals", "model", "planning", "tokenization", "validation"},
     "commit": {"storage"},
     "attempts": set(),
     "failpoints": set(),
@@ -83,7 +85,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     },
     "run": ALL,
     "command": ALL | {"run"},
-    "training": ALL | {"calibration", "command", "evaluation", "gold", "label_order", "labeler", "report"},
+    "training": ALL | {"command", "evaluation", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {

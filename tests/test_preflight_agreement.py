@@ -113,5 +113,5 @@ def found_of(checkpoint: Path, *parts: pa.Table) -> Agreement | None:
     tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
     prepared = [conformed(append_tokens(mark_rejected(part), tokenizer), SAMPLED) for part in parts]
     sample = [SampledUnit(part, Texts()) for part in prepared]
-    checks = Checks(Precision.INT8, max_length=40, max_batch_tokens=512, compared=True)
+    checks = Checks(tokenizer, Precision.INT8, max_batch_tokens=512, compared=True)
     return checked(loaded, *sample, checks=checks, device=DeviceKind.CPU, threads=1).agreement

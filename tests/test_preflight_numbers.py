@@ -24,8 +24,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found(source: Path | str, precision: Precision, device: DeviceKind = DeviceKind.CPU) -> Preflight:
-    checks = Checks(precision, max_length=40, max_batch_tokens=512, compared=False)
-    return checked(load_checkpoint(str(source)), checks=checks, device=device, threads=1)
+    checkpoint = load_checkpoint(str(source))
+    tokenizer = checkpoint.tokenizer(max_length=40, truncation="premise")
+    checks = Checks(tokenizer, precision, max_batch_tokens=512, compared=False)
+    return checked(checkpoint, checks=checks, device=device, threads=1)
 
 
 def refusal(source: Path, precision: Precision) -> ModelError:

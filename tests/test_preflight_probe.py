@@ -34,8 +34,10 @@ FOLDER = os.environ.get("NLI_TEST_PAIRS", "")
 def found(
     source: Path | str, *label_order: str, precision: Precision = Precision.FP32, required: bool = False
 ) -> Preflight:
-    checks = Checks(precision, max_length=40, max_batch_tokens=512, compared=False, require_probe=required)
     checkpoint = load_checkpoint(str(source), label_order=label_order)
+    # So short that the run's own tokenizer would cut them.
+    tokenizer = checkpoint.tokenizer(max_length=8, truncation="premise")
+    checks = Checks(tokenizer, precision, max_batch_tokens=512, compared=False, require_probe=required)
     return checked(checkpoint, checks=checks, device=DeviceKind.CPU, threads=1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from albert_infer import storage
 from albert_infer.preflight import Preflight
 from albert_infer.preflight.agreement import Agreement
+from albert_infer.preflight.gate import Accuracy, Gold
 from albert_infer.preflight.numbers import Numbers
 from albert_infer.preflight.probe import Probe
 from albert_infer.preflight.swap import Swap, Texts
@@ -43,6 +44,7 @@ PREFLIGHT = Preflight(
     fused=False,
     numbers=Numbers(10, 0.9, 0.0123),
     probe=Probe(30, 0.9, (E, N, C), 0.9),
+    gold=Gold("gold/", 4, 2, Accuracy(2000, 1500, 0.75, 0.7306, 0.7685), None, None),
     agreement=Agreement(1000, 0.987, 0.9931, 0.0123),
     swap=Swap(Texts(5000, 600, 3300, 50), one_way=0, backwards=0, suspected=False),
 )
@@ -86,6 +88,14 @@ def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none()
             "best_order": ["entailment", "neutral", "contradiction"],
             "best_right": 0.9,
         },
+        "gold": {
+            "uri": "gold/",
+            "skipped": 4,
+            "rejected": 2,
+            "accuracy": {"pairs": 2000, "right": 1500, "share": 0.75, "low": 0.7306, "high": 0.7685},
+            "needing_review": None,
+            "needing_none": None,
+        },
         "agreement": {"pairs": 1000, "equal_labels": 0.987, "upper_bound": 0.9931, "largest_difference": 0.0123},
         "swap": {
             "texts": {"pairs": 5000, "hypothesis_longer": 600, "premise_repeats": 3300, "hypothesis_repeats": 50},
@@ -95,9 +105,10 @@ def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none()
         },
     }
     assert json.loads(Report().to_json())["preflight"] is None
-    uncompared = replace(PREFLIGHT, agreement=None)
+    uncompared = replace(PREFLIGHT, agreement=None, gold=None)
     assert json.loads(filled(preflight=uncompared).to_json())["preflight"]["agreement"] is None
     assert "agreement" not in filled(preflight=uncompared).to_text("out")
+    assert "gold" not in filled(preflight=uncompared).to_text("out")
 
 
 def test_the_counts_are_the_manifests() -> None:
@@ -166,6 +177,7 @@ def test_the_text_says_what_a_person_asks_first() -> None:
         "5" * 64,
         "10 pairs in bf16 on cuda: 90% labels as in fp32, largest difference 0.01",
         "27 of 30 pairs beyond doubt are right",
+        "75.0% of 2,000 labels are the gold ones (73.1% to 76.8% at 95% confidence), 2 rejected",
         "1,000 pairs of the run: 98.70% labels as in fp32, at most 99.31% of all, largest difference 0.01",
         "1,234 micro-batches halved",
     ):

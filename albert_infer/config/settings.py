@@ -216,6 +216,21 @@ class LabelSettings(BaseModel):
             group=LIMITS, help="Share of labels that must be those of fp32; a sample clearly below it ends the run."
         ),
     ] = 0.99
+    gold: Annotated[
+        str | None,
+        Parameter(
+            group=LIMITS,
+            help="Pairs with gold labels that are labelled first: Parquet whose texts are called as those of --input.",
+        ),
+    ] = None
+    gold_column: Annotated[str, Parameter(group=LIMITS, help="The gold labels' column in --gold.")] = "gold_label"
+    min_accuracy: Annotated[
+        float | None,
+        Field(ge=0, le=1),
+        Parameter(
+            group=LIMITS, help="Share of the labels of --gold that must be the gold ones; below it nothing is labelled."
+        ),
+    ] = None
     retry_quarantined: Annotated[
         bool,
         Parameter(group=LIMITS, help="Try the units again that an earlier start could not read or label."),
@@ -258,6 +273,12 @@ class LabelSettings(BaseModel):
         if len(set(value)) < len(value):
             raise ValueError("expected each column once")
         return value
+
+    @model_validator(mode="after")
+    def _accuracy_is_of_a_gold_set(self) -> LabelSettings:
+        if self.min_accuracy is not None and self.gold is None:
+            raise ValueError("min_accuracy: there is no gold set to measure it on; name one with --gold")
+        return self
 
     @model_validator(mode="after")
     def _columns_differ(self) -> LabelSettings:

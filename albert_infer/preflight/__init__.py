@@ -9,37 +9,42 @@ import os
 from dataclasses import dataclass
 
 from albert_infer.classification import Classifier
+from albert_infer.gold import GoldSet
 from albert_infer.model import Checkpoint
-from albert_infer.preflight import agreement, numbers, probe, swap
+from albert_infer.preflight import agreement, gate, numbers, probe, swap
 from albert_infer.preflight.agreement import Agreement
+from albert_infer.preflight.gate import Gold
 from albert_infer.preflight.numbers import Numbers
 from albert_infer.preflight.probe import Probe
 from albert_infer.preflight.sample import SampledUnit, pairs_of
 from albert_infer.preflight.swap import Swap
 from albert_infer.schema import DeviceKind, Precision
+from albert_infer.tokenization import PairTokenizer
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What a run wants checked, and how it is going to label. `max_length` is the longest pair that it may have.
+    """What a run wants checked, and how it is going to label.
 
     `compared` says whether labels of the sample are held against those of fp32, `require_probe` whether the label order
     must be seen to be right.
     """
 
+    tokenizer: PairTokenizer
     precision: Precision
-    max_length: int
     max_batch_tokens: int
     compared: bool
     require_probe: bool = False
+    review_below: float | None = None
+    gold: GoldSet | None = None
 
 
 @dataclass(frozen=True)
 class Preflight:
     """What was found, check by check, and on what.
 
-    `fused` says whether the worker could compile what makes bf16 and int8 fast on a CPU. `agreement` is None where
-    nothing was compared, and where no pair of the sample has a label.
+    `fused` says whether the worker could compile what makes bf16 and int8 fast on a CPU. `gold` is None without a gold
+    set, `agreement` where nothing was compared, and where no pair of the sample has a label.
     """
 
     precision: Precision
@@ -47,6 +52,7 @@ class Preflight:
     fused: bool
     numbers: Numbers
     probe: Probe
+    gold: Gold | None
     agreement: Agreement | None
     swap: Swap
 
@@ -57,6 +63,8 @@ class Preflight:
             "preflight": f"{self.numbers.pairs} pairs {how}: {self.numbers.to_text()}",
             "probe": self.probe.to_text(),
         }
+        if self.gold is not None:
+            lines["gold"] = self.gold.to_text()
         if self.agreement is not None:
             lines["agreement"] = self.agreement.to_text()
         if self.swap.suspected:
@@ -69,8 +77,8 @@ def checked(
 ) -> Preflight:
     """Load the checkpoint as a classify actor does and check what it computes, of pairs of ours and of the `sample`.
 
-    Raises ModelError for a checkpoint that no run must begin with;
-    limits on what was found are the caller's.
+    Raises ModelError for a checkpoint that no run must begin with, and InputError for a gold set that cannot be read.
+    Limits on what was found are the caller's.
     """
     # Imported here, because the driver has no use for torch and it takes seconds to load.
     from albert_infer.engine.devices import usable_device
@@ -82,6 +90,7 @@ def checked(
             device=device,
             threads=threads or os.cpu_count(),
             max_batch_tokens=checks.max_batch_tokens,
+            review_below=checks.review_below,
         )
 
     device = usable_device(device)
@@ -90,9 +99,9 @@ def checked(
     # A GPU is held against the CPU, so that a broken one is seen.
     reference = exact if device is DeviceKind.CPU else loaded(Precision.FP32, DeviceKind.CPU)
     found_numbers = numbers.measured(
-        checkpoint, classifier.engine, reference.engine, max_length=checks.max_length, device=device
+        checkpoint, classifier.engine, reference.engine, max_length=checks.tokenizer.max_length, device=device
     )
-    # Before the sample, which may take a minute.
+    # Before gold set and sample, which may take minutes.
     found_probe = probe.measured(checkpoint, classifier)
     probe.refuse_wrong_order(checkpoint, found_probe, required=checks.require_probe)
     pairs = pairs_of(sample)
@@ -102,11 +111,13 @@ def checked(
         fused=classifier.engine.fused,
         numbers=found_numbers,
         probe=found_probe,
+        gold=gate.measured(classifier, checks.tokenizer, checks.gold) if checks.gold is not None else None,
         agreement=agreement.measured(classifier, exact, pairs) if checks.compared else None,
         swap=swap.measured(classifier, (unit.texts for unit in sample), pairs),
     )
 
 
-def refuse_disagreement(found: Preflight, min_agreement: float) -> None:
-    """Raises LimitError where too few labels of the sample are those of fp32."""
+def refuse_limits(found: Preflight, *, min_agreement: float, min_accuracy: float | None) -> None:
+    """Raises LimitError where too few labels of the sample are those of fp32, or of the gold set the gold ones."""
     agreement.refuse_disagreement(found.agreement, found.precision, min_agreement)
+    gate.refuse_inaccuracy(found.gold, min_accuracy)

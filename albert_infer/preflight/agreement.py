@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from albert_infer.classification import Classifier
 from albert_infer.errors import LimitError
+from albert_infer.intervals import wilson_interval
 from albert_infer.schema import LABEL, PROBABILITIES, REJECTION, Precision
 
 CONFIDENCE: Final = 0.99
@@ -55,17 +54,8 @@ def measured(classifier: Classifier, exact: Classifier, pairs: pa.Table) -> Agre
 
 
 def upper_bound(equal: int, pairs: int, confidence: float = CONFIDENCE) -> float:
-    """The largest share of equal labels that `equal` of `pairs` leaves likely, one-sided.
-
-    The score interval of E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal
-    of the American Statistical Association 22 (1927). It takes the pairs as drawn one by one; those of a unit may be
-    more alike than that.
-    """
-    if equal == pairs:
-        return 1.0  # as the formula has it, but for rounding
-    z = NormalDist().inv_cdf(confidence)
-    margin = z * math.sqrt(equal * (pairs - equal) / pairs + z * z / 4)
-    return (equal + z * z / 2 + margin) / (pairs + z * z)
+    """The largest share of equal labels that `equal` of `pairs` leaves likely, one-sided."""
+    return wilson_interval(equal, pairs, 2 * confidence - 1)[1]
 
 
 def refuse_disagreement(found: Agreement | None, precision: Precision, min_agreement: float) -> None:
