@@ -62,7 +62,7 @@ def test_the_error_from_counts_is_that_of_the_rows_bin_by_bin(rows: int, seed: i
     assert sum(each.rows for each in found.bins) == rows
 
 
-def test_a_threshold_keeps_the_rows_at_it_and_above() -> None:
+def test_a_threshold_keeps_the_rows_above_it() -> None:
     made_up = made_up_rows(2000, seed=2)
     counts = Counts()
     counts.add(made_up.table())
@@ -95,6 +95,13 @@ def test_the_temperature_undoes_a_factor_and_heals_the_held_out_half(factor: flo
     if factor != 1.0:
         assert fit.ece_after < fit.ece_before / 2
         assert fit.nll_after < fit.nll_before
+
+
+def test_a_new_temperature_takes_the_place_of_the_current_one() -> None:
+    sample = overconfident(4000, 2.0)
+    alone, over = fitted_temperature(sample), fitted_temperature(sample, 1.5)
+    assert over.temperature == pytest.approx(1.5 * alone.temperature, rel=1e-3)
+    assert over.ece_before == pytest.approx(alone.ece_before)
 
 
 def test_too_few_pairs_for_a_temperature_are_refused() -> None:

@@ -73,6 +73,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "evaluation": {
         "storage",
         "config",
+        "calibration",
         "gold",
         "model",
         "tokenization",

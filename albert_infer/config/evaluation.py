@@ -13,6 +13,7 @@ from albert_infer.config.settings import (
     MODEL,
     SPEED,
     Debug,
+    LabelOrder,
     Location,
     Names,
     PrecisionSetting,
@@ -64,9 +65,9 @@ class EvaluateSettings(BaseModel):
         str | None, Parameter(group=MODEL, help="A second checkpoint on the same pairs: agreement, and what changed.")
     ] = None
     label_order: Annotated[
-        Names, Parameter(group=MODEL, help="The labels of outputs 0, 1, 2 of --model, where it does not name them.")
+        LabelOrder, Parameter(group=MODEL, help="The labels of outputs 0, 1, 2 of --model, whatever it calls them.")
     ] = ()
-    other_label_order: Annotated[Names, Parameter(group=MODEL, help="The same for --other-model.")] = ()
+    other_label_order: Annotated[LabelOrder, Parameter(group=MODEL, help="The same for --other-model.")] = ()
     truncation: Annotated[
         Literal["premise", "longest_first"],
         Parameter(group=MODEL, help="What a pair that is too long loses; `premise` never cuts the hypothesis."),

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
+from albert_infer.calibration import LEAST, MOST, UNCALIBRATED
 from albert_infer.errors import InputError
 from albert_infer.evaluation.counting import CONFIDENCE_STEPS, LABELS, Counts, Sample
 from albert_infer.evaluation.metrics import ENDS, Estimate, drawn, share
 
 BINS: Final = 15
-# Beyond these every probability is near a third, or near 0 or 1.
-TEMPERATURES: Final = (0.05, 20.0)
 # Fewer say little of even one number.
 LEAST_PAIRS: Final = 50
 # Kept shares that the table of review thresholds shows.
@@ -40,7 +39,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Threshold:
-    """What sending labels below a probability to a person would leave: rows kept, and their accuracy."""
+    """What sending labels up to a probability to a person would leave: rows kept, and their accuracy."""
 
     below: float
     kept: int
@@ -137,10 +136,10 @@ def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[
     return found
 
 
-def fitted_temperature(sample: Sample) -> Fit:
+def fitted_temperature(sample: Sample, current: float = UNCALIBRATED) -> Fit:
     """The temperature of the least log loss on one half of the pairs, and what it does on the other.
 
-    A temperature of its own on top of what the checkpoint had. Raises InputError for too few pairs.
+    It takes the place of the `current` one, which the probabilities have seen. Raises InputError for too few pairs.
     """
     learnt, measured = sample.rows(sample.learnt_from), sample.rows(~sample.learnt_from)
     if min(len(learnt.gold), len(measured.gold)) < LEAST_PAIRS:
@@ -148,11 +147,11 @@ def fitted_temperature(sample: Sample) -> Fit:
         raise InputError("--fit-temperature", found, f"give pairs of which each half has {LEAST_PAIRS}")
 
     def nll_of(log_temperature: float) -> float:
-        return nll(tempered(learnt.probabilities, float(np.exp(log_temperature))), learnt.gold)
+        return nll(tempered(learnt.probabilities, float(np.exp(log_temperature)) / current), learnt.gold)
 
-    best = minimize_scalar(nll_of, bounds=np.log(TEMPERATURES), method="bounded")
+    best = minimize_scalar(nll_of, bounds=np.log((LEAST, MOST)), method="bounded")
     temperature = float(np.exp(best.x))
-    before, after = (tempered(measured.probabilities, each) for each in (1.0, temperature))
+    before, after = (tempered(measured.probabilities, each / current) for each in (current, temperature))
     return Fit(
         temperature,
         len(learnt.gold),

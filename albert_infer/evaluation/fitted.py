@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict
 from typing import Any, Final
 
 from albert_infer import storage
+from albert_infer.calibration import CALIBRATION, TEMPERATURE, calibration_json
 from albert_infer.errors import ModelError, OutputError
 from albert_infer.evaluation.calibration import Fit
 from albert_infer.gold import GoldSet
 from albert_infer.model import WEIGHTS_INDEX, Checkpoint, checkpoint_folder
 from albert_infer.storage import Folder, S3Access
 
-CALIBRATION: Final = "calibration.json"
 # What goes along where it is there: the shards' index, which the loader reads, and what a person wants to know.
 COMPANIONS: Final = (WEIGHTS_INDEX, "README.md", "LICENSE")
 
@@ -43,11 +42,13 @@ def write_fitted(target: Folder, checkpoint: Checkpoint, access: S3Access, fit: 
             found = f"{name} was changed while it was evaluated"
             raise ModelError(f"copy model {checkpoint.source}", found, "run it again")
         _put(target, name, data)
-    _put(target, CALIBRATION, json.dumps(_calibration(fit, gold), indent=1).encode())
+    _put(target, CALIBRATION, calibration_json(fit.temperature, _facts(fit, gold)))
 
 
-def _calibration(fit: Fit, gold: GoldSet) -> dict[str, Any]:
+def _facts(fit: Fit, gold: GoldSet) -> dict[str, Any]:
+    """What the temperature was fitted on, and what it did."""
     told = asdict(fit)
+    del told[TEMPERATURE]
     fitted_on = {
         "uri": gold.uri,
         "gold_column": gold.gold_column,
@@ -55,7 +56,7 @@ def _calibration(fit: Fit, gold: GoldSet) -> dict[str, Any]:
         "pairs": told.pop("fitted_on"),
         "measured_on": told.pop("measured_on"),
     }
-    return {"temperature": told.pop("temperature"), "fitted_on": fitted_on, **told}
+    return {"fitted_on": fitted_on, **told}
 
 
 def _put(target: Folder, name: str, data: bytes) -> None:

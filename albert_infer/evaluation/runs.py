@@ -71,6 +71,11 @@ class PublishedRun:
         """As the manifest has them."""
         return self.manifest.rejected
 
+    @property
+    def review_below(self) -> float | None:
+        """The probability below which the run marked its labels for review, if it did."""
+        return self.plan.recipe.review_below
+
     def told(self) -> dict[str, Any]:
         """Where it lies, and what labelled it."""
         recipe = self.plan.recipe

@@ -27,11 +27,15 @@ PACKAGES: Final = ("albert-infer", "scikit-learn", "numpy", "pyarrow")
 
 @dataclass(frozen=True)
 class Subjects:
-    """What is evaluated, and what it is compared with; `shown` shows how far the work is while a block goes on."""
+    """What is evaluated, and what it is compared with; `shown` shows how far the work is while a block goes on.
+
+    `review_below` is that of the run, whose `needs_review` follows from it and the stored probabilities.
+    """
 
     this: RowSource
     other: RowSource | None
     shown: AbstractContextManager[None]
+    review_below: float | None = None
 
 
 def evaluated(settings: EvaluateSettings) -> Evaluation:
@@ -44,7 +48,7 @@ def evaluated(settings: EvaluateSettings) -> Evaluation:
     slices = tuple(name for name in settings.slices if name not in (N_TOKENS, TRUNCATED))
     subjects = _runs(settings, slices, access) if settings.run else _labelled_here(settings, slices, access)
     this = subjects.this
-    counts = Counts(slices, settings.review_below)
+    counts = Counts(slices, settings.review_below or subjects.review_below)
     comparison = Comparison(subjects.other.batches()) if subjects.other else None
     with subjects.shown:
         for rows in this.batches():
@@ -58,8 +62,9 @@ def evaluated(settings: EvaluateSettings) -> Evaluation:
         raise InputError(
             f"an evaluation of {settings.run or settings.pairs}", found, "give --gold-column, or other rows"
         )
-    fit = fitted_temperature(Sample.of(counts)) if copy else None
-    if copy and fit and isinstance(this, LabelledHere):
+    fit = None
+    if copy and isinstance(this, LabelledHere):
+        fit = fitted_temperature(Sample.of(counts), this.checkpoint.temperature)
         fitted.write_fitted(copy, this.checkpoint, access, fit, this.gold)
     return Evaluation(
         source=this.told(),
@@ -75,10 +80,10 @@ def _runs(settings: EvaluateSettings, slices: tuple[str, ...], access: S3Access)
     run = open_run("--run", str(settings.run), settings.gold_column, slices, access)
     if settings.other_run is None:
         refuse_without_gold(run, settings.gold_column)
-        return Subjects(run, None, nullcontext())
+        return Subjects(run, None, nullcontext(), run.review_below)
     other = open_run("--other-run", settings.other_run, settings.gold_column, (), access)
     refuse_other_input(run, other)
-    return Subjects(run, other, nullcontext())
+    return Subjects(run, other, nullcontext(), run.review_below)
 
 
 def _labelled_here(settings: EvaluateSettings, slices: tuple[str, ...], access: S3Access) -> Subjects:

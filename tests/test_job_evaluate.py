@@ -1,0 +1,164 @@
+"""The evaluation job: a run and a checkpoint with pairs, from the command line to the files; what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from evaluate import main
+from evaluated_rows import NAMES, gold_names, made_up_rows, published_run
+from job_runs import made_up_pairs, write_pairs
+from pairs import numbered_pairs
+
+from albert_infer.calibration import CALIBRATION
+from albert_infer.errors import SettingsError
+from albert_infer.evaluation import refuse_missing
+from albert_infer.model import load_checkpoint
+
+REAL_PAIRS = os.environ.get("NLI_TEST_PAIRS", "")
+ROWS = made_up_rows(300, seed=1)
+
+
+def told(output: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((output / "evaluation.json").read_text())
+    return found
+
+
+def gold_pairs(rows: int) -> pa.Table:
+    pairs = made_up_pairs(rows, seed=1)
+    return pairs.append_column("gold_label", [[NAMES[row % 3] for row in range(rows)]])
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    """Give two runs of one input; the second turned some labels and rejected a row."""
+    pairs = numbered_pairs(300).append_column("gold_label", [gold_names(ROWS)])
+    one = published_run(tmp_path / "one", pairs, ROWS)
+    other = published_run(tmp_path / "other", pairs, made_up_rows(300, seed=1, right=0.4), rejected=[7], unit_rows=64)
+    return one, other
+
+
+def test_a_run_is_evaluated_and_compared(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--run", runs[0], "--other-run", runs[1], "--output", tmp_path / "page", "--review-below", "0.6"]
+    assert main([*map(str, argv)]) == 0
+    found = told(tmp_path / "page")
+    right = float((ROWS.labels == ROWS.gold).mean())
+    assert found["against_gold"]["quality"]["accuracy"]["value"] == pytest.approx(right)
+    assert found["against_gold"]["review"]["rows_below"] == (ROWS.probabilities.max(axis=1) < 0.6).sum()
+    assert (found["churn"]["rows"], found["churn"]["only_in_this"]) == (299, 1)
+    assert f"{right:.1%}" in (tmp_path / "page" / "evaluation.html").read_text()
+    assert f"{right:.1%}" in capsys.readouterr().out
+
+
+def test_runs_without_gold_labels_are_still_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    argv = ["--run", runs[0], "--other-run", runs[1], "--output", tmp_path / "page", "--gold-column", "truth"]
+    assert main([*map(str, argv)]) == 0
+    found = told(tmp_path / "page")
+    assert (found["against_gold"], found["churn"]["judged"]) == (None, None)
+    assert found["churn"]["agreement"]["value"] < 1
+
+
+def test_an_evaluation_replaces_an_older_one(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    for run in runs:
+        assert main(["--run", str(run), "--output", str(tmp_path / "page"), "--no-texts"]) == 0
+    assert told(tmp_path / "page")["source"]["run"] == str(runs[1])
+
+
+def test_a_checkpoint_is_evaluated_and_calibrated(checkpoint: Path, tmp_path: Path) -> None:
+    pairs = gold_pairs(240)
+    texts = pairs["hypothesis"].to_pylist()
+    pairs = pairs.set_column(2, "hypothesis", pa.array([None, *texts[1:]], pa.string()))
+    write_pairs(tmp_path / "in" / "a.parquet", pairs)
+    argv = ["--pairs", tmp_path / "in", "--model", checkpoint, "--other-model", checkpoint, "--slices", "topic"]
+    argv += ["--fit-temperature", tmp_path / "fitted", "--output", tmp_path / "page", "--threads", "1"]
+    assert main([*map(str, argv)]) == 0
+    found = told(tmp_path / "page")
+    assert found["rows"]["rejected"] == {"null_text": 1}
+    assert (found["rows"]["labelled"], found["churn"]["agreement"]["value"]) == (239, 1.0)
+    assert {each["value"] for each in found["against_gold"]["slices"]["topic"]} == {str(topic) for topic in range(7)}
+    written = json.loads((tmp_path / "fitted" / CALIBRATION).read_text())
+    for name in ("temperature", "nll_before", "nll_after", "ece_before", "ece_after"):
+        assert written[name] == found["fit"][name]
+    assert written["fitted_on"]["gold_column"] == "gold_label"
+    assert written["fitted_on"]["pairs"] + written["fitted_on"]["measured_on"] == 239
+
+
+def test_the_calibrated_copy_is_the_checkpoint_byte_for_byte(checkpoint: Path, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", gold_pairs(240))
+    argv = ["--pairs", tmp_path / "a.parquet", "--model", checkpoint, "--output", tmp_path / "page", "--threads", "1"]
+    assert main([*map(str, argv), "--fit-temperature", str(tmp_path / "fitted")]) == 0
+    for name in load_checkpoint(str(checkpoint)).digests:
+        assert (tmp_path / "fitted" / name).read_bytes() == (checkpoint / name).read_bytes()
+    assert main([*map(str, argv), "--fit-temperature", str(tmp_path / "fitted")]) == 2
+
+
+def test_a_calibrated_copy_is_loaded_and_its_error_is_what_was_told(checkpoint: Path, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", gold_pairs(240))
+    fits = []
+    for model, copy in ((checkpoint, tmp_path / "one"), (tmp_path / "one", tmp_path / "two")):
+        argv = ["--pairs", tmp_path / "a.parquet", "--model", model, "--fit-temperature", copy]
+        assert main([*map(str, argv), "--output", str(tmp_path / "page"), "--threads", "1"]) == 0
+        fits.append(told(tmp_path / "page")["fit"])
+        assert load_checkpoint(str(copy)).temperature == fits[-1]["temperature"]
+    first, second = fits
+    assert abs(first["temperature"] - 1) > 0.05
+    assert second["ece_before"] == pytest.approx(first["ece_after"], abs=1e-4)
+    assert second["nll_before"] == pytest.approx(first["nll_after"], abs=1e-4)
+    assert second["temperature"] == pytest.approx(first["temperature"], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ((), "give either --run, a published run, or --pairs"),
+        (("--run", "a", "--pairs", "b"), "give either --run, a published run, or --pairs"),
+        (("--run", "a", "--other-model", "b"), "--other-model needs --pairs"),
+        (("--run", "a", "--fit-temperature", "b"), "--fit-temperature needs --pairs"),
+        (("--pairs", "a", "--other-run", "b"), "--other-run needs --run"),
+        (("--pairs", "a", "--slices", "x,x"), "expected each column once"),
+        (("--pairs", "a", "--device", "cuda", "--precision", "int8"), "int8 is for CPUs"),
+        (("--run", "nowhere"), "there is no _SUCCESS"),
+        (("--pairs", "nowhere"), "nothing is there"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_evaluated_is_refused_in_one_line(
+    argv: tuple[str, ...], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*argv, "--output", str(tmp_path / "page")]) == 2
+    stderr = capsys.readouterr().err
+    assert line in stderr
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "page").exists()
+
+
+def test_pairs_without_any_gold_label_are_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = made_up_pairs(5, seed=1).append_column("gold_label", [["-"] * 5])
+    write_pairs(tmp_path / "a.parquet", unknown)
+    argv = ["--pairs", str(tmp_path / "a.parquet"), "--model", str(checkpoint), "--output", str(tmp_path / "page")]
+    assert main(argv) == 2
+    assert "none of its 5 labelled rows has a gold label" in capsys.readouterr().err
+
+
+def test_a_missing_library_is_named_with_what_installs_it() -> None:
+    with pytest.raises(SettingsError, match=r"no_such_library is not installed; pip install 'albert-infer\[evaluation"):
+        refuse_missing(["json", "no_such_library"])
+
+
+@pytest.mark.skipif(not REAL_PAIRS, reason="NLI_TEST_PAIRS does not name a folder with snli_test_a.parquet")
+def test_the_built_in_checkpoint_is_above_what_hypotheses_give_away(tmp_path: Path) -> None:
+    pairs = Path(REAL_PAIRS) / "snli_test_a.parquet"
+    assert main(["--pairs", str(pairs), "--output", str(tmp_path), "--fit-temperature", str(tmp_path / "fitted")]) == 0
+    found = told(tmp_path)
+    gold = found["against_gold"]
+    assert gold["quality"]["accuracy"]["low"] > 0.70
+    assert gold["baselines"]["gap"]["low"] > 0.15
+    assert found["fit"]["nll_after"] < found["fit"]["nll_before"]
