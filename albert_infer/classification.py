@@ -20,7 +20,9 @@ from albert_infer.model import Checkpoint
 from albert_infer.schema import (
     INPUT_IDS,
     LABEL,
+    LONG_PREMISE,
     N_TOKENS,
+    N_WINDOWS,
     NEEDS_REVIEW,
     PREMISE_TOKENS,
     PROBABILITIES,
@@ -32,12 +34,14 @@ from albert_infer.schema import (
     Precision,
     Rejection,
 )
+from albert_infer.windows import MAX_WINDOWS, deciding_windows, first_alike, further_windows
 
 if TYPE_CHECKING:
     from albert_infer.engine.albert import AlbertEngine
 
-# Told after each micro-batch: the lengths of its rows and of those alike, and whether it was halved for want of memory.
-Listener = Callable[[NDArray[np.int64], bool], None]
+# Told after each micro-batch: the lengths of its rows and of those alike, how many pairs are done with it, and whether
+# it was halved for want of memory.
+Listener = Callable[[NDArray[np.int64], int, bool], None]
 
 
 CPU_BATCH_TOKENS: Final = 512
@@ -47,7 +51,7 @@ GPU_BATCH_TOKENS: Final = 32_768
 GPU_ACTIVATION_BYTES: Final = 1 << 30
 
 
-def ignore_progress(lengths: NDArray[np.int64], halved: bool) -> None:
+def ignore_progress(lengths: NDArray[np.int64], pairs_done: int, halved: bool) -> None:
     """The listener of a caller who does not want to know."""
 
 
@@ -114,12 +118,34 @@ class Classifier:
     def classified(self, prepared: pa.Table, on_batch: Listener = ignore_progress) -> pa.Table:
         """`prepared` with label and probabilities in place of the token ids; rejected rows have nulls there.
 
-        With `review_below` the last column says whether the largest probability, as stored, is below it.
-        Every row is kept, in order; a row that has no memory alone, or whose logits are not finite in fp32 either, is
-        rejected here. Micro-batches follow from the rows' lengths and the token budget alone.
+        A pair in windows has the probabilities of the one that decides. With `review_below` a column says whether the
+        largest probability, as stored, is below it. Every row is kept, in order; a row that has no memory alone, whose
+        logits are not finite in fp32 either, or that has too many windows, is rejected here. Micro-batches follow from
+        the rows' lengths and the token budget alone; those of first windows are as if there were no others.
         """
-        usable = prepared[REJECTION].is_null().to_numpy()
-        logits, fitted = self._logits(tokenization.encoded_pairs(prepared), usable, on_batch)
+        logits, fitted = self._deciding_logits(prepared, on_batch)
+        prepared = self._with_rejections(prepared, logits, fitted)
+        rejected = prepared[REJECTION].is_valid().to_numpy()
+        probabilities = self._probabilities(np.where(rejected[:, np.newaxis], 0, logits))
+        best = pa.array(probabilities.argmax(axis=1), pa.int32(), mask=rejected)
+        labels = pa.DictionaryArray.from_arrays(best, list(NliLabel))
+        added = {LABEL: labels.cast(pa.string())}
+        for position, name in enumerate(PROBABILITIES):
+            added[name] = pa.array(probabilities[:, position], pa.float32(), mask=rejected)
+        added |= {name: prepared[name] for name in (N_TOKENS, TRUNCATED)}
+        if self._review_below is not None:
+            unsure = probabilities.max(axis=1) < np.float32(self._review_below)
+            added[NEEDS_REVIEW] = pa.array(unsure, mask=rejected)
+        used = [INPUT_IDS, PREMISE_TOKENS, N_TOKENS, TRUNCATED]
+        if LONG_PREMISE in prepared.column_names:
+            added[N_WINDOWS] = prepared[N_WINDOWS]
+            used += [LONG_PREMISE, N_WINDOWS]
+        kept = prepared.drop_columns(used)
+        for name, column in added.items():
+            kept = kept.append_column(name, column)
+        return kept
+
+    def _with_rejections(self, prepared: pa.Table, logits: NDArray[np.float32], fitted: NDArray[np.bool_]) -> pa.Table:
         finite = np.isfinite(logits).all(axis=1)
         for rows, reason, detail in (
             (~fitted, Rejection.DEVICE_OUT_OF_MEMORY, "the device has no memory for this pair alone"),
@@ -128,44 +154,79 @@ class Classifier:
                 Rejection.NONFINITE_LOGITS,
                 f"logits are not finite in {self._engine.precision}, nor alone in {Precision.FP32}",
             ),
+            (
+                _windows(prepared) > MAX_WINDOWS,
+                Rejection.TOO_MANY_WINDOWS,
+                f"beside this hypothesis the premise has more than {MAX_WINDOWS:,} windows",
+            ),
         ):
             prepared = tokenization.with_rejection(prepared, rows, reason, detail)
-        rejected = prepared[REJECTION].is_valid().to_numpy()
-        logits = np.where(rejected[:, np.newaxis], 0, logits)
-        # Of the plain softmax: a temperature changes no label.
-        best = softmax(logits)[:, self._columns].argmax(axis=1)
-        probabilities = with_largest(softmax(logits, self._temperature)[:, self._columns], best)
-        labels = pa.DictionaryArray.from_arrays(pa.array(best, pa.int32(), mask=rejected), list(NliLabel))
-        kept = prepared.drop_columns([INPUT_IDS, PREMISE_TOKENS, N_TOKENS, TRUNCATED])
-        kept = kept.append_column(LABEL, labels.cast(pa.string()))
-        for position, name in enumerate(PROBABILITIES):
-            kept = kept.append_column(name, pa.array(probabilities[:, position], pa.float32(), mask=rejected))
-        kept = kept.append_column(N_TOKENS, prepared[N_TOKENS]).append_column(TRUNCATED, prepared[TRUNCATED])
-        if self._review_below is None:
-            return kept
-        unsure = probabilities.max(axis=1) < np.float32(self._review_below)
-        return kept.append_column(NEEDS_REVIEW, pa.array(unsure, mask=rejected))
+        return prepared
+
+    def _deciding_logits(self, prepared: pa.Table, on_batch: Listener) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Logits (R, 3) of each pair's deciding window, and the rows (R) that the device had memory for in all of them.
+
+        Logits are zero where a row was rejected before, and not finite where those of any window are not. Pairs that
+        are alike are computed once.
+        """
+        pairs, usable = tokenization.encoded_pairs(prepared), prepared[REJECTION].is_null().to_numpy()
+        if LONG_PREMISE not in prepared.column_names:
+            return self._logits(pairs, usable.astype(np.int64), usable, on_batch)
+        premises = tokenization.long_premises(prepared)
+        logits, fitted = self._logits(pairs, usable.astype(np.int64), premises.lengths == 0, on_batch)
+        first = first_alike(pairs, premises)
+        alike = np.bincount(first, minlength=len(first))
+        windows_of, window_logits = [np.arange(len(first))], [logits]
+        for windows in further_windows(pairs, premises, np.unique(first)):
+            found, had_memory = self._logits(windows.pairs, alike[windows.rows_W], windows.is_last_W, on_batch)
+            windows_of.append(windows.rows_W)
+            window_logits.append(found)
+            fitted[windows.rows_W[~had_memory]] = False
+        every = np.concatenate(window_logits)
+        every[~np.isfinite(every).all(axis=1)] = np.nan
+        deciding = deciding_windows(np.concatenate(windows_of), self._probabilities(every))
+        return every[deciding][first], fitted[first]
 
     def _logits(
-        self, pairs: EncodedPairs, usable: NDArray[np.bool_], on_batch: Listener
+        self, pairs: EncodedPairs, stands_for: NDArray[np.int64], is_last: NDArray[np.bool_], on_batch: Listener
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Logits (R, 3), zero where not `usable` (R), and the rows (R) that the device had memory for.
+        """Logits (R, 3) and the rows (R) that the device had memory for.
 
+        A row `stands_for` so many pairs (R), which `is_last` are done with; for none it is left out, with logits of 0.
         Rows that are alike are computed once. One whose logits are not finite is computed once more, alone and in fp32.
         """
-        logits = np.zeros((len(usable), len(NliLabel)), dtype=np.float32)
-        fitted = np.ones(len(usable), dtype=np.bool_)
+        logits = np.zeros((len(stands_for), len(NliLabel)), dtype=np.float32)
+        fitted = np.ones(len(stands_for), dtype=np.bool_)
         first = pairs.first_alike()
-        rows = np.flatnonzero(usable & (first == np.arange(len(first))))
-        alike, lengths = np.bincount(first, minlength=len(first)), pairs.lengths
+        rows = np.flatnonzero((stands_for > 0) & (first == np.arange(len(first))))
+        # Whole numbers, which `bincount` adds as floating point.
+        alike = np.bincount(first, stands_for, len(first)).astype(np.int64)
+        done = np.bincount(first, stands_for * is_last, len(first)).astype(np.int64)
+        lengths = pairs.lengths
         batches = [rows[positions] for positions in micro_batches(lengths[rows], self._max_batch_tokens)]
         for batch in self._engine.micro_batch_logits(pairs, batches):
             logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
-            on_batch(np.repeat(lengths[batch.rows_B], alike[batch.rows_B]), batch.halved)
+            told = np.repeat(lengths[batch.rows_B], alike[batch.rows_B])
+            on_batch(told, int(done[batch.rows_B].sum()), batch.halved)
         again = np.flatnonzero(fitted & ~np.isfinite(logits).all(axis=1))
         for batch in self._engine.fp32_micro_batch_logits(pairs, [again[[place]] for place in range(len(again))]):
             logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
         return logits[first], fitted[first]
+
+    def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (R, labels) in the order of the columns, the first largest that of the row's label.
+
+        The label is that of the plain softmax: a temperature changes none.
+        """
+        best = softmax(logits)[:, self._columns].argmax(axis=1)
+        return with_largest(softmax(logits, self._temperature)[:, self._columns], best)
+
+
+def _windows(prepared: pa.Table) -> NDArray[np.int64]:
+    """The windows that each row has (R), 1 where long premises are truncated."""
+    if LONG_PREMISE not in prepared.column_names:
+        return np.ones(prepared.num_rows, np.int64)
+    return np.asarray(prepared[N_WINDOWS].fill_null(0).to_numpy())
 
 
 def softmax(logits: NDArray[np.float32], temperature: float = UNCALIBRATED) -> NDArray[np.float32]:

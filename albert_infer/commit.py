@@ -22,6 +22,7 @@ from albert_infer.schema import (
     DETAIL,
     LABEL,
     N_TOKENS,
+    N_WINDOWS,
     NEEDS_REVIEW,
     PAIR_ID,
     REJECTION,
@@ -83,8 +84,9 @@ class UnitSummary:
     # Of the labelled rows; with defaults, because units of earlier versions do not tell.
     null_ids: int = 0
     duplicate_ids: int = 0
-    # 0 in a run that does not ask for it, too.
+    # Rows that need review, and in more than one window; 0 in a run that does not ask for them, too.
     needs_review: int = 0
+    windowed: int = 0
 
     @property
     def rejected_rows(self) -> int:
@@ -161,6 +163,7 @@ def summarise(unit_id: str, rows: pa.Table, columns: PairColumns) -> UnitSummary
         null_ids=ids.null_count,
         duplicate_ids=len(ids) - ids.null_count - pc.count_distinct(ids).as_py(),
         needs_review=(pc.sum(rows[NEEDS_REVIEW]).as_py() or 0) if columns.review_below is not None else 0,
+        windowed=pc.sum(pc.greater(rows[N_WINDOWS].filter(good), 1)).as_py() or 0 if columns.with_windows else 0,
     )
 
 

@@ -7,7 +7,7 @@ read: a figure over the rest would be one over something else. Knows nothing of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,7 @@ class GoldColumns:
     id_column: str | None = None
     carry_source: bool = False
     review_below: float | None = None
+    long_premise: Literal["truncate", "window"] = "truncate"
 
     @property
     def carry(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ class Labeler:
     """A checkpoint that labels pairs by the steps of the labelling job: for notebooks, services and tests.
 
     `source` is a checkpoint as for `--model`, and every other argument as the flag of its name. `added_columns` names
-    what it adds to the pairs. Raises ModelError, and SettingsError for a `review_below` that is no probability.
+    what it adds to the pairs. Raises ModelError, and SettingsError for arguments that are none or do not go together.
 
     >>> labeler = Labeler()
     >>> labeler.label([("A man plays the guitar.", "Someone makes music.")])["label"].to_pylist()
@@ -31,6 +31,7 @@ class Labeler:
         label_order: Sequence[str] = (),
         max_length: int | None = None,
         truncation: Literal["premise", "longest_first"] = "premise",
+        long_premise: Literal["truncate", "window"] = "truncate",
         precision: Precision | str = Precision.FP32,
         device: DeviceKind | str = DeviceKind.CPU,
         max_batch_tokens: int | None = None,
@@ -38,8 +39,11 @@ class Labeler:
     ) -> None:
         if review_below is not None and not 0 <= review_below <= 1:
             raise SettingsError(f"review_below={review_below}", "it is no probability", "give a number from 0 to 1")
+        if long_premise == "window" and truncation != "premise":
+            found, remedy = f"truncation={truncation} cuts the hypothesis", "leave truncation out"
+            raise SettingsError("long_premise=window", found, remedy)
         checkpoint, device = model.load_checkpoint(source, label_order=label_order), DeviceKind(device)
-        self._tokenizer = checkpoint.tokenizer(max_length=max_length, truncation=truncation)
+        self._tokenizer = checkpoint.tokenizer(max_length=max_length, truncation=truncation, long_premise=long_premise)
         self._classifier = Classifier.load(
             checkpoint,
             precision=Precision(precision),
@@ -48,7 +52,8 @@ class Labeler:
             review_below=review_below,
         )
         # The job's, and what it writes to `_rejected/`: here every row stays.
-        fields = [*PairColumns(review_below=review_below).label_fields, *VERDICT_FIELDS]
+        columns = PairColumns(review_below=review_below, with_windows=long_premise == "window")
+        fields = [*columns.label_fields, *VERDICT_FIELDS]
         self.added_columns = tuple(field.name for field in fields)
 
     def label(self, pairs: Iterable[tuple[str | None, str | None]] | Any) -> pa.Table:

@@ -93,7 +93,13 @@ class Checkpoint:
         canonical = json.dumps(self.digests, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def tokenizer(self, *, max_length: int | None, truncation: Literal["premise", "longest_first"]) -> PairTokenizer:
+    def tokenizer(
+        self,
+        *,
+        max_length: int | None,
+        truncation: Literal["premise", "longest_first"],
+        long_premise: Literal["truncate", "window"] = "truncate",
+    ) -> PairTokenizer:
         """The tokenizer for pairs of at most `max_length` tokens, the checkpoint's limit if None.
 
         Raises ModelError for a `max_length` above that limit.
@@ -107,6 +113,7 @@ class Checkpoint:
             sep_token=self.sep_token,
             max_length=max_length or limit,
             truncation=truncation,
+            long_premise=long_premise,
         )
 
 

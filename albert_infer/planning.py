@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import pyarrow as pa
 
@@ -49,6 +49,9 @@ class ColumnSettings(Protocol):
 
     @property
     def review_below(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def long_premise(self) -> Literal["truncate", "window"]: ...  # noqa: D102
 
     @property
     def reserved_names(self) -> frozenset[str]:
@@ -245,6 +248,7 @@ def _columns(schemas: Sequence[pa.Schema], settings: ColumnSettings) -> PairColu
         settings.hypothesis_column,
         with_source=settings.carry_source,
         review_below=settings.review_below,
+        with_windows=settings.long_premise == "window",
     )
     fit = [found for found in schemas if reading.unfit_column(found, columns) is None]
     if not fit:
@@ -298,8 +302,9 @@ def _column_recipe(columns: PairColumns) -> dict[str, Any]:
         "columns": columns.input_names,
         "types": [str(field.type) for field in columns.pair_fields],
         "with_source": columns.with_source,
-        # Only where it is asked for, so that units of runs without it keep their names.
+        # Only where they are asked for, so that units of runs without them keep their names.
         **({} if columns.review_below is None else {"review_below": columns.review_below}),
+        **({"long_premise": "window"} if columns.with_windows else {}),
     }
 
 

@@ -40,10 +40,10 @@ class UnitProgress:
     padded_tokens: int = 0
     halved: int = 0
 
-    def after(self, lengths: NDArray[np.int64], *, halved: bool) -> UnitProgress:
-        """One micro-batch further; `lengths` are the tokens of its rows."""
+    def after(self, lengths: NDArray[np.int64], *, rows_done: int, halved: bool) -> UnitProgress:
+        """One micro-batch further; `lengths` are the tokens of what it computed, and `rows_done` are done with it."""
         return UnitProgress(
-            rows=self.rows + len(lengths),
+            rows=self.rows + rows_done,
             tokens=self.tokens + int(lengths.sum()),
             padded_tokens=self.padded_tokens + len(lengths) * int(lengths.max()),
             halved=self.halved + halved,

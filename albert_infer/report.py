@@ -46,6 +46,8 @@ class Report:
     # Labelled rows whose largest probability is below `review_below`; None where the run does not ask for it.
     review_below: float | None = None
     needs_review: int = 0
+    # Labelled rows in more than one window.
+    windowed: int = 0
     padding_share: float = 0.0
     seconds: Seconds = field(default_factory=Seconds)
     pairs_per_second: float = 0.0
@@ -79,6 +81,7 @@ class Report:
         self.null_ids = manifest.get("null_ids", 0)
         self.duplicate_ids = manifest.get("duplicate_ids", 0)
         self.needs_review = manifest.get("needs_review", 0)
+        self.windowed = manifest.get("windowed", 0)
         self.quarantined = quarantine_counts(manifest["quarantined"])
 
     def to_json(self) -> bytes:
@@ -87,6 +90,7 @@ class Report:
 
     def to_text(self, output_uri: str) -> str:
         """A few lines for a person."""
+        cut = f"{self.windowed:,} pairs in windows" if self.windowed else f"{self.truncated:,} pairs truncated"
         already = "" if self.seconds.publishing else ", published by an earlier start"
         lines = {
             "published": f"{self.labelled:,} of {self.rows:,} pairs labelled, in {output_uri}{already}",
@@ -95,7 +99,7 @@ class Report:
             "ids": f"{self.null_ids:,} pairs without an id, {self.duplicate_ids:,} with one that their unit has twice",
             "review": f"{self.needs_review:,} pairs need it: no probability of {self.review_below} or more",
             "quarantined": f"{self.quarantined['files']} files, {self.quarantined['units']} units",
-            "tokens": f"{self.tokens:,}, {self.truncated:,} pairs truncated, {self.padding_share:.0%} padding avoided",
+            "tokens": f"{self.tokens:,}, {cut}, {self.padding_share:.0%} padding avoided",
             "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
             "time": self._times(),
             "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",

@@ -72,7 +72,9 @@ def label_pairs(settings: LabelSettings) -> Report:
         access=S3Access(settings.s3_endpoint),
         digest=settings.model_digest,
     )
-    tokenizer = checkpoint.tokenizer(max_length=settings.max_length, truncation=settings.truncation)
+    tokenizer = checkpoint.tokenizer(
+        max_length=settings.max_length, truncation=settings.truncation, long_premise=settings.long_premise
+    )
     storage.check_writable(output)
     planned = time.monotonic() - begun
     with pipeline.connected(debug=settings.debug) as nodes:

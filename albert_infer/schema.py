@@ -30,6 +30,7 @@ class Rejection(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     BAD_UTF8 = "bad_utf8"
     HYPOTHESIS_TOO_LONG = "hypothesis_too_long"
+    TOO_MANY_WINDOWS = "too_many_windows"
     NONFINITE_LOGITS = "nonfinite_logits"
     DEVICE_OUT_OF_MEMORY = "device_out_of_memory"
     TOKENIZER_FAILED = "tokenizer_failed"
@@ -78,6 +79,8 @@ ROW: Final = "_row"
 UNIT_QUARANTINE: Final = "_quarantine"
 INPUT_IDS: Final = "_input_ids"
 PREMISE_TOKENS: Final = "_premise_segment_tokens"
+# The whole premise of a pair that is cut into windows, no tokens for any other.
+LONG_PREMISE: Final = "_long_premise"
 
 PAIR_ID: Final = "pair_id"
 PREMISE: Final = "premise"
@@ -88,8 +91,9 @@ LABEL: Final = "label"
 PROBABILITIES: Final = tuple(f"p_{label}" for label in NliLabel)
 N_TOKENS: Final = "n_tokens"
 TRUNCATED: Final = "truncated"
-# In runs that ask for it.
+# In runs that ask for them.
 NEEDS_REVIEW: Final = "needs_review"
+N_WINDOWS: Final = "n_windows"
 REJECTION: Final = "rejection"
 DETAIL: Final = "detail"
 
@@ -100,6 +104,7 @@ LABEL_FIELDS: Final = (
     pa.field(TRUNCATED, pa.bool_()),
 )
 REVIEW_FIELD: Final = pa.field(NEEDS_REVIEW, pa.bool_())
+WINDOWS_FIELD: Final = pa.field(N_WINDOWS, pa.int32())
 SOURCE_FIELDS: Final = (pa.field(SOURCE_FILE, pa.string()), pa.field(SOURCE_ROW, pa.int64()))
 
 # Added by `validation`, by `tokenization` and by `classification`.
@@ -110,6 +115,8 @@ TOKEN_FIELDS: Final = (
     pa.field(N_TOKENS, pa.int32()),
     pa.field(TRUNCATED, pa.bool_()),
 )
+# Added by `tokenization` where long premises are cut into windows.
+WINDOW_TOKEN_FIELDS: Final = (pa.field(LONG_PREMISE, pa.large_list(pa.int32())), WINDOWS_FIELD)
 # Which row this is; the first columns of every table between the steps.
 POSITION_FIELDS: Final = (
     pa.field(UNIT, pa.string()),
@@ -152,6 +159,8 @@ class PairColumns:
     with_source: bool = False
     # With a number `needs_review` is added: whether the largest probability is below it.
     review_below: float | None = None
+    # Whether long premises are cut into windows, and `n_windows` is added.
+    with_windows: bool = False
 
     @property
     def input_names(self) -> list[str]:
@@ -168,12 +177,18 @@ class PairColumns:
     @property
     def prepared(self) -> pa.Schema:
         """What the read+prepare stage hands to the classify stage."""
-        return pa.schema([*POSITION_FIELDS, *self.pair_fields, *VERDICT_FIELDS, *TOKEN_FIELDS])
+        return pa.schema([*POSITION_FIELDS, *self.pair_fields, *VERDICT_FIELDS, *self.token_fields])
+
+    @property
+    def token_fields(self) -> list[pa.Field]:
+        """What tokenizing adds to a pair."""
+        return [*TOKEN_FIELDS, *(WINDOW_TOKEN_FIELDS if self.with_windows else ())]
 
     @property
     def label_fields(self) -> list[pa.Field]:
         """What labelling adds to a pair."""
-        return [*LABEL_FIELDS, *([] if self.review_below is None else [REVIEW_FIELD])]
+        review = () if self.review_below is None else (REVIEW_FIELD,)
+        return [*LABEL_FIELDS, *review, *((WINDOWS_FIELD,) if self.with_windows else ())]
 
     @property
     def labelled(self) -> pa.Schema:
@@ -189,6 +204,14 @@ class PairColumns:
     @property
     def _id_fields(self) -> list[pa.Field]:
         return [] if self.pair_id is None else [pa.field(PAIR_ID, self.id_type)]
+
+
+def equal_runs(ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each run of ids from one of the `offsets` (R+1) to the next (R, int64): the same for equal runs."""
+    begins, tokens = (pa.py_buffer(array) for array in (offsets * ids.itemsize, ids))
+    runs = pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, [None, begins, tokens])
+    numbers: NDArray[np.int64] = runs.dictionary_encode().indices.to_numpy().astype(np.int64)
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -211,9 +234,7 @@ class EncodedPairs:
 
     def first_alike(self) -> NDArray[np.int64]:
         """For each pair the first one with the same tokens and segments (R, int64): itself, if there is none before."""
-        begins, tokens = (pa.py_buffer(array) for array in (self.offsets * self.input_ids.itemsize, self.input_ids))
-        ids = pa.Array.from_buffers(pa.large_binary(), len(self.lengths), [None, begins, tokens])
-        which_ids = ids.dictionary_encode().indices.to_numpy().astype(np.int64)
+        which_ids = equal_runs(self.input_ids, self.offsets)
         segments = self.premise_segment_tokens.astype(np.int64)
         alike = which_ids * (segments.max(initial=0) + 1) + segments
         _, first, which = np.unique(alike, return_index=True, return_inverse=True)

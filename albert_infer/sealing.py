@@ -187,6 +187,7 @@ def _manifest(plan: Plan, units: Sequence[AccountedUnit]) -> dict[str, Any]:
         "null_ids": sum(summary.null_ids for summary in summaries),
         "duplicate_ids": sum(summary.duplicate_ids for summary in summaries),
         "needs_review": sum(summary.needs_review for summary in summaries),
+        "windowed": sum(summary.windowed for summary in summaries),
         "quarantined": {**plan.quarantined, "units": [unit.quarantine for unit in quarantined]}
         | {"rows_known": plan.quarantined["rows_known"] + rows_unread},
         "files": [entry for unit in units for entry in unit.files],

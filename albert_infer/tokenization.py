@@ -1,5 +1,7 @@
 """Pairs to ragged token ids: `[CLS] premise [SEP] hypothesis [SEP]`, cut to length, never padded.
 
+A pair is cut to what fits, or to the first of its windows: then its whole premise goes along for the others.
+
 Each distinct text is tokenized once a call, or each distinct word where that gives the same tokens; framing, cutting
 and segment ids are ours, so that no tokenizer setting (padding side, `model_input_names`) can change them. Knows
 nothing of files or devices.
@@ -24,7 +26,9 @@ from albert_infer.schema import (
     DETAIL,
     HYPOTHESIS,
     INPUT_IDS,
+    LONG_PREMISE,
     N_TOKENS,
+    N_WINDOWS,
     PREMISE,
     PREMISE_TOKENS,
     REJECTION,
@@ -32,6 +36,7 @@ from albert_infer.schema import (
     EncodedPairs,
     Rejection,
 )
+from albert_infer.windows import MAX_WINDOWS, LongPremises, ranges, window_counts
 
 # [CLS] premise [SEP] hypothesis [SEP]
 FRAME_TOKENS: Final = 3
@@ -43,7 +48,8 @@ class Tokenized:
 
     `fits` is False where the hypothesis leaves no room for one token of the premise, `blank` is True where a text has
     no tokens at all, `failed` where the tokenizer raised for a text; such rows have no tokens in `pairs`. `truncated`
-    says that tokens were cut.
+    says that tokens were cut, and never that of a pair with windows: it has more than one of the `n_windows`, and all
+    its premise in `long_premises` unless they are more than MAX_WINDOWS. A row without tokens has none.
     """
 
     pairs: EncodedPairs
@@ -51,6 +57,8 @@ class Tokenized:
     fits: NDArray[np.bool_]
     blank: NDArray[np.bool_]
     failed: NDArray[np.bool_]
+    n_windows: NDArray[np.int64]
+    long_premises: LongPremises
 
 
 @dataclass(frozen=True)
@@ -66,16 +74,22 @@ class _Ragged:
         """The given texts, in the given order."""
         return _Ragged(self.ids, self.starts[texts], self.lengths[texts], self.failed[texts])
 
+    def laid_out(self, counts: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The first `counts` ids of each text, one after another."""
+        return self.ids[ranges(self.starts, counts)]
+
     def joined(self, offsets: NDArray[np.int32]) -> _Ragged:
         """Texts made of these: text t of those from `offsets[t]` on up to `offsets[t + 1]`; one failed, all failed."""
         ends = np.concatenate([[0], np.cumsum(self.lengths)])[offsets]
         failures = np.concatenate([[0], np.cumsum(self.failed)])[offsets]
-        ids = self.ids[_ranges(self.starts, self.lengths)]
-        return _Ragged(ids, ends[:-1], np.diff(ends), np.diff(failures) > 0)
+        return _Ragged(self.laid_out(self.lengths), ends[:-1], np.diff(ends), np.diff(failures) > 0)
 
 
 class PairTokenizer:
-    """A tokenizer, the ids that frame a pair, and the rule for pairs that are too long."""
+    """A tokenizer, the ids that frame a pair, and the rules for pairs that are too long.
+
+    With `long_premise` "window" a premise is never cut short, so `truncation` is to be "premise".
+    """
 
     def __init__(
         self,
@@ -85,6 +99,7 @@ class PairTokenizer:
         sep_token: str,
         max_length: int,
         truncation: Literal["premise", "longest_first"],
+        long_premise: Literal["truncate", "window"] = "truncate",
     ) -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         self._tokenizer.no_padding()
@@ -93,6 +108,7 @@ class PairTokenizer:
         self.sep_id = self._id_of(sep_token)
         self.max_length = max_length
         self._truncation = truncation
+        self.with_windows = long_premise == "window"
         self._pieces = words.repeated_words if words.splits_at_spaces(self._tokenizer) else words.whole
 
     @property
@@ -127,9 +143,14 @@ class PairTokenizer:
         premise_kept, hypothesis_kept = self._kept(premise.lengths, hypothesis.lengths)
         fits = skip | failed | blank | (premise_kept > 0)
         usable = fits & ~skip & ~failed & ~blank
-        truncated = usable & (premise_kept + hypothesis_kept < premise.lengths + hypothesis.lengths)
+        cut = usable & (premise_kept + hypothesis_kept < premise.lengths + hypothesis.lengths)
         pairs = self._framed(premise, np.where(usable, premise_kept, 0), hypothesis, hypothesis_kept, usable)
-        return Tokenized(pairs, truncated, fits, blank, failed)
+        n_windows = np.where(cut & self.with_windows, window_counts(premise.lengths, premise_kept), usable)
+        is_long = (n_windows > 1) & (n_windows <= MAX_WINDOWS)
+        kept_whole = np.where(is_long, premise.lengths, 0)
+        long_premises = LongPremises(premise.laid_out(kept_whole), np.concatenate([[0], np.cumsum(kept_whole)]))
+        truncated = cut & (not self.with_windows)
+        return Tokenized(pairs, truncated, fits, blank, failed, n_windows, long_premises)
 
     def _tokenize(self, texts: pa.ChunkedArray) -> _Ragged:
         rows = texts.dictionary_encode().combine_chunks()
@@ -215,6 +236,8 @@ def encoded_apart(encode_batch: Callable[[list[str]], list[Any]], texts: list[st
 def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
     """`pairs`, as `validation.mark_rejected` leaves them, with token ids, segment, count and `truncated` added.
 
+    Where long premises are cut into windows they have `n_windows` too, and the whole of these premises; `n_tokens` then
+    counts those of all windows, what they share with their neighbours each time.
     Every row is kept, in order. Rejected rows get no tokens, and a row without room for a token of its premise, with a
     text of no tokens at all, or with one that the tokenizer raises for, is rejected here.
     """
@@ -231,21 +254,29 @@ def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
     tokens = encoded.pairs
     # int32 offsets: a unit's tokens stay far below 2³¹.
     ids = pa.ListArray.from_arrays(pa.array(tokens.offsets, pa.int32()), pa.array(tokens.input_ids))
-    return (
+    # Of too many windows none but the first is computed.
+    computed = np.where(encoded.n_windows > MAX_WINDOWS, 1, encoded.n_windows)
+    pairs = (
         pairs.append_column(INPUT_IDS, ids)
         .append_column(PREMISE_TOKENS, pa.array(tokens.premise_segment_tokens))
-        .append_column(N_TOKENS, pa.array(tokens.lengths, pa.int32()))
+        .append_column(N_TOKENS, pa.array(tokens.lengths * computed, pa.int32()))
         .append_column(TRUNCATED, pa.array(encoded.truncated))
     )
+    if not tokenizer.with_windows:
+        return pairs
+    premises = encoded.long_premises
+    whole = pa.LargeListArray.from_arrays(pa.array(premises.offsets), pa.array(premises.ids))
+    return pairs.append_column(LONG_PREMISE, whole).append_column(N_WINDOWS, pa.array(encoded.n_windows, pa.int32()))
 
 
 def encoded_pairs(prepared: pa.Table) -> EncodedPairs:
     """The token columns of `prepared` as arrays, without copying where the table is one chunk."""
-    column = prepared[INPUT_IDS]
-    ids = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    offsets = ids.offsets.to_numpy().astype(np.int64)
-    flat = ids.values.to_numpy()[offsets[0] : offsets[-1]]
-    return EncodedPairs(flat, offsets - offsets[0], prepared[PREMISE_TOKENS].to_numpy())
+    return EncodedPairs(*_ids_and_offsets(prepared[INPUT_IDS]), prepared[PREMISE_TOKENS].to_numpy())
+
+
+def long_premises(prepared: pa.Table) -> LongPremises:
+    """The same of the premises that are cut into windows."""
+    return LongPremises(*_ids_and_offsets(prepared[LONG_PREMISE]))
 
 
 def with_rejection(pairs: pa.Table, rows: NDArray[np.bool_], reason: Rejection, detail: str) -> pa.Table:
@@ -253,6 +284,12 @@ def with_rejection(pairs: pa.Table, rows: NDArray[np.bool_], reason: Rejection, 
     mask = pa.array(rows)
     pairs = _set(pairs, REJECTION, pc.if_else(mask, str(reason), pairs[REJECTION]))
     return _set(pairs, DETAIL, pc.if_else(mask, detail, pairs[DETAIL]))
+
+
+def _ids_and_offsets(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    lists = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return lists.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
 def _set(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
@@ -268,11 +305,4 @@ def _copy_ranges(
 ) -> None:
     """Write the first `kept` ids of each usable text into `target` from `begins` on."""
     counts = kept[usable]
-    target[_ranges(begins[usable], counts)] = texts.ids[_ranges(texts.starts[usable], counts)]
-
-
-def _ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions of all ranges, one after another: `counts` of them from each start on."""
-    before = np.cumsum(counts) - counts
-    positions: NDArray[np.int64] = np.arange(counts.sum()) + np.repeat(starts - before, counts)
-    return positions
+    target[ranges(begins[usable], counts)] = texts.ids[ranges(texts.starts[usable], counts)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from checkpoints import Checkpoint, change_weights, overflow_in_bf16, random_checkpoint, without_meaning
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pairs import PROPERTY, pair_table, wordpiece
+from pairs import PROPERTY, WORDS, pair_table, wordpiece
 from transformers import PreTrainedTokenizerFast
 
 import albert_infer
@@ -34,6 +35,7 @@ from albert_infer.schema import (
     DETAIL,
     LABEL,
     N_TOKENS,
+    N_WINDOWS,
     NEEDS_REVIEW,
     PROBABILITIES,
     REJECTION,
@@ -46,6 +48,7 @@ from albert_infer.schema import (
 )
 from albert_infer.tokenization import append_tokens
 from albert_infer.validation import mark_rejected
+from albert_infer.windows import MAX_WINDOWS
 
 BUILTIN_PAIRS = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
 
@@ -193,7 +196,7 @@ def test_pairs_that_are_alike_are_computed_once_and_told_each(checkpoint: Checkp
     prepared = append_tokens(mark_rejected(pair_table(premises, hypotheses)), tokenizer)
     told: list[int] = []
     classifier = Classifier(engine, loaded.label_order, max_batch_tokens=64)
-    labelled = classifier.classified(prepared, lambda lengths, _: told.extend(lengths))
+    labelled = classifier.classified(prepared, lambda lengths, *_: told.extend(lengths))
     assert sorted(engine.computed) == [0, 1]
     assert sorted(told) == sorted(length for length in prepared[N_TOKENS].to_pylist() if length)
     expected = labeler.label(zip(premises, hypotheses, strict=True))
@@ -250,6 +253,131 @@ def test_fewer_digits_turn_hardly_a_label_of_a_trained_checkpoint(
     assert 1e-4 < apart < difference, "equal to the last digits would mean that it was computed in fp32"
 
 
+# --- premises in windows
+
+LONG = [" ".join(np.random.default_rng(words).choice(WORDS[:-1], words)) for words in (60, 200, 5000)]
+WITH_LONG = [*GOOD[:6], *((premise, hypothesis) for premise in LONG[:2] for hypothesis in HYPOTHESES[:2]), *BAD[2:]]
+# What a pair of 40 tokens has for the premise beside [CLS], two [SEP] and a hypothesis of as many words.
+ROOM = {hypothesis: 37 - len(hypothesis.split()) for hypothesis in HYPOTHESES[:2]}
+
+
+@pytest.fixture(scope="module")
+def balanced(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint with a bias that leaves no label to all pairs, as random weights do."""
+    pairs = [(" ".join(LONG[2].split()[start : start + 30]), "a man plays") for start in range(0, 5000, 30)]
+    bias = np.log(probabilities_of(labeler_of(checkpoint.folder).label(pairs))).mean(axis=0)
+    folder = tmp_path_factory.mktemp("balanced") / "checkpoint"
+    return changed(checkpoint, folder, lambda tensors: tensors["classifier.bias"].sub_(torch.from_numpy(bias)))
+
+
+@pytest.fixture(scope="module")
+def truncating(balanced: Path) -> Labeler:
+    return labeler_of(balanced, max_batch_tokens=400)
+
+
+@pytest.fixture(scope="module")
+def in_windows(balanced: Path) -> Labeler:
+    return Labeler(str(balanced), label_order=ORDERS[0], max_batch_tokens=400, long_premise="window")
+
+
+@pytest.mark.parametrize("premise", LONG, ids=["60 words", "200 words", "5000 words"])
+@pytest.mark.parametrize("hypothesis", HYPOTHESES[:2])
+def test_a_long_pair_has_the_probabilities_of_the_window_that_decides(
+    truncating: Labeler, in_windows: Labeler, premise: str, hypothesis: str
+) -> None:
+    words, room = premise.split(), ROOM[hypothesis]
+    last = len(words) - room
+    starts = [*range(0, last, room - room // 4), last]
+    windows = truncating.label([(" ".join(words[start : start + room]), hypothesis) for start in starts])
+    labels, probabilities = windows[LABEL].to_pylist(), probabilities_of(windows)
+    expected = next(label for label in ("entailment", "contradiction", "neutral") if label in labels)
+    deciding = max(
+        (row for row, label in enumerate(labels) if label == expected), key=lambda row: probabilities[row].max()
+    )
+    labelled = in_windows.label([(premise, hypothesis)])
+    assert labelled[LABEL].to_pylist() == [expected]
+    np.testing.assert_allclose(probabilities_of(labelled)[0], probabilities[deciding], atol=TOLERANCE)
+    assert labelled[N_WINDOWS].to_pylist() == [len(starts)]
+    assert labelled[N_TOKENS].to_pylist() == [40 * len(starts)]
+    assert labelled[TRUNCATED].to_pylist() == [False]
+
+
+def test_windows_turn_labels_of_long_pairs_and_leave_the_bits_of_those_that_fit(
+    truncating: Labeler, in_windows: Labeler
+) -> None:
+    truncated, windowed = (each.label(WITH_LONG) for each in (truncating, in_windows))
+    fits = np.flatnonzero(~np.array(truncated[TRUNCATED].to_pylist()))
+    assert windowed.take(fits).drop_columns([N_WINDOWS]).equals(truncated.take(fits))
+    assert set(windowed.take(fits)[N_WINDOWS].to_pylist()) == {0, 1}
+    assert not windowed[LABEL].equals(truncated[LABEL]), "otherwise windows would show nothing"
+    assert in_windows.label(WITH_LONG).equals(windowed), "the same bits twice"
+
+
+@settings(PROPERTY, max_examples=15)
+@given(pairs=st.lists(st.sampled_from(WITH_LONG), max_size=5))
+def test_a_long_pair_is_labelled_as_it_is_alone(
+    in_windows: Labeler,
+    alone_in_windows: dict[tuple[str | None, str | None], pa.Table],
+    pairs: list[tuple[str | None, str | None]],
+) -> None:
+    together = in_windows.label(pairs)
+    expected = pa.concat_tables([together.slice(0, 0), *(alone_in_windows[pair] for pair in pairs)])
+    exact = [name for name in together.column_names if name not in PROBABILITIES]
+    assert together.select(exact).equals(expected.select(exact))
+    np.testing.assert_allclose(probabilities_of(together), probabilities_of(expected), atol=TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def alone_in_windows(in_windows: Labeler) -> dict[tuple[str | None, str | None], pa.Table]:
+    """Each pair, labelled in windows in a call of its own."""
+    return {pair: in_windows.label([pair]) for pair in WITH_LONG}
+
+
+def test_long_pairs_that_are_alike_are_computed_once_and_their_tokens_told_each(checkpoint: Checkpoint) -> None:
+    loaded = load_checkpoint(str(checkpoint.folder), label_order=ORDERS[0])
+    engine = RecordingEngine(
+        loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None
+    )
+    tokenizer = loaded.tokenizer(max_length=None, truncation="premise", long_premise="window")
+    pairs = [(LONG[0], "a man"), ("the dog", "a"), (LONG[0].upper(), "a man"), (None, "a")]
+    prepared = append_tokens(mark_rejected(pair_table(*zip(*pairs, strict=True))), tokenizer)
+    told: list[tuple[int, int]] = []
+    classifier = Classifier(engine, loaded.label_order, max_batch_tokens=64)
+    labelled = classifier.classified(prepared, lambda lengths, done, _: told.append((int(lengths.sum()), done)))
+    assert labelled[N_WINDOWS].to_pylist() == [2, 1, 2, 0]
+    assert engine.computed == [0], "the second windows, as one"
+    assert [sum(part) for part in zip(*told, strict=True)] == [sum(prepared[N_TOKENS].to_pylist()), 3]
+    assert told[-1] == (2 * 40, 2), "both are done with their last window"
+    assert labelled.slice(0, 1).select(PROBABILITIES).equals(labelled.slice(2, 1).select(PROBABILITIES))
+
+
+def test_more_windows_than_anyone_computes_reject_their_pair_and_change_no_other(
+    truncating: Labeler, in_windows: Labeler
+) -> None:
+    # One token of the premise a window.
+    too_many, enough = ((" ".join(["dog"] * words), "a man " * 18) for words in (MAX_WINDOWS + 1, MAX_WINDOWS))
+    labelled = in_windows.label([*GOOD, too_many, enough])
+    assert labelled[REJECTION].to_pylist() == [None] * len(GOOD) + [Rejection.TOO_MANY_WINDOWS, None]
+    assert f"more than {MAX_WINDOWS:,} windows" in labelled[DETAIL].to_pylist()[-2]
+    assert labelled[LABEL].is_null().to_pylist() == [False] * len(GOOD) + [True, False]
+    assert labelled[N_WINDOWS].to_pylist()[-1] == MAX_WINDOWS
+    plain = truncating.label([*GOOD, too_many, enough])
+    fits = np.flatnonzero(~np.array(plain[TRUNCATED].to_pylist()))
+    assert labelled.take(fits).drop_columns([N_WINDOWS]).equals(plain.take(fits))
+
+
+def test_a_window_of_no_finite_meaning_rejects_its_pair_alone(
+    checkpoint: Checkpoint, labeler: Labeler, tmp_path: Path
+) -> None:
+    broken = changed(checkpoint, tmp_path / "nan", without_meaning(wordpiece().get_vocab()["dog"]))
+    # Only the last of its windows has the word.
+    pairs = [("a man " * 100 + "dog", "a man"), ("a man " * 100, "a man"), ("a man", "a woman")]
+    labelled = Labeler(str(broken), label_order=ORDERS[0], long_premise="window").label(pairs)
+    assert labelled[REJECTION].to_pylist() == [Rejection.NONFINITE_LOGITS, None, None]
+    assert labelled[N_WINDOWS].to_pylist() == [8, 8, 1]
+    assert labelled[LABEL].to_pylist()[2] == labeler.label(pairs)[LABEL].to_pylist()[2]
+
+
 # --- rows that the device fails on
 
 
@@ -270,6 +398,32 @@ class CrampedEngine(AlbertEngine):
         return logits_within_memory(batches, forward, 3)
 
 
+class ForgetfulEngine(AlbertEngine):
+    """An engine on a device that has no memory for rows with a `dog`."""
+
+    def micro_batch_logits(
+        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
+    ) -> Iterator[MicroBatchLogits]:
+        """The engine's own logits, of the others."""
+        dog = wordpiece().get_vocab()["dog"]
+        for batch in super().micro_batch_logits(pairs, batches):
+            ids = [pairs.input_ids[pairs.offsets[row] : pairs.offsets[row + 1]] for row in batch.rows_B]
+            fitted = np.array([dog not in each for each in ids])
+            yield replace(batch, logits_BC=np.where(fitted[:, np.newaxis], batch.logits_BC, np.nan), fitted_B=fitted)
+
+
+def test_a_window_without_memory_rejects_its_pair_alone(checkpoint: Checkpoint) -> None:
+    loaded = load_checkpoint(str(checkpoint.folder), label_order=ORDERS[0])
+    engine = ForgetfulEngine(
+        loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None
+    )
+    tokenizer = loaded.tokenizer(max_length=None, truncation="premise", long_premise="window")
+    pairs = [("a man " * 100 + "dog", "a man"), ("a man " * 100, "a man"), ("a man", "a woman")]
+    prepared = append_tokens(mark_rejected(pair_table(*zip(*pairs, strict=True))), tokenizer)
+    labelled = Classifier(engine, loaded.label_order, max_batch_tokens=64).classified(prepared)
+    assert labelled[REJECTION].to_pylist() == [Rejection.DEVICE_OUT_OF_MEMORY, None, None]
+
+
 def test_a_pair_without_memory_is_rejected_and_its_neighbours_keep_their_labels(
     checkpoint: Checkpoint, labeler: Labeler
 ) -> None:
@@ -279,7 +433,7 @@ def test_a_pair_without_memory_is_rejected_and_its_neighbours_keep_their_labels(
     tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
     prepared = append_tokens(mark_rejected(pair_table(PREMISES, HYPOTHESES)), tokenizer)
     halved: list[bool] = []
-    labelled = classifier.classified(prepared, lambda _, was_halved: halved.append(was_halved))
+    labelled = classifier.classified(prepared, lambda *batch: halved.append(batch[-1]))
     expected = labeler.label(PAIRS)
     assert expected[N_TOKENS].to_pylist()[-1] == 40
     assert labelled[REJECTION].to_pylist() == [None] * 4 + [Rejection.DEVICE_OUT_OF_MEMORY]

@@ -245,6 +245,16 @@ def test_rows_that_need_review_are_counted_where_the_column_is_ours(output: Fold
     assert commit.summarise(UNIT, rows, IDS).needs_review == 0, "a carried column of that name is the input's"
 
 
+def test_labelled_rows_in_several_windows_are_counted_where_the_column_is_ours(output: Folder) -> None:
+    windows = pa.array([1, 4, 2, 0, 3], pa.int32())
+    rejections = [None, Rejection.NONFINITE_LOGITS, None, Rejection.NULL_TEXT, None]
+    rows = labelled_unit(UNIT, numbered_pairs(5), rejections, IDS).append_column("n_windows", windows)
+    commit_unit(output, UNIT, source(5), rows, replace(IDS, with_windows=True))
+    assert summary_of(output, staged_name(UNIT)).windowed == 2
+    assert read(output, staged_name(UNIT))["n_windows"].to_pylist() == [1, 2, 3]
+    assert commit.summarise(UNIT, rows, IDS).windowed == 0, "a carried column of that name is the input's"
+
+
 def test_an_object_of_a_version_that_did_not_count_ids_still_tells_what_it_holds(output: Folder) -> None:
     table = numbered_pairs(2)
     told: dict[str, Any] = {

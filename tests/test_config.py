@@ -40,6 +40,8 @@ VALUES: dict[str, tuple[str, str, object]] = {
         ("neutral", "entailment", "contradiction"),
     ),
     "truncation": ("longest_first", '"longest_first"', "longest_first"),
+    # The default, because `window` does not go with the truncation above.
+    "long_premise": ("truncate", '"truncate"', "truncate"),
     "max_length": ("64", "64", 64),
     "precision": ("bf16", '"bf16"', "bf16"),
     "review_below": ("0.7", "0.7", 0.7),
@@ -141,6 +143,8 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--agreement-sample", "-1"), "--agreement-sample"),
         (("--min-agreement", "1.01"), "--min-agreement"),
         (("--review-below", "70"), "--review-below"),
+        (("--long-premise", "split"), "--long-premise"),
+        (("--long-premise", "window", "--truncation", "longest_first"), "long_premise=window"),
         (("--review-below", "nan"), "--review-below"),
         (("--gold", "g", "--min-accuracy", "1.01"), "--min-accuracy"),
         (("--min-accuracy", "0.8"), "name one with --gold"),
@@ -213,6 +217,13 @@ def test_a_column_that_is_ours_in_some_runs_may_be_carried_in_the_others() -> No
     assert LabelSettings(input="a", output="b", carry=("needs_review",)).carry == ("needs_review",)
     with pytest.raises(ValidationError, match="carry: `needs_review`"):
         LabelSettings(input="a", output="b", carry=("needs_review",), review_below=0.7)
+    assert LabelSettings(input="a", output="b", carry=("n_windows",)).carry == ("n_windows",)
+    with pytest.raises(ValidationError, match="carry: `n_windows`"):
+        LabelSettings(input="a", output="b", carry=("n_windows",), long_premise="window")
+
+
+def test_long_premises_may_be_read_in_windows() -> None:
+    assert parsed(*REQUIRED, "--long-premise", "window").long_premise == "window"
 
 
 def test_settings_cannot_be_changed() -> None:

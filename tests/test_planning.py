@@ -263,6 +263,7 @@ def test_a_file_without_units_changes_the_plan_all_the_same(tmp_path: Path, name
         {"carry": "topic"},
         {"carry_source": True},
         {"review_below": 0.7},
+        {"long_premise": "window"},
         {"premise_column": "topic"},
         {"id_column": "topic"},
     ],

@@ -20,9 +20,9 @@ from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
 from albert_infer.preflight import Checks, checked
 from albert_infer.preflight.agreement import Agreement, refuse_disagreement, upper_bound
-from albert_infer.preflight.sample import SAMPLED, SampledUnit
+from albert_infer.preflight.sample import SampledUnit, sampled_schema
 from albert_infer.preflight.swap import Texts
-from albert_infer.schema import DeviceKind, Precision, conformed
+from albert_infer.schema import DeviceKind, PairColumns, Precision, conformed
 from albert_infer.tokenization import append_tokens
 from albert_infer.validation import mark_rejected
 
@@ -111,7 +111,9 @@ def with_null_premises(pairs: pa.Table, rows: Sequence[int]) -> pa.Table:
 def found_of(checkpoint: Path, *parts: pa.Table) -> Agreement | None:
     loaded = load_checkpoint(str(checkpoint))
     tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
-    prepared = [conformed(append_tokens(mark_rejected(part), tokenizer), SAMPLED) for part in parts]
+    prepared = [
+        conformed(append_tokens(mark_rejected(part), tokenizer), sampled_schema(PairColumns())) for part in parts
+    ]
     sample = [SampledUnit(part, Texts()) for part in prepared]
     checks = Checks(tokenizer, Precision.INT8, max_batch_tokens=512, compared=True)
     return checked(loaded, *sample, checks=checks, device=DeviceKind.CPU, threads=1).agreement

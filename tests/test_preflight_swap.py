@@ -130,8 +130,10 @@ def test_texts_that_are_no_utf8_are_counted_too() -> None:
 @PROPERTY
 @given(PAIRS)
 def test_exchanged_tokens_are_those_of_exchanged_texts(pairs: list[tuple[str | None, str | None]]) -> None:
-    framed = {"cls_token": "[CLS]", "sep_token": "[SEP]"}
-    tokenizer = PairTokenizer(wordpiece().to_str(), **framed, max_length=32, truncation="longest_first")
+    cls_token, sep_token = "[CLS]", "[SEP]"
+    tokenizer = PairTokenizer(
+        wordpiece().to_str(), cls_token=cls_token, sep_token=sep_token, max_length=32, truncation="longest_first"
+    )
     texts = pair_table([one for one, _ in pairs], [other for _, other in pairs])
     ours = encoded_pairs(exchanged(append_tokens(mark_rejected(texts), tokenizer)))
     expected = encoded_pairs(append_tokens(mark_rejected(turned(texts)), tokenizer))

@@ -21,7 +21,7 @@ BATCHES = st.lists(
 def after(batches: list[NDArray[np.int64]]) -> UnitProgress:
     done = UnitProgress()
     for lengths in batches:
-        done = done.after(lengths, halved=len(lengths) == 1)
+        done = done.after(lengths, rows_done=len(lengths), halved=len(lengths) == 1)
     return done
 
 
@@ -59,7 +59,7 @@ def test_before_the_first_batch_there_is_nothing_to_tell() -> None:
 
 def test_the_padding_share_is_of_the_padded_cells() -> None:
     counts = ProgressCounts()
-    counts.tell("unit", UnitProgress().after(np.array([10, 30], dtype=np.int64), halved=False))
+    counts.tell("unit", UnitProgress().after(np.array([10, 30], dtype=np.int64), rows_done=2, halved=False))
     assert counts.so_far().padding_share == pytest.approx(1 - 40 / 60)
 
 

@@ -23,7 +23,7 @@ KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
-    "duplicate_ids", "late_inputs", "review_below", "needs_review",
+    "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
@@ -154,6 +154,14 @@ def test_a_label_order_that_overrules_the_checkpoints_own_names_is_told() -> Non
         "label order  contradiction, neutral, entailment by --label-order; "
         "the checkpoint itself says entailment, neutral, contradiction"
     ) in filled(model={**model, "label_map": [C, N, E]}).to_text("out")
+
+
+def test_pairs_in_windows_are_told_where_there_are_any() -> None:
+    assert "17 pairs truncated" in filled().to_text("out")
+    report = filled()
+    report.count({**MANIFEST, "truncated": 0, "windowed": 1_200})
+    assert json.loads(report.to_json())["windowed"] == 1_200
+    assert "tokens       30,000,000, 1,200 pairs in windows, " in report.to_text("out")
 
 
 def test_the_versions_that_decide_how_a_run_behaves_are_told() -> None:

@@ -35,6 +35,9 @@ def test_a_file_of_labels_has_the_promised_columns_in_order() -> None:
     assert fields(columns.labelled) == [("pair_id", pa.int64()), *texts, *carried, *source, *LABELS]
     assert fields(PairColumns().labelled) == [*texts, *LABELS]
     assert fields(PairColumns(review_below=0.0).labelled) == [*texts, *LABELS, ("needs_review", pa.bool_())]
+    whole = PairColumns(review_below=0.7, with_windows=True)
+    assert fields(whole.labelled)[-2:] == [("needs_review", pa.bool_()), ("n_windows", pa.int32())]
+    assert fields(whole.prepared)[:-2] == fields(PairColumns().prepared)
 
 
 def test_a_table_takes_the_order_and_types_that_are_wanted_and_a_slice_keeps_its_nested_nulls() -> None:

@@ -22,7 +22,14 @@ from transformers import PreTrainedTokenizerFast
 from albert_infer import schema
 from albert_infer.errors import ModelError
 from albert_infer.schema import HYPOTHESIS, PREMISE, EncodedPairs, Rejection
-from albert_infer.tokenization import PairTokenizer, Tokenized, append_tokens, encoded_apart, encoded_pairs
+from albert_infer.tokenization import (
+    PairTokenizer,
+    Tokenized,
+    append_tokens,
+    encoded_apart,
+    encoded_pairs,
+    long_premises,
+)
 from albert_infer.validation import mark_rejected
 
 Truncation = Literal["premise", "longest_first"]
@@ -42,15 +49,16 @@ TEXTS = st.lists(
 PAIRS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6)
 
 
-def tokenizer_of(tokenizer: Tokenizer, max_length: int = 64, truncation: Truncation = "premise") -> PairTokenizer:
-    return PairTokenizer(
-        tokenizer.to_str(), cls_token="[CLS]", sep_token="[SEP]", max_length=max_length, truncation=truncation
-    )
+def tokenizer_of(
+    tokenizer: Tokenizer, max_length: int = 64, truncation: Truncation = "premise", **how: Any
+) -> PairTokenizer:
+    how |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "max_length": max_length, "truncation": truncation}
+    return PairTokenizer(tokenizer.to_str(), **how)
 
 
 @cache
-def ours(name: str, max_length: int, truncation: Truncation = "premise") -> PairTokenizer:
-    return tokenizer_of(TOKENIZERS[name], max_length, truncation)
+def ours(name: str, max_length: int, truncation: Truncation = "premise", **how: Any) -> PairTokenizer:
+    return tokenizer_of(TOKENIZERS[name], max_length, truncation, **how)
 
 
 @cache
@@ -184,6 +192,39 @@ def test_every_row_is_kept_and_what_cannot_be_labelled_is_rejected() -> None:
     assert rows[schema.TRUNCATED].to_pylist() == [False, False, False, False, True]
     assert [len(ids) for ids in rows[schema.INPUT_IDS].to_pylist()] == [7, 0, 0, 0, 9]
     assert (rows[schema.DETAIL].is_null().to_numpy() == rows[schema.REJECTION].is_null().to_numpy()).all()
+
+
+@PROPERTY
+@given(pairs=PAIRS, max_length=st.integers(5, 24))
+def test_a_pair_with_windows_is_the_truncated_one_and_brings_its_whole_premise(
+    pairs: list[tuple[str, str]], max_length: int
+) -> None:
+    plain = encoded(ours("wordpiece", max_length), pairs)
+    found = encoded(ours("wordpiece", max_length, long_premise="window"), pairs)
+    assert rows_of(found) == rows_of(plain)
+    assert not found.truncated.any()
+    assert (found.n_windows > 1).tolist() == plain.truncated.tolist()
+    assert (found.n_windows == 0).tolist() == (plain.pairs.lengths == 0).tolist()
+    for row, (premise, _) in enumerate(pairs):
+        whole = found.long_premises.ids[found.long_premises.offsets[row] : found.long_premises.offsets[row + 1]]
+        tokens = TOKENIZERS["wordpiece"].encode(premise, add_special_tokens=False).ids
+        assert whole.tolist() == (tokens if plain.truncated[row] else [])
+
+
+def test_tokens_and_windows_of_thousands_of_tokens_are_counted_and_come_back() -> None:
+    premises = ["a man", "the dog " * 3000, "music " * 2000, None, "a man " * 9]
+    hypotheses = ["a dog", "a dog", "a dog " * 8 + "in", "a", "a dog " * 10]
+    tokenizer = tokenizer_of(wordpiece(), 21, long_premise="window")
+    rows = append_tokens(mark_rejected(pair_table(premises, hypotheses)), tokenizer)
+    # 16 tokens of 6,000 in steps of 12; one token of 2,000 a window, which are more windows than anyone computes.
+    assert rows[schema.N_WINDOWS].to_pylist() == [1, 500, 2000, 0, 0]
+    assert rows[schema.N_TOKENS].to_pylist() == [7, 500 * 21, 21, 0, 0]
+    too_long = Rejection.HYPOTHESIS_TOO_LONG
+    assert rows[schema.REJECTION].to_pylist() == [None, None, None, Rejection.NULL_TEXT, too_long]
+    for table in (rows, pa.concat_tables([rows.slice(0, 2), rows.slice(2)]), rows.slice(1)):
+        premises_of = long_premises(table)
+        assert premises_of.lengths.tolist() == [0, 6000, 0, 0, 0][-len(table) :]
+        assert premises_of.ids.tolist() == rows[schema.LONG_PREMISE][1].as_py()
 
 
 @pytest.mark.parametrize("rows", [slice(0, 4), slice(1, 3), slice(2, 2)])

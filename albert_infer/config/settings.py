@@ -131,6 +131,14 @@ class LabelSettings(BaseModel):
         Literal["premise", "longest_first"],
         Parameter(group=MODEL, help="What a pair that is too long loses; `premise` never cuts the hypothesis."),
     ] = "premise"
+    # What is truncated is never read: a window costs as much as a pair of the greatest length.
+    long_premise: Annotated[
+        Literal["truncate", "window"],
+        Parameter(
+            group=MODEL,
+            help="`window` reads all of a premise that does not fit, in overlapping windows, and adds `n_windows`.",
+        ),
+    ] = "truncate"
     max_length: Annotated[
         int | None,
         # [CLS] premise [SEP] hypothesis [SEP] with one token of each is 5.
@@ -290,11 +298,17 @@ class LabelSettings(BaseModel):
             raise ValueError(f"carry: `{clash[0]}` is the name of a column of ours; rename it in the input")
         return self
 
+    @model_validator(mode="after")
+    def _windows_leave_the_hypothesis_whole(self) -> LabelSettings:
+        if self.long_premise == "window" and self.truncation != "premise":
+            raise ValueError("long_premise=window cuts nothing, so it goes with truncation=premise only")
+        return self
+
     @property
     def reserved_names(self) -> frozenset[str]:
         """What a carried column must not be called: the names of our columns in this run."""
-        added = set() if self.review_below is None else {schema.NEEDS_REVIEW}
-        return schema.RESERVED_NAMES | added
+        added = {schema.NEEDS_REVIEW: self.review_below is not None, schema.N_WINDOWS: self.long_premise == "window"}
+        return schema.RESERVED_NAMES | {name for name, is_ours in added.items() if is_ours}
 
     @property
     def worker_range(self) -> tuple[int, int] | None:

@@ -101,9 +101,9 @@ class LabelledHere:
     def _labelled(self, piece: GoldSlice) -> pa.Table:
         name, so_far = f"{piece.pin.name}:{piece.range.first_row}", UnitProgress()
 
-        def tell(lengths: NDArray[np.int64], halved: bool) -> None:
+        def tell(lengths: NDArray[np.int64], rows_done: int, halved: bool) -> None:
             nonlocal so_far
-            so_far = so_far.after(lengths, halved=halved)
+            so_far = so_far.after(lengths, rows_done=rows_done, halved=halved)
             self._progress.tell(name, so_far)
 
         return self._classifier.classified(

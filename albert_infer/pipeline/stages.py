@@ -22,8 +22,9 @@ from albert_infer.attempts import MAX_LOST_ATTEMPTS
 from albert_infer.classification import Classifier
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
+from albert_infer.pipeline.session import TARGET_MAX_BLOCK_BYTES
 from albert_infer.planning import Unit
-from albert_infer.preflight.sample import SAMPLED, ChosenRows, SampledUnit
+from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
 from albert_infer.preflight.swap import Texts, texts_of
 from albert_infer.progress import UnitProgress
 from albert_infer.schema import (
@@ -59,9 +60,14 @@ class UnitReader:
     columns: PairColumns
     tokenizer: ray.ObjectRef[PairTokenizer]
     board: RunBoard
+    # What is larger Ray would cut: only premises in windows come near it, a token of them takes four bytes.
+    max_block_bytes: int = TARGET_MAX_BLOCK_BYTES
 
     def prepared(self, unit: Unit) -> pa.Table:
-        """The unit as `columns.prepared`; one row with `_quarantine` set stands for a unit that cannot be read."""
+        """The unit as `columns.prepared`.
+
+        One row with `_quarantine` set stands for a unit that cannot be read, or is too large once tokenized.
+        """
         with self.board.attempt("read", unit.unit_id) as healthy:
             if not healthy:
                 return poison_marker(unit.unit_id, "reading", self.columns.prepared)
@@ -76,18 +82,24 @@ class UnitReader:
                 .append_column(ROW, pa.array(np.arange(rows)))
                 .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
             )
+            if prepared.nbytes > self.max_block_bytes:
+                found = f"its {rows} rows take {prepared.nbytes} bytes with the tokens of their long premises"
+                detail = f"{found}, at most {self.max_block_bytes}; lower --unit-rows if they are meant"
+                reason = Quarantine.LIMIT_DECODED_BYTES
+                return quarantine_marker(unit.unit_id, reason, detail, self.columns.prepared)
             return conformed(prepared, self.columns.prepared)
 
     def sampled(self, chosen: ChosenRows) -> SampledUnit:
         """Some rows of a unit, and what all its texts are like; nothing of a unit that cannot be read."""
+        wanted = sampled_schema(self.columns)
         with self.board.attempt("read", chosen.unit.unit_id) as healthy:
             try:
                 pairs = self._pairs(chosen.unit) if healthy else None
             except reading.UnreadableError:
                 pairs = None  # labelling quarantines it, with its reason
             if pairs is None:
-                return SampledUnit(SAMPLED.empty_table(), Texts())
-            return SampledUnit(conformed(self._encoded(pairs.take(chosen.rows_R)), SAMPLED), texts_of(pairs))
+                return SampledUnit(wanted.empty_table(), Texts())
+            return SampledUnit(conformed(self._encoded(pairs.take(chosen.rows_R)), wanted), texts_of(pairs))
 
     def _pairs(self, unit: Unit) -> pa.Table:
         failpoints.reach("reading", unit.pin.name)
@@ -208,8 +220,8 @@ class _Reported:
         # Before the first row: the clock of rows per second starts here.
         self.tell()
 
-    def __call__(self, lengths: NDArray[np.int64], halved: bool) -> None:
-        self._done = self._done.after(lengths, halved=halved)
+    def __call__(self, lengths: NDArray[np.int64], pairs_done: int, halved: bool) -> None:
+        self._done = self._done.after(lengths, rows_done=pairs_done, halved=halved)
         if time.monotonic() - self._told >= SECONDS_BETWEEN_PROGRESS:
             self.tell()
 

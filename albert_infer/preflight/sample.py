@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from albert_infer.planning import Unit
 from albert_infer.preflight.swap import Texts
-from albert_infer.schema import TOKEN_FIELDS, VERDICT_FIELDS
+from albert_infer.schema import VERDICT_FIELDS, PairColumns
 
 # Enough for the pairs to come from all over the input, few enough for reading them to take seconds.
 LEAST_UNITS: Final = 16
-# What a worker needs to label them.
-SAMPLED: Final = pa.schema([*VERDICT_FIELDS, *TOKEN_FIELDS])
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,15 @@ class ChosenRows:
 
 @dataclass(frozen=True)
 class SampledUnit:
-    """Some rows of a unit, as `SAMPLED`, and what the texts of all its rows are like."""
+    """Some rows of a unit, as `sampled_schema`, and what the texts of all its rows are like."""
 
     pairs: pa.Table
     texts: Texts
+
+
+def sampled_schema(columns: PairColumns) -> pa.Schema:
+    """What a worker needs of pairs to label them."""
+    return pa.schema([*VERDICT_FIELDS, *columns.token_fields])
 
 
 def chosen_rows(units: Sequence[Unit], pairs: int) -> list[ChosenRows]:
@@ -57,8 +60,9 @@ def chosen_rows(units: Sequence[Unit], pairs: int) -> list[ChosenRows]:
 
 
 def pairs_of(sample: Iterable[SampledUnit]) -> pa.Table:
-    """The chosen rows of all units, as `SAMPLED`."""
-    return pa.concat_tables([SAMPLED.empty_table(), *(unit.pairs for unit in sample)])
+    """The chosen rows of all units, as `sampled_schema`; of none, a table without rows."""
+    tables = [unit.pairs for unit in sample]
+    return pa.concat_tables(tables) if tables else sampled_schema(PairColumns()).empty_table()
 
 
 def _row_hashes(unit: Unit) -> NDArray[np.uint64]:

@@ -20,6 +20,8 @@ from albert_infer.schema import (
     HYPOTHESIS,
     INPUT_IDS,
     LABEL,
+    LONG_PREMISE,
+    N_WINDOWS,
     PREMISE,
     PREMISE_TOKENS,
     EncodedPairs,
@@ -120,6 +122,8 @@ def measured(classifier: Classifier, texts: Iterable[Texts], prepared: pa.Table)
     if not together.look_exchanged:
         return Swap(together, one_way=0, backwards=0, suspected=False)
     some = prepared.take(np.unique(np.linspace(0, prepared.num_rows - 1, LABELLED_PAIRS).astype(np.int64)))
+    # A premise in windows is taken by its first: what is one cannot become a hypothesis.
+    some = some.drop_columns([name for name in (LONG_PREMISE, N_WINDOWS) if name in some.column_names])
     forth, back = (_entailed(classifier.classified(each)) for each in (some, exchanged(some)))
     one_way, backwards = int((forth ^ back).sum()), int((back & ~forth).sum())
     return Swap(together, one_way, backwards, one_way >= LEAST_ONE_WAY and backwards >= BACKWARDS * one_way)

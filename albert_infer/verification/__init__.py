@@ -186,6 +186,7 @@ def _unlike_totals(manifest: Manifest, counted: Recount) -> Iterator[Finding]:
             ("tokens", manifest.tokens, counted.tokens),
             ("truncated", manifest.truncated, counted.truncated),
             ("needs_review", manifest.needs_review, counted.needs_review),
+            ("windowed", manifest.windowed, counted.windowed),
         ],
     )
     first, *others = counted.schemas.values() or [""]

@@ -86,6 +86,7 @@ class Recipe(_Claim):
     with_source: bool
     max_length: int
     review_below: float | None = None
+    long_premise: Literal["window"] | None = None
 
 
 class ColumnSettings(_Claim):
@@ -138,6 +139,7 @@ class Summary(_Claim):
     truncated: Count
     # Not told by runs of earlier versions.
     needs_review: Count = 0
+    windowed: Count = 0
 
 
 class NamedFile(_Claim):
@@ -192,6 +194,7 @@ class Manifest(_Claim):
     tokens: Count
     truncated: Count
     needs_review: Count = 0
+    windowed: Count = 0
 
 
 Claim = TypeVar("Claim", Manifest, Plan)

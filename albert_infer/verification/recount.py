@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from albert_infer.schema import (
     HYPOTHESIS,
     LABEL,
-    LABEL_FIELDS,
     N_TOKENS,
+    N_WINDOWS,
     NEEDS_REVIEW,
     PAIR_ID,
     PREMISE,
     REJECTION,
-    REVIEW_FIELD,
     SOURCE_FIELDS,
     SOURCE_ROW,
     TRUNCATED,
     VERDICT_FIELDS,
     NliLabel,
+    PairColumns,
     Rejection,
 )
 from albert_infer.storage import Folder, ObjectPin
@@ -47,6 +47,8 @@ from albert_infer.verification.rules import (
     note_rejection_faults,
     note_review_faults,
     note_source_faults,
+    note_token_faults,
+    note_window_faults,
 )
 
 # Rows decoded at a time.
@@ -65,6 +67,7 @@ class OutputColumns:
     with_source: bool
     max_tokens: int
     review_below: float | None = None
+    with_windows: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> OutputColumns:
@@ -73,12 +76,12 @@ class OutputColumns:
         names = [*ids, PREMISE, HYPOTHESIS, *columns[len(ids) + 2 :]]
         recipe = plan.recipe
         taken = tuple(zip(columns, names, strict=True))
-        return cls(taken, recipe.with_source, recipe.max_length, recipe.review_below)
+        return cls(taken, recipe.with_source, recipe.max_length, recipe.review_below, recipe.long_premise is not None)
 
     @property
     def added(self) -> list[pa.Field]:
         """What labelling adds to a pair."""
-        return [*LABEL_FIELDS, *([] if self.review_below is None else [REVIEW_FIELD])]
+        return PairColumns(review_below=self.review_below, with_windows=self.with_windows).label_fields
 
     @property
     def labelled(self) -> list[str]:
@@ -103,6 +106,7 @@ class Recount:
     tokens: int = 0
     truncated: int = 0
     needs_review: int = 0
+    windowed: int = 0
     bytes: int = 0
     # The schemas of the files of labels, and a file that has each.
     schemas: dict[str, str] = field(default_factory=dict)
@@ -120,6 +124,7 @@ class Recount:
         self.tokens += other.tokens
         self.truncated += other.truncated
         self.needs_review += other.needs_review
+        self.windowed += other.windowed
         self.bytes += other.bytes
         self.schemas = {**other.schemas, **self.schemas}
         self.compared += other.compared
@@ -245,10 +250,15 @@ def _count_labelled(
         recount.labels.update(_counts(batch[LABEL], NliLabel))
         recount.tokens += pc.sum(batch[N_TOKENS]).as_py() or 0
         recount.truncated += pc.sum(batch[TRUNCATED]).as_py() or 0
-        note_label_faults(faults, first, batch, columns.added, columns.max_tokens)
+        note_label_faults(faults, first, batch, columns.added)
         if columns.review_below is not None:
             recount.needs_review += pc.sum(batch[NEEDS_REVIEW]).as_py() or 0
             note_review_faults(faults, first, batch, columns.review_below)
+        if columns.with_windows:
+            recount.windowed += pc.sum(pc.greater(batch[N_WINDOWS], 1)).as_py() or 0
+            note_window_faults(faults, first, batch, columns.max_tokens)
+        else:
+            note_token_faults(faults, first, batch, columns.max_tokens)
         if columns.with_source:
             places.append(integers(batch[SOURCE_ROW]))
             note_source_faults(faults, first, batch, source_uri)
@@ -291,6 +301,7 @@ def _unlike_summary(unit: PlannedUnit, named: NamedFile, recount: Recount) -> li
         "tokens": recount.tokens,
         "truncated": recount.truncated,
         "needs_review": recount.needs_review,
+        "windowed": recount.windowed,
     }
     told: dict[str, Any] = named.summary.model_dump()
     return differences(

@@ -14,12 +14,14 @@ from albert_infer.schema import (
     HYPOTHESIS,
     LABEL,
     N_TOKENS,
+    N_WINDOWS,
     NEEDS_REVIEW,
     PREMISE,
     PROBABILITIES,
     REJECTION,
     SOURCE_FILE,
     SOURCE_ROW,
+    TRUNCATED,
     NliLabel,
     Rejection,
 )
@@ -53,9 +55,7 @@ class RowFaults:
         ]  # fmt: skip
 
 
-def note_label_faults(
-    faults: RowFaults, first: int, batch: pa.RecordBatch, added: Iterable[pa.Field], max_tokens: int
-) -> None:
+def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, added: Iterable[pa.Field]) -> None:
     """Note the rows of a file of labels that have no text, or no label that follows from their probabilities.
 
     `added` are the columns that labelling adds.
@@ -76,8 +76,21 @@ def note_label_faults(
         finite & (chosen >= 0) & (probabilities_RL.argmax(axis=1) != chosen),
         first,
     )
+
+
+def note_token_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max_tokens: int) -> None:
+    """Note the rows with no tokens, or with more than a pair may have."""
     tokens = integers(batch[N_TOKENS])
     faults.note(f"{N_TOKENS} from 1 to {max_tokens}", (tokens < 1) | (tokens > max_tokens), first)
+
+
+def note_window_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max_tokens: int) -> None:
+    """Note the rows without a window, with windows that are not full, and what was truncated all the same."""
+    tokens, windows = integers(batch[N_TOKENS]), integers(batch[N_WINDOWS])
+    faults.note(f"{N_WINDOWS} of 1 or more", windows < 1, first)
+    unlike = np.where(windows > 1, tokens != windows * max_tokens, (tokens < 1) | (tokens > max_tokens))
+    faults.note(f"{N_TOKENS} from 1 to {max_tokens}, or {max_tokens} for each of several windows", unlike, first)
+    faults.note("no truncated pair beside windows", mask(pc.fill_null(batch[TRUNCATED], False)), first)
 
 
 def note_review_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, review_below: float) -> None:

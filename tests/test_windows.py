@@ -1,0 +1,133 @@
+"""Windows hold every token of a premise, in order and overlapping, and decide the label of their pair by one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pairs import PROPERTY
+
+from albert_infer.schema import EncodedPairs, NliLabel
+from albert_infer.windows import LongPremises, deciding_windows, first_alike, further_windows, window_counts
+
+CLS, SEP = -1, -2
+# Pairs of a premise, the room for it, and a hypothesis: lengths in tokens, from far too long to far from full.
+SIZES = st.lists(st.tuples(st.integers(1, 90), st.integers(1, 12), st.integers(1, 4)), min_size=1, max_size=4)
+
+
+def encoded(sizes: Sequence[tuple[int, int, int]]) -> tuple[EncodedPairs, LongPremises]:
+    """The pairs as the tokenizer leaves them; the tokens of a premise are numbered, those of a hypothesis 1000 to."""
+    ids, whole = [], []
+    for premise, room, hypothesis in sizes:
+        ids.append([CLS, *range(min(premise, room)), SEP, *range(1000, 1000 + hypothesis), SEP])
+        whole.append(list(range(premise)) if premise > room else [])
+    segments = np.array([min(premise, room) + 2 for premise, room, _ in sizes], np.int32)
+    return EncodedPairs(*joined(ids), segments), LongPremises(*joined(whole))
+
+
+def joined(runs: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    flat = np.array([token for run in runs for token in run], np.int32)
+    return flat, np.concatenate([[0], np.cumsum([len(run) for run in runs])]).astype(np.int64)
+
+
+def tokens_of(pairs: EncodedPairs) -> list[list[int]]:
+    return [pairs.input_ids[first:last].tolist() for first, last in pairwise(pairs.offsets)]
+
+
+@PROPERTY
+@given(sizes=SIZES, tokens_at_a_time=st.integers(1, 99))
+def test_windows_hold_every_premise_token_in_order_full_and_overlapping_by_a_quarter(
+    sizes: list[tuple[int, int, int]], tokens_at_a_time: int
+) -> None:
+    pairs, premises = encoded(sizes)
+    windows = [[tokens] for tokens in tokens_of(pairs)]
+    ended: list[int] = []
+    for some in further_windows(pairs, premises, np.arange(len(sizes)), tokens_at_a_time):
+        assert len(some.pairs.input_ids) <= max(tokens_at_a_time, int(pairs.lengths.max()))
+        for row, tokens, segment, is_last in zip(
+            some.rows_W, tokens_of(some.pairs), some.pairs.premise_segment_tokens, some.is_last_W, strict=True
+        ):
+            assert segment == pairs.premise_segment_tokens[row]
+            windows[row].append(tokens)
+            ended += [row] if is_last else []
+    counts = window_counts(*(np.array(sizes)[:, column] for column in (0, 1)))
+    assert [len(each) for each in windows] == counts.tolist()
+    assert ended == np.flatnonzero(counts > 1).tolist()
+    for (premise, room, hypothesis), each in zip(sizes, windows, strict=True):
+        ending = [SEP, *range(1000, 1000 + hypothesis), SEP]
+        parts = [tokens[1 : -len(ending)] for tokens in each]
+        assert all(tokens == [CLS, *part, *ending] for tokens, part in zip(each, parts, strict=True))
+        assert all(part == list(range(part[0], part[0] + min(premise, room))) for part in parts), "full, and one piece"
+        assert (parts[0][0], parts[-1][-1]) == (0, premise - 1)
+        shared = [before[-1] + 1 - after[0] for before, after in pairwise(parts)]
+        assert shared[:-1] == [room // 4] * len(shared[:-1])
+        assert all(room // 4 <= last < room for last in shared[-1:])
+
+
+def test_pairs_are_alike_in_their_whole_premise_too() -> None:
+    premise, room, hypothesis = 30, 8, 2
+    pairs, premises = encoded([(premise, room, hypothesis)] * 2 + [(premise + 1, room, hypothesis), (8, 8, 2)] * 2)
+    assert first_alike(pairs, premises).tolist() == [0, 0, 2, 3, 2, 3]
+
+
+def test_only_the_windows_of_the_rows_that_are_asked_for_are_laid_out() -> None:
+    pairs, premises = encoded([(30, 8, 2), (30, 8, 2), (5, 8, 2), (30, 8, 2)])
+    (windows,) = further_windows(pairs, premises, np.array([1, 2]))
+    assert set(windows.rows_W.tolist()) == {1}
+    assert list(further_windows(pairs, premises, np.array([2]))) == []
+
+
+E, N, C = ((0.5, 0.3, 0.2), (0.1, 0.7, 0.2), (0.2, 0.1, 0.7))
+UNKNOWN = (float("nan"),) * 3
+
+
+@pytest.mark.parametrize(
+    ("windows", "deciding"),
+    [
+        ([N], 0),
+        ([N, C, E], 2),
+        ([C, E, (0.9, 0.1, 0.0), E], 2),
+        ([N, C, N], 1),
+        ([C, (0.0, 0.1, 0.9), N], 1),
+        ([N, (0.0, 0.9, 0.1), N], 1),
+        ([C, E, N, E], 1),
+        ([(0.4, 0.2, 0.4), (0.0, 0.0, 1.0)], 0),
+        ([E, UNKNOWN, (1.0, 0.0, 0.0)], 1),
+    ],
+    ids=[
+        "one window", "any entails", "the most entailing", "any contradicts", "the most contradicting",
+        "the most neutral", "the first of equals", "a tie is the first label", "what is not known",
+    ],
+)  # fmt: skip
+def test_the_deciding_window_is_found_by_entailment_first(
+    windows: list[tuple[float, float, float]], deciding: int
+) -> None:
+    assert deciding_windows(np.zeros(len(windows), np.int64), np.array(windows, np.float32)).tolist() == [deciding]
+
+
+def made_up_windows(seeds: list[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Windows of three pairs in any order; the first three are one of each."""
+    generator = np.random.default_rng(seeds)
+    probabilities = generator.dirichlet(np.ones(3), size=3 + len(seeds)).astype(np.float32)
+    return np.array([0, 1, 2, *(seed % 3 for seed in seeds)]), probabilities
+
+
+@PROPERTY
+@given(seeds=st.lists(st.integers(0, 999), max_size=12))
+def test_the_rule_holds_for_each_pair_whatever_the_others(seeds: list[int]) -> None:
+    rows, probabilities = made_up_windows(seeds)
+    labels = [list(NliLabel)[best] for best in probabilities.argmax(axis=1)]
+    for row, window in enumerate(deciding_windows(rows, probabilities)):
+        ours = np.flatnonzero(rows == row)
+        found = {labels[each] for each in ours}
+        expected = next(label for label in ("entailment", "contradiction", "neutral") if label in found)
+        assert rows[window] == row
+        assert labels[window] == expected
+        assert probabilities[window].max() == max(
+            probabilities[each].max() for each in ours if labels[each] == expected
+        )
