@@ -38,6 +38,7 @@ from albert_infer.verification.claims import Pin, PlannedUnit, RowRange
 from albert_infer.verification.comparison import InputRows, compare_unit
 from albert_infer.verification.findings import Finding
 from albert_infer.verification.recount import OpenUnit, OutputColumns
+from albert_infer.verification.rules import RowFaults, note_window_faults
 
 SHARES = {"p_entailment": 0.25, "p_neutral": 0.5, "p_contradiction": 0.25}
 
@@ -417,6 +418,25 @@ TOLD = {
         lambda run: run.plan(lambda plan: plan["units"].append(plan["units"][0])), "expected unit {0} once"
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [
+        ("n_windows", 0, "n_windows of 1 or more"),
+        ("n_windows", None, "n_windows of 1 or more"),
+        ("n_tokens", 119, "40 for each of several windows"),
+        ("n_tokens", 160, "40 for each of several windows"),
+        ("n_windows", 1, "n_tokens from 1 to 40"),
+        ("truncated", True, "no truncated pair beside windows"),
+    ],
+)
+def test_rows_in_windows_have_full_ones_and_are_not_truncated(column: str, value: object, rule: str) -> None:
+    good: dict[str, list[Any]] = {"n_tokens": [7, 40, 120], "n_windows": [1, 1, 3], "truncated": [False] * 3}
+    for rows, broken in ((good, False), ({**good, column: [*good[column][:2], value]}, True)):
+        faults = RowFaults("part-x.parquet")
+        note_window_faults(faults, 0, pa.RecordBatch.from_pydict(rows), 40)
+        assert [rule in str(finding) for finding in faults.findings()][:1] == [True] * broken
 
 
 # As `BELIEVED`, where the files have `source_file` and `source_row`.
