@@ -87,7 +87,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     },
     "run": ALL,
     "command": ALL | {"run"},
-    "training": ALL | {"command", "evaluation", "label_order", "labeler", "report"},
+    "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {

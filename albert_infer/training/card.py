@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scipy.stats import binomtest
+from albert_infer.intervals import wilson_interval
 
 CARD = """---
 library_name: transformers
@@ -54,7 +54,7 @@ NOT_CHOSEN = "Nothing was chosen by this eval set;"
 def model_card(made: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The card, as Markdown, of a run that made these metrics and a model of this configuration."""
     settings, kept, held = made["settings"], made["kept"], made["pairs"]["eval"]
-    interval = accuracy_interval(kept["eval_accuracy"], held["used"])
+    low, high = wilson_interval(round(kept["eval_accuracy"] * held["used"]), held["used"])
     shape = ("embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups", "num_attention_heads")
     return CARD.format(
         **{name: config[name] for name in shape},
@@ -64,8 +64,8 @@ def model_card(made: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         taught=f", with `{settings['teacher']}` as its teacher," if settings["teacher"] else "",
         accuracy=kept["eval_accuracy"],
         pairs=held["used"],
-        low=interval[0],
-        high=interval[1],
+        low=low,
+        high=high,
         step=kept["step"],
         epoch=kept["epoch"],
         evaluations=len(made["milestones"]),
@@ -76,12 +76,6 @@ def model_card(made: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         frozen=", word embeddings held" if settings["freeze_embeddings"] else "",
         run_id=made["run_id"],
     )
-
-
-def accuracy_interval(accuracy: float, pairs: int) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson's score method, which holds near 0 and 1 too."""
-    interval = binomtest(round(accuracy * pairs), pairs).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def _row(name: str, found: Mapping[str, Any]) -> str:

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from albert_infer.training.card import accuracy_interval
+from albert_infer.intervals import wilson_interval
 
 
 def summary(made: Mapping[str, Any], output: str) -> str:
     """A few lines about the run that made these metrics."""
     kept, pairs = made["kept"], made["pairs"]
-    low, high = accuracy_interval(kept["eval_accuracy"], pairs["eval"]["used"])
+    used = pairs["eval"]["used"]
+    low, high = wilson_interval(round(kept["eval_accuracy"] * used), used)
     evaluations = len(made["milestones"])
     lines = {
         "checkpoint": f"{output}, run {made['run_id']}",
-        "right": f"{kept['eval_accuracy']:.2%} of {pairs['eval']['used']:,} eval pairs (95%: {low:.2%} to {high:.2%})",
+        "right": f"{kept['eval_accuracy']:.2%} of {used:,} eval pairs (95%: {low:.2%} to {high:.2%})",
         "kept": f"the weights after step {kept['step']:,}, the {made['settings']['keep']} of {evaluations} evaluations",
         "learned from": _counts(pairs["train"]),
         "evaluated on": _counts(pairs["eval"]),
