@@ -18,8 +18,8 @@ from albert_infer.schema import EncodedPairs, NliLabel, equal_runs
 # Neighbours share a quarter of a window: about 120 of 512 tokens, so that a passage of some sentences is whole in one
 # of them, for a third more work than windows side by side.
 WINDOWS_PER_OVERLAP: Final = 4
-# As many as 1 MiB of text, the longest there is, may need beside a short hypothesis within 512 tokens. More come only
-# from a hypothesis that leaves hardly any room, and would each be read for a few tokens.
+# More than 1 MiB of prose, the longest text there is, needs beside a short hypothesis within 512 tokens. Others have
+# more from a hypothesis that leaves hardly any room, and each would be read for a few tokens.
 MAX_WINDOWS: Final = 1024
 # Tokens laid out at a time: 4 MB of ids, and long enough for a device not to wait for the next.
 TOKENS_AT_A_TIME: Final = 1 << 20
