@@ -60,11 +60,13 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Fit:
-    """A temperature, fitted on one half of the sampled pairs; what it does is measured on the other half."""
+    """A temperature, fitted on the sampled pairs, and what fitting one does for pairs that it was not fitted on.
+
+    That is measured on the same pairs, each half with the temperature of the other.
+    """
 
     temperature: float
     fitted_on: int
-    measured_on: int
     nll_before: float
     nll_after: float
     ece_before: float
@@ -137,30 +139,36 @@ def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[
 
 
 def fitted_temperature(sample: Sample, current: float = UNCALIBRATED) -> Fit:
-    """The temperature of the least log loss on one half of the pairs, and what it does on the other.
+    """The temperature of the least log loss on the pairs, and what the temperature of each half does for the other.
 
     It takes the place of the `current` one, which the probabilities have seen. Raises InputError for too few pairs.
     """
-    learnt, measured = sample.rows(sample.learnt_from), sample.rows(~sample.learnt_from)
-    if min(len(learnt.gold), len(measured.gold)) < LEAST_PAIRS:
-        found = f"{len(learnt.gold):,} pairs to fit on and {len(measured.gold):,} to measure on, halved by premise"
+    halves = sample.rows(sample.learnt_from), sample.rows(~sample.learnt_from)
+    if min(len(half.gold) for half in halves) < LEAST_PAIRS:
+        found = " and ".join(f"{len(half.gold):,}" for half in halves) + " pairs in the halves, split by premise"
         raise InputError("--fit-temperature", found, f"give pairs of which each half has {LEAST_PAIRS}")
-
-    def nll_of(log_temperature: float) -> float:
-        return nll(tempered(learnt.probabilities, float(np.exp(log_temperature)) / current), learnt.gold)
-
-    best = minimize_scalar(nll_of, bounds=np.log((LEAST, MOST)), method="bounded")
-    temperature = float(np.exp(best.x))
-    before, after = (tempered(measured.probabilities, each / current) for each in (current, temperature))
+    gold = np.concatenate([half.gold for half in halves])
+    before = np.concatenate([tempered(half.probabilities, 1.0) for half in halves])
+    crossed = zip(halves, reversed(halves), strict=True)
+    after = np.concatenate([tempered(half.probabilities, _least_loss(other)) for half, other in crossed])
     return Fit(
-        temperature,
-        len(learnt.gold),
-        len(measured.gold),
-        nll_before=nll(before, measured.gold),
-        nll_after=nll(after, measured.gold),
-        ece_before=expected_calibration_error(before, measured.gold),
-        ece_after=expected_calibration_error(after, measured.gold),
+        current * _least_loss(sample),
+        len(gold),
+        nll_before=nll(before, gold),
+        nll_after=nll(after, gold),
+        ece_before=expected_calibration_error(before, gold),
+        ece_after=expected_calibration_error(after, gold),
     )
+
+
+def _least_loss(sample: Sample) -> float:
+    """The temperature that gives the probabilities of a sample the least log loss."""
+
+    def loss(log_temperature: float) -> float:
+        return nll(tempered(sample.probabilities, float(np.exp(log_temperature))), sample.gold)
+
+    best = minimize_scalar(loss, bounds=np.log((LEAST, MOST)), method="bounded")
+    return float(np.exp(best.x))
 
 
 def nll(probabilities: NDArray[np.float64], gold: NDArray[np.int64]) -> float:

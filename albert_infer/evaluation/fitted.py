@@ -54,7 +54,6 @@ def _facts(fit: Fit, gold: GoldSet) -> dict[str, Any]:
         "gold_column": gold.gold_column,
         "files": gold.pins,
         "pairs": told.pop("fitted_on"),
-        "measured_on": told.pop("measured_on"),
     }
     return {"fitted_on": fitted_on, **told}
 

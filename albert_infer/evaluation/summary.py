@@ -34,7 +34,7 @@ def text_of(evaluation: Evaluation, output: str) -> str:
     lines.append(f"{'rejected':<12} {rejected}")
     if fit := evaluation.fit:
         effect = f"calibration error {percent(fit.ece_before, 2)} before, {percent(fit.ece_after, 2)} after"
-        lines.append(f"{'temperature':<12} {number(fit.temperature)}; {effect}, on {fit.measured_on:,} other pairs")
+        lines.append(f"{'temperature':<12} {number(fit.temperature)}; {effect}, fitted on {fit.fitted_on:,} pairs")
     lines.append(f"{'written':<12} evaluation.html and evaluation.json in {output}")
     return f"{_plain(table)}\n" + "\n".join(lines)
 
