@@ -63,7 +63,7 @@ class Recipe(BaseModel):
     work: Path
     output: Path
     teacher_epochs: PositiveInt = 3
-    student_epochs: PositiveInt = 2
+    student_epochs: PositiveInt = 3
     # As many as keep the folder under 16 MiB with embeddings of this size.
     groups: PositiveInt = 2
     embedding_size: PositiveInt = 128
