@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
-from albert_infer.config.settings import DATA, LabelSettings, VerifySettings
+from albert_infer.config.settings import DATA, LabelSettings
+from albert_infer.config.verification import VerifySettings
 from albert_infer.errors import SettingsError
 
 VARIABLE_PREFIX = "ALBERT_INFER_"

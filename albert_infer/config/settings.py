@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from cyclopts import Group, Parameter
 from pydantic import (
@@ -62,19 +62,11 @@ Debug = Annotated[bool, Parameter(group=LIMITS, help="Print tracebacks and Ray's
 
 
 @Parameter(name="*", negative="", show_env_var=False)
-class LabelSettings(BaseModel):
-    """The settings of `jobs/label_pairs.py`, frozen and valid by construction."""
+class LabellingSettings(BaseModel):
+    """How pairs are labelled, wherever they come from; frozen and valid by construction."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input: Annotated[
-        Location,
-        Parameter(group=DATA, help="Parquet pairs: a folder (at any depth) or one file; local path, file:// or s3://."),
-    ]
-    output: Annotated[
-        Location,
-        Parameter(group=DATA, help="Folder for the labelled Parquet; must not lie inside the input, nor hold it."),
-    ]
     premise_column: Annotated[
         str, Parameter(group=DATA, help="The premise's column, if the input calls it otherwise.")
     ] = schema.PREMISE
@@ -243,9 +235,6 @@ class LabelSettings(BaseModel):
         bool,
         Parameter(group=LIMITS, help="Try the units again that an earlier start could not read or label."),
     ] = False
-    replace: Annotated[
-        bool, Parameter(group=LIMITS, help="Publish over the run that stands at the output; shared units are kept.")
-    ] = False
     debug: Debug = False
 
     @field_validator("workers")
@@ -283,13 +272,13 @@ class LabelSettings(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _accuracy_is_of_a_gold_set(self) -> LabelSettings:
+    def _accuracy_is_of_a_gold_set(self) -> Self:
         if self.min_accuracy is not None and self.gold is None:
             raise ValueError("min_accuracy: there is no gold set to measure it on; name one with --gold")
         return self
 
     @model_validator(mode="after")
-    def _columns_differ(self) -> LabelSettings:
+    def _columns_differ(self) -> Self:
         names = [self.premise_column, self.hypothesis_column, *([self.id_column] if self.id_column else [])]
         if len(set(names)) < len(names):
             raise ValueError("premise_column, hypothesis_column and id_column must be three different columns")
@@ -299,7 +288,7 @@ class LabelSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _windows_leave_the_hypothesis_whole(self) -> LabelSettings:
+    def _windows_leave_the_hypothesis_whole(self) -> Self:
         if self.long_premise == "window" and self.truncation != "premise":
             raise ValueError("long_premise=window cuts nothing, so it goes with truncation=premise only")
         return self
@@ -319,16 +308,24 @@ class LabelSettings(BaseModel):
         return int(low), int(high or low)
 
 
-@Parameter(name="*", negative="", show_env_var=False)
-class VerifySettings(BaseModel):
-    """The settings of `jobs/verify_labels.py`."""
+class PairPlaces(BaseModel):
+    """Where the pairs of one run come from, and where its labels go."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    output: Annotated[str, Parameter(group=DATA, help="The folder of a published run: local path, file:// or s3://.")]
     input: Annotated[
-        str | None,
-        Parameter(group=DATA, help="The input of that run; with it every row is compared, in order, not only counted."),
-    ] = None
-    s3_endpoint: S3Endpoint = None
-    debug: Debug = False
+        Location,
+        Parameter(group=DATA, help="Parquet pairs: a folder (at any depth) or one file; local path, file:// or s3://."),
+    ]
+    output: Annotated[
+        Location,
+        Parameter(group=DATA, help="Folder for the labelled Parquet; must not lie inside the input, nor hold it."),
+    ]
+
+
+# The places are the last of the bases, because pydantic puts the fields of those first.
+@Parameter(name="*", negative="", show_env_var=False)
+class LabelSettings(LabellingSettings, PairPlaces):
+    """The settings of `jobs/label_pairs.py`."""
+
+    replace: Annotated[
+        bool, Parameter(group=LIMITS, help="Publish over the run that stands at the output; shared units are kept.")
+    ] = False
