@@ -36,10 +36,23 @@ def run_command(
         stopped = InfrastructureError(program, "interrupted", "run it again and it goes on")
         return _failed(program, stopped.with_traceback(error.__traceback__), debug=_debug(settings, argv))
     except Exception as error:  # the last line of defence: nobody sees a traceback for what they can mend
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        unknown = InfrastructureError(program, found, "run it again; if it stays, run it with --debug and report it")
-        return _failed(program, unknown.with_traceback(error.__traceback__), debug=_debug(settings, argv))
+        return _failed(program, unknown_error(program, error), debug=_debug(settings, argv))
     return 0
+
+
+def unknown_error(asked: str, error: Exception) -> InfrastructureError:
+    """An error that is none of ours, as one of ours with its traceback."""
+    found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    unknown = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")
+    return unknown.with_traceback(error.__traceback__)
+
+
+def one_line(told: object) -> str:
+    """What is told, in one printable line.
+
+    Names of files and columns are the input's: they must not write lines or colours of their own into a log.
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(str(told).split()))
 
 
 def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:
@@ -50,7 +63,5 @@ def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:
 def _failed(program: str, error: AlbertInferError, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    # Names of files and columns are the input's: they must not write lines or colours of their own into a log.
-    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(str(error).split()))
-    sys.stderr.write(f"{program}: {line}\n")
+    sys.stderr.write(f"{program}: {one_line(error)}\n")
     return error.exit_code

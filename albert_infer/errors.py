@@ -5,6 +5,7 @@
     │   ├── SettingsError       a flag, variable or config key
     │   ├── ModelError          the checkpoint or its tokenizer
     │   ├── InputError          the input as a whole (a bad file is data: it is quarantined)
+    │   │   └── NoInputError        there is none, or no file of it is Parquet
     │   └── OutputError         the output location
     ├── LimitError           3  a limit was not held; nothing was published
     ├── InfrastructureError  4  run it again and it goes on
@@ -55,6 +56,10 @@ class ModelError(RefusedError):
 
 class InputError(RefusedError):
     """The input as a whole cannot be used: missing, empty, or not readable with these rights."""
+
+
+class NoInputError(InputError):
+    """Nothing to label is there: a night may have none."""
 
 
 class OutputError(RefusedError):

@@ -1,8 +1,9 @@
-"""The dates of nightly runs in their paths: a segment `dt=YYYY-MM-DD` of an input or output."""
+"""The dates of nightly runs, and their segment `dt=YYYY-MM-DD` in the path of an input or output."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 
 def checked_nights(location: str) -> str:
@@ -21,6 +22,31 @@ def checked_nights(location: str) -> str:
             if night > last:
                 raise ValueError(f"`{segment}` lies in the future")
     return location
+
+
+def night_of(told: object) -> date:
+    """The date that is written so. Raises ValueError for anything but YYYY-MM-DD, and a date of the calendar."""
+    if isinstance(told, date):
+        return told
+    night = _date(told) if isinstance(told, str) else None
+    if night is None:
+        raise ValueError(f"`{told}` is no date; write YYYY-MM-DD")
+    return night
+
+
+def today(timezone: str) -> date:
+    """The date in that time zone, now."""
+    return datetime.now(ZoneInfo(timezone)).date()
+
+
+def yesterday(timezone: str) -> date:
+    """The last night that is over in that time zone."""
+    return today(timezone) - timedelta(days=1)
+
+
+def nights_between(first: date, last: date) -> tuple[date, ...]:
+    """Every date from the first to the last, both of them included, in order."""
+    return tuple(first + timedelta(days=day) for day in range((last - first).days + 1))
 
 
 def _date(told: str) -> date | None:

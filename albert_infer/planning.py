@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from albert_infer import reading, schema
 from albert_infer.config import LabelSettings
-from albert_infer.errors import InputError, SettingsError
+from albert_infer.errors import InputError, NoInputError, SettingsError
 from albert_infer.reading import Footer, RowRange, UnreadableError
 from albert_infer.schema import PairColumns
 from albert_infer.storage import AccessError, Folder, InputObjects, ObjectPin
@@ -137,8 +137,8 @@ class Plan:
 def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
     """Read every footer and decide which columns the run has: those of the first readable file, in order of names.
 
-    Raises InputError if there is nothing to read or no right to, SettingsError for a carried column that is not there
-    or clashes.
+    Raises NoInputError if there is nothing to read, InputError if there is no right to, SettingsError for a carried
+    column that is not there or clashes.
     """
     folder = found.folder
     try:
@@ -149,7 +149,7 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
         raise InputError(error.asked, error.found, error.remedy) from error
     if not candidates:
         remedy = "point --input at a folder with .parquet files, or at one file"
-        raise InputError(f"the input {found.uri}", f"no Parquet file among {len(found.pins)} objects", remedy)
+        raise NoInputError(f"the input {found.uri}", f"no Parquet file among {len(found.pins)} objects", remedy)
     readable = [footer.schema for footer in footers if isinstance(footer, Footer)]
     columns = _columns(readable, settings)
     files, bad = [], []

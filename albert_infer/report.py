@@ -63,6 +63,8 @@ class Report:
     # None where nothing had to be labelled.
     preflight: Preflight | None = None
     ignored: dict[str, str] = field(default_factory=dict)
+    # The plan that was published here before and that this start publishes over.
+    replaced_plan: str | None = None
     # URIs of files that came while the run went on: the next run labels them.
     late_inputs: tuple[str, ...] = ()
     # Staged copies and replaced files that this identity had no right to delete; harmless.

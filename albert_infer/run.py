@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -29,6 +29,7 @@ from albert_infer.errors import (
 from albert_infer.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, RunBoard
+from albert_infer.places import input_access, output_access
 from albert_infer.planning import Plan, Survey, canonical_json, late_inputs, make_plan, survey_input
 from albert_infer.preflight.sample import chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
@@ -57,16 +58,16 @@ class Run:
     begun: float
 
 
-def label_pairs(settings: LabelSettings) -> Report:
+def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_checkpoint) -> Report:
     """Label everything at `settings.input` and publish it at `settings.output`.
 
     Returns the report of this start, which is written into the run's folder too, also when the run ends unpublished.
-    Raises AlbertInferError.
+    `load` is for who labels several times with one checkpoint. Raises AlbertInferError.
     """
     begun = time.monotonic()
-    output = storage.open_folder(settings.output, _output_access(settings))
+    output = storage.open_folder(settings.output, output_access(settings))
     survey = _survey(settings, output)
-    checkpoint = load_checkpoint(
+    checkpoint = load(
         settings.model,
         label_order=settings.label_order,
         access=S3Access(settings.s3_endpoint),
@@ -98,18 +99,8 @@ def label_pairs(settings: LabelSettings) -> Report:
     return run.report
 
 
-def _input_access(settings: LabelSettings) -> S3Access:
-    return S3Access(
-        settings.s3_endpoint, request_payer=settings.s3_request_payer, bucket_owner=settings.input_bucket_owner
-    )
-
-
-def _output_access(settings: LabelSettings) -> S3Access:
-    return S3Access(settings.s3_endpoint, kms_key=settings.s3_kms_key, bucket_owner=settings.output_bucket_owner)
-
-
 def _survey(settings: LabelSettings, output: Folder) -> Survey:
-    found = storage.resolve_input(settings.input, _input_access(settings))
+    found = storage.resolve_input(settings.input, input_access(settings))
     if storage.overlaps(found.uri, output.uri):
         remedy = "choose an output folder that neither lies inside the input nor holds it"
         raise OutputError(f"--output {output.uri}", f"it overlaps the input {found.uri}", remedy)
@@ -169,6 +160,7 @@ def _from_where_it_stands(run: Run) -> None:
         asked = f"publish plan {run.plan.plan_id} at {run.output.uri}"
         remedy = "give another --output, or --replace to publish over it; units that both share are kept"
         raise SupersededError(asked, f"plan {now.plan_id} is published there", remedy)
+    run.report.replaced_plan = now.plan_id if now and not ours else None
     publish.refuse_foreign_files(run.output)
     with _reported(run):
         sealing.refuse_too_many_rows(run.plan.rows_in, run.settings.max_rows)
@@ -222,7 +214,7 @@ def _sealed(run: Run, now: Standing | None) -> dict[str, Any]:
 
 def _input_by_now(run: Run) -> InputObjects:
     try:
-        return storage.resolve_input(run.settings.input, _input_access(run.settings))
+        return storage.resolve_input(run.settings.input, input_access(run.settings))
     except InputError as error:
         # It was there when the run was planned: not the operator's mistake, and not too late.
         raise ObjectMissingError(error.asked, error.found, "put it back, then run it again") from error

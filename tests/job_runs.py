@@ -136,6 +136,11 @@ def in_open_session(worker_env: Mapping[str, str]) -> dict[str, str]:
 
 def run_here(*argv: object) -> Outcome:
     """Run the job in this process, in its open Ray session."""
+    return run_main(main, *argv)
+
+
+def run_main(main: Callable[[Sequence[str]], int], *argv: object) -> Outcome:
+    """Run the `main` of any job in this process."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with redirect_stdout(stdout), redirect_stderr(stderr):
         exit_code = main([str(word) for word in argv])
@@ -291,10 +296,8 @@ def state_of(output: Path, pattern: str = "*") -> dict[str, tuple[str, int]]:
 
 def verify(output: Path, source: Path) -> None:
     """The independent recount of a published run, from its files and its input alone, finds nothing."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with redirect_stdout(stdout), redirect_stderr(stderr):
-        code = verify_labels.main(["--output", str(output), "--input", str(source)])
-    assert code == 0, f"{stdout.getvalue()}\n{stderr.getvalue()}"
+    verified = run_main(verify_labels.main, "--output", output, "--input", source)
+    assert verified.exit_code == 0, f"{verified.stdout}\n{verified.stderr}"
 
 
 def staged_units(output: Path) -> list[Path]:

@@ -17,6 +17,7 @@ CODES = {
     errors.SettingsError: 2,
     errors.ModelError: 2,
     errors.InputError: 2,
+    errors.NoInputError: 2,
     errors.OutputError: 2,
     errors.LimitError: 3,
     errors.InfrastructureError: 4,

@@ -39,6 +39,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "schema": set(),
     "errors": set(),
     "nights": set(),
+    "places": {"storage", "config"},
     "config": {"nights"},
     "storage": set(),
     "reading": {"storage"},
@@ -85,7 +86,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "progress",
         "verification",
     },
-    "run": ALL,
+    "run": ALL | {"places"},
+    "nightly": ALL | {"command", "places", "run"},
     "command": ALL | {"run"},
     "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
 }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from albert_infer.nights import checked_nights
+from albert_infer.nights import checked_nights, night_of, nights_between, today, yesterday
 
 
 def day(ahead: int) -> str:
@@ -30,9 +30,28 @@ def test_other_segments_are_nobodys_business(location: str) -> None:
 def test_what_is_no_date_is_refused(told: str) -> None:
     with pytest.raises(ValueError, match="YYYY-MM-DD"):
         checked_nights(f"s3://labels/dt={told}/")
+    with pytest.raises(ValueError, match="YYYY-MM-DD"):
+        night_of(told)
 
 
 def test_a_night_that_lies_ahead_is_refused() -> None:
     # Three days, so that midnight may pass between the two looks at the clock.
     with pytest.raises(ValueError, match="future"):
         checked_nights(f"s3://labels/dt={day(3)}/part/")
+
+
+def test_a_date_is_read_as_it_is_written() -> None:
+    assert night_of("2024-02-29") == date(2024, 2, 29) == night_of(date(2024, 2, 29))
+
+
+def test_nights_between_two_dates_are_all_days_of_the_calendar_both_ends_included() -> None:
+    nights = nights_between(date(2024, 2, 27), date(2024, 3, 2))
+    assert [night.day for night in nights] == [27, 28, 29, 1, 2]
+    assert nights_between(date(2024, 2, 29), date(2024, 2, 29)) == (date(2024, 2, 29),)
+
+
+def test_which_day_it_is_depends_on_the_time_zone() -> None:
+    # 26 hours apart: never the same date.
+    east, west = "Pacific/Kiritimati", "Etc/GMT+12"
+    assert today(east) > today(west)
+    assert yesterday(east) + timedelta(days=1) == today(east)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
+from albert_infer.config.nightly import NightlySettings
 from albert_infer.config.settings import DATA, LabelSettings
 from albert_infer.config.verification import VerifySettings
 from albert_infer.errors import SettingsError
@@ -24,6 +25,9 @@ UNPICKLING_VARIABLES = (
     "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA",
     "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE",
 )
+
+# The settings of every job: a variable of one is no mistake in the environment of another.
+JOBS = (LabelSettings, NightlySettings, VerifySettings, EvaluateSettings, FinetuneSettings)
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -74,11 +78,7 @@ def _refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
 
     One of another job is none: a night that labels and verifies has one environment.
     """
-    known = {
-        f"{VARIABLE_PREFIX}{name.upper()}"
-        for declared in (settings, LabelSettings, VerifySettings, EvaluateSettings, FinetuneSettings)
-        for name in declared.model_fields
-    }
+    known = {f"{VARIABLE_PREFIX}{name.upper()}" for declared in (settings, *JOBS) for name in declared.model_fields}
     unknown = sorted(name for name in os.environ if name.startswith(VARIABLE_PREFIX) and name not in known)
     if unknown:
         found = f"the environment has {unknown[0]}, which is no setting"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from albert_infer.errors import InputError, ObjectMissingError, OutputError, SettingsError
+from albert_infer.errors import InputError, NoInputError, ObjectMissingError, OutputError, SettingsError
 from albert_infer.storage.access import DEFAULT_ACCESS, S3Access, refuse_unsafe_endpoint
 from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin
 from albert_infer.storage.local import LocalFolder
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
-    "check_conditional", "check_writable", "open_folder", "overlaps", "resolve_input",
+    "check_conditional", "check_writable", "open_folder", "overlaps", "resolve_input", "subfolder",
 ]  # fmt: skip
 
 # One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
@@ -54,10 +54,19 @@ def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3
     return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else uri))
 
 
+def subfolder(uri: str, name: str) -> str:
+    """The URI of the folder `name` below the folder at `uri`; it ends in a slash, as only a folder's does.
+
+    Raises `SettingsError` as `open_folder`, and `IntegrityError` for a local name that would lead out of the folder.
+    """
+    return f"{open_folder(uri).uri_of(name)}/"
+
+
 def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
     """List what an input URI names: the one object, or all objects below the folder; nothing is filtered.
 
-    Raises `InputError` if there is nothing, or no right to see it, and `SettingsError` as `open_folder`.
+    Raises `NoInputError` if there is nothing, `InputError` if there is no right to see it, and `SettingsError` as
+    `open_folder`.
     """
     folder = open_folder(uri, access)
     try:
@@ -68,7 +77,7 @@ def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
     if single and pins:
         raise InputError(f"the input {folder.uri}", "both an object and a folder", "end the folder's URI with a slash")
     if not single and not pins:
-        raise InputError(f"the input {folder.uri}", "nothing is there", "correct the URI, or wait for the files")
+        raise NoInputError(f"the input {folder.uri}", "nothing is there", "correct the URI, or wait for the files")
     return single or InputObjects(folder.uri, folder, tuple(pins))
 
 

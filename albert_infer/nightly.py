@@ -1,0 +1,196 @@
+"""Nights, one after the other: each is labelled as a run of its own, and all of them are told of in one table.
+
+A night that fails stops no other. What a run is, and when it is done, is `run`'s to know.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from enum import StrEnum
+from functools import cache, partial
+from typing import Final
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from albert_infer import pipeline, storage
+from albert_infer.command import one_line, unknown_error
+from albert_infer.config import LabellingSettings, LabelSettings, NightlySettings
+from albert_infer.config.nightly import PLACE
+from albert_infer.errors import AlbertInferError, NoInputError, SupersededError
+from albert_infer.model import load_checkpoint
+from albert_infer.places import output_access
+from albert_infer.report import Report
+from albert_infer.run import label_pairs
+from albert_infer.storage import Folder
+
+# Below the output root, hidden from whoever reads the root as one table.
+SUMMARY: Final = "_runs/nightly.json"
+SUMMARY_FORMAT: Final = 1
+WIDTH: Final = 110
+
+
+class NightEnd(StrEnum):
+    """What happened to a night."""
+
+    PUBLISHED = "published"
+    # Over another plan, which was published before.
+    RELABELLED = "relabelled"
+    ALREADY_PUBLISHED = "already_published"
+    NO_INPUT = "no_input"
+    # Published, by another plan: nothing was touched.
+    ANOTHER_PLAN = "another_plan"
+    FAILED = "failed"
+    NOT_STARTED = "not_started"
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night as it ended. `exit_code` is None where it was not started, the counts where nothing is published."""
+
+    date: str
+    end: NightEnd
+    exit_code: int | None = None
+    error: str | None = None
+    plan_id: str | None = None
+    rows: int | None = None
+    labelled: int | None = None
+    rejected: int | None = None
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        counts = "" if self.rows is None else f", {self.labelled:,} of {self.rows:,} pairs labelled"
+        error = f" (exit code {self.exit_code}): {self.error}" if self.error else ""
+        return f"night {self.date}: {self.end.replace('_', ' ')}{counts} in {self.seconds:.1f} s{error}"
+
+
+@dataclass(frozen=True)
+class Nights:
+    """Every night that was asked for, in order, and the failure that the exit code tells of."""
+
+    nights: tuple[Night, ...]
+    worst: AlbertInferError | None = None
+
+    def after(self, place: int, ended: Night, failure: AlbertInferError | None) -> Nights:
+        """The same with another night ended."""
+        failures = [error for error in (self.worst, failure) if error is not None]
+        worst = max(failures, key=lambda error: error.exit_code, default=None)
+        return Nights((*self.nights[:place], ended, *self.nights[place + 1 :]), worst)
+
+    def to_json(self) -> bytes:
+        """The bytes of `nightly.json`."""
+        code = self.worst.exit_code if self.worst else 0
+        nights = [asdict(night) for night in self.nights]
+        return json.dumps({"format": SUMMARY_FORMAT, "exit_code": code, "nights": nights}, indent=1).encode()
+
+    def to_text(self) -> str:
+        """A table for a person."""
+        table = Table(box=SIMPLE, pad_edge=False)
+        table.add_column("night", no_wrap=True)
+        table.add_column("what happened", no_wrap=True)
+        for name in ("exit code", "rows", "labelled", "rejected", "seconds"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("plan", no_wrap=True)
+        for night in self.nights:
+            counts = (_number(count) for count in (night.exit_code, night.rows, night.labelled, night.rejected))
+            what = night.end.replace("_", " ")
+            table.add_row(night.date, what, *counts, f"{night.seconds:.1f}", night.plan_id or "")
+        file = io.StringIO()
+        Console(file=file, width=WIDTH).print(table)
+        return "\n".join(line.rstrip() for line in file.getvalue().strip("\n").splitlines())
+
+    def refuse_failures(self) -> None:
+        """Raise the failure of the largest exit code; of several the first."""
+        if self.worst is not None:
+            failed = [night.date for night in self.nights if night.exit_code]
+            asked = f"{len(failed)} of {len(self.nights)} nights ({', '.join(failed[:7])}), {self.worst.asked}"
+            raise type(self.worst)(asked, self.worst.found, self.worst.remedy) from self.worst
+
+
+def label_nights(settings: NightlySettings) -> Nights:
+    """Label every night in one Ray session, with one load of the checkpoint.
+
+    How each ended stands in `nightly.json` as soon as it has ended. Raises OutputError if that cannot be written, and
+    InfrastructureError if there is no Ray.
+    """
+    root = storage.open_folder(settings.output_root, output_access(settings))
+    storage.check_writable(root)
+    with pipeline.connected(debug=settings.debug):
+        return label_each(settings, root, partial(label_pairs, load=cache(load_checkpoint)))
+
+
+def label_each(settings: NightlySettings, root: Folder, label: Callable[[LabelSettings], Report]) -> Nights:
+    """Give each night to `label`, in order, and tell of each in a line and in `nightly.json` at `root`."""
+    dates = settings.nights
+    told = Nights(tuple(Night(night.isoformat(), NightEnd.NOT_STARTED) for night in dates))
+    for place, night in enumerate(dates):
+        ended, failure = _labelled(settings, night, label)
+        told = told.after(place, ended, failure)
+        sys.stdout.write(f"{one_line(ended)}\n")
+        sys.stdout.flush()
+        # Another driver's may win: each tells of what it did itself.
+        root.replace(SUMMARY, told.to_json(), root.stat(SUMMARY))
+        if failure and settings.stop_on_failure:
+            break
+    return told
+
+
+def night_settings(settings: NightlySettings, night: date) -> LabelSettings:
+    """The settings of the run that labels one night."""
+    folder = settings.partition.replace(PLACE, night.isoformat())
+    return LabelSettings(
+        input=storage.subfolder(settings.input_root, folder),
+        output=storage.subfolder(settings.output_root, folder),
+        replace=settings.on_change == "relabel",
+        **settings.model_dump(include=set(LabellingSettings.model_fields)),
+    )
+
+
+def _labelled(
+    settings: NightlySettings, night: date, label: Callable[[LabelSettings], Report]
+) -> tuple[Night, AlbertInferError | None]:
+    """The night as it ended, and the failure that it ended with."""
+    begun = time.monotonic()
+    failure: AlbertInferError | None = None
+    try:
+        ended = _as_reported(night, label(night_settings(settings, night)))
+    except NoInputError as error:
+        failure = error if settings.missing == "error" else None
+        ended = _as_failed(night, NightEnd.NO_INPUT, error, failure.exit_code if failure else 0)
+    except SupersededError as error:
+        failure, ended = error, _as_failed(night, NightEnd.ANOTHER_PLAN, error, error.exit_code)
+    except AlbertInferError as error:
+        failure, ended = error, _as_failed(night, NightEnd.FAILED, error, error.exit_code)
+    except Exception as error:  # as in `command`: one night's surprise must not end the others
+        failure = unknown_error(f"night {night}", error)
+        ended = _as_failed(night, NightEnd.FAILED, failure, failure.exit_code)
+    return replace(ended, seconds=round(time.monotonic() - begun, 3)), failure
+
+
+def _as_reported(night: date, report: Report) -> Night:
+    """A night that is published. Only who publishes spends time on it."""
+    end = NightEnd.PUBLISHED if report.seconds.publishing else NightEnd.ALREADY_PUBLISHED
+    return Night(
+        date=night.isoformat(),
+        end=NightEnd.RELABELLED if report.seconds.publishing and report.replaced_plan else end,
+        exit_code=0,
+        plan_id=report.plan_id,
+        rows=report.rows,
+        labelled=report.labelled,
+        rejected=sum(report.rejected.values()),
+    )
+
+
+def _as_failed(night: date, end: NightEnd, error: AlbertInferError, exit_code: int) -> Night:
+    return Night(date=night.isoformat(), end=end, exit_code=exit_code, error=one_line(error))
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"

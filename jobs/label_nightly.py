@@ -1,0 +1,34 @@
+"""Label a night, or several: below two roots, a night's folder of Parquet pairs becomes its folder of labels.
+
+ray job submit --working-dir . -- python jobs/label_nightly.py --input-root s3://inbox/ --output-root s3://labels/
+
+Without dates it is yesterday. A night that is published already is left as it is, so that a range may be given again
+and again. Every setting is a flag, else ALBERT_INFER_<NAME> in the environment, else a line of the --config file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from albert_infer.command import run_command
+from albert_infer.config import NightlySettings
+from albert_infer.nightly import label_nights
+
+
+def labelled(settings: NightlySettings) -> str:
+    """Label the nights; what happened to each as text. It goes to stdout before the failure that it ends in."""
+    nights = label_nights(settings)
+    if nights.worst:
+        sys.stdout.write(nights.to_text() + "\n")
+        nights.refuse_failures()
+    return nights.to_text()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job with `argv`; the exit code is the largest of all nights, as listed in `albert_infer.errors`."""
+    return run_command(NightlySettings, labelled, argv, program="label_nightly.py", about=__doc__ or "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
