@@ -12,7 +12,8 @@
     │   ├── ObjectMissingError  an object that should be there is gone
     │   └── ObjectChangedError  an object is not the one that was pinned
     ├── IntegrityError       5  something is there that must not be; a person looks
-    └── SupersededError      6  another plan is published here, or took over meanwhile
+    ├── SupersededError      6  another plan is published here, or took over meanwhile
+    └── AtWorkError          6  a job is at work on the same nights
 
 Trouble with a row is data (`schema.Rejection`), never one of these.
 """
@@ -94,5 +95,11 @@ class IntegrityError(AlbertInferError):
 
 class SupersededError(AlbertInferError):
     """Another plan is published at this output, or was published while this one ran."""
+
+    exit_code = 6
+
+
+class AtWorkError(AlbertInferError):
+    """A job is at work on the same nights; nothing was submitted."""
 
     exit_code = 6

@@ -27,6 +27,7 @@ CODES = {
     ArchivedError: 4,
     errors.IntegrityError: 5,
     errors.SupersededError: 6,
+    errors.AtWorkError: 6,
 }
 
 

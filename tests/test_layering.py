@@ -88,12 +88,14 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     },
     "run": ALL | {"places"},
     "nightly": ALL | {"command", "places", "run"},
+    "submission": {"config", "places", "storage"},
     "command": ALL | {"run"},
     "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {
-    "ray": {"pipeline", "training"},
+    # The job server's client, in `submission`, is Ray's too.
+    "ray": {"pipeline", "training", "submission"},
     "torch": {"engine", "training"},
     "transformers": {"model", "tokenization", "training"},
     "huggingface_hub": {"model", "training"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +15,7 @@ from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
 from albert_infer.config.settings import DATA, LabelSettings
+from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 from albert_infer.errors import SettingsError
 
@@ -27,7 +28,7 @@ UNPICKLING_VARIABLES = (
 )
 
 # The settings of every job: a variable of one is no mistake in the environment of another.
-JOBS = (LabelSettings, NightlySettings, VerifySettings, EvaluateSettings, FinetuneSettings)
+JOBS = (LabelSettings, NightlySettings, SubmitSettings, VerifySettings, EvaluateSettings, FinetuneSettings)
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -46,6 +47,22 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
     except (CycloptsError, OSError, ValueError) as error:
         raise SettingsError(f"the settings of {program}", _found(error), f"see {program} --help") from error
     return parsed[0] if parsed else None
+
+
+def flags_of(settings: BaseModel, names: Collection[str]) -> list[str]:
+    """The flags that say again what was said of these settings, wherever it was said; defaults are left out."""
+    said = {name: getattr(settings, name) for name in type(settings).model_fields if name in settings.model_fields_set}
+    return [
+        f"--{name.replace('_', '-')}={_as_flag(value)}"
+        for name, value in said.items()
+        if name in names and value is not None
+    ]
+
+
+def _as_flag(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _app(program: str, about: str, receive: Callable[..., None], settings: type[BaseModel]) -> App:

@@ -1,0 +1,32 @@
+"""The settings of `jobs/submit_nightly.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+from pydantic import BaseModel
+
+from albert_infer.config.nightly import NightlySettings
+
+CLUSTER = Group("Cluster", sort_key=-1)
+
+
+class ClusterPlace(BaseModel):
+    """Where the nights are submitted to."""
+
+    address: Annotated[
+        str | None,
+        Parameter(
+            group=CLUSTER,
+            help="The cluster's job server, as http://head:8265 (else RAY_API_SERVER_ADDRESS, else RAY_ADDRESS).",
+        ),
+    ] = None
+    no_wait: Annotated[
+        bool, Parameter(group=CLUSTER, help="Return once it is submitted; else follow its log to its end.")
+    ] = False
+
+
+@Parameter(name="*", negative="", show_env_var=False)
+class SubmitSettings(NightlySettings, ClusterPlace):
+    """Where nights are submitted to, and every setting of the job that labels them."""

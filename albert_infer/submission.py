@@ -1,0 +1,184 @@
+"""Nights as a job on a Ray cluster: submitted under an id of their own, followed, ended with the driver's exit code.
+
+Ray's job server starts the job and keeps its log. What goes there is the working folder and the command: no variable of
+this environment, and so no secret of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from albert_infer import storage
+from albert_infer.config import NightlySettings, SubmitSettings, flags_of
+from albert_infer.errors import (
+    AlbertInferError,
+    AtWorkError,
+    InfrastructureError,
+    IntegrityError,
+    LimitError,
+    RefusedError,
+    SettingsError,
+    SupersededError,
+)
+from albert_infer.places import input_access, output_access
+
+JOB: Final = "jobs/label_nightly.py"
+# What the driver's exit code means; any other one, a signal's say, is one that goes away by running it again.
+KINDS: Final = {kind.exit_code: kind for kind in (RefusedError, LimitError, IntegrityError, SupersededError)}
+POLL_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True)
+class NightJob:
+    """What is submitted: the id says which nights, so that a second submit of them is seen."""
+
+    submission_id: str
+    entrypoint: str
+    working_dir: str
+
+
+def submit_nights(settings: SubmitSettings, project: Path) -> str:
+    """Submit the nights with the package and the jobs of `project`, and follow them to their end; what came as text.
+
+    Raises AtWorkError if a job of the same id runs, SettingsError for a location or a token that is not accepted,
+    InfrastructureError if the cluster cannot be reached or the job was ended from outside; else, if the driver failed,
+    an error of its exit code.
+    """
+    job = night_job(settings, project)
+    with _reached(job):
+        client = _client(settings.address)
+        _make_way(job, client)
+        _submit(job, client)
+        if settings.no_wait:
+            return f"submitted {job.submission_id}: follow it with `ray job logs --follow {job.submission_id}`"
+        _follow(job, client)
+        return _judged(job, client.get_job_info(job.submission_id))
+
+
+def night_job(settings: SubmitSettings, project: Path) -> NightJob:
+    """The job that labels the nights as they are now, with every setting as a flag: a file or a variable stays here.
+
+    Raises SettingsError for a root that is no location.
+    """
+    first, last = settings.nights[0].isoformat(), settings.nights[-1].isoformat()
+    roots = {
+        "input-root": storage.open_folder(settings.input_root, input_access(settings)),
+        "output-root": storage.open_folder(settings.output_root, output_access(settings)),
+    }
+    nights = [f"--date={last}"] if first == last else [f"--since={first}", f"--until={last}"]
+    said_above = {"input_root", "output_root", "date", "since", "until"}
+    command = [
+        *("python", JOB),
+        *(f"--{name}={folder.uri}/" for name, folder in roots.items()),
+        *nights,
+        *flags_of(settings, set(NightlySettings.model_fields) - said_above),
+    ]
+    return NightJob(
+        submission_id=f"nli-{last}" if first == last else f"nli-{first}-{last}",
+        entrypoint=shlex.join(command),
+        working_dir=str(project),
+    )
+
+
+def _client(address: str | None) -> JobSubmissionClient:
+    if address is not None:
+        # The library lets this variable win over its argument; here a flag wins.
+        os.environ["RAY_API_SERVER_ADDRESS"] = address
+    return JobSubmissionClient(address)
+
+
+def _make_way(job: NightJob, client: JobSubmissionClient) -> None:
+    """Delete the entry of an earlier job of these nights: the server takes no id twice."""
+    before = _standing(job, client)
+    if before is None:
+        return
+    if not before.status.is_terminal():
+        raise _at_work(job, before)
+    client.delete_job(job.submission_id)
+
+
+def _submit(job: NightJob, client: JobSubmissionClient) -> None:
+    try:
+        client.submit_job(
+            entrypoint=job.entrypoint,
+            submission_id=job.submission_id,
+            # Nothing else ever: it is shown to whoever may look at the cluster's jobs. `.rayignore` says what is left
+            # out of the folder.
+            runtime_env={"working_dir": job.working_dir},
+        )
+    except RuntimeError as error:
+        now = _standing(job, client)
+        if now is None:
+            raise
+        raise _at_work(job, now) from error  # somebody submitted it since we looked
+
+
+def _standing(job: NightJob, client: JobSubmissionClient) -> JobDetails | None:
+    return next((known for known in client.list_jobs() if known.submission_id == job.submission_id), None)
+
+
+def _at_work(job: NightJob, now: JobDetails) -> AtWorkError:
+    remedy = f"let it end, or stop it with `ray job stop {job.submission_id}`, then submit again"
+    return AtWorkError(f"submit {job.submission_id}", f"a job of this id is there, {now.status}", remedy)
+
+
+def _follow(job: NightJob, client: JobSubmissionClient) -> None:
+    """Copy the log to stdout until the job has ended. Ctrl-C ends the following, not the job."""
+    try:
+        asyncio.run(_copy_log(job, client))
+        while not client.get_job_status(job.submission_id).is_terminal():
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt as error:
+        name = job.submission_id
+        remedy = f"follow it with `ray job logs --follow {name}`, or end it with `ray job stop {name}`"
+        raise InfrastructureError(f"following {name}", "interrupted, and the job goes on", remedy) from error
+
+
+async def _copy_log(job: NightJob, client: JobSubmissionClient) -> None:
+    try:
+        async for lines in client.tail_job_logs(job.submission_id):
+            sys.stdout.write(lines)
+            sys.stdout.flush()
+    except Exception as error:  # the log is for people: how the job ends is asked for apart from it
+        sys.stderr.write(f"warning: no log of {job.submission_id} ({type(error).__name__}); waiting for its end\n")
+
+
+def _judged(job: NightJob, ended: JobDetails) -> str:
+    """One line for a job that ended well, else an error of the driver's exit code."""
+    if ended.status == JobStatus.SUCCEEDED:
+        return f"{job.submission_id} ended with exit code 0"
+    if ended.driver_exit_code is None:
+        found, remedy = f"it is {ended.status} and its driver told no exit code", "submit it again and it goes on"
+    else:
+        found, remedy = f"its driver ended with exit code {ended.driver_exit_code}", "its log says why"
+    kind = KINDS.get(ended.driver_exit_code or InfrastructureError.exit_code, InfrastructureError)
+    raise kind(f"job {job.submission_id}", found, remedy)
+
+
+@contextmanager
+def _reached(job: NightJob) -> Iterator[None]:
+    """Tell in our words what the client raises: it has no errors of its own but for the token."""
+    asked = f"submit {job.submission_id}"
+    try:
+        yield
+    except AlbertInferError:
+        raise
+    except AuthenticationError as error:
+        remedy = "set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+        raise SettingsError(asked, "the cluster takes no job without its token", remedy) from error
+    except Exception as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        remedy = "check --address and the cluster's head, then submit it again"
+        raise InfrastructureError(asked, found, remedy) from error

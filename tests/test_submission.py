@@ -1,0 +1,251 @@
+"""Nights as a job: its id, its command, what is uploaded, when it is refused, and how its end is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import threading
+import zipfile
+from collections.abc import Iterator
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import ray
+import submit_nightly
+from job_runs import JOB, Outcome, run_main
+
+from albert_infer.config import NightlySettings, SubmitSettings, parse_settings
+from albert_infer.nights import yesterday
+from albert_infer.submission import NightJob, night_job
+
+PROJECT = JOB.parents[1]
+ROOTS = ("--input-root", "s3://inbox/", "--output-root", "s3://labels")
+DATE = ("--date", "2024-02-29")
+UPLOAD_LIMIT = 20_000_000
+SECRETS = {"AWS_ACCESS_KEY_ID": "AKIAn3verpr1nt", "AWS_SECRET_ACCESS_KEY": "n3verpr1nt", "RAY_AUTH_TOKEN": "t0ken" * 9}
+
+
+class JobServer:
+    """Answers as Ray's job server, but runs nothing: a job that is submitted ends at once with `exit_code`.
+
+    It has no log to follow. `jobs` are its entries by id, `posted` what was submitted, `uploaded` the folder.
+    """
+
+    def __init__(self, *, exit_code: int | None = 0, status: int = 200) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.posted: list[dict[str, Any]] = []
+        self.uploaded = b""
+        self.exit_code = exit_code
+        self.status = status
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def know(self, submission_id: str, status: str, exit_code: int | None = None) -> None:
+        """Have an entry of a job."""
+        told = {"type": "SUBMISSION", "submission_id": submission_id, "entrypoint": "python", "status": status}
+        self.jobs[submission_id] = {**told, "driver_exit_code": exit_code}
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        """Status and JSON for one request."""
+        name = path.removeprefix("/api/jobs/")
+        match method, path.split("/")[2]:
+            case "GET", "version":
+                return self.status, {"version": "4", "ray_version": ray.__version__, "ray_commit": ""}
+            case "PUT", "packages":
+                self.uploaded = body
+                return 200, {}
+            case "POST", "jobs":
+                request = json.loads(body)
+                self.posted.append(request)
+                ended = "STOPPED" if self.exit_code is None else "FAILED" if self.exit_code else "SUCCEEDED"
+                self.know(request["submission_id"], ended, self.exit_code)
+                return 200, {"job_id": request["submission_id"], "submission_id": request["submission_id"]}
+            case "DELETE", "jobs":
+                return 200, {"deleted": self.jobs.pop(name) is not None}
+            case "GET", "jobs" if not name:
+                return 200, list(self.jobs.values())
+            case "GET", "jobs" if name in self.jobs:
+                return 200, self.jobs[name]
+        return 404, {}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def respond(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status, told = server.answer(self.command, self.path, body)
+                data = json.dumps(told).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_PUT = do_POST = do_DELETE = respond  # noqa: N815 (the names are http.server's)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets that must not travel, and no cluster but the one that a test names."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    # Put back afterwards, because a submit sets it.
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+
+
+@pytest.fixture
+def server() -> Iterator[JobServer]:
+    with JobServer() as started:
+        yield started
+
+
+def submit(server: JobServer, *argv: object) -> Outcome:
+    return run_main(submit_nightly.main, "--address", server.address, *ROOTS, *argv)
+
+
+def job(*argv: str) -> NightJob:
+    settings = parse_settings(SubmitSettings, [*ROOTS, *argv], program="submit_nightly.py", about="")
+    assert settings is not None
+    return night_job(settings, PROJECT)
+
+
+def command(*argv: str) -> list[str]:
+    return shlex.split(job(*argv).entrypoint)
+
+
+# --- what is submitted
+
+
+def test_the_id_names_the_night_or_the_first_and_the_last() -> None:
+    assert job(*DATE).submission_id == "nli-2024-02-29"
+    assert job("--since", "2024-02-28", "--until", "2024-03-01").submission_id == "nli-2024-02-28-2024-03-01"
+    assert job("--since", "2024-03-01", "--until", "2024-03-01").submission_id == "nli-2024-03-01"
+
+
+def test_the_night_is_fixed_when_it_is_submitted() -> None:
+    # Both, as midnight may pass in between.
+    before, found, after = yesterday("UTC"), command(), yesterday("UTC")
+    assert f"--date={before}" in found or f"--date={after}" in found
+
+
+def test_the_command_says_all_that_was_said_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "night's settings.toml"
+    settings.write_text('carry = ["a b", "c"]\nmissing = "skip"\n')
+    monkeypatch.setenv("ALBERT_INFER_UNIT_ROWS", "7")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example")
+    said = command(*DATE, "--config", str(settings), "--stop-on-failure", "--workers", "1:8", "--no-wait")
+    assert said[:2] == ["python", "jobs/label_nightly.py"]
+    there = parse_settings(NightlySettings, said[2:], program="label_nightly.py", about="")
+    assert there is not None
+    assert (there.input_root, there.output_root) == ("s3://inbox/", "s3://labels/")
+    assert [night.isoformat() for night in there.nights] == ["2024-02-29"]
+    assert (there.carry, there.missing, there.stop_on_failure) == (("a b", "c"), "skip", True)
+    assert (there.unit_rows, there.workers, there.s3_endpoint) == (7, "1:8", "https://s3.example")
+
+
+def test_a_local_root_is_told_as_the_place_that_it_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = SubmitSettings(input_root="in", output_root="out", date=date(2024, 2, 29))
+    assert {f"--input-root={tmp_path}/in/", f"--output-root={tmp_path}/out/"} <= set(
+        shlex.split(night_job(settings, PROJECT).entrypoint)
+    )
+
+
+def test_the_package_and_the_jobs_are_uploaded_and_stay_small(server: JobServer) -> None:
+    assert submit(server, *DATE).exit_code == 0
+    assert len(server.uploaded) < UPLOAD_LIMIT
+    names = zipfile.ZipFile(io.BytesIO(server.uploaded)).namelist()
+    assert {"jobs/label_nightly.py", "albert_infer/run.py", "albert_infer/engine/kernels.cpp"} <= set(names)
+    assert {name.split("/")[0] for name in names if "/" in name} == {"albert_infer", "jobs"}
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_nothing_of_this_environment_travels(server: JobServer) -> None:
+    assert submit(server, *DATE).exit_code == 0
+    assert list(server.posted[0]["runtime_env"]) == ["working_dir"]
+    assert not [secret for secret in SECRETS.values() if secret in json.dumps(server.posted)]
+
+
+# --- a second submit
+
+
+def test_a_job_that_has_ended_makes_way_and_others_stay(server: JobServer) -> None:
+    for ended in ("FAILED", "STOPPED", "SUCCEEDED"):
+        server.know("nli-2024-02-29", ended)
+        server.know("nli-2024-02-28", ended)
+        assert submit(server, *DATE, "--no-wait").exit_code == 0
+    assert len(server.posted) == 3
+    assert set(server.jobs) == {"nli-2024-02-28", "nli-2024-02-29"}
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_while_a_job_of_the_same_nights_runs_nothing_is_submitted(server: JobServer, status: str) -> None:
+    server.know("nli-2024-02-29", status)
+    refused = submit(server, *DATE)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (6, 1), refused.stderr
+    assert "ray job stop nli-2024-02-29" in refused.stderr
+    assert (server.posted, server.jobs["nli-2024-02-29"]["status"]) == ([], status)
+
+
+# --- how it ends
+
+
+@pytest.mark.parametrize(
+    ("driver", "code"), [(0, 0), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (1, 4), (-9, 4), (137, 4), (None, 4)]
+)
+def test_a_submit_ends_with_the_drivers_exit_code_and_else_with_one_to_run_it_again(
+    driver: int | None, code: int
+) -> None:
+    with JobServer(exit_code=driver) as server:
+        assert submit(server, *DATE).exit_code == code
+
+
+def test_no_wait_tells_the_id_and_waits_for_nothing() -> None:
+    with JobServer(exit_code=3) as server:
+        outcome = submit(server, *DATE, "--no-wait")
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert "nli-2024-02-29" in outcome.stdout
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_submit_without_the_clusters_token_is_refused_in_one_line(status: int) -> None:
+    with JobServer(status=status) as server:
+        refused = submit(server, *DATE)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "RAY_AUTH_TOKEN" in refused.stderr
+    assert not [secret for secret in SECRETS.values() if secret in refused.stderr]
+
+
+def test_a_cluster_that_does_not_answer_is_worth_another_try() -> None:
+    refused = run_main(submit_nightly.main, *ROOTS, *DATE)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (4, 1), refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("root", "night", "named"),
+    [("s3://user:pw@inbox/", "2024-02-29", "password"), ("s3://inbox/", "2999-01-01", "future")],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_submitted(
+    server: JobServer, root: str, night: str, named: str
+) -> None:
+    argv = ("--input-root", root, "--output-root", "s3://labels", "--date", night)
+    refused = run_main(submit_nightly.main, "--address", server.address, *argv)
+    assert (refused.exit_code, server.posted) == (2, [])
+    assert named in refused.stderr
