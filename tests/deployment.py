@@ -1,0 +1,47 @@
+"""What the files for operators have in common: versions, placeholders, programs that check them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+import albert_infer
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+DEPLOY: Final = ROOT / "deploy"
+PLACEHOLDER: Final = re.compile(r"FILL-IN(?:-[A-Z]+)+")
+ALL_ADDRESSES: Final = re.compile(r"0\.0\.0\.0/0|::/0")
+
+
+def documents(path: Path) -> list[Any]:
+    """The documents of a YAML file."""
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def locked_version(package: str) -> str:
+    """The version of `package` in constraints.txt."""
+    pins = (line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    return next(version.strip() for name, version in pins if name == package)
+
+
+def image_tag() -> str:
+    """The tag that the image of this checkout has."""
+    return f"{albert_infer.__version__}-ray{locked_version('ray')}"
+
+
+def program(name: str) -> str:
+    """A program that came with the dev extra, beside the interpreter or on the path."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    assert found, f"{name} is not installed; it comes with the extra dev"
+    return found
+
+
+def placeholders(text: str) -> set[str]:
+    """The names that an operator has to fill in."""
+    return set(PLACEHOLDER.findall(text))
