@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all soak check bench checkpoint clean
+.PHONY: demo test test-all soak check bench checkpoint image clean
 
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/python jobs/demo.py
@@ -30,6 +30,10 @@ bench: $(VENV)/.bench  ## speed against the peers, in one run
 checkpoint: WORK ?= checkpoint-work
 checkpoint: $(VENV)/.builtin  ## make the built-in checkpoint again; PAIRS is a folder with snli_dev, mnli_dev_a, snli_test_a
 	$(BIN)/python -m albert_infer.training.builtin --pairs $(PAIRS) --work $(WORK) --output albert_infer/builtin/checkpoint
+
+image: IMAGE ?= albert-infer:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' albert_infer/__init__.py)-ray$(shell sed -n 's/^ray==//p' constraints.txt)
+image:  ## the image of every node: make image IMAGE=registry/albert-infer:tag
+	docker build --file deploy/Dockerfile --tag $(IMAGE) .
 
 clean:
 	rm -rf $(VENV) demo-output
