@@ -52,6 +52,13 @@ def test_libraries_come_from_the_lock_file_and_nothing_from_a_downloaded_script(
     assert not re.search(r"curl|wget [^\n]*(\||http)|bash -c|ADD ", "\n".join(arguments("RUN") + arguments("ADD")))
 
 
+def test_rays_autoscaler_finds_the_library_that_starts_machines() -> None:
+    # Ray's own dependencies leave it to whoever runs on AWS.
+    [libraries, _] = [run for run in arguments("RUN") if "pip install" in run]
+    assert libraries.endswith(" . boto3")
+    assert any(line.startswith("boto3==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+
+
 def test_the_container_is_not_root_and_asks_for_rays_token() -> None:
     assert instructions()[-1] == ("USER", "1000")
     [environment] = arguments("ENV")
