@@ -137,6 +137,12 @@ def warn(text: str) -> None:
     sys.stderr.flush()
 
 
+def tell(text: str) -> None:
+    """Say on stderr how far the run is, once."""
+    sys.stderr.write(f"labelling: {text}\n")
+    sys.stderr.flush()
+
+
 def _in_terminal(total: int, done: int, so_far: Callable[[], RunProgress], stop: threading.Event) -> None:
     columns = (
         TextColumn("labelling"),

@@ -29,24 +29,32 @@ class Node:
 
 @dataclass(frozen=True)
 class WorkerResources:
-    """The classify actors: how many, and what each takes. `threads` is torch's, None to leave it alone."""
+    """The classify actors: how many, and what each takes.
+
+    Without `max_workers` there are as many as the cluster has room for, now or later. `threads` is torch's, None to
+    leave it alone.
+    """
 
     device: DeviceKind
     min_workers: int
-    max_workers: int
+    max_workers: int | None
     num_gpus: float
     num_cpus: float
     threads: int | None
 
 
 def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
-    """What the classify actors take. Raises SettingsError for what could never be scheduled on `nodes`."""
-    if not any(node.cpus >= 1 for node in nodes):
+    """What the classify actors take. Raises SettingsError for what could never be scheduled on `nodes`.
+
+    Whoever waits for GPUs says that other nodes will come: then `nodes` decide nothing.
+    """
+    waits = settings.gpu_wait_minutes is not None
+    if not waits and not any(node.cpus >= 1 for node in nodes):
         found = "the cluster has no whole logical CPU for reading and committing"
         raise SettingsError("labelling", found, "give it one (a head started with --num-cpus=0 needs a CPU node)")
     gpus_per_worker = settings.gpus_per_worker
     if gpus_per_worker is None:
-        gpus_per_worker = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
+        gpus_per_worker = 1.0 if waits or any(node.gpus >= 1 for node in nodes) else 0.0
     if gpus_per_worker:
         return _on_gpus(settings, nodes, gpus_per_worker)
     return _on_cpus(settings, nodes)
@@ -69,10 +77,11 @@ def resolved_precision(asked: PrecisionSetting, device: DeviceKind, cpu_flags: f
 def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: float) -> WorkerResources:
     # One actor never spans nodes, so the parts left over on each do not add up.
     room = sum(int(node.gpus // gpus_per_worker) for node in nodes)
-    low, high = settings.worker_range or (1, max(room, 1))
-    if low > room:
+    low, high = settings.worker_range or (1, None)
+    if low > room and settings.gpu_wait_minutes is None:
         found = f"the cluster has room for {room}, of {sum(node.gpus for node in nodes):g} GPUs"
-        raise SettingsError(f"{low} workers of {gpus_per_worker:g} GPUs", found, "lower one of them, or add GPU nodes")
+        remedy = "lower one of them, add GPU nodes, or give --gpu-wait-minutes if they come on demand"
+        raise SettingsError(f"{low} workers of {gpus_per_worker:g} GPUs", found, remedy)
     # num_cpus=0: an actor's default of one logical CPU would leave none for reading on a machine of few cores.
     return WorkerResources(DeviceKind.CUDA, low, high, gpus_per_worker, 0, None)
 

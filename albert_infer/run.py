@@ -230,19 +230,20 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     if not missing:
         # Labelled by starts that may have been asked for no gold set.
         if run.settings.gold is not None:
+            pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell)
             _check(run, _task(run), RunBoard.start())
         report.max_batch_tokens = _kept(run).max_batch_tokens
         return
     task, board = _task(run), RunBoard.start()
     done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
+    pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell)
     with progress.shown(run.plan.rows_in, done_rows, board.so_far, run.workers.device):
         # Before anything is written: a checkpoint that computes nonsense is a refusal.
         _check(run, task, board)
         failpoints.reach("planned")
         report.max_batch_tokens = _kept(run).max_batch_tokens
         failpoints.reach("plan_put")
-        task = replace(task, max_batch_tokens=report.max_batch_tokens)
-        pipeline.label_units(missing, task, run.workers, board)
+        pipeline.label_units(missing, replace(task, max_batch_tokens=report.max_batch_tokens), run.workers, board)
     so_far, ended = board.so_far(), time.time()
     report.units["labelled"] = len(missing)
     report.seconds.labelling = max(ended - (so_far.first_told or ended), 1e-3)

@@ -154,14 +154,21 @@ class LabellingSettings(BaseModel):
 
     workers: Annotated[
         str | None,
-        Parameter(
-            group=SPEED, help="Classify actors, N or MIN:MAX; by default one a GPU, or as many as the CPUs carry."
-        ),
+        Parameter(group=SPEED, help="Classify actors, N or MIN:MAX; by default one a GPU, or what the CPUs carry."),
     ] = None
     gpus_per_worker: Annotated[
         float | None,
         Field(ge=0),
         Parameter(group=SPEED, help="GPUs an actor takes: 1 by default where there are GPUs; 0 forces the CPU."),
+    ] = None
+    # None, because nobody but the operator knows that GPUs can come: a run of CPUs must not wait for them.
+    gpu_wait_minutes: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False),
+        Parameter(
+            group=SPEED,
+            help="Label on GPUs that the cluster starts on demand: wait so long for the first instead of taking CPUs.",
+        ),
     ] = None
     cpus_per_worker: Annotated[
         int | None,
@@ -270,6 +277,12 @@ class LabellingSettings(BaseModel):
         if len(set(value)) < len(value):
             raise ValueError("expected each column once")
         return value
+
+    @model_validator(mode="after")
+    def _gpus_are_waited_for_only_if_taken(self) -> Self:
+        if self.gpu_wait_minutes is not None and self.gpus_per_worker == 0:
+            raise ValueError("gpu_wait_minutes: with gpus_per_worker=0 no GPU is taken that could be waited for")
+        return self
 
     @model_validator(mode="after")
     def _accuracy_is_of_a_gold_set(self) -> Self:

@@ -19,6 +19,7 @@ from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.checks import preflighted, sampled
 from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, reserved, session_settings, shared
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
+from albert_infer.pipeline.waiting import wait_for_first_gpu
 from albert_infer.planning import Unit
 from albert_infer.resources import WorkerResources
 from albert_infer.schema import PairColumns, Precision
@@ -37,6 +38,7 @@ __all__ = [
     "sampled",
     "session_settings",
     "shared",
+    "wait_for_first_gpu",
 ]
 
 
