@@ -147,6 +147,19 @@ def test_a_byte_that_flips_on_the_way_is_fetched_again_and_never_given(s3_bucket
         assert proxy.faults["flip"] == 7
 
 
+def test_every_request_that_is_sent_again_is_counted_and_no_other(s3_bucket: S3Location) -> None:
+    with FaultProxy(s3_bucket.endpoint) as proxy:
+        folder, before = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint)), storage.s3_retries()
+        assert folder.put_if_absent("a", PARQUET)
+        assert not folder.put_if_absent("a", PARQUET), "412 is an answer"
+        assert storage.s3_retries() == before
+        proxy.set_rules([Rule("status", "PUT", times=2), Rule("truncate", "GET"), Rule("status", "HEAD")])
+        assert folder.put_if_absent("b", PARQUET)
+        assert folder.read("a") == PARQUET
+        assert pinned(folder, "b").size == len(PARQUET)
+        assert storage.s3_retries() - before == proxy.faults.total() == 4
+
+
 def test_a_put_whose_reply_is_lost_is_found_again(aws_identity: None) -> None:
     lost, failed = error_reply(500, "InternalError"), error_reply(412, "PreconditionFailed")
     with ScriptedS3(lost, failed) as server:

@@ -23,6 +23,7 @@ from s3fs import S3FileSystem
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SettingsError
 from albert_infer.storage.access import S3Access, refuse_unsafe_endpoint
 from albert_infer.storage.folder import AccessError, ObjectPin, holds
+from albert_infer.storage.retries import RETRIES
 from albert_infer.storage.s3_errors import NO_ANSWER, reply_error, translated
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class S3Folder:
         # As resolved: botocore also takes it from AWS_ENDPOINT_URL_S3 and from the profile.
         refuse_unsafe_endpoint(client.meta.endpoint_url)
         client.meta.events.register_first("needs-retry.s3.PutObject", _retry_conflict)
+        client.meta.events.register("request-created.s3", RETRIES.note)
         return s3
 
     @property
@@ -210,6 +212,7 @@ class S3Folder:
             if attempts == 1:
                 raise
         await asyncio.sleep(_jittered(BODY_ATTEMPTS - attempts))
+        RETRIES.note_body()
         return await self._fetched(name, parameters, attempts - 1)
 
     def _put_if(self, name: str, data: bytes, **condition: str) -> bool:
