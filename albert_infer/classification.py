@@ -5,6 +5,7 @@ Arrow in, Arrow out. Knows nothing of files or of Ray.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,7 @@ from albert_infer.schema import (
     PROBABILITIES,
     REJECTION,
     TRUNCATED,
+    ComputedBatch,
     DeviceKind,
     EncodedPairs,
     NliLabel,
@@ -39,9 +41,8 @@ from albert_infer.windows import MAX_WINDOWS, deciding_windows, first_alike, fur
 if TYPE_CHECKING:
     from albert_infer.engine.albert import AlbertEngine
 
-# Told after each micro-batch: the lengths of its rows and of those alike, how many pairs are done with it, and whether
-# it was halved for want of memory.
-Listener = Callable[[NDArray[np.int64], int, bool], None]
+
+Listener = Callable[[ComputedBatch], None]
 
 
 CPU_BATCH_TOKENS: Final = 512
@@ -51,7 +52,7 @@ GPU_BATCH_TOKENS: Final = 32_768
 GPU_ACTIVATION_BYTES: Final = 1 << 30
 
 
-def ignore_progress(lengths: NDArray[np.int64], pairs_done: int, halved: bool) -> None:
+def ignore_progress(batch: ComputedBatch) -> None:
     """The listener of a caller who does not want to know."""
 
 
@@ -204,10 +205,13 @@ class Classifier:
         done = np.bincount(first, stands_for * is_last, len(first)).astype(np.int64)
         lengths = pairs.lengths
         batches = [rows[positions] for positions in micro_batches(lengths[rows], self._max_batch_tokens)]
+        # While one result is told of, the device works on the next: all the time of this loop is the device's.
+        since = time.monotonic()
         for batch in self._engine.micro_batch_logits(pairs, batches):
             logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
             told = np.repeat(lengths[batch.rows_B], alike[batch.rows_B])
-            on_batch(told, int(done[batch.rows_B].sum()), batch.halved)
+            before, since = since, time.monotonic()
+            on_batch(ComputedBatch(told, int(done[batch.rows_B].sum()), batch.halved, since - before))
         again = np.flatnonzero(fitted & ~np.isfinite(logits).all(axis=1))
         for batch in self._engine.fp32_micro_batch_logits(pairs, [again[[place]] for place in range(len(again))]):
             logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B

@@ -1,20 +1,34 @@
-"""What every job script calls: argv to settings, the work, a report on stdout, one error line, an exit code."""
+"""What every job script calls: argv to settings, the work, a report and a summary line on stdout, an exit code."""
 
 from __future__ import annotations
 
+import json
+import logging
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel
 
-from albert_infer.config import Settings, parse_settings
+from albert_infer import logs
+from albert_infer.config import Settings, asked_log_format, parse_settings
 from albert_infer.errors import AlbertInferError, InfrastructureError
+from albert_infer.logs import LogFormat
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job has to say once it is done: a text for a person, and the facts of its summary line."""
+
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_command(
     settings_type: type[Settings],
-    work: Callable[[Settings], str],
+    work: Callable[[Settings], str | Done],
     argv: Sequence[str] | None,
     *,
     program: str,
@@ -22,29 +36,40 @@ def run_command(
 ) -> int:
     """Parse `argv` (None: the process's own), do the work, print the text that it returns; the exit code.
 
-    An end that the operator must hear about is one line on stderr; with `--debug` a traceback too.
+    An end that the operator must hear about is one line on stderr; with `--debug` a traceback too. The last line on
+    stdout, whatever the end, is `summary` and a JSON object; it is left out if only help was asked for.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    argv, begun = sys.argv[1:] if argv is None else argv, time.monotonic()
     settings: Settings | None = None
+    facts: Mapping[str, Any]
     try:
         settings = parse_settings(settings_type, argv, program=program, about=about)
-        if settings is not None:
-            sys.stdout.write(work(settings) + "\n")
-    except AlbertInferError as error:
-        return _failed(program, error, debug=_debug(settings, argv))
-    except KeyboardInterrupt as error:
-        stopped = InfrastructureError(program, "interrupted", "run it again and it goes on")
-        return _failed(program, stopped.with_traceback(error.__traceback__), debug=_debug(settings, argv))
-    except Exception as error:  # the last line of defence: nobody sees a traceback for what they can mend
-        return _failed(program, unknown_error(program, error), debug=_debug(settings, argv))
-    return 0
+        if settings is None:
+            return 0
+        with logs.lines_on_stderr(_log_format(settings, argv)):
+            done = work(settings)
+        done = done if isinstance(done, Done) else Done(done)
+        sys.stdout.write(f"{done.text}\n")
+        code, facts = 0, done.facts
+    except (Exception, KeyboardInterrupt) as raised:
+        error = own_error(raised, program)
+        with logs.lines_on_stderr(_log_format(settings, argv)):
+            line = _tell(error, program, debug=_debug(settings, argv))
+        code, facts = error.exit_code, {"error": line}
+    _sum_up({"program": program, "exit_code": code, **facts, "seconds": round(time.monotonic() - begun, 1)})
+    return code
 
 
-def unknown_error(asked: str, error: Exception) -> InfrastructureError:
-    """An error that is none of ours, as one of ours with its traceback."""
-    found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    unknown = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")
-    return unknown.with_traceback(error.__traceback__)
+def own_error(raised: BaseException, asked: str) -> AlbertInferError:
+    """The error in our own words, with the traceback of what was raised."""
+    if isinstance(raised, AlbertInferError):
+        return raised
+    if isinstance(raised, KeyboardInterrupt):
+        error = InfrastructureError(asked, "interrupted", "run it again and it goes on")
+    else:  # the last line of defence: nobody sees a traceback for what they can mend
+        found = f"{type(raised).__name__}: {' '.join(str(raised).split())[:300]}"
+        error = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")
+    return error.with_traceback(raised.__traceback__)
 
 
 def one_line(told: object) -> str:
@@ -60,8 +85,22 @@ def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:
     return bool(getattr(settings, "debug", "--debug" in argv))
 
 
-def _failed(program: str, error: AlbertInferError, *, debug: bool) -> int:
-    if debug:
-        traceback.print_exception(error)
-    sys.stderr.write(f"{program}: {one_line(error)}\n")
-    return error.exit_code
+def _log_format(settings: BaseModel | None, argv: Sequence[str]) -> LogFormat:
+    """The format that was asked for; of refused settings what flag or environment say."""
+    log_format: LogFormat = getattr(settings, "log_format", None) or asked_log_format(argv)
+    return log_format
+
+
+def _tell(error: AlbertInferError, program: str, *, debug: bool) -> str:
+    """Tell how the job ended; the line without the program."""
+    line = one_line(error)
+    found = {"exit_code": error.exit_code, "kind": type(error).__name__}
+    logs.tell("failed", f"{program}: {line}", found, level=logging.ERROR, error=error if debug else None)
+    return line
+
+
+def _sum_up(facts: Mapping[str, Any]) -> None:
+    """The line that a scheduler looks for: the last one on stdout."""
+    sys.stderr.flush()
+    sys.stdout.write(f"summary {json.dumps(facts)}\n")
+    sys.stdout.flush()

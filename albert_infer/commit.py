@@ -108,8 +108,10 @@ class Source:
     rows: int
 
 
-def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, columns: PairColumns) -> None:
-    """Make the unit durable, once: rejected rows first, the part last; or its quarantine.
+def commit_unit(
+    folder: Folder, unit_id: str, source: Source, rows: pa.Table, columns: PairColumns
+) -> UnitSummary | None:
+    """Make the unit durable, once: rejected rows first, the part last; or its quarantine, which has no summary.
 
     `rows` is all of the unit, in order, as `Classifier.classified` leaves it. If the unit was committed before, by
     whoever, what stands is kept and compared. Raises IntegrityError if `rows` is not the whole unit, or if what
@@ -118,7 +120,7 @@ def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, co
     reason = rows[UNIT_QUARANTINE][0].as_py() if rows.num_rows else None
     if reason is not None:
         commit_quarantine(folder, unit_id, source, reason, rows[DETAIL][0].as_py())
-        return
+        return None
     _refuse_broken_unit(unit_id, source, rows)
     summary = summarise(unit_id, rows, columns)
     source_row = pc.add(rows[ROW], source.first_row)
@@ -133,6 +135,7 @@ def commit_unit(folder: Folder, unit_id: str, source: Source, rows: pa.Table, co
     failpoints.reach("part_ready", unit_id)
     _put(folder, staged_name(unit_id), labelled, summary)
     failpoints.reach("part_put", unit_id)
+    return summary
 
 
 def commit_quarantine(folder: Folder, unit_id: str, source: Source, reason: str, detail: str | None) -> None:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from albert_infer import pipeline, storage
-from albert_infer.command import one_line, unknown_error
+from albert_infer.command import one_line, own_error
 from albert_infer.config import LabellingSettings, LabelSettings, NightlySettings
 from albert_infer.config.nightly import PLACE
 from albert_infer.errors import AlbertInferError, NoInputError, SupersededError
@@ -169,7 +169,7 @@ def _labelled(
     except AlbertInferError as error:
         failure, ended = error, _as_failed(night, NightEnd.FAILED, error, error.exit_code)
     except Exception as error:  # as in `command`: one night's surprise must not end the others
-        failure = unknown_error(f"night {night}", error)
+        failure = own_error(error, f"night {night}")
         ended = _as_failed(night, NightEnd.FAILED, failure, failure.exit_code)
     return replace(ended, seconds=round(time.monotonic() - begun, 3)), failure
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
 from albert_infer.preflight import Preflight
+from albert_infer.progress import RunProgress
 from albert_infer.storage import Folder
 
 PACKAGES: Final = ("albert-infer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
@@ -86,9 +88,32 @@ class Report:
         self.windowed = manifest.get("windowed", 0)
         self.quarantined = quarantine_counts(manifest["quarantined"])
 
+    def count_labelling(self, now: RunProgress, *, begun: float) -> None:
+        """Take over how fast a start labelled that has just done so; it began at `begun` on the monotonic clock."""
+        ended = time.time()
+        self.seconds.labelling = max(ended - (now.first_told or ended), 1e-3)
+        self.seconds.startup = time.monotonic() - begun - self.seconds.planning - self.seconds.labelling
+        self.device = ", ".join(sorted(now.devices))
+        self.out_of_memory = now.done.halved
+        self.padding_share = now.padding_share
+        self.pairs_per_second = now.done.rows / self.seconds.labelling
+        self.tokens_per_second = now.done.tokens / self.seconds.labelling
+
     def to_json(self) -> bytes:
         """The bytes of `report.json`."""
         return json.dumps(asdict(self), indent=1).encode()
+
+    def facts(self) -> dict[str, Any]:
+        """What a scheduler wants to know of a run that is published; sums, all else is in `report.json`."""
+        return {
+            "plan_id": self.plan_id,
+            "rows": self.rows,
+            "labelled": self.labelled,
+            "rejected": sum(self.rejected.values()),
+            "quarantined": self.quarantined["units"] + self.quarantined["files"],
+            "units_labelled": self.units["labelled"],
+            "pairs_per_second": round(self.pairs_per_second, 1),
+        }
 
     def to_text(self, output_uri: str) -> str:
         """A few lines for a person."""

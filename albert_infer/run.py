@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from albert_infer import failpoints, pipeline, preflight, progress, publish, sealing, storage
+from albert_infer import failpoints, logs, pipeline, preflight, progress, publish, sealing, storage
 from albert_infer.calibration import CALIBRATION
 from albert_infer.classification import default_batch_tokens
 from albert_infer.config import LabelSettings
@@ -230,13 +230,13 @@ def _label_missing(run: Run, now: Standing | None) -> None:
     if not missing:
         # Labelled by starts that may have been asked for no gold set.
         if run.settings.gold is not None:
-            pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell)
+            pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell_waiting)
             _check(run, _task(run), RunBoard.start())
         report.max_batch_tokens = _kept(run).max_batch_tokens
         return
     task, board = _task(run), RunBoard.start()
     done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
-    pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell)
+    pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell_waiting)
     with progress.shown(run.plan.rows_in, done_rows, board.so_far, run.workers.device):
         # Before anything is written: a checkpoint that computes nonsense is a refusal.
         _check(run, task, board)
@@ -244,15 +244,8 @@ def _label_missing(run: Run, now: Standing | None) -> None:
         report.max_batch_tokens = _kept(run).max_batch_tokens
         failpoints.reach("plan_put")
         pipeline.label_units(missing, replace(task, max_batch_tokens=report.max_batch_tokens), run.workers, board)
-    so_far, ended = board.so_far(), time.time()
     report.units["labelled"] = len(missing)
-    report.seconds.labelling = max(ended - (so_far.first_told or ended), 1e-3)
-    report.seconds.startup = time.monotonic() - run.begun - report.seconds.planning - report.seconds.labelling
-    report.device = ", ".join(sorted(so_far.devices))
-    report.out_of_memory = so_far.done.halved
-    report.padding_share = so_far.padding_share
-    report.pairs_per_second = so_far.done.rows / report.seconds.labelling
-    report.tokens_per_second = so_far.done.tokens / report.seconds.labelling
+    report.count_labelling(board.so_far(), begun=run.begun)
 
 
 def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
@@ -273,7 +266,7 @@ def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
     found = pipeline.preflighted(task.checkpoint, sample, checks=checks, workers=run.workers)
     run.report.preflight = found
     if found.swap.suspected:
-        progress.warn(found.swap.warning())
+        logs.warn("columns_exchanged", found.swap.warning())
     preflight.refuse_limits(found, min_agreement=settings.min_agreement, min_accuracy=settings.min_accuracy)
 
 

@@ -239,3 +239,17 @@ class EncodedPairs:
         alike = which_ids * (segments.max(initial=0) + 1) + segments
         _, first, which = np.unique(alike, return_index=True, return_inverse=True)
         return first[which]
+
+
+@dataclass(frozen=True)
+class ComputedBatch:
+    """What is told of a micro-batch once it is computed.
+
+    `lengths` are those of its rows and of the rows alike, `pairs_done` the pairs that are done with it; `halved` says
+    that it did not fit into the device's memory. `seconds` have passed in the forward passes since the one before.
+    """
+
+    lengths: NDArray[np.int64]
+    pairs_done: int
+    halved: bool
+    seconds: float

@@ -10,14 +10,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from albert_infer.command import run_command
+from albert_infer.command import Done, run_command
 from albert_infer.config import LabelSettings
 from albert_infer.run import label_pairs
 
 
-def labelled(settings: LabelSettings) -> str:
-    """Label the pairs; the report as text."""
-    return label_pairs(settings).to_text(settings.output)
+def labelled(settings: LabelSettings) -> Done:
+    """Label the pairs; the report as text, and what of it the summary line tells."""
+    report = label_pairs(settings)
+    return Done(report.to_text(settings.output), report.facts())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

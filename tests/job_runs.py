@@ -110,6 +110,17 @@ class Outcome:
     stderr: str
 
     @property
+    def report(self) -> str:
+        """What stands on stdout before the summary line."""
+        return self.stdout[: self.stdout.rindex("summary {")]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The last line on stdout."""
+        facts: dict[str, Any] = json.loads(self.stdout.splitlines()[-1].removeprefix("summary "))
+        return facts
+
+    @property
     def errors(self) -> list[str]:
         """The lines on stderr that are not progress."""
         return [line for line in self.stderr.splitlines() if not line.startswith("labelling: ")]

@@ -347,7 +347,7 @@ def refused(bench: Bench, code: int, told: str, *argv: object) -> None:
     whole = ("--input", bench.source, "--output", bench.output, "--model", bench.checkpoint)
     given = dict(zip(whole[::2], whole[1::2], strict=True)) | dict(zip(argv[::2], argv[1::2], strict=True))
     outcome = run_here(*(word for pair in given.items() for word in pair))
-    assert (outcome.exit_code, len(outcome.errors), outcome.stdout) == (code, 1, ""), outcome.stderr
+    assert (outcome.exit_code, len(outcome.errors), outcome.report) == (code, 1, ""), outcome.stderr
     assert told in outcome.errors[0]
     assert state_of(bench.source) == before
     assert not bench.output.exists()

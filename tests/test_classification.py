@@ -196,7 +196,7 @@ def test_pairs_that_are_alike_are_computed_once_and_told_each(checkpoint: Checkp
     prepared = append_tokens(mark_rejected(pair_table(premises, hypotheses)), tokenizer)
     told: list[int] = []
     classifier = Classifier(engine, loaded.label_order, max_batch_tokens=64)
-    labelled = classifier.classified(prepared, lambda lengths, *_: told.extend(lengths))
+    labelled = classifier.classified(prepared, lambda batch: told.extend(batch.lengths))
     assert sorted(engine.computed) == [0, 1]
     assert sorted(told) == sorted(length for length in prepared[N_TOKENS].to_pylist() if length)
     expected = labeler.label(zip(premises, hypotheses, strict=True))
@@ -343,7 +343,7 @@ def test_long_pairs_that_are_alike_are_computed_once_and_their_tokens_told_each(
     prepared = append_tokens(mark_rejected(pair_table(*zip(*pairs, strict=True))), tokenizer)
     told: list[tuple[int, int]] = []
     classifier = Classifier(engine, loaded.label_order, max_batch_tokens=64)
-    labelled = classifier.classified(prepared, lambda lengths, done, _: told.append((int(lengths.sum()), done)))
+    labelled = classifier.classified(prepared, lambda batch: told.append((int(batch.lengths.sum()), batch.pairs_done)))
     assert labelled[N_WINDOWS].to_pylist() == [2, 1, 2, 0]
     assert engine.computed == [0], "the second windows, as one"
     assert [sum(part) for part in zip(*told, strict=True)] == [sum(prepared[N_TOKENS].to_pylist()), 3]
@@ -433,7 +433,7 @@ def test_a_pair_without_memory_is_rejected_and_its_neighbours_keep_their_labels(
     tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
     prepared = append_tokens(mark_rejected(pair_table(PREMISES, HYPOTHESES)), tokenizer)
     halved: list[bool] = []
-    labelled = classifier.classified(prepared, lambda *batch: halved.append(batch[-1]))
+    labelled = classifier.classified(prepared, lambda batch: halved.append(batch.halved))
     expected = labeler.label(PAIRS)
     assert expected[N_TOKENS].to_pylist()[-1] == 40
     assert labelled[REJECTION].to_pylist() == [None] * 4 + [Rejection.DEVICE_OUT_OF_MEMORY]

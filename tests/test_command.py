@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from albert_infer import errors
-from albert_infer.command import run_command
+from albert_infer.command import Done, run_command
 from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError
 from albert_infer.storage import AccessError, ArchivedError
@@ -34,21 +36,31 @@ CODES = {
 class Work:
     """A job that ends as it is told, and remembers with what it was called."""
 
-    def __init__(self, end: BaseException | None = None) -> None:
+    def __init__(self, end: BaseException | None = None, *, done: str | Done = "the report") -> None:
         self.end = end
+        self.done = done
         self.seen: list[LabelSettings] = []
 
-    def __call__(self, settings: LabelSettings) -> str:
+    def __call__(self, settings: LabelSettings) -> str | Done:
         """Do the work."""
         self.seen.append(settings)
         if self.end is not None:
             raise self.end
-        return "the report"
+        return self.done
 
 
 def run(work: Work, argv: Sequence[str] = ()) -> int:
     located = ["--input", "in", "--output", "out", *argv]
     return run_command(LabelSettings, work, located, program="job.py", about="A job.")
+
+
+def summed_up(stdout: str) -> dict[str, Any]:
+    """The summary line, the last on stdout, without the seconds, which no two runs share."""
+    word, _, facts = stdout.splitlines()[-1].partition(" ")
+    assert word == "summary"
+    told: dict[str, Any] = json.loads(facts)
+    assert 0 <= told.pop("seconds") < 60
+    return told
 
 
 def every_error() -> set[type[AlbertInferError]]:
@@ -69,8 +81,9 @@ def test_an_error_is_one_line_and_the_exit_code_of_its_kind(
 ) -> None:
     assert run(Work(kind("asked for a", "found\nb", "do c"))) == code
     out, err = capsys.readouterr()
-    assert out == ""
     assert err == "job.py: asked for a: found b; do c\n"
+    assert summed_up(out) == {"program": "job.py", "exit_code": code, "error": "asked for a: found b; do c"}
+    assert out.count("\n") == 1
 
 
 def test_a_name_that_reaches_the_error_line_cannot_write_into_the_log(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,8 +94,25 @@ def test_a_name_that_reaches_the_error_line_cannot_write_into_the_log(capsys: py
 def test_a_job_that_succeeds_prints_its_report(capsys: pytest.CaptureFixture[str]) -> None:
     work = Work()
     assert run(work, ["--unit-rows", "3"]) == 0
-    assert capsys.readouterr() == ("the report\n", "")
+    out, err = capsys.readouterr()
+    assert (out.splitlines()[:-1], err) == (["the report"], "")
+    assert summed_up(out) == {"program": "job.py", "exit_code": 0}
     assert [settings.unit_rows for settings in work.seen] == [3]
+
+
+def test_what_a_job_tells_of_itself_stands_in_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Work(done=Done("two\nlines", {"rows": 7, "plan_id": None}))) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[:-1] == ["two", "lines"]
+    assert summed_up(out) == {"program": "job.py", "exit_code": 0, "rows": 7, "plan_id": None}
+
+
+def test_a_name_cannot_end_the_summary_line_either(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Work(errors.LimitError("a\nsummary {}", "b\u2028c", "d"))) == 3
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert len(out.splitlines()) == 1
+    assert "summary {}" in summed_up(out)["error"]
 
 
 def test_help_is_no_failure_and_no_work(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +120,7 @@ def test_help_is_no_failure_and_no_work(capsys: pytest.CaptureFixture[str]) -> N
     assert run(work, ["--help"]) == 0
     out, err = capsys.readouterr()
     assert "--unit-rows" in out
+    assert not out.splitlines()[-1].startswith("summary")
     assert (err, work.seen) == ("", [])
 
 
@@ -100,7 +131,7 @@ def test_settings_that_are_refused_are_one_line_and_no_work(
     work = Work()
     assert run(work, argv) == 2
     out, err = capsys.readouterr()
-    assert (out, work.seen) == ("", [])
+    assert (summed_up(out)["exit_code"], work.seen) == (2, [])
     assert err.count("\n") == 1
     assert argv[0] in err
 
@@ -134,3 +165,48 @@ def test_debug_in_the_environment_adds_the_traceback_too(
     monkeypatch.setenv("ALBERT_INFER_DEBUG", "true")
     assert run(Work(errors.LimitError("a", "b", "c"))) == 3
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", [errors.LimitError("a", "b\x1b[31m", "c"), ValueError("d"), KeyboardInterrupt()])
+@pytest.mark.parametrize("debug", [False, True])
+def test_in_json_the_error_is_one_object_with_its_exit_code_and_with_debug_its_traceback(
+    end: BaseException, debug: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(Work(end), ["--log-format", "json", *(["--debug"] if debug else [])])
+    out, err = capsys.readouterr()
+    line = json.loads(err)
+    assert (err.count("\n"), line["level"], line["event"], line["exit_code"]) == (1, "error", "failed", code)
+    assert line["message"] == f"job.py: {summed_up(out)['error']}"
+    assert ("traceback" in line) == debug
+    assert not debug or "test_command.py" in line["traceback"]
+
+
+REFUSED = ["--no-such-flag"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "is_json"),
+    [
+        ([*REFUSED, "--log-format", "json"], "", True),
+        (["--log-format=json", *REFUSED], "text", True),
+        (REFUSED, "json", True),
+        ([*REFUSED, "--log-format=text"], "json", False),
+        ([*REFUSED, "json"], "", False),
+    ],
+)
+def test_settings_that_are_refused_are_told_in_the_format_that_they_ask_for(
+    argv: list[str],
+    environment: str,
+    is_json: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if environment:
+        monkeypatch.setenv("ALBERT_INFER_LOG_FORMAT", environment)
+    assert run(Work(), argv) == 2
+    assert capsys.readouterr().err.startswith("{" if is_json else "job.py: ")
+
+
+def test_a_log_format_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Work(), ["--log-format", "xml"]) == 2
+    assert "--log-format Input should be 'text' or 'json'" in capsys.readouterr().err

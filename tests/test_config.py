@@ -62,6 +62,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "min_accuracy": ("0.75", "0.75", 0.75),
     "retry_quarantined": ("true", "true", True),
     "replace": ("true", "true", True),
+    "log_format": ("json", '"json"', "json"),
     "debug": ("true", "true", True),
 }
 

@@ -98,7 +98,9 @@ def test_the_job_labels_a_folder_as_the_labeler_does_and_keeps_rows_and_layout(
     outcome = run_alone(*flags(source, output, checkpoint), "--carry", "all", "--carry-source")
 
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
-    assert "72 of 72 pairs labelled" in outcome.stdout
+    assert "72 of 72 pairs labelled" in outcome.report
+    summed_up = {"exit_code": 0, "plan_id": manifest_of(output)["plan_id"], "rows": 72, "labelled": 72, "rejected": 0}
+    assert summed_up.items() <= outcome.summary.items()
     rows = labelled_rows(output)
     assert rows.column_names == ["pair_id", "premise", "hypothesis", "topic", "source_file", "source_row", *OURS]
     assert rows.schema.field("label").type == pa.string()
@@ -477,7 +479,7 @@ sys.path.insert(0, sys.argv[1])
 from label_pairs import main
 for argv in json.load(sys.stdin):
     stderr = io.StringIO()
-    with contextlib.redirect_stderr(stderr):
+    with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
         code = main(argv)
     print(json.dumps([code, stderr.getvalue()]), flush=True)
 """
@@ -527,5 +529,5 @@ def test_a_refused_start_writes_nothing(refused: tuple[Path, dict[str, tuple[int
 
 def test_the_exit_code_and_the_error_line_reach_the_shell(tmp_path: Path) -> None:
     outcome = run_alone("--input", tmp_path / "nowhere", "--output", tmp_path / "out")
-    assert (outcome.exit_code, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1)
+    assert (outcome.exit_code, outcome.report, outcome.stderr.count("\n")) == (2, "", 1)
     assert not (tmp_path / "out").exists()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+from contextlib import redirect_stderr
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pairs import PROPERTY
 
-from albert_infer.progress import ProgressCounts, UnitProgress, log_line
+from albert_infer import logs
+from albert_infer.progress import ProgressCounts, UnitProgress, tell_progress
+from albert_infer.schema import ComputedBatch
 
 BATCHES = st.lists(
     st.lists(st.integers(1, 40), min_size=1, max_size=9).map(lambda lengths: np.array(lengths, dtype=np.int64)),
@@ -21,7 +27,7 @@ BATCHES = st.lists(
 def after(batches: list[NDArray[np.int64]]) -> UnitProgress:
     done = UnitProgress()
     for lengths in batches:
-        done = done.after(lengths, rows_done=len(lengths), halved=len(lengths) == 1)
+        done = done.after(ComputedBatch(lengths, len(lengths), halved=len(lengths) == 1, seconds=0.25))
     return done
 
 
@@ -34,6 +40,7 @@ def test_a_unit_counts_rows_tokens_what_padding_would_have_cost_and_halved_micro
     assert done.rows == sum(len(lengths) for lengths in batches)
     assert done.tokens == sum(int(length) for lengths in batches for length in lengths)
     assert done.halved == sum(len(lengths) == 1 for lengths in batches)
+    assert done.forward_seconds == len(batches) / 4
     assert done.padded_tokens == sum(len(lengths) * max(lengths.tolist()) for lengths in batches)
 
 
@@ -41,14 +48,17 @@ def test_a_unit_counts_rows_tokens_what_padding_would_have_cost_and_halved_micro
 @given(batches=BATCHES, attempts=st.integers(1, 3))
 def test_a_unit_that_is_labelled_again_counts_once(batches: list[NDArray[np.int64]], attempts: int) -> None:
     counts = ProgressCounts()
-    counts.tell("other", UnitProgress(1, 2, 3, 4))
-    for _ in range(attempts):
+    counts.tell("other", UnitProgress(1, 2, 3, 4, 0.5), "second")
+    for attempt in range(attempts):
         for end in range(1, len(batches) + 1):
-            counts.tell("unit", after(batches[:end]))
+            counts.tell("unit", after(batches[:end]), f"actor {attempt}")
     whole = after(batches)
     so_far = counts.so_far()
     assert so_far.units == 2
-    assert so_far.done == UnitProgress(whole.rows + 1, whole.tokens + 2, whole.padded_tokens + 3, whole.halved + 4)
+    assert so_far.actors == {"second": UnitProgress(1, 2, 3, 4, 0.5), f"actor {attempts - 1}": whole}
+    assert so_far.done == UnitProgress.total(so_far.actors.values())
+    assert so_far.done.rows == whole.rows + 1
+    assert so_far.done.halved == whole.halved + 4
     assert 0 <= so_far.padding_share < 1
 
 
@@ -59,18 +69,46 @@ def test_before_the_first_batch_there_is_nothing_to_tell() -> None:
 
 def test_the_padding_share_is_of_the_padded_cells() -> None:
     counts = ProgressCounts()
-    counts.tell("unit", UnitProgress().after(np.array([10, 30], dtype=np.int64), rows_done=2, halved=False))
+    counts.tell("unit", UnitProgress().after(ComputedBatch(np.array([10, 30]), 2, halved=False, seconds=0)))
     assert counts.so_far().padding_share == pytest.approx(1 - 40 / 60)
 
 
+def test_commits_rejections_and_retries_count_once_however_often_they_are_told() -> None:
+    counts = ProgressCounts()
+    for _ in range(2):
+        counts.tell_committed("one", {"empty_text": 2})
+        counts.tell_committed("two", {"empty_text": 1, "invalid_utf8": 3})
+        counts.tell_committed("quarantined", {})
+        counts.tell_s3_retries("attempt", 4)
+    counts.tell_s3_retries("another", 1)
+    so_far = counts.so_far()
+    assert (so_far.committed, so_far.rejected) == (3, {"empty_text": 3, "invalid_utf8": 3})
+    assert so_far.s3_retries == 5
+
+
+def told(log_format: logs.LogFormat, total: int, done: int, speed: float) -> str:
+    stderr = io.StringIO()
+    with redirect_stderr(stderr), logs.lines_on_stderr(log_format):
+        tell_progress(total, done, speed)
+    return stderr.getvalue()
+
+
 def test_a_line_tells_rows_share_speed_and_time_left() -> None:
-    line = log_line(1_000_000, 200_000, 50_000, 5_000.0)
-    for told in ("250,000 of 1,000,000", "25%", "5,000 pairs/s", "0:02:30 left"):
-        assert told in line
-    assert "\n" not in line
+    line = told("text", 1_000_000, 250_000, 5_000.0)
+    for part in ("250,000 of 1,000,000", "25%", "5,000 pairs/s", "0:02:30 left"):
+        assert part in line
+    assert line.count("\n") == 1
 
 
 def test_a_line_before_the_first_row_tells_no_speed() -> None:
-    line = log_line(1_000, 100, 0, 0.0)
+    line = told("text", 1_000, 100, 0.0)
     assert "100 of 1,000" in line
     assert "pairs/s" not in line
+
+
+@pytest.mark.parametrize(("speed", "left"), [(5_000.0, 150), (0.0, None)])
+def test_a_line_in_json_has_the_same_as_numbers(speed: float, left: int | None) -> None:
+    facts = {"rows_done": 250_000, "rows_total": 1_000_000, "pairs_per_second": speed, "seconds_left": left}
+    line = json.loads(told("json", 1_000_000, 250_000, speed))
+    assert facts.items() <= line.items()
+    assert line["event"] == "labelling"

@@ -194,6 +194,16 @@ def test_the_text_says_what_a_person_asks_first() -> None:
     assert len({line.index(line[12:].lstrip()) for line in text.splitlines()}) == 1
 
 
+def test_the_facts_for_a_scheduler_add_up_and_are_plain_values() -> None:
+    report = filled()
+    facts = json.loads(json.dumps(report.facts()))
+    assert facts["rows"] == report.rows
+    assert facts["rejected"] == report.rows - report.labelled - report.quarantined["rows_known"]
+    assert facts["quarantined"] == 1 + 2, "a file and two units"
+    assert facts["units_labelled"] == 70
+    assert facts["plan_id"] == report.plan_id
+
+
 def test_a_run_that_was_sealed_before_is_told_without_speeds() -> None:
     sealed = filled(units=Report().units, pairs_per_second=0.0, seconds=Seconds(publishing=0.2))
     lines = dict(line.split(maxsplit=1) for line in sealed.to_text("out").splitlines())

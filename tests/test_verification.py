@@ -583,7 +583,7 @@ def test_where_nothing_is_published_there_is_nothing_to_verify(
     if case == "empty":
         run.output.mkdir()
     outcome = verified(run, with_input=True)
-    assert (outcome.exit_code, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1)
+    assert (outcome.exit_code, outcome.report, outcome.stderr.count("\n")) == (2, "", 1)
     assert "nothing is published" in outcome.stderr
 
 
@@ -597,13 +597,13 @@ def test_where_nothing_is_published_there_is_nothing_to_verify(
 )
 def test_flags_that_cannot_be_meant_are_refused(argv: tuple[object, ...], named: str) -> None:
     outcome = verify(*argv)
-    assert (outcome.exit_code, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1)
+    assert (outcome.exit_code, outcome.report, outcome.stderr.count("\n")) == (2, "", 1)
     assert named in outcome.stderr
 
 
 def test_an_input_that_is_nowhere_is_refused(published: PublishedRun, tmp_path: Path) -> None:
     outcome = verify("--output", published.output, "--input", tmp_path / "nowhere")
-    assert (outcome.exit_code, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1)
+    assert (outcome.exit_code, outcome.report, outcome.stderr.count("\n")) == (2, "", 1)
     assert "nowhere" in outcome.stderr
 
 
@@ -611,7 +611,7 @@ def test_what_cannot_be_reached_is_no_finding(monkeypatch: pytest.MonkeyPatch) -
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "any")
     outcome = verify("--output", "s3://bucket/labels", "--s3-endpoint", "http://127.0.0.1:9")
-    assert (outcome.exit_code, outcome.stdout, outcome.stderr.count("\n")) == (4, "", 1)
+    assert (outcome.exit_code, outcome.report, outcome.stderr.count("\n")) == (4, "", 1)
 
 
 def test_settings_of_the_labelling_job_in_the_environment_are_none_of_its_business(
@@ -642,7 +642,7 @@ def test_a_run_on_s3_is_verified_there(s3_server: S3Server, checkpoint: Path, tm
 
     assert findings(verify_on(place, *where)) == []
     refused = verify_on(place, *where, AWS_SECRET_ACCESS_KEY="n0t-it")  # noqa: S106  no password
-    assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (4, "", 1)
+    assert (refused.exit_code, refused.report, refused.stderr.count("\n")) == (4, "", 1)
     assert verify_on(place, "--output", f"{place.uri}/elsewhere").exit_code == 2
 
     client.put_object(**key("out/part-foreign.parquet"), Body=b"PAR1")

@@ -10,13 +10,13 @@ from __future__ import annotations
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
-from albert_infer.config.parsing import UNPICKLING_VARIABLES, Settings, flags_of, parse_settings
+from albert_infer.config.parsing import UNPICKLING_VARIABLES, Settings, asked_log_format, flags_of, parse_settings
 from albert_infer.config.settings import LabellingSettings, LabelSettings, PrecisionSetting
 from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 
 __all__ = [
     "UNPICKLING_VARIABLES", "EvaluateSettings", "FinetuneSettings", "LabelSettings", "LabellingSettings",
-    "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings", "VerifySettings", "flags_of",
-    "parse_settings",
+    "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings", "VerifySettings", "asked_log_format",
+    "flags_of", "parse_settings",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from albert_infer.config.settings import (
     Debug,
     LabelOrder,
     Location,
+    LogFormatSetting,
     Names,
     PrecisionSetting,
     S3Endpoint,
@@ -112,6 +113,7 @@ class EvaluateSettings(BaseModel):
         Field(ge=1),
         Parameter(group=SPEED, help="Tokens a forward pass may have; lower it if the device runs out of memory."),
     ] = None
+    log_format: LogFormatSetting = "text"
     debug: Debug = False
 
     @field_validator("slices")

@@ -8,7 +8,17 @@ from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
 from albert_infer import schema
-from albert_infer.config.settings import DATA, LIMITS, MODEL, SPEED, Debug, LabelOrder, Location, S3Endpoint
+from albert_infer.config.settings import (
+    DATA,
+    LIMITS,
+    MODEL,
+    SPEED,
+    Debug,
+    LabelOrder,
+    Location,
+    LogFormatSetting,
+    S3Endpoint,
+)
 
 LEARNING = Group("Learning", sort_key=3)
 
@@ -122,4 +132,5 @@ class FinetuneSettings(BaseModel):
     replace: Annotated[
         bool, Parameter(group=LIMITS, help="Write over another checkpoint that stands at the output.")
     ] = False
+    log_format: LogFormatSetting = "text"
     debug: Debug = False

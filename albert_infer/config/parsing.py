@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,6 +19,7 @@ from albert_infer.config.settings import DATA, LabelSettings
 from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 from albert_infer.errors import SettingsError
+from albert_infer.logs import LogFormat
 
 VARIABLE_PREFIX = "ALBERT_INFER_"
 # What Ray Data reads to allow pickles inside of Parquet files.
@@ -63,6 +65,14 @@ def _as_flag(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def asked_log_format(argv: Sequence[str]) -> LogFormat:
+    """The log format that flag or environment ask for, whatever else is wrong with the settings; else text."""
+    words = [part for word in argv for part in word.split("=", 1)]
+    flags = [value for name, value in pairwise(words) if name == "--log-format"]
+    asked = flags[-1] if flags else os.environ.get(f"{VARIABLE_PREFIX}LOG_FORMAT")
+    return "json" if asked == "json" else "text"
 
 
 def _app(program: str, about: str, receive: Callable[..., None], settings: type[BaseModel]) -> App:

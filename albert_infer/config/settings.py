@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from albert_infer import schema
+from albert_infer.logs import LogFormat
 from albert_infer.nights import checked_nights
 
 # What the operator may ask for; `schema.Precision` is what a run resolves it to.
@@ -57,6 +58,9 @@ S3Endpoint = Annotated[
         group=DATA,
         help="An S3 server that is not AWS (else AWS_ENDPOINT_URL). Credentials come from the AWS chain only.",
     ),
+]
+LogFormatSetting = Annotated[
+    LogFormat, Parameter(group=LIMITS, help="`json` makes each line on stderr one JSON object, for a log store.")
 ]
 Debug = Annotated[bool, Parameter(group=LIMITS, help="Print tracebacks and Ray's own logs.")]
 
@@ -242,6 +246,7 @@ class LabellingSettings(BaseModel):
         bool,
         Parameter(group=LIMITS, help="Try the units again that an earlier start could not read or label."),
     ] = False
+    log_format: LogFormatSetting = "text"
     debug: Debug = False
 
     @field_validator("workers")

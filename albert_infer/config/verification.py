@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict
 
-from albert_infer.config.settings import DATA, Debug, S3Endpoint
+from albert_infer.config.settings import DATA, Debug, LogFormatSetting, S3Endpoint
 
 
 @Parameter(name="*", negative="", show_env_var=False)
@@ -22,4 +22,5 @@ class VerifySettings(BaseModel):
         Parameter(group=DATA, help="The input of that run; with it every row is compared, in order, not only counted."),
     ] = None
     s3_endpoint: S3Endpoint = None
+    log_format: LogFormatSetting = "text"
     debug: Debug = False

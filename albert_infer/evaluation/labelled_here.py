@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from albert_infer import progress, tokenization
 from albert_infer.classification import Classifier, default_batch_tokens
@@ -26,7 +25,7 @@ from albert_infer.model import Checkpoint
 from albert_infer.processor import cpu_flags
 from albert_infer.progress import ProgressCounts, UnitProgress
 from albert_infer.resources import resolved_precision
-from albert_infer.schema import REJECTION, DeviceKind
+from albert_infer.schema import REJECTION, ComputedBatch, DeviceKind
 
 
 class LabelledHere:
@@ -101,9 +100,9 @@ class LabelledHere:
     def _labelled(self, piece: GoldSlice) -> pa.Table:
         name, so_far = f"{piece.pin.name}:{piece.range.first_row}", UnitProgress()
 
-        def tell(lengths: NDArray[np.int64], rows_done: int, halved: bool) -> None:
+        def tell(batch: ComputedBatch) -> None:
             nonlocal so_far
-            so_far = so_far.after(lengths, rows_done=rows_done, halved=halved)
+            so_far = so_far.after(batch)
             self._progress.tell(name, so_far)
 
         return self._classifier.classified(

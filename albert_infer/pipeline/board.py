@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import uuid4
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from albert_infer import storage
 from albert_infer.attempts import AttemptCounts
 from albert_infer.progress import ProgressCounts, RunProgress, UnitProgress
 from albert_infer.schema import DeviceKind
@@ -31,9 +32,13 @@ class RunBoard:
         lasting = {"max_restarts": -1, "max_task_retries": -1}
         return cls(told.options(num_cpus=0, scheduling_strategy=here, **lasting).remote())
 
-    def tell(self, unit_id: str, done: UnitProgress) -> None:
-        """Say how far a unit is; does not wait."""
-        self.actor.tell.remote(unit_id, done)
+    def tell(self, unit_id: str, done: UnitProgress, actor: str) -> None:
+        """Say how far a unit is, and with which actor; does not wait."""
+        self.actor.tell.remote(unit_id, done, actor)
+
+    def tell_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
+        """Say that a unit is durable, and which of its rows have no label; does not wait."""
+        self.actor.tell_committed.remote(unit_id, dict(rejected))
 
     def tell_device(self, device: DeviceKind) -> None:
         """Say which device a worker uses; does not wait."""
@@ -50,12 +55,15 @@ class RunBoard:
 
         Waits for the board, so that a worker that dies in the next moment has been counted.
         """
-        attempted, attempt_id = f"{step} {unit_id}", uuid4().hex
+        attempted, attempt_id, s3_retries = f"{step} {unit_id}", uuid4().hex, storage.s3_retries()
         node_id = ray.get_runtime_context().get_node_id()
         healthy: bool = ray.get(self.actor.begin.remote(attempted, attempt_id, node_id))
         try:
             yield healthy
         finally:
+            # A process works on one unit at a time: what was sent again meanwhile was for this one.
+            if more := storage.s3_retries() - s3_retries:
+                self.actor.tell_s3_retries.remote(attempt_id, more)
             if healthy:
                 ray.get(self.actor.end.remote(attempted, attempt_id))
 

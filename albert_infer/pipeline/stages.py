@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import pyarrow as pa
 import ray
-from numpy.typing import NDArray
 from ray.data import DataContext, Datasource
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
@@ -37,6 +36,7 @@ from albert_infer.schema import (
     TRUNCATED,
     UNIT,
     UNIT_QUARANTINE,
+    ComputedBatch,
     DeviceKind,
     PairColumns,
     Precision,
@@ -216,18 +216,19 @@ class _Reported:
     def __init__(self, board: RunBoard, unit_id: str) -> None:
         self._board = board
         self._unit_id = unit_id
+        self._actor = ray.get_runtime_context().get_actor_id() or ""
         self._done = UnitProgress()
         # Before the first row: the clock of rows per second starts here.
         self.tell()
 
-    def __call__(self, lengths: NDArray[np.int64], pairs_done: int, halved: bool) -> None:
-        self._done = self._done.after(lengths, rows_done=pairs_done, halved=halved)
+    def __call__(self, batch: ComputedBatch) -> None:
+        self._done = self._done.after(batch)
         if time.monotonic() - self._told >= SECONDS_BETWEEN_PROGRESS:
             self.tell()
 
     def tell(self) -> None:
         self._told = time.monotonic()
-        self._board.tell(self._unit_id, self._done)
+        self._board.tell(self._unit_id, self._done, self._actor)
 
 
 class UnitSink(Datasink[None]):
@@ -252,8 +253,10 @@ class UnitSink(Datasink[None]):
             rows = pa.table(block)
             unit_id = rows[UNIT][0].as_py()
             with self._board.attempt("commit", unit_id) as healthy:
+                summary = None
                 if healthy:
-                    commit.commit_unit(self._output, unit_id, sources[unit_id], rows, self._columns)
+                    summary = commit.commit_unit(self._output, unit_id, sources[unit_id], rows, self._columns)
                 else:
                     detail = poison_detail("committing")
                     commit.commit_quarantine(self._output, unit_id, sources[unit_id], Quarantine.POISON_UNIT, detail)
+                self._board.tell_committed(unit_id, summary.rejected if summary else {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import ray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from albert_infer import logs
 from albert_infer.progress import LOG_SECONDS, TERMINAL_SECONDS
 
 # Messages to the board; finer is of no use to a person.
@@ -93,7 +93,7 @@ class _Told:
 def shown(so_far: Callable[[], TrainingProgress]) -> Iterator[None]:
     """Show how far training is while the block goes on: a moving line in a terminal, else one line every 10 s."""
     stop = threading.Event()
-    show = _in_terminal if sys.stderr.isatty() else _in_log
+    show = _in_terminal if logs.for_a_terminal() else _in_log
     thread = threading.Thread(target=show, args=(so_far, stop), daemon=True)
     thread.start()
     try:
@@ -122,8 +122,9 @@ def _in_terminal(so_far: Callable[[], TrainingProgress], stop: threading.Event) 
 
 def _in_log(so_far: Callable[[], TrainingProgress], stop: threading.Event) -> None:
     while not stop.wait(LOG_SECONDS):
-        sys.stderr.write(log_line(so_far()) + "\n")
-        sys.stderr.flush()
+        now = so_far()
+        counts = {"step": now.step, "steps": now.steps, "milestone": now.milestone}
+        logs.tell("training", log_line(now), {**counts, "seconds_left": now.seconds_left})
 
 
 def log_line(now: TrainingProgress) -> str:

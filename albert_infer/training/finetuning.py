@@ -51,7 +51,9 @@ MAX_WORKER_FAILURES: Final = 3
 # 99 in 100 pairs of SNLI and MultiNLI are shorter; the few long ones would cost more than they teach.
 MAX_TRAINING_TOKENS: Final = 128
 # These decide no weight, or no more than rounding does.
-NOT_IN_THE_ID: Final = ("train", "eval", "output", "model", "teacher", "s3_endpoint", "workers", "replace", "debug")
+NOT_IN_THE_ID: Final = (
+    *("train", "eval", "output", "model", "teacher", "s3_endpoint", "workers", "replace", "log_format", "debug"),
+)
 
 
 @dataclass(frozen=True)
