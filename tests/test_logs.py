@@ -40,7 +40,7 @@ def test_json_has_the_time_in_utc_the_level_the_event_and_its_facts() -> None:
     time = datetime.fromisoformat(first.pop("time"))
     assert time.utcoffset() == UTC.utcoffset(None)
     assert abs((time - before).total_seconds()) < 60
-    assert first == {"level": "info", "event": "a", "message": "50 %", "rows": 1, "left": None}
+    assert first == {"level": "info", "event": "a", "message": "50 % of it", "rows": 1, "left": None}
     assert (second["level"], second["event"], second["message"]) == ("warning", "b", "mind")
 
 

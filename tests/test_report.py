@@ -23,7 +23,7 @@ KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
-    "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed",
+    "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
 }  # fmt: skip
 MANIFEST: dict[str, Any] = {
     "rows_in": 1_234_567,
