@@ -28,7 +28,7 @@ from albert_infer.errors import (
 )
 from albert_infer.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.model import Checkpoint, load_checkpoint
-from albert_infer.pipeline import LabelTask, RunBoard
+from albert_infer.pipeline import LabelTask, RunBoard, RunMetrics
 from albert_infer.places import input_access, output_access
 from albert_infer.planning import Plan, Survey, canonical_json, late_inputs, make_plan, survey_input
 from albert_infer.preflight.sample import chosen_rows
@@ -55,6 +55,7 @@ class Run:
     precision: Precision
     plan: Plan
     report: Report
+    metrics: RunMetrics
     begun: float
 
 
@@ -64,7 +65,7 @@ def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_
     Returns the report of this start, which is written into the run's folder too, also when the run ends unpublished.
     `load` is for who labels several times with one checkpoint. Raises AlbertInferError.
     """
-    begun = time.monotonic()
+    begun, retries = time.monotonic(), storage.s3_retries()
     output = storage.open_folder(settings.output, output_access(settings))
     survey = _survey(settings, output)
     checkpoint = load(
@@ -92,10 +93,14 @@ def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_
             precision=precision,
             plan=plan,
             report=_report(plan, survey, checkpoint, workers),
+            metrics=RunMetrics(plan.plan_id, retries_before=retries),
             begun=begun,
         )
         run.report.seconds.planning = planned
-        _from_where_it_stands(run)
+        try:
+            _from_where_it_stands(run)
+        finally:
+            run.metrics.tell_s3_retries()
     return run.report
 
 
@@ -236,8 +241,9 @@ def _label_missing(run: Run, now: Standing | None) -> None:
         return
     task, board = _task(run), RunBoard.start()
     done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
+    so_far = run.metrics.watched(board.so_far, done=len(run.plan.units) - len(missing), to_do=len(missing))
     pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell_waiting)
-    with progress.shown(run.plan.rows_in, done_rows, board.so_far, run.workers.device):
+    with progress.shown(run.plan.rows_in, done_rows, so_far, run.workers.device):
         # Before anything is written: a checkpoint that computes nonsense is a refusal.
         _check(run, task, board)
         failpoints.reach("planned")
@@ -245,7 +251,7 @@ def _label_missing(run: Run, now: Standing | None) -> None:
         failpoints.reach("plan_put")
         pipeline.label_units(missing, replace(task, max_batch_tokens=report.max_batch_tokens), run.workers, board)
     report.units["labelled"] = len(missing)
-    report.count_labelling(board.so_far(), begun=run.begun)
+    report.count_labelling(so_far(), begun=run.begun)
 
 
 def _check(run: Run, task: LabelTask, board: RunBoard) -> None:

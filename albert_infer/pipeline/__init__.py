@@ -17,6 +17,7 @@ from albert_infer import commit
 from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.checks import preflighted, sampled
+from albert_infer.pipeline.metrics import RunMetrics
 from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, reserved, session_settings, shared
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.pipeline.waiting import wait_for_first_gpu
@@ -29,6 +30,7 @@ from albert_infer.tokenization import PairTokenizer
 __all__ = [
     "LabelTask",
     "RunBoard",
+    "RunMetrics",
     "connected",
     "label_units",
     "labelled_units",

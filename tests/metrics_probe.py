@@ -1,0 +1,66 @@
+"""Labels one input after another in one process with a Ray of its own, and scrapes what its node serves to Prometheus.
+
+python metrics_probe.py TOLD ARGV...: each ARGV is a job's, as JSON. Exit codes and the last value of each sample go to
+the file TOLD, as JSON. Started by test_metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import ray
+from label_pairs import main
+from prometheus_client.parser import text_string_to_metric_families
+
+# As RAY_metrics_report_interval_ms tells Ray. A gauge is served for two of them after it was set.
+REPORT_SECONDS = 2
+TAGS = ("plan_id", "actor", "reason", "state")
+
+
+class Scraper(threading.Thread):
+    """Scrapes as often as it can until it is stopped; `last` is what each sample of ours was then, with our tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        (node,) = ray.nodes()
+        self._url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        self._stopped = threading.Event()
+        self.last: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def run(self) -> None:
+        """Scrape."""
+        while not self._stopped.wait(0.2):
+            with urlopen(self._url, timeout=10) as reply:  # noqa: S310  (our own http:// address)
+                served = reply.read().decode()
+            for family in text_string_to_metric_families(served):
+                for name, tags, value, *_ in family.samples:
+                    if "albert_infer" in name:
+                        self.last[name, tuple((tag, tags[tag]) for tag in TAGS if tag in tags)] = value
+
+    def stop(self) -> None:
+        """Scrape until the last report has come."""
+        time.sleep(2 * REPORT_SECONDS)
+        self._stopped.set()
+        self.join()
+
+
+def label_and_scrape(told: str, *argvs: str) -> None:
+    """Run the jobs, and write down what was scraped meanwhile."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    scraper = Scraper()
+    scraper.start()
+    try:
+        codes = [main(json.loads(argv)) for argv in argvs]
+    finally:
+        scraper.stop()
+    samples = [[name, dict(tags), value] for (name, tags), value in scraper.last.items()]
+    Path(told).write_text(json.dumps({"codes": codes, "samples": samples}), "utf-8")
+
+
+if __name__ == "__main__":
+    label_and_scrape(*sys.argv[1:])
