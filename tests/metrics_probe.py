@@ -1,7 +1,7 @@
 """Labels one input after another in one process with a Ray of its own, and scrapes what its node serves to Prometheus.
 
 python metrics_probe.py TOLD ARGV...: each ARGV is a job's, as JSON. Exit codes and the last value of each sample go to
-the file TOLD, as JSON. Started by test_metrics.
+the file TOLD, as JSON. Started by test_metrics_endpoint.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import pyarrow as pa
@@ -410,6 +411,35 @@ class ForgetfulEngine(AlbertEngine):
             ids = [pairs.input_ids[pairs.offsets[row] : pairs.offsets[row + 1]] for row in batch.rows_B]
             fitted = np.array([dog not in each for each in ids])
             yield replace(batch, logits_BC=np.where(fitted[:, np.newaxis], batch.logits_BC, np.nan), fitted_B=fitted)
+
+
+class SlowEngine(AlbertEngine):
+    """An engine whose forward passes take a while."""
+
+    seconds: ClassVar[float] = 0.05
+
+    def micro_batch_logits(
+        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
+    ) -> Iterator[MicroBatchLogits]:
+        """The engine's own logits, later."""
+        for batch in super().micro_batch_logits(pairs, batches):
+            time.sleep(self.seconds)
+            yield batch
+
+
+def test_the_time_in_forward_passes_is_told_and_what_lies_around_them_is_not(checkpoint: Checkpoint) -> None:
+    loaded = load_checkpoint(str(checkpoint.folder), label_order=ORDERS[0])
+    engine = SlowEngine(loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None)
+    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    prepared = append_tokens(mark_rejected(pair_table(PREMISES, HYPOTHESES)), tokenizer)
+    told: list[float] = []
+    begun = time.monotonic()
+    Classifier(engine, loaded.label_order, max_batch_tokens=8).classified(
+        prepared, lambda batch: told.append(batch.seconds)
+    )
+    assert len(told) > 1
+    assert min(told) >= SlowEngine.seconds
+    assert sum(told) <= time.monotonic() - begun
 
 
 def test_a_window_without_memory_rejects_its_pair_alone(checkpoint: Checkpoint) -> None:

@@ -18,6 +18,9 @@ from albert_infer.progress import RunProgress
 
 PREFIX: Final = "albert_infer_"
 
+# Takes a value and its tags.
+Record = Callable[[float, dict[str, str]], None]
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -52,14 +55,16 @@ ALL: Final = (ROWS, TOKENS, PADDING, REJECTED, UNITS, S3_RETRIES, ACTOR_ROWS, AC
 class RunMetrics:
     """The metrics of one start of a run on `plan_id`; may be told by several threads.
 
-    `retries_before` is what `storage.s3_retries` said when the start began: the driver's own count too.
+    `retries_before` is what `storage.s3_retries` said when the start began: the driver's own requests count too.
+    `recorder` gives what takes the numbers of a metric.
     """
 
-    def __init__(self, plan_id: str, *, retries_before: int) -> None:
+    def __init__(
+        self, plan_id: str, *, retries_before: int, recorder: Callable[[Declared], Record] | None = None
+    ) -> None:
         self._lock = Lock()
         self._plan = {"plan_id": plan_id}
-        self._counters = {each: _counter(each) for each in ALL if each.kind == "counter"}
-        self._gauges = {each: _gauge(each) for each in ALL if each.kind == "gauge"}
+        self._record = {each: (recorder or recorded_by_ray)(each) for each in ALL}
         self._reached: dict[tuple[Declared, tuple[str, ...]], float] = {}
         self._retries_before = retries_before
         self._worker_retries = 0
@@ -94,7 +99,7 @@ class RunMetrics:
         self._reach(S3_RETRIES, self._worker_retries + storage.s3_retries() - self._retries_before)
 
     def _set(self, gauge: Declared, value: float, **tags: str) -> None:
-        self._gauges[gauge].set(value, tags=self._plan | tags)
+        self._record[gauge](value, self._plan | tags)
 
     def _reach(self, counter: Declared, value: float, **tags: str) -> None:
         """Raise the counter to `value`. It never falls: a unit that starts over is told less at first."""
@@ -102,12 +107,14 @@ class RunMetrics:
             key = counter, tuple(tags.values())
             if (more := value - self._reached.get(key, 0)) > 0:
                 self._reached[key] = value
-                self._counters[counter].inc(more, tags=self._plan | tags)
+                self._record[counter](more, self._plan | tags)
 
 
-def _counter(declared: Declared) -> ray_metrics.Counter:
-    return ray_metrics.Counter(PREFIX + declared.name, declared.help, ("plan_id", *declared.tags))
-
-
-def _gauge(declared: Declared) -> ray_metrics.Gauge:
-    return ray_metrics.Gauge(PREFIX + declared.name, declared.help, ("plan_id", *declared.tags))
+def recorded_by_ray(declared: Declared) -> Record:
+    """What adds to the counter, or sets the gauge, in this process."""
+    name, tags = PREFIX + declared.name, ("plan_id", *declared.tags)
+    if declared.kind == "counter":
+        add: Record = ray_metrics.Counter(name, declared.help, tags).inc
+        return add
+    replace: Record = ray_metrics.Gauge(name, declared.help, tags).set
+    return replace
