@@ -17,6 +17,8 @@ from albert_infer.schema import HYPOTHESIS, PAIR_ID, PREMISE, NliLabel
 
 SHARED_FOLDER: Final = Path(__file__).parents[2] / "shared" / "data"
 SNLI_FILE: Final = "snli_test_a.parquet"
+# Beyond the few rows that have one premise.
+STRIDE: Final = 101
 BUILTIN_PAIRS: Final = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
 
 
@@ -36,6 +38,25 @@ def read_pairs(source: Path, count: int) -> pa.Table:
     repeated = pa.concat_tables([_numbered(found, number) for number in range(rounds)]).slice(0, count)
     ids = pa.array([f"pair-{row:08d}" for row in range(count)])
     return repeated.add_column(0, PAIR_ID, ids).combine_chunks()
+
+
+def read_texts(source: Path) -> pa.Table:
+    """All pairs of a Parquet file, or of all in a folder in the order of their names; their texts alone."""
+    files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
+    return pa.concat_tables([pq.read_table(file, columns=[PREMISE, HYPOTHESIS]) for file in files]).combine_chunks()
+
+
+def recombined(texts: pa.Table, first: int, count: int) -> pa.Table:
+    """Pairs `first` and following of a list without end: in each round over `texts` premises have other hypotheses.
+
+    So a part of it holds as many texts and words as real pairs do, and hardly a pair twice. Columns as of `read_pairs`.
+    """
+    numbers = np.arange(first, first + count)
+    places, rounds = numbers % texts.num_rows, numbers // texts.num_rows
+    premises = texts[PREMISE].take(pa.array(places))
+    hypotheses = texts[HYPOTHESIS].take(pa.array((places + STRIDE * rounds) % texts.num_rows))
+    ids = pa.array([f"pair-{number:08d}" for number in numbers])
+    return pa.table({PAIR_ID: ids, PREMISE: premises, HYPOTHESIS: hypotheses})
 
 
 def text_pairs(table: pa.Table) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,10 +59,13 @@ def run_report(output: Path) -> dict[str, Any]:
     return report
 
 
-def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start this Python with `arguments` in the project's root, everything that it says in `log`."""
+def start(arguments: list[str], log: Path, added: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start this Python with `arguments` in the project's root, everything that it says in `log`.
+
+    `added` goes into its environment.
+    """
     # The project need not be installed for its jobs to be measured.
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | dict(added or {})
     with log.open("wb") as sink:
         return subprocess.Popen(
             [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT
