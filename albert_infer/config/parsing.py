@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict, Env, Toml
 from pydantic import BaseModel, ValidationError
 
+from albert_infer.config.cleaning import CleanSettings
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
@@ -30,7 +31,15 @@ UNPICKLING_VARIABLES = (
 )
 
 # The settings of every job: a variable of one is no mistake in the environment of another.
-JOBS = (LabelSettings, NightlySettings, SubmitSettings, VerifySettings, EvaluateSettings, FinetuneSettings)
+JOBS = (
+    LabelSettings,
+    NightlySettings,
+    SubmitSettings,
+    CleanSettings,
+    VerifySettings,
+    EvaluateSettings,
+    FinetuneSettings,
+)
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from albert_infer.errors import InputError, NoInputError, ObjectMissingError, OutputError, SettingsError
 from albert_infer.storage.access import DEFAULT_ACCESS, S3Access, refuse_unsafe_endpoint
-from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin
+from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin, StoredObject
 from albert_infer.storage.local import LocalFolder
 from albert_infer.storage.retries import s3_retries
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
-    "check_conditional", "check_writable", "open_folder", "overlaps", "resolve_input", "s3_retries", "subfolder",
+    "StoredObject", "check_conditional", "check_writable", "open_folder", "overlaps", "resolve_input", "s3_retries",
+    "subfolder",
 ]  # fmt: skip
 
 # One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from albert_infer.errors import InfrastructureError, ObjectMissingError
@@ -21,6 +22,15 @@ class ObjectPin:
     name: str
     size: int
     version: str
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object and when it was written, by the clock of its place; `name` is relative to its folder."""
+
+    name: str
+    size: int
+    modified: datetime
 
 
 class AccessError(InfrastructureError):
@@ -55,6 +65,10 @@ class Folder(Protocol):
         Nothing is filtered by name. Not objects: directories and their zero-byte S3 markers (`dir/`), devices, and
         local puts that are not finished. Raises `InputError` for a local name that is not UTF-8.
         """
+        ...
+
+    def stored(self, prefix: str = "") -> list[StoredObject]:
+        """List as `objects` does, with the time of modification, which no pin holds on S3."""
         ...
 
     def stat(self, name: str) -> ObjectPin | None:

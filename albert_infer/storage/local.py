@@ -16,13 +16,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from albert_infer import failpoints
 from albert_infer.errors import InfrastructureError, InputError, IntegrityError, ObjectChangedError, ObjectMissingError
-from albert_infer.storage.folder import AccessError, ObjectPin, holds
+from albert_infer.storage.folder import AccessError, ObjectPin, StoredObject, holds
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -49,6 +50,12 @@ class LocalFolder:
         with _reading(self.uri):
             pins = [pin for pin in _pins_below(folder, f"{start}/" if start else "") if pin.name.startswith(prefix)]
         return sorted(pins, key=lambda pin: pin.name)
+
+    def stored(self, prefix: str = "") -> list[StoredObject]:  # noqa: D102
+        return [
+            StoredObject(pin.name, pin.size, datetime.fromtimestamp(int(pin.version) / 1e9, UTC))
+            for pin in self.objects(prefix)
+        ]
 
     def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
         path = self._path(name)

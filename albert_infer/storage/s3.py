@@ -22,7 +22,7 @@ from s3fs import S3FileSystem
 
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SettingsError
 from albert_infer.storage.access import S3Access, refuse_unsafe_endpoint
-from albert_infer.storage.folder import AccessError, ObjectPin, holds
+from albert_infer.storage.folder import AccessError, ObjectPin, StoredObject, holds
 from albert_infer.storage.retries import RETRIES
 from albert_infer.storage.s3_errors import NO_ANSWER, reply_error, translated
 
@@ -58,10 +58,10 @@ class S3Folder:
         return f"{self.uri}/{name}"
 
     def objects(self, prefix: str = "") -> list[ObjectPin]:  # noqa: D102
-        base = len(self._key(""))
-        found = [entry for page in self._pages(prefix) for entry in page.get("Contents", [])]
-        pins = (ObjectPin(entry["Key"][base:], entry["Size"], entry["ETag"].strip('"')) for entry in found)
-        return sorted((pin for pin in pins if not _is_directory_marker(pin)), key=lambda pin: pin.name)
+        return [ObjectPin(name, entry["Size"], entry["ETag"].strip('"')) for name, entry in self._entries(prefix)]
+
+    def stored(self, prefix: str = "") -> list[StoredObject]:  # noqa: D102
+        return [StoredObject(name, entry["Size"], entry["LastModified"]) for name, entry in self._entries(prefix)]
 
     def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
         try:
@@ -179,6 +179,16 @@ class S3Folder:
             reply: dict[str, Any] = self._s3.call_s3(operation, Bucket=self._bucket, **parameters)
         return reply
 
+    def _entries(self, prefix: str) -> list[tuple[str, dict[str, Any]]]:
+        """What a listing says of every object, with its name, sorted by that."""
+        base = len(self._key(""))
+        found = [entry for page in self._pages(prefix) for entry in page.get("Contents", [])]
+        named = ((entry["Key"][base:], entry) for entry in found)
+        return sorted(
+            ((name, entry) for name, entry in named if not _is_directory_marker(name, entry["Size"])),
+            key=lambda pair: pair[0],
+        )
+
     def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
         more: dict[str, str] = {}
         while True:
@@ -265,8 +275,8 @@ def _shared_folder(uri: str, access: S3Access) -> S3Folder:
     return S3Folder(uri, access)
 
 
-def _is_directory_marker(pin: ObjectPin) -> bool:
-    return pin.size == 0 and (pin.name.endswith("/") or not pin.name)
+def _is_directory_marker(name: str, size: int) -> bool:
+    return size == 0 and (name.endswith("/") or not name)
 
 
 def _retry_conflict(attempts: int, response: tuple[Any, Any] | None, **_: object) -> float | None:
