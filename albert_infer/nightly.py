@@ -31,8 +31,9 @@ from albert_infer.report import Report
 from albert_infer.run import label_pairs
 from albert_infer.storage import Folder
 
-# Below the output root, hidden from whoever reads the root as one table.
-SUMMARY: Final = "_runs/nightly.json"
+# Below the output root, and hidden from whoever reads the root as one table.
+SUMMARY_FOLDER: Final = "_runs"
+SUMMARY: Final = "nightly.json"
 SUMMARY_FORMAT: Final = 1
 WIDTH: Final = 110
 
@@ -120,14 +121,14 @@ def label_nights(settings: NightlySettings) -> Nights:
     How each ended stands in `nightly.json` as soon as it has ended. Raises OutputError if that cannot be written, and
     InfrastructureError if there is no Ray.
     """
-    root = storage.open_folder(settings.output_root, output_access(settings))
-    storage.check_writable(root)
+    summaries = storage.open_folder(storage.subfolder(settings.output_root, SUMMARY_FOLDER), output_access(settings))
+    storage.check_writable(summaries)
     with pipeline.connected(debug=settings.debug):
-        return label_each(settings, root, partial(label_pairs, load=cache(load_checkpoint)))
+        return label_each(settings, summaries, partial(label_pairs, load=cache(load_checkpoint)))
 
 
-def label_each(settings: NightlySettings, root: Folder, label: Callable[[LabelSettings], Report]) -> Nights:
-    """Give each night to `label`, in order, and tell of each in a line and in `nightly.json` at `root`."""
+def label_each(settings: NightlySettings, summaries: Folder, label: Callable[[LabelSettings], Report]) -> Nights:
+    """Give each night to `label`, in order, and tell of each in a line and in `nightly.json`."""
     dates = settings.nights
     told = Nights(tuple(Night(night.isoformat(), NightEnd.NOT_STARTED) for night in dates))
     for place, night in enumerate(dates):
@@ -136,7 +137,7 @@ def label_each(settings: NightlySettings, root: Folder, label: Callable[[LabelSe
         sys.stdout.write(f"{one_line(ended)}\n")
         sys.stdout.flush()
         # Another driver's may win: each tells of what it did itself.
-        root.replace(SUMMARY, told.to_json(), root.stat(SUMMARY))
+        summaries.replace(SUMMARY, told.to_json(), summaries.stat(SUMMARY))
         if failure and settings.stop_on_failure:
             break
     return told

@@ -61,7 +61,7 @@ def told(folder: Path, label: Label, **settings: Any) -> Nights:
             **settings,
         }
     )
-    return label_each(nightly, storage.open_folder(str(folder / "out")), label)
+    return label_each(nightly, storage.open_folder(str(folder / "out" / "_runs")), label)
 
 
 def ends(nights: Nights) -> list[str]:
