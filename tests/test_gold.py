@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pairs import pair_table, write_pairs
 
-from albert_infer.errors import InputError
+from albert_infer.errors import InputError, NoInputError
 from albert_infer.gold import GOLD, NO_GOLD, GoldColumns, gold_codes, read_slice, survey_gold
 from albert_infer.schema import PREMISE, REJECTION, NliLabel
 
@@ -95,3 +95,14 @@ def test_a_gold_set_with_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -
 def test_a_gold_set_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no rows"):
         survey_gold("--gold", str(write_pairs(tmp_path / "g.parquet", gold_pairs([]))), GoldColumns())
+
+
+def test_a_gold_set_that_is_not_there_is_told_as_the_flags_and_not_as_an_input_that_may_be_missing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no pairs")
+    for name in ("nowhere", "texts"):
+        with pytest.raises(InputError, match=r"--gold .*give pairs with gold labels") as refused:
+            survey_gold("--gold", str(tmp_path / name), GoldColumns())
+        assert not isinstance(refused.value, NoInputError)

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -120,6 +121,17 @@ def test_objects_lists_every_depth_and_name_in_order(folder: storage.Folder) -> 
     for name in names:
         folder.put_if_absent(name, name.encode())
     assert [(pin.name, pin.size) for pin in folder.objects()] == [(n, len(n.encode())) for n in sorted(names)]
+
+
+def test_stored_lists_the_same_objects_and_when_they_were_written(folder: storage.Folder) -> None:
+    before = datetime.now(UTC)
+    for name in ("b/c", "a", "z"):
+        folder.put_if_absent(name, name.encode())
+    stored = folder.stored()
+    assert [(entry.name, entry.size) for entry in stored] == [(pin.name, pin.size) for pin in folder.objects()]
+    assert [entry.name for entry in folder.stored("b")] == ["b/c"]
+    # S3 tells whole seconds.
+    assert all(abs(entry.modified - before) < timedelta(seconds=60) for entry in stored)
 
 
 def test_objects_takes_a_prefix_as_text(folder: storage.Folder) -> None:
