@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 import albert_infer
+from albert_infer.errors import AlbertInferError
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DEPLOY: Final = ROOT / "deploy"
@@ -40,6 +42,17 @@ def program(name: str) -> str:
     found = str(beside) if beside.exists() else shutil.which(name)
     assert found, f"{name} is not installed; it comes with the extra dev"
     return found
+
+
+def ends() -> list[type[AlbertInferError]]:
+    """Every way in which a job can end other than well."""
+    return list(_below(AlbertInferError))
+
+
+def _below(error: type[AlbertInferError]) -> Iterator[type[AlbertInferError]]:
+    for kind in error.__subclasses__():
+        yield kind
+        yield from _below(kind)
 
 
 def placeholders(text: str) -> set[str]:

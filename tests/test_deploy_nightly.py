@@ -9,13 +9,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from cronsim import CronSim
-from deployment import DEPLOY, placeholders, program
+from deployment import DEPLOY, ends, placeholders, program
 
-from albert_infer import errors
+from albert_infer.errors import InfrastructureError
 
 SCRIPT: Final = DEPLOY / "nightly.sh"
 QUICK: Final = {**os.environ, "NIGHTLY_ATTEMPTS": "3", "NIGHTLY_PAUSE_SECONDS": "0"}
@@ -53,10 +53,10 @@ def test_after_the_last_attempt_the_last_exit_code_is_handed_on(tmp_path: Path) 
 
 
 def test_every_exit_code_of_the_job_has_its_place(tmp_path: Path) -> None:
-    for error in concrete(errors.AlbertInferError):
-        (tmp_path / error.__name__).mkdir()
-        again = issubclass(error, errors.InfrastructureError)
-        assert night(tmp_path / error.__name__, f"exit {error.exit_code}") == (error.exit_code, 3 if again else 1)
+    for end in ends():
+        (tmp_path / end.__name__).mkdir()
+        again = issubclass(end, InfrastructureError)
+        assert night(tmp_path / end.__name__, f"exit {end.exit_code}") == (end.exit_code, 3 if again else 1)
 
 
 def test_arguments_reach_the_command_as_they_were_given() -> None:
@@ -118,8 +118,3 @@ def cron_entry() -> tuple[str, str]:
     [line] = entries()
     fields = line.split(maxsplit=5)
     return " ".join(fields[:5]), fields[5].replace("\\%", "%")
-
-
-def concrete(error: Any) -> list[Any]:
-    """The classes of the tree that have an exit code."""
-    return [found for below in error.__subclasses__() for found in [below, *concrete(below)]]
