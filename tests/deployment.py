@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,12 @@ def program(name: str) -> str:
     found = str(beside) if beside.exists() else shutil.which(name)
     assert found, f"{name} is not installed; it comes with the extra dev"
     return found
+
+
+def ray_start_options() -> set[str]:
+    """The options of `ray start`, each as `--name`."""
+    told = subprocess.run([program("ray"), "start", "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"(?<!\S)--[a-z-]+", told))
 
 
 def ends() -> list[type[AlbertInferError]]:

@@ -14,7 +14,16 @@ import botocore.session
 import pytest
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
-from deployment import ALL_ADDRESSES, DEPLOY, ROOT, documents, image_tag, locked_version, placeholders
+from deployment import (
+    ALL_ADDRESSES,
+    DEPLOY,
+    ROOT,
+    documents,
+    image_tag,
+    locked_version,
+    placeholders,
+    ray_start_options,
+)
 
 # Ray has no public check of such a file. This is what `ray up` calls first; when it moves, this import tells.
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -112,6 +121,13 @@ def test_every_process_asks_for_the_token_and_no_credential_is_in_the_file(clust
     assert "~/.ray/auth_token" in cluster["file_mounts"]
     assert "aws_credentials" not in cluster["provider"]
     assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN"} & set(CLUSTER.read_text().split())
+
+
+def test_ray_start_knows_each_option(cluster: Any) -> None:
+    commands = cluster["head_start_ray_commands"] + cluster["worker_start_ray_commands"]
+    given = {word.partition("=")[0] for command in commands for word in command.split() if word.startswith("--")}
+    assert {"--head", "--address", "--port"} <= given
+    assert given <= ray_start_options()
 
 
 def test_image_and_versions_are_those_of_the_lock_file(cluster: Any, node_types: dict[str, Any]) -> None:

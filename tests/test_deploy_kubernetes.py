@@ -20,7 +20,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from cronsim import CronSim
-from deployment import ALL_ADDRESSES, DEPLOY, documents, image_tag, locked_version, placeholders
+from deployment import ALL_ADDRESSES, DEPLOY, documents, image_tag, locked_version, placeholders, ray_start_options
 
 KUBERNETES: Final = "1.34"
 FILES: Final = ("rayjob.yaml", "cronjob.yaml")
@@ -134,6 +134,12 @@ def test_image_and_versions_are_those_of_the_lock_file_and_the_token_is_asked_fo
     assert cluster["authOptions"] == {"mode": "token"}
     images = {container["image"] for template in pod_templates(rayjob) for container in template["spec"]["containers"]}
     assert {image.rpartition("/")[2] for image in images} == {f"albert-infer:{image_tag()}"}
+
+
+def test_ray_start_knows_each_parameter(rayjob: Any) -> None:
+    cluster = rayjob["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    assert {f"--{name}" for group in groups for name in group["rayStartParams"]} <= ray_start_options()
 
 
 def test_a_night_is_tried_again_on_its_cluster_by_the_script_and_on_a_new_one_once(rayjob: Any) -> None:
