@@ -78,6 +78,13 @@ def test_only_gpu_workers_are_spot_and_the_head_has_no_gpu_and_stays(cluster: An
     assert cluster["head_node_type"] not in spot
 
 
+def test_containers_of_gpu_workers_see_the_gpus(cluster: Any, node_types: dict[str, Any]) -> None:
+    for name, node in node_types.items():
+        # As the launcher merges them, a type's own over those of all.
+        options = (cluster["docker"] | node.get("docker", {})).get("worker_run_options", [])
+        assert ("--gpus=all" in options) == bool(node["resources"]["GPU"]), name
+
+
 def test_workers_come_from_none_up_to_a_limit_and_go_when_idle(cluster: Any, node_types: dict[str, Any]) -> None:
     workers = [node for name, node in node_types.items() if name != cluster["head_node_type"]]
     assert [node["min_workers"] for node in workers] == [0] * len(workers)
