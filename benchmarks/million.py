@@ -167,7 +167,7 @@ def _is_up(port: int) -> bool:
 
 def exported(port: int) -> StoreUse:
     """What the node says that exports at this port. Raises URLError before it does, KeyError if it lacks a figure."""
-    with urlopen(f"http://{ray.util.get_node_ip_address()}:{port}/metrics", timeout=5) as reply:
+    with urlopen(f"http://{ray.util.get_node_ip_address()}:{port}/metrics", timeout=60) as reply:
         return store_use(reply.read().decode())
 
 

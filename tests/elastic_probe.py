@@ -1,0 +1,81 @@
+"""Runs the job on a cluster of this machine to which GPU nodes come while it runs; started by test_elasticity.
+
+python elastic_probe.py TOLD GROWING TAIL FLAGS...: one GPU node comes when the job waits for it, two more when the
+first actor is at work. At two fail points, whose folders are GROWING and TAIL, classifying waits: at the first until
+three actors are at work, at the second with one unit until the actors that have nothing to do have left. Writes to the
+file TOLD, as JSON, the exit code, the actors at work before and after the nodes came, and those that were left.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ray
+from job_runs import descendants, wait_until
+from label_pairs import main
+from ray.cluster_utils import Cluster
+from ray.util import placement_group_table
+
+# Ray's own floor for a node of the tests; the blocks here are some kilobytes.
+STORE_BYTES = 150 << 20
+
+
+def probe(growing: Path, tail: Path, flags: list[str]) -> dict[str, Any]:
+    """Run the job on a head without a GPU, and let GPU nodes come."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": STORE_BYTES})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    with ThreadPoolExecutor(1) as thread:
+        # Not the job, but its nodes need the main thread: Ray sets signal handlers with each.
+        job = thread.submit(main, flags)
+        wait_unless_ended(job, waits_for_a_gpu)
+        add_gpu_nodes(cluster, 1)
+        wait_unless_ended(job, lambda: at_work(growing) == 1)
+        first = at_work(growing)
+        add_gpu_nodes(cluster, 2)
+        wait_unless_ended(job, lambda: at_work(growing) == 3)
+        all_three = at_work(growing)
+        (growing / "go").touch()
+        wait_unless_ended(job, lambda: bool(list(tail.iterdir())) and len(actors()) == 1)
+        told = {"at_work": [first, all_three], "left": len(actors())}
+        (tail / "go").touch()
+        told["exit_code"] = job.result()
+    ray.shutdown()
+    cluster.shutdown()
+    return told
+
+
+def wait_unless_ended(job: Future[int], when: Callable[[], bool]) -> None:
+    """Wait until `when` holds; a job that has ended tells its exit code."""
+    wait_until(lambda: when() or job.done())
+
+
+def add_gpu_nodes(cluster: Cluster, count: int) -> None:
+    """Nodes as a cloud would start them; the GPU is one that torch does not find."""
+    for _ in range(count):
+        cluster.add_node(num_cpus=0, num_gpus=1, object_store_memory=STORE_BYTES)
+
+
+def waits_for_a_gpu() -> bool:
+    """Whether the job has asked for room that is not there."""
+    return any(group["state"] == "PENDING" for group in placement_group_table().values())
+
+
+def at_work(growing: Path) -> int:
+    """How many actors have begun a unit; each waits in its first."""
+    return len(list(growing.glob("classifying.*")))
+
+
+def actors() -> list[int]:
+    """The processes of the classify actors."""
+    return descendants(os.getpid(), "ray::MapWorker")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(probe(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])), "utf-8")
