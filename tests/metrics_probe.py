@@ -17,8 +17,7 @@ import ray
 from label_pairs import main
 from prometheus_client.parser import text_string_to_metric_families
 
-# As RAY_metrics_report_interval_ms tells Ray. A gauge is served for two of them after it was set.
-REPORT_SECONDS = 2
+PATIENCE_SECONDS = 60
 TAGS = ("plan_id", "actor", "reason", "state")
 
 
@@ -35,18 +34,23 @@ class Scraper(threading.Thread):
     def run(self) -> None:
         """Scrape."""
         while not self._stopped.wait(0.2):
-            with urlopen(self._url, timeout=10) as reply:  # noqa: S310  (our own http:// address)
+            with urlopen(self._url, timeout=PATIENCE_SECONDS) as reply:  # noqa: S310  (our own http:// address)
                 served = reply.read().decode()
             for family in text_string_to_metric_families(served):
                 for name, tags, value, *_ in family.samples:
                     if "albert_infer" in name:
                         self.last[name, tuple((tag, tags[tag]) for tag in TAGS if tag in tags)] = value
 
-    def stop(self) -> None:
-        """Scrape until the last report has come."""
-        time.sleep(2 * REPORT_SECONDS)
+    def stop(self, plans: int) -> None:
+        """Scrape until what is told last of each plan has come: that no unit is left."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._units_to_do() != [0] * plans and time.monotonic() < deadline:
+            time.sleep(0.2)
         self._stopped.set()
         self.join()
+
+    def _units_to_do(self) -> list[float]:
+        return [value for (_, tags), value in list(self.last.items()) if ("state", "to_do") in tags]
 
 
 def label_and_scrape(told: str, *argvs: str) -> None:
@@ -57,7 +61,7 @@ def label_and_scrape(told: str, *argvs: str) -> None:
     try:
         codes = [main(json.loads(argv)) for argv in argvs]
     finally:
-        scraper.stop()
+        scraper.stop(len(argvs))
     samples = [[name, dict(tags), value] for (name, tags), value in scraper.last.items()]
     Path(told).write_text(json.dumps({"codes": codes, "samples": samples}), "utf-8")
 

@@ -62,7 +62,8 @@ def scraped(s3_server: Any, checkpoint: Path, tmp_path_factory: pytest.TempPathF
         common = ["--model", str(checkpoint), "--unit-rows", "16", "--max-rejected-share", "0.5"]
         on_s3 = [*map(str, place.argv()), "--s3-endpoint", proxy.endpoint, *common]
         local = ["--input", str(folder / "in"), "--output", str(folder / "out"), *common]
-        env = {**location.env, "RAY_metrics_report_interval_ms": "2000"}
+        # A gauge is served for two intervals after it was set, and must be scraped until then.
+        env = {**location.env, "RAY_metrics_report_interval_ms": "3000"}
         told = run_probe(PROBE, folder / "told", json.dumps(on_s3), json.dumps(local), env=env)
         assert told["codes"] == [0, 0]
         report = json.loads(place.read(f"_runs/{place.manifest()['plan_id']}/report.json"))
