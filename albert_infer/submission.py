@@ -72,17 +72,18 @@ def night_job(settings: SubmitSettings, project: Path) -> NightJob:
 
     Raises SettingsError for a root that is no location.
     """
-    first, last = settings.nights[0].isoformat(), settings.nights[-1].isoformat()
+    nights = settings.nights  # read once, as midnight may pass
+    first, last = nights[0].isoformat(), nights[-1].isoformat()
     roots = {
         "input-root": storage.open_folder(settings.input_root, input_access(settings)),
         "output-root": storage.open_folder(settings.output_root, output_access(settings)),
     }
-    nights = [f"--date={last}"] if first == last else [f"--since={first}", f"--until={last}"]
+    dates = [f"--date={last}"] if first == last else [f"--since={first}", f"--until={last}"]
     said_above = {"input_root", "output_root", "date", "since", "until"}
     command = [
         *("python", JOB),
         *(f"--{name}={folder.uri}/" for name, folder in roots.items()),
-        *nights,
+        *dates,
         *flags_of(settings, set(NightlySettings.model_fields) - said_above),
     ]
     return NightJob(
