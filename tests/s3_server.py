@@ -14,12 +14,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +26,7 @@ import boto3
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from local_server import LocalServer
 
 # The writer may do everything, the reader may only read and list. The job has the rights that a job needs, between the
 # folders `in/` and `out/` of any test; the keeper may also delete in `out/`.
@@ -236,7 +236,7 @@ class Reply:
     sent: int | None = None
 
 
-class ScriptedS3:
+class ScriptedS3(LocalServer):
     """Answers with the given replies in their order, for what a healthy server does not do on demand.
 
     Use it in a `with` block. `requests` holds the method and path of each request that came.
@@ -245,16 +245,8 @@ class ScriptedS3:
     def __init__(self, *replies: Reply) -> None:
         self.requests: list[str] = []
         self._replies = list(replies)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(self._handler())
+        self.endpoint = self.url
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         script = self

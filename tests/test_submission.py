@@ -5,18 +5,18 @@ from __future__ import annotations
 import io
 import json
 import shlex
-import threading
 import zipfile
 from collections.abc import Iterator
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import ray
 import submit_nightly
 from job_runs import JOB, Outcome, run_main
+from local_server import LocalServer
 
 from albert_infer.config import NightlySettings, SubmitSettings, parse_settings
 from albert_infer.nights import yesterday
@@ -29,7 +29,7 @@ UPLOAD_LIMIT = 20_000_000
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIAn3verpr1nt", "AWS_SECRET_ACCESS_KEY": "n3verpr1nt", "RAY_AUTH_TOKEN": "t0ken" * 9}
 
 
-class JobServer:
+class JobServer(LocalServer):
     """Answers as Ray's job server, but runs nothing: a job that is submitted ends at once with `exit_code`.
 
     It has no log to follow. `jobs` are its entries by id, `posted` what was submitted, `uploaded` the folder.
@@ -41,16 +41,8 @@ class JobServer:
         self.uploaded = b""
         self.exit_code = exit_code
         self.status = status
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(self._handler())
+        self.address = self.url
 
     def know(self, submission_id: str, status: str, exit_code: int | None = None) -> None:
         """Have an entry of a job."""
