@@ -52,6 +52,10 @@ FAKE_CLOUD = {
     "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD,
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
 }
+NO_LISTS = (
+    *("cluster_synced_files", "rsync_exclude", "rsync_filter", "initialization_commands", "setup_commands"),
+    *("head_setup_commands", "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"),
+)
 WAITING = "labelling: waiting for the first GPU since "
 
 
@@ -187,7 +191,8 @@ def autoscaling(address: str) -> dict[str, Any]:
             "gpu": {"resources": {"GPU": 1, "object_store_memory": STORE_BYTES}, "node_config": {}, "max_workers": 1},
         },
         "head_node_type": "ray.head.default",
-        # Keys without which Ray's monitor ends.
-        **{f"{which}setup_commands": [] for which in ("", "head_", "worker_")},
-        **{f"{which}_start_ray_commands": [] for which in ("head", "worker")},
+        # Keys without which Ray's monitor ends, and the head with it.
+        **{name: [] for name in NO_LISTS},
+        **{name: {} for name in ("file_mounts", "auth", "docker")},
+        "file_mounts_sync_continuously": False,
     }
