@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ def program(name: str) -> str:
     return found
 
 
+@cache
 def ray_start_options() -> set[str]:
     """The options of `ray start`, each as `--name`."""
     told = subprocess.run([program("ray"), "start", "--help"], capture_output=True, text=True, check=True).stdout
