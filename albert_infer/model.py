@@ -135,12 +135,13 @@ def checkpoint_files(source: str, access: S3Access = DEFAULT_ACCESS) -> Checkpoi
     try:
         folder = checkpoint_folder(source, access)
         files = {name for name in _names(folder, source) if "/" not in name}
-        config = _json(folder, CONFIG, files, source)
+        config_json = _required(folder, CONFIG, files, source)
+        config = _json_object(CONFIG, config_json, source)
         _refuse_code(config, source)
         weights: dict[str, bytes] = {name: _read(folder, name, source) for name in _weight_files(folder, files, source)}
         tokenizer: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
         calibration = _read(folder, CALIBRATION, source) if CALIBRATION in files else None
-        return CheckpointFiles(source, config, weights, tokenizer, _read(folder, CONFIG, source), calibration)
+        return CheckpointFiles(source, config, weights, tokenizer, config_json, calibration)
     except (AccessError, ArchivedError) as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
 
@@ -205,10 +206,10 @@ def _read(folder: storage.Folder, name: str, source: str) -> bytes:
         raise ModelError(f"model {source}", f"{name} is missing", "complete the folder") from error
 
 
-def _json(folder: storage.Folder, name: str, files: set[str], source: str) -> dict[str, Any]:
+def _required(folder: storage.Folder, name: str, files: set[str], source: str) -> bytes:
     if name not in files:
         raise ModelError(f"model {source}", f"{name} is missing", "give a folder saved by save_pretrained")
-    return _json_object(name, _read(folder, name, source), source)
+    return _read(folder, name, source)
 
 
 def _json_object(name: str, data: bytes, source: str) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def _weight_files(folder: storage.Folder, files: set[str], source: str) -> list[
     if WEIGHTS in files:
         return [WEIGHTS]
     if WEIGHTS_INDEX in files:
-        return _shards(_json(folder, WEIGHTS_INDEX, files, source), source)
+        return _shards(_json_object(WEIGHTS_INDEX, _read(folder, WEIGHTS_INDEX, source), source), source)
     if any(name.endswith(PICKLES) for name in files):
         found = "it has pickled weights only, and those are never opened"
         remedy = f"where you trust it, convert it: {CONVERSION}"
