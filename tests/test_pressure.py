@@ -15,9 +15,7 @@ from job_runs import (
     RAY_WARNING,
     made_up_pairs,
     manifest_of,
-    ray_session,
     run_alone,
-    run_here,
     run_probe,
     staged_units,
     tiny_checkpoint,
@@ -50,17 +48,18 @@ def test_a_full_output_disk_ends_the_run_with_4_and_it_goes_on_once_there_is_roo
     write_pairs(tmp_path / "in" / "a.parquet", pairs)
     output = tmp_path / "disk" / "out"
     flags = ("--input", tmp_path / "in", "--output", output, "--model", checkpoint, "--unit-rows", 16)
-    with small_disk(tmp_path / "disk", "128k"), ray_session():
-        full = run_here(*flags)
+    with small_disk(tmp_path / "disk", "128k"):
+        full = run_alone(*flags)
         assert full.exit_code == 4, full.stderr
         assert "disk full?" in full.errors[-1]
+        assert "Traceback" not in full.stderr, "what a worker raised is one line of ours"
         assert (visible_files(output), (output / "_SUCCESS").exists()) == ([], False)
         finished = staged_units(output)
         assert 0 < len(finished) < 30
         assert [pq.read_table(path).num_rows for path in finished] == [16] * len(finished), "a half file has its name"
 
         subprocess.run(["mount", "-o", "remount,size=64m", str(tmp_path / "disk")], check=True)
-        again = run_here(*flags)
+        again = run_alone(*flags)
         assert again.exit_code == 0, again.stderr
         verify(output, tmp_path / "in")
         assert manifest_of(output)["labelled"] == pairs.num_rows

@@ -64,7 +64,12 @@ def _open(*, debug: bool) -> None:
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         remedy = "check RAY_ADDRESS and the cluster, then run it again"
         raise InfrastructureError("connecting to Ray", found, remedy) from error
-    logging.getLogger("ray.data").setLevel(level)
+    data_log = logging.getLogger("ray.data")
+    data_log.setLevel(level)
+    if not debug:
+        # What a task raised is told in our own line. Ray's account of it, two hundred lines, stays in its log file.
+        for terminal in (handler for handler in data_log.handlers if isinstance(handler, logging.StreamHandler)):
+            terminal.setLevel(logging.CRITICAL)
 
 
 @contextmanager
