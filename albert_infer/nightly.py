@@ -9,12 +9,13 @@ import io
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import cache, partial
-from typing import Final
+from typing import Any, Final
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -90,6 +91,10 @@ class Nights:
         code = self.worst.exit_code if self.worst else 0
         nights = [asdict(night) for night in self.nights]
         return json.dumps({"format": SUMMARY_FORMAT, "exit_code": code, "nights": nights}, indent=1).encode()
+
+    def facts(self) -> dict[str, Any]:
+        """How many nights ended in which way, for whoever reads no table."""
+        return {"nights": Counter(str(night.end) for night in self.nights)}
 
     def to_text(self) -> str:
         """A table for a person."""

@@ -11,18 +11,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from albert_infer.command import run_command
+from albert_infer.command import Done, run_command
 from albert_infer.config import NightlySettings
 from albert_infer.nightly import label_nights
 
 
-def labelled(settings: NightlySettings) -> str:
-    """Label the nights; what happened to each as text. It goes to stdout before the failure that it ends in."""
+def labelled(settings: NightlySettings) -> Done:
+    """Label the nights; what happened to each. It goes to stdout before the failure that it ends in."""
     nights = label_nights(settings)
     if nights.worst:
         sys.stdout.write(nights.to_text() + "\n")
         nights.refuse_failures()
-    return nights.to_text()
+    return Done(nights.to_text(), nights.facts())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -114,6 +114,7 @@ def test_what_happened_to_each_night_stands_in_nightly_json(tmp_path: Path) -> N
     assert document["nights"][4]["error"] == "--max-rows 1: more; raise it"
     assert "ValueError: a surprise" in document["nights"][5]["error"]
     assert all(night in nights.to_text() for night in WEEK)
+    assert nights.facts() == {"nights": {**dict.fromkeys({*ends(nights)}, 1), "failed": 2}}
 
 
 @pytest.mark.parametrize(
