@@ -16,7 +16,7 @@ from typing import Final
 
 from albert_infer import commit, publish, storage
 from albert_infer.config import CleanSettings
-from albert_infer.errors import AlbertInferError, IntegrityError, ObjectChangedError
+from albert_infer.errors import AlbertInferError, InputError, IntegrityError, ObjectChangedError
 from albert_infer.publish import Standing
 from albert_infer.storage import Folder, S3Access, StoredObject
 
@@ -29,6 +29,10 @@ _NAME: Final = re.compile(
     rf"|(?P<run>_runs/(?P<plan>{_ID})/.+)"
     rf"|(?P<file>(?:{commit.REJECTED})?part-(?P<part>{_ID})\.parquet))"
 )
+
+
+# How many go before `_SUCCESS` is looked at again: one request to S3, well under a second.
+BATCH: Final = 500
 
 
 class Kind(StrEnum):
@@ -103,15 +107,19 @@ class Cleaning:
 def clean_runs(settings: CleanSettings, now: datetime | None = None) -> Cleaning:
     """List what no output below the root needs any more, and delete it if the settings say so.
 
-    An output that cannot be judged is left alone, and is a failure in what comes back; the others are done.
+    An output that cannot be judged is left alone, and is a failure in what comes back; the others are done. Raises
+    InputError where there is no output.
     """
     access = S3Access(settings.s3_endpoint, bucket_owner=settings.output_bucket_owner)
     root = storage.open_folder(settings.output_root, access)
     limit = (now or datetime.now(UTC)) - timedelta(days=settings.keep_days)
+    places = sorted(outputs_of(root.stored()))
+    if not places:
+        raise InputError(f"--output-root {root.uri}", "no run has left anything there", "correct the location")
     outputs = []
-    for below, objects in sorted(outputs_of(root.stored()).items()):
+    for below in places:
         output = storage.open_folder(storage.subfolder(root.uri, below.rstrip("/")), access) if below else root
-        outputs.append(_cleaned(output, objects, limit, delete=settings.delete))
+        outputs.append(_cleaned(output, limit, delete=settings.delete))
     return Cleaning(tuple(outputs), settings.delete)
 
 
@@ -153,11 +161,12 @@ def leftovers(output: Folder, objects: Sequence[RunObject], now: Standing | None
     return [found for found in objects if found.modified < limit and not is_kept(found)]
 
 
-def _cleaned(output: Folder, objects: Sequence[RunObject], limit: datetime, *, delete: bool) -> Leftovers:
+def _cleaned(output: Folder, limit: datetime, *, delete: bool) -> Leftovers:
     try:
         now = publish.standing(output)
-        found = leftovers(output, objects, now, limit)
-        if delete and found:
+        # Listed only now: a run that begins later marks itself, see `publish.mark_begun`.
+        found = leftovers(output, outputs_of(output.stored()).get("", []), now, limit)
+        if delete:
             _delete(output, found, now)
     except AlbertInferError as error:
         return Leftovers(output.uri, failure=error)
@@ -165,18 +174,29 @@ def _cleaned(output: Folder, objects: Sequence[RunObject], limit: datetime, *, d
 
 
 def _delete(output: Folder, found: Sequence[RunObject], now: Standing | None) -> None:
+    """Delete in batches, none of them after something else was published.
+
+    Plans go last: they say what the other objects belong to, should this end half-way.
+    """
+    doomed = [entry.name for entry in sorted(found, key=lambda entry: entry.kind is Kind.RUN)]
+    for first in range(0, len(doomed), BATCH):
+        _refuse_change(output, now)
+        output.delete(doomed[first : first + BATCH])
+    if doomed:
+        _refuse_change(output, now)
+
+
+def _refuse_change(output: Folder, now: Standing | None) -> None:
     if output.stat(commit.SUCCESS) != (now.pin if now else None):
-        asked, published = f"clean {output.uri}", "something was published there just now"
-        raise ObjectChangedError(asked, published, "run it again")
-    # Plans last: they say what the other objects belong to, should this end half-way.
-    output.delete(entry.name for entry in found if entry.kind is not Kind.RUN)
-    output.delete(entry.name for entry in found if entry.kind is Kind.RUN)
+        asked, published = f"clean {output.uri}", "something was published there meanwhile"
+        raise ObjectChangedError(asked, published, "verify it with jobs/verify_labels.py, and run this again")
 
 
 def _refuse_missing_files(output: Folder, objects: Iterable[RunObject], now: Standing | None) -> None:
     there = {found.name: found.size for found in objects}
     for name, entry in now.files.items() if now else ():
         if there.get(name) != entry["bytes"]:
+            _refuse_change(output, now)
             found = f"{commit.SUCCESS} names {name}, which is not there as it says"
             raise IntegrityError(f"clean {output.uri}", found, "look at it with jobs/verify_labels.py")
 
@@ -184,10 +204,7 @@ def _refuse_missing_files(output: Folder, objects: Iterable[RunObject], now: Sta
 def _to_be_resumed(
     output: Folder, objects: Sequence[RunObject], now: Standing | None, limit: datetime
 ) -> tuple[set[str], set[str]]:
-    """The plans that may go on, and their units: of those any object is young, or that are sealed and nothing else is.
-
-    The published plan is none of them.
-    """
+    """The plans that may go on, and their units: those with a young object, or sealed where nothing is published."""
     written: dict[str, list[datetime]] = defaultdict(list)
     for found in objects:
         if found.owner and found.kind is not Kind.FILE:
@@ -198,7 +215,7 @@ def _to_be_resumed(
         of_plan = _units(output, plan, names)
         is_young = max(moment for owner in (plan, *of_plan) for moment in written[owner]) >= limit
         is_sealed = f"{publish.run_folder(plan)}sealed.json" in names
-        if (now is None or plan != now.plan_id) and (is_young or (is_sealed and now is None)):
+        if is_young or (is_sealed and now is None):
             plans.add(plan)
             units |= of_plan
     return plans, units

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from albert_infer import commit, failpoints
@@ -148,6 +149,18 @@ def remove_leftovers(output: Folder, plan_id: str) -> int:
     except AccessError:
         return len(leftovers)
     return 0
+
+
+def mark_begun(plan_id: str, output: Folder) -> None:
+    """Write that another start of the run has begun, so that no clean-up takes what older ones left for forsaken.
+
+    Comes before the start counts on any of it; of two starts at once either mark will do. A first start leaves none: it
+    counts on nothing, and writes nothing before the checkpoint is checked.
+    """
+    if not output.objects(run_folder(plan_id)):
+        return
+    name = f"{run_folder(plan_id)}begun.json"
+    output.replace(name, to_json({"begun": datetime.now(UTC).isoformat()}), output.stat(name))
 
 
 def missing_files(manifest: dict[str, Any], output: Folder) -> list[str]:

@@ -181,6 +181,7 @@ def _tidy_published(run: Run, now: Standing) -> None:
 
 
 def _label_and_publish(run: Run, now: Standing | None) -> None:
+    publish.mark_begun(run.plan.plan_id, run.output)
     manifest = sealing.sealed(run.plan, run.output)
     if manifest is None or (run.settings.retry_quarantined and manifest["quarantined"]["units"]):
         _label_missing(run, now)

@@ -20,7 +20,8 @@ from published_runs import PublishedRun
 
 from albert_infer.cleaning import clean_runs, outputs_of
 from albert_infer.config import CleanSettings
-from albert_infer.storage import Folder, StoredObject
+from albert_infer.publish import mark_begun
+from albert_infer.storage import Folder, StoredObject, open_folder
 
 NOW = datetime.now(UTC)
 # Before and within the 30 days that are kept.
@@ -138,6 +139,34 @@ def test_a_run_that_wrote_anything_lately_keeps_all_of_its_units(output: Output,
         output.put(name)
     output.put(young, days=YOUNG)
     assert gone(output) == set()
+
+
+def test_a_start_that_goes_on_from_old_units_keeps_them_though_it_has_labelled_nothing_yet(output: Output) -> None:
+    output.publish(UNIT)
+    output.plan(OTHER, SECOND)
+    for name in (f"_units/{SECOND}.parquet", SECOND_PART):
+        output.put(name)
+    mark_begun(OTHER, open_folder(str(output.path)))
+    assert gone(output) == set()
+
+
+def test_a_retry_of_the_published_run_keeps_what_it_has_staged(output: Output) -> None:
+    output.publish(UNIT)
+    output.plan(PUBLISHED, UNIT, SECOND, STRAY)
+    output.put(f"_units/{SECOND}.parquet")
+    output.put(f"_units/{STRAY}.parquet", days=YOUNG)
+    assert gone(output) == set()
+
+
+def test_a_location_without_any_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("x")
+    outcome = clean(tmp_path)
+    assert (outcome.exit_code, outcome.stderr.count("\n")) == (2, 1)
+
+
+def test_days_beyond_the_calendar_are_refused(output: Output) -> None:
+    output.publish(UNIT)
+    assert clean(output.path, "--keep-days", 1_000_000).exit_code == 2
 
 
 def test_a_run_that_was_forsaken_goes_whole(output: Output) -> None:

@@ -28,7 +28,7 @@ class CleanSettings(BaseModel):
     # Longer than a run may take, from its first unit to its publishing, with all the starts that it needs.
     keep_days: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=36_500),
         Parameter(
             group=LIMITS, help="Keep what was written within so many days, and all of a run that wrote any of it."
         ),
