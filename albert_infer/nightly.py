@@ -82,9 +82,12 @@ class Nights:
 
     def after(self, place: int, ended: Night, failure: AlbertInferError | None) -> Nights:
         """The same with another night ended."""
+        return Nights((*self.nights[:place], ended, *self.nights[place + 1 :]), self.worst).with_failure(failure)
+
+    def with_failure(self, failure: AlbertInferError | None) -> Nights:
+        """The same with another failure, if it is one."""
         failures = [error for error in (self.worst, failure) if error is not None]
-        worst = max(failures, key=lambda error: error.exit_code, default=None)
-        return Nights((*self.nights[:place], ended, *self.nights[place + 1 :]), worst)
+        return replace(self, worst=max(failures, key=lambda error: error.exit_code, default=None))
 
     def to_json(self) -> bytes:
         """The bytes of `nightly.json`."""
@@ -123,8 +126,8 @@ class Nights:
 def label_nights(settings: NightlySettings) -> Nights:
     """Label every night in one Ray session, with one load of the checkpoint.
 
-    How each ended stands in `nightly.json` as soon as it has ended. Raises OutputError if that cannot be written, and
-    InfrastructureError if there is no Ray.
+    How each ended stands in `nightly.json` as soon as it has ended. Raises OutputError without the right to write it,
+    and InfrastructureError if there is no Ray.
     """
     summaries = storage.open_folder(storage.subfolder(settings.output_root, SUMMARY_FOLDER), output_access(settings))
     storage.check_writable(summaries)
@@ -141,10 +144,19 @@ def label_each(settings: NightlySettings, summaries: Folder, label: Callable[[La
         told = told.after(place, ended, failure)
         sys.stdout.write(f"{one_line(ended)}\n")
         sys.stdout.flush()
-        # Another driver's may win: each tells of what it did itself.
-        summaries.replace(SUMMARY, told.to_json(), summaries.stat(SUMMARY))
+        told = _written(told, summaries)
         if failure and settings.stop_on_failure:
             break
+    return told
+
+
+def _written(told: Nights, summaries: Folder) -> Nights:
+    """The nights, with `nightly.json` written; that it could not be is a failure, which stops no later night."""
+    try:
+        # Another driver's may win: each tells of what it did itself.
+        summaries.replace(SUMMARY, told.to_json(), summaries.stat(SUMMARY))
+    except AlbertInferError as error:
+        return told.with_failure(error)
     return told
 
 

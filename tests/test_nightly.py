@@ -79,6 +79,16 @@ def test_every_night_is_labelled_in_order_in_its_own_folder_with_the_settings_of
     assert (ends(nights), nights.worst) == (["published"] * 7, None)
 
 
+def test_a_summary_that_cannot_be_written_fails_the_start_and_stops_no_night(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "_runs").write_text("a file where a folder should be")
+    label = Label({})
+    nights = told(tmp_path, label)
+    assert (label.nights, ends(nights)) == (WEEK, ["published"] * 7)
+    with pytest.raises(InfrastructureError, match=r"nightly\.json"):
+        nights.refuse_failures()
+
+
 def test_a_root_on_s3_is_joined_as_text(tmp_path: Path) -> None:
     label = Label({})
     told(tmp_path, label, input_root="s3://inbox/a%20b", since=None, until=None, date=WEEK[0])
