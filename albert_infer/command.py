@@ -52,7 +52,7 @@ def run_command(
         sys.stdout.write(f"{done.text}\n")
         code, facts = 0, done.facts
     except (Exception, KeyboardInterrupt) as raised:
-        error = own_error(raised, program)
+        error = own_error(raised, "the job")
         with logs.lines_on_stderr(_log_format(settings, argv)):
             line = _tell(error, program, debug=_debug(settings, argv))
         code, facts = error.exit_code, {"error": line}

@@ -20,7 +20,7 @@ from typing import Final
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from albert_infer import storage
+from albert_infer import logs, storage
 from albert_infer.config import NightlySettings, SubmitSettings, flags_of
 from albert_infer.errors import (
     AlbertInferError,
@@ -38,6 +38,8 @@ JOB: Final = "jobs/label_nightly.py"
 # What the driver's exit code means; any other one, a signal's say, is one that goes away by running it again.
 KINDS: Final = {kind.exit_code: kind for kind in (RefusedError, LimitError, IntegrityError, SupersededError)}
 POLL_SECONDS: Final = 1.0
+# A tunnel that drops, or a dashboard that starts anew, is back within this; the job does not notice either.
+UNREACHED_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,11 @@ def _client(address: str | None) -> JobSubmissionClient:
     if address is not None:
         # The library lets this variable win over its argument; here a flag wins.
         os.environ["RAY_API_SERVER_ADDRESS"] = address
-    return JobSubmissionClient(address)
+    try:
+        return JobSubmissionClient(address)
+    except ValueError as error:
+        found = " ".join(str(error).split())
+        raise SettingsError(f"--address {address}", found, "write it as http://head:8265") from error
 
 
 def _make_way(job: NightJob, client: JobSubmissionClient) -> None:
@@ -139,12 +145,25 @@ def _follow(job: NightJob, client: JobSubmissionClient) -> None:
     """Copy the log to stdout until the job has ended. Ctrl-C ends the following, not the job."""
     try:
         asyncio.run(_copy_log(job, client))
-        while not client.get_job_status(job.submission_id).is_terminal():
-            time.sleep(POLL_SECONDS)
+        _wait_for_end(job, client)
     except KeyboardInterrupt as error:
         name = job.submission_id
         remedy = f"follow it with `ray job logs --follow {name}`, or end it with `ray job stop {name}`"
         raise InfrastructureError(f"following {name}", "interrupted, and the job goes on", remedy) from error
+
+
+def _wait_for_end(job: NightJob, client: JobSubmissionClient) -> None:
+    """Wait until the job has ended, over times in which its server cannot be asked: giving up would end nothing."""
+    answered = time.monotonic()
+    while True:
+        try:
+            if client.get_job_status(job.submission_id).is_terminal():
+                return
+            answered = time.monotonic()
+        except (OSError, RuntimeError):  # what the client makes of a server that is away, or of its answer
+            if time.monotonic() - answered > UNREACHED_SECONDS:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 async def _copy_log(job: NightJob, client: JobSubmissionClient) -> None:
@@ -153,7 +172,7 @@ async def _copy_log(job: NightJob, client: JobSubmissionClient) -> None:
             sys.stdout.write(lines)
             sys.stdout.flush()
     except Exception as error:  # the log is for people: how the job ends is asked for apart from it
-        sys.stderr.write(f"warning: no log of {job.submission_id} ({type(error).__name__}); waiting for its end\n")
+        logs.warn("log_lost", f"no log of {job.submission_id} ({type(error).__name__}); waiting for its end")
 
 
 def _judged(job: NightJob, ended: JobDetails) -> str:

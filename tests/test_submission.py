@@ -41,6 +41,8 @@ class JobServer(LocalServer):
         self.uploaded = b""
         self.exit_code = exit_code
         self.status = status
+        # How often it has no answer to how a job is.
+        self.outages = 0
         super().__init__(self._handler())
         self.address = self.url
 
@@ -68,6 +70,9 @@ class JobServer(LocalServer):
                 return 200, {"deleted": self.jobs.pop(name) is not None}
             case "GET", "jobs" if not name:
                 return 200, list(self.jobs.values())
+            case "GET", "jobs" if name in self.jobs and self.outages:
+                self.outages -= 1
+                return 503, {}
             case "GET", "jobs" if name in self.jobs:
                 return 200, self.jobs[name]
         return 404, {}
@@ -207,6 +212,18 @@ def test_a_submit_ends_with_the_drivers_exit_code_and_else_with_one_to_run_it_ag
 ) -> None:
     with JobServer(exit_code=driver) as server:
         assert submit(server, *DATE).exit_code == code
+
+
+def test_a_server_that_is_away_for_a_while_ends_no_following(server: JobServer) -> None:
+    server.outages = 2
+    outcome = submit(server, *DATE)
+    assert (outcome.exit_code, server.outages, len(server.posted)) == (0, 0, 1), outcome.stderr
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    refused = run_main(submit_nightly.main, "--address", "htp//x", *ROOTS, *DATE)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "http://head:8265" in refused.stderr
 
 
 def test_no_wait_tells_the_id_and_waits_for_nothing() -> None:
