@@ -205,19 +205,22 @@ def _to_be_resumed(
     output: Folder, objects: Sequence[RunObject], now: Standing | None, limit: datetime
 ) -> tuple[set[str], set[str]]:
     """The plans that may go on, and their units: those with a young object, or sealed where nothing is published."""
-    written: dict[str, list[datetime]] = defaultdict(list)
+    written: dict[tuple[Kind, str | None], list[datetime]] = defaultdict(list)
     for found in objects:
-        if found.owner and found.kind is not Kind.FILE:
-            written[found.owner].append(found.modified)
+        written[found.kind, found.owner].append(found.modified)
     names = {found.name for found in objects}
+    published = {entry["unit_id"] for entry in now.manifest["files"]} if now else set()
     plans, units = set(), set()
     for plan in {found.owner for found in objects if found.kind is Kind.RUN and found.owner}:
         of_plan = _units(output, plan, names)
-        is_young = max(moment for owner in (plan, *of_plan) for moment in written[owner]) >= limit
+        owners = [(Kind.RUN, plan), *((Kind.STAGED, unit) for unit in of_plan)]
+        is_young = max(moment for owner in owners for moment in written[owner]) >= limit
         is_sealed = f"{publish.run_folder(plan)}sealed.json" in names
         if is_young or (is_sealed and now is None):
             plans.add(plan)
-            units |= of_plan
+            # Of a run that is published already, only what a retry may still bring: the rest is under its final name.
+            is_published = now is not None and now.plan_id == plan
+            units |= of_plan - (published if is_published else set())
     return plans, units
 
 
