@@ -28,7 +28,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks import checkpoint, machine, memory, pairs, whole_jobs, workloads
 
 SAMPLE_SECONDS: Final = 1.0
-ROWS_PER_FILE: Final = 50_000
+# Four units of the default size a file.
+ROWS_PER_FILE: Final = 65_536
+ROWS_PER_GROUP: Final = 8_192
 # Ray's names, with the label that matters: bytes in the object store now, and bytes spilled since the node began.
 STORED: Final = ("ray_object_store_used_memory", None)
 SPILLED: Final = ("ray_spill_manager_objects_bytes", "Spilled")
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.million", description=__doc__)
     parser.add_argument("--data", type=Path, default=workloads.default_data(), help="Parquet file or folder of pairs")
     parser.add_argument("--pairs", type=int, default=1_000_000, help="pairs to label")
-    parser.add_argument("--shape", choices=checkpoint.SHAPES, default="tiny", help="the random checkpoint's shape")
+    parser.add_argument("--shape", choices=checkpoint.SHAPES, default="mini", help="the random checkpoint's shape")
     parser.add_argument("--store-megabytes", type=int, default=150, help="Ray's object store")
     parser.add_argument("--port", type=int, default=26_379, help="Ray's port; its metrics are at the next one")
     parser.add_argument("--json", type=Path, help="write everything to this file")
@@ -114,7 +116,7 @@ def write_pairs(folder: Path, data: Path, count: int) -> None:
     texts = pairs.read_texts(data)
     for first in range(0, count, ROWS_PER_FILE):
         table = pairs.recombined(texts, first, min(ROWS_PER_FILE, count - first))
-        pq.write_table(table, folder / f"pairs-{first:08d}.parquet")
+        pq.write_table(table, folder / f"pairs-{first:08d}.parquet", row_group_size=ROWS_PER_GROUP)
 
 
 @contextmanager
