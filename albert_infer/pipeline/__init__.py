@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray.data import ActorPoolStrategy, Dataset
@@ -44,6 +44,11 @@ __all__ = [
 ]
 
 
+# A commit takes no logical CPU: reading, which is always ahead, takes the last one, and labelled units would wait
+# until half of the object store is full. So their number is bounded here; at 0.3 s each these are 50 units a second.
+COMMITS_AT_ONCE: Final = 16
+
+
 @dataclass(frozen=True)
 class LabelTask:
     """What is the same for every unit of a run."""
@@ -70,7 +75,8 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
     try:
         with session_settings(), reserved(workers) as place:
             sink = UnitSink(shared(sources), task.output, task.columns, board)
-            labelled_units(units, task, workers, board, place).write_datasink(sink, ray_remote_args=place)
+            labelled = labelled_units(units, task, workers, board, place)
+            labelled.write_datasink(sink, ray_remote_args={"num_cpus": 0, **place}, concurrency=COMMITS_AT_ONCE)
     except Exception as error:
         raise own_error(error, "labelling the units") from error
 
