@@ -53,9 +53,10 @@ class StoreUse:
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment: seconds since the epoch, and the bytes of all processes together."""
+    """One moment: seconds since the epoch, and how many processes there are with how many bytes together."""
 
     at: float
+    processes: int
     pss: int
     store: StoreUse
 
@@ -65,6 +66,7 @@ class Quarter:
     """A quarter of the time of labelling."""
 
     pairs_per_second: float
+    most_processes: int
     median_pss: int
     peak_pss: int
     peak_stored: int
@@ -152,7 +154,8 @@ def sampled_job(head: subprocess.Popen[bytes], port: int, arguments: list[str], 
     with whole_jobs.start(arguments, log, {"RAY_ADDRESS": address, **NO_TOKEN}) as job:
         while job.poll() is None:
             processes = memory.process_tree(head.pid) | memory.process_tree(job.pid)
-            samples.append(Sample(time.time(), sum(one.pss for one in processes.values()), exported(port + 1)))
+            pss = sum(one.pss for one in processes.values())
+            samples.append(Sample(time.time(), len(processes), pss, exported(port + 1)))
             time.sleep(SAMPLE_SECONDS)
     whole_jobs.refuse_failure(job, arguments, log)
     return samples
@@ -200,8 +203,13 @@ def _quarter(units: Sequence[tuple[float, int]], samples: Sequence[Sample], firs
     rows = sum(count for at, count in units if first < at <= last)
     inside = [sample for sample in samples if first < sample.at <= last]
     memory_used = [sample.pss for sample in inside]
-    stored = max(sample.store.stored for sample in inside)
-    return Quarter(rows / (last - first), int(median(memory_used)), max(memory_used), stored)
+    return Quarter(
+        pairs_per_second=rows / (last - first),
+        most_processes=max(sample.processes for sample in inside),
+        median_pss=int(median(memory_used)),
+        peak_pss=max(memory_used),
+        peak_stored=max(sample.store.stored for sample in inside),
+    )
 
 
 def recounted(output: Path, source: Path) -> bool:

@@ -23,7 +23,7 @@ STEADY: list[tuple[float, int]] = [(float(at), 100) for at in range(41)]
 
 def samples(growth: float = 0.0, spilled: int = 0) -> list[Sample]:
     """A sample between any two commits of `STEADY`; memory grows by `growth` bytes a second."""
-    return [Sample(at + 0.5, int(1000 + at * growth), StoreUse(10, spilled)) for at in range(40)]
+    return [Sample(at + 0.5, 9, int(1000 + at * growth), StoreUse(10, spilled)) for at in range(40)]
 
 
 def missed(units: list[tuple[float, int]], taken: list[Sample], *, verified: bool = True) -> list[str]:
