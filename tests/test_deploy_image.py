@@ -100,7 +100,9 @@ def test_what_is_copied_is_enough_to_install_the_package_and_its_files(tmp_path:
 
 
 def test_make_image_gives_it_the_tag_that_the_clusters_start() -> None:
-    told = subprocess.run(["make", "--dry-run", "image"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "image"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert told.strip() == f"docker build --file deploy/Dockerfile --tag albert-infer:{image_tag()} ."
 
 

@@ -76,7 +76,12 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
         with session_settings(), reserved(workers) as place:
             sink = UnitSink(shared(sources), task.output, task.columns, board)
             labelled = labelled_units(units, task, workers, board, place)
-            labelled.write_datasink(sink, ray_remote_args={"num_cpus": 0, **place}, concurrency=COMMITS_AT_ONCE)
+            labelled.write_datasink(
+                sink,
+                ray_remote_args={"num_cpus": 0, **place},
+                # Ray warns of more than there are blocks.
+                concurrency=min(COMMITS_AT_ONCE, len(units)),
+            )
     except Exception as error:
         raise own_error(error, "labelling the units") from error
 
