@@ -38,6 +38,8 @@ JOB: Final = "jobs/label_nightly.py"
 # What the driver's exit code means; any other one, a signal's say, is one that goes away by running it again.
 KINDS: Final = {kind.exit_code: kind for kind in (RefusedError, LimitError, IntegrityError, SupersededError)}
 POLL_SECONDS: Final = 1.0
+# Ray lets go of an ended job's name a moment after its end, and a job that takes the id sooner fails before it starts.
+SETTLING_SECONDS: Final = 10.0
 # A tunnel that drops, or a dashboard that starts anew, is back within this; the job does not notice either.
 UNREACHED_SECONDS: Final = 600.0
 
@@ -113,6 +115,10 @@ def _make_way(job: NightJob, client: JobSubmissionClient) -> None:
         return
     if not before.status.is_terminal():
         raise _at_work(job, before)
+    if before.end_time is not None:
+        left = before.end_time / 1000 + SETTLING_SECONDS - time.time()
+        # At most so long, whatever the clocks of the two machines say.
+        time.sleep(min(max(left, 0.0), SETTLING_SECONDS))
     client.delete_job(job.submission_id)
 
 
@@ -180,7 +186,9 @@ def _judged(job: NightJob, ended: JobDetails) -> str:
     if ended.status == JobStatus.SUCCEEDED:
         return f"{job.submission_id} ended with exit code 0"
     if ended.driver_exit_code is None:
-        found, remedy = f"it is {ended.status} and its driver told no exit code", "submit it again and it goes on"
+        told = " ".join((ended.message or "Ray does not say why").split())[:200]
+        found = f"it is {ended.status} and its driver told no exit code ({told})"
+        remedy = "submit it again and it goes on"
     else:
         found, remedy = f"its driver ended with exit code {ended.driver_exit_code}", "its log says why"
     kind = KINDS.get(ended.driver_exit_code or InfrastructureError.exit_code, InfrastructureError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import time
 import zipfile
 from collections.abc import Iterator
 from datetime import date
@@ -20,7 +21,7 @@ from local_server import LocalServer
 
 from albert_infer.config import NightlySettings, SubmitSettings, parse_settings
 from albert_infer.nights import yesterday
-from albert_infer.submission import NightJob, night_job
+from albert_infer.submission import SETTLING_SECONDS, NightJob, night_job
 
 PROJECT = JOB.parents[1]
 ROOTS = ("--input-root", "s3://inbox/", "--output-root", "s3://labels")
@@ -46,10 +47,14 @@ class JobServer(LocalServer):
         super().__init__(self._handler())
         self.address = self.url
 
-    def know(self, submission_id: str, status: str, exit_code: int | None = None) -> None:
-        """Have an entry of a job."""
+    def know(
+        self, submission_id: str, status: str, exit_code: int | None = None, *, ended: float | None = None
+    ) -> None:
+        """Have an entry of a job, which ended at that time."""
         told = {"type": "SUBMISSION", "submission_id": submission_id, "entrypoint": "python", "status": status}
         self.jobs[submission_id] = {**told, "driver_exit_code": exit_code}
+        if ended is not None:
+            self.jobs[submission_id]["end_time"] = int(1000 * ended)
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """Status and JSON for one request."""
@@ -190,6 +195,14 @@ def test_a_job_that_has_ended_makes_way_and_others_stay(server: JobServer) -> No
         assert submit(server, *DATE, "--no-wait").exit_code == 0
     assert len(server.posted) == 3
     assert set(server.jobs) == {"nli-2024-02-28", "nli-2024-02-29"}
+
+
+@pytest.mark.parametrize(("ended_ago", "waits"), [(SETTLING_SECONDS - 2, True), (3600, False)])
+def test_a_job_that_has_just_ended_is_given_time_to_be_gone(server: JobServer, ended_ago: float, waits: bool) -> None:
+    server.know("nli-2024-02-29", "STOPPED", ended=time.time() - ended_ago)
+    begun = time.monotonic()
+    assert submit(server, *DATE, "--no-wait").exit_code == 0
+    assert (time.monotonic() - begun > 1.5) == waits
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
