@@ -172,10 +172,23 @@ def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage
     """Where the files of the checkpoint lie that `source` names. Raises ModelError for a hub id that is not there."""
     if source == "builtin":
         return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"))
-    hub_id = _HUB_ID.fullmatch(source)
-    if hub_id and not Path(source).exists():
+    if hub_id := _hub_id(source):
         return storage.open_folder(_downloaded(source, **hub_id.groupdict()))
     return storage.open_folder(source, access)
+
+
+def name_anywhere(source: str) -> str:
+    """What names the same checkpoint in any folder: a checkpoint's folder becomes its URI, other names stay.
+
+    Touches no network. Raises SettingsError for what is no location, and for credentials in it.
+    """
+    return source if source == "builtin" or _hub_id(source) else storage.open_folder(source).uri
+
+
+def _hub_id(source: str) -> re.Match[str] | None:
+    """Name and revision; nothing for a folder, which may be called like that too."""
+    hub_id = _HUB_ID.fullmatch(source)
+    return hub_id if hub_id and not Path(source).exists() else None
 
 
 def _downloaded(source: str, name: str, revision: str) -> str:

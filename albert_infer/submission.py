@@ -32,7 +32,7 @@ from albert_infer.errors import (
     SettingsError,
     SupersededError,
 )
-from albert_infer.places import input_access, output_access
+from albert_infer.model import name_anywhere
 
 JOB: Final = "jobs/label_nightly.py"
 # What the driver's exit code means; any other one, a signal's say, is one that goes away by running it again.
@@ -74,19 +74,16 @@ def submit_nights(settings: SubmitSettings, project: Path) -> str:
 def night_job(settings: SubmitSettings, project: Path) -> NightJob:
     """The job that labels the nights as they are now, with every setting as a flag: a file or a variable stays here.
 
-    Raises SettingsError for a root that is no location.
+    Raises SettingsError for a place that is no location or holds credentials, and for an endpoint that is not safe:
+    whoever may look at the cluster's jobs sees the command.
     """
     nights = settings.nights  # read once, as midnight may pass
     first, last = nights[0].isoformat(), nights[-1].isoformat()
-    roots = {
-        "input-root": storage.open_folder(settings.input_root, input_access(settings)),
-        "output-root": storage.open_folder(settings.output_root, output_access(settings)),
-    }
     dates = [f"--date={last}"] if first == last else [f"--since={first}", f"--until={last}"]
-    said_above = {"input_root", "output_root", "date", "since", "until"}
+    said_above = {"input_root", "output_root", "model", "gold", "date", "since", "until"}
     command = [
         *("python", JOB),
-        *(f"--{name}={folder.uri}/" for name, folder in roots.items()),
+        *(f"--{name}={place}" for name, place in _places(settings).items()),
         *dates,
         *flags_of(settings, set(NightlySettings.model_fields) - said_above),
     ]
@@ -95,6 +92,21 @@ def night_job(settings: SubmitSettings, project: Path) -> NightJob:
         entrypoint=shlex.join(command),
         working_dir=str(project),
     )
+
+
+def _places(settings: SubmitSettings) -> dict[str, str]:
+    """Every place that a flag names, as what it is here: the job runs in another folder."""
+    if settings.s3_endpoint is not None:
+        storage.refuse_unsafe_endpoint(settings.s3_endpoint)
+    places = {
+        "input-root": f"{storage.open_folder(settings.input_root).uri}/",
+        "output-root": f"{storage.open_folder(settings.output_root).uri}/",
+        "model": name_anywhere(settings.model),
+    }
+    if settings.gold is not None:
+        # A folder or a file: the slash says which.
+        places["gold"] = storage.open_folder(settings.gold).uri + ("/" if settings.gold.endswith("/") else "")
+    return places
 
 
 def _client(address: str | None) -> JobSubmissionClient:

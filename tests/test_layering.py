@@ -91,7 +91,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "run": ALL | {"places"},
     "nightly": ALL | {"command", "places", "run"},
     "cleaning": {"storage", "config", "commit", "publish"},
-    "submission": {"logs", "config", "places", "storage"},
+    "submission": {"logs", "config", "model", "storage"},
     "command": ALL | {"run"},
     "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
 }

@@ -170,6 +170,23 @@ def test_a_local_root_is_told_as_the_place_that_it_is_here(tmp_path: Path, monke
     )
 
 
+def test_a_local_checkpoint_and_gold_set_are_told_as_what_they_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = command(*DATE, "--model", "./ck", "--gold", "gold/")
+    assert {f"--model={tmp_path}/ck", f"--gold={tmp_path}/gold/"} <= set(said)
+    assert f"--gold={tmp_path}/gold.parquet" in command(*DATE, "--gold", "gold.parquet")
+    # Called like a hub id, and a folder all the same.
+    (tmp_path / "albert@v1").mkdir()
+    assert f"--model={tmp_path}/albert@v1" in command(*DATE, "--model", "albert@v1")
+
+
+@pytest.mark.parametrize("model", ["builtin", "someone/albert@main", "s3://models/nli"])
+def test_a_checkpoint_that_is_the_same_everywhere_is_told_as_it_is(model: str) -> None:
+    assert f"--model={model}" in command(*DATE, "--model", model)
+
+
 def test_the_package_and_the_jobs_are_uploaded_and_stay_small(server: JobServer) -> None:
     assert submit(server, *DATE).exit_code == 0
     assert len(server.uploaded) < UPLOAD_LIMIT
@@ -271,3 +288,23 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_submitted(
     refused = run_main(submit_nightly.main, "--address", server.address, *argv)
     assert (refused.exit_code, server.posted) == (2, [])
     assert named in refused.stderr
+
+
+@pytest.mark.parametrize("roots", [ROOTS, ("--input-root", "in", "--output-root", "out")])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--model", "s3://AKIA:n3verpr1nt@models/nli"),
+        ("--model", "https://hub.example/nli?signature=n3verpr1nt"),
+        ("--gold", "s3://AKIA:n3verpr1nt@gold/"),
+        ("--gold", "https://gold.example/a.parquet?signature=n3verpr1nt"),
+        ("--s3-endpoint", "https://AKIA:n3verpr1nt@s3.example"),
+        ("--s3-endpoint", "http://s3.example"),
+    ],
+)
+def test_no_place_with_a_secret_in_it_reaches_the_job_list(
+    server: JobServer, roots: tuple[str, ...], argv: tuple[str, ...]
+) -> None:
+    refused = run_main(submit_nightly.main, "--address", server.address, *roots, *DATE, *argv)
+    assert (refused.exit_code, refused.stderr.count("\n"), server.posted) == (2, 1, []), refused.stderr
+    assert "n3verpr1nt" not in refused.stderr

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
-    "StoredObject", "check_conditional", "check_writable", "open_folder", "overlaps", "resolve_input", "s3_retries",
-    "subfolder",
+    "StoredObject", "check_conditional", "check_writable", "open_folder", "overlaps", "refuse_unsafe_endpoint",
+    "resolve_input", "s3_retries", "subfolder",
 ]  # fmt: skip
 
 # One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
