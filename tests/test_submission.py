@@ -250,6 +250,12 @@ def test_a_server_that_is_away_for_a_while_ends_no_following(server: JobServer) 
     assert (outcome.exit_code, server.outages, len(server.posted)) == (0, 0, 1), outcome.stderr
 
 
+def test_a_log_that_cannot_be_followed_is_told_in_the_format_that_was_asked_for(server: JobServer) -> None:
+    outcome = submit(server, *DATE, "--log-format", "json")
+    assert outcome.exit_code == 0
+    assert [json.loads(line)["event"] for line in outcome.stderr.splitlines()] == ["log_lost"]
+
+
 def test_an_address_that_is_none_is_refused() -> None:
     refused = run_main(submit_nightly.main, "--address", "htp//x", *ROOTS, *DATE)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.stderr
