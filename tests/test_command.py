@@ -143,6 +143,7 @@ def test_an_error_that_is_not_ours_is_one_line_without_a_traceback(
     assert run(Work(end)) == 4
     err = capsys.readouterr().err
     assert err.count("\n") == 1
+    assert err.startswith("job.py: the job: ")
     assert "run it again" in err
     assert "Traceback" not in err
 
