@@ -45,8 +45,10 @@ __all__ = [
 
 
 # A commit takes no logical CPU: reading, which is always ahead, takes the last one, and labelled units would wait
-# until half of the object store is full. So their number is bounded here; at 0.3 s each these are 50 units a second.
-COMMITS_AT_ONCE: Final = 16
+# until half of the object store is full. So their number is bounded here, by the CPUs: each is a worker process of
+# 150 MB that Ray keeps. At 0.3 s each these are 50 units a second; two, so that one may wait for the store.
+MOST_COMMITS_AT_ONCE: Final = 16
+LEAST_COMMITS_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,15 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
                 sink,
                 ray_remote_args={"num_cpus": 0, **place},
                 # Ray warns of more than there are blocks.
-                concurrency=min(COMMITS_AT_ONCE, len(units)),
+                concurrency=min(_commits_at_once(), len(units)),
             )
     except Exception as error:
         raise own_error(error, "labelling the units") from error
+
+
+def _commits_at_once() -> int:
+    cpus = int(ray.cluster_resources().get("CPU", 0))
+    return min(max(cpus, LEAST_COMMITS_AT_ONCE), MOST_COMMITS_AT_ONCE)
 
 
 def labelled_units(
