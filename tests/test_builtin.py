@@ -18,6 +18,9 @@ from albert_infer.training.builtin import Recipe, is_held_out
 
 BUILTIN = Path(__file__).parents[1] / "albert_infer" / "builtin" / "checkpoint"
 
+# Of the made-up pairs, under other premises: enough that a temperature can be fitted on a tenth.
+COPIES = 30
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -26,8 +29,8 @@ def recipe(tmp_path: Path) -> Recipe:
     """A recipe for made-up pairs, which are where the recipe looks for them."""
     pairs = tmp_path / "pairs"
     pairs.mkdir()
-    named = [f"{premise} {number}" for number in range(10) for premise in learnable_pairs()[PREMISE].to_pylist()]
-    snli = pa.concat_tables([learnable_pairs()] * 10).set_column(0, PREMISE, pa.array(named))
+    named = [f"{premise} {number}" for number in range(COPIES) for premise in learnable_pairs()[PREMISE].to_pylist()]
+    snli = pa.concat_tables([learnable_pairs()] * COPIES).set_column(0, PREMISE, pa.array(named))
     pq.write_table(snli, pairs / "snli_dev.parquet")
     pq.write_table(learnable_pairs(), pairs / "mnli_dev_a.parquet")
     return Recipe(pairs=pairs, work=tmp_path / "work", output=tmp_path / "output", embedding_size=8)
@@ -39,8 +42,8 @@ def test_a_tenth_of_the_snli_premises_is_kept_out_of_training(recipe: Recipe) ->
     train = pq.read_table(recipe.work / "train" / "pairs.parquet")
     assert all(map(is_held_out, held[PREMISE].to_pylist()))
     assert not set(held[PREMISE].to_pylist()) & set(train[PREMISE].to_pylist())
-    assert len(held) + len(train) == 11 * len(learnable_pairs())
-    assert 0.03 < len(held) / (10 * len(learnable_pairs())) < 0.2
+    assert len(held) + len(train) == (COPIES + 1) * len(learnable_pairs())
+    assert 0.03 < len(held) / (COPIES * len(learnable_pairs())) < 0.2
 
 
 def test_splits_that_are_there_are_not_written_again(recipe: Recipe) -> None:
@@ -79,9 +82,20 @@ def test_the_student_starts_small_and_learns_from_more_pairs_than_were_given(rec
     }
 
 
+def test_what_teaches_and_what_ships_has_the_temperature_of_the_held_out_tenth(recipe: Recipe) -> None:
+    builtin.write_splits(recipe)
+    for name in ("teacher", "student"):
+        save_model(tiny_teacher(), recipe.work / name)
+        builtin.write_calibrated(recipe, recipe.work / name)
+    builtin.ship(recipe)
+    taught, shipped = (load_checkpoint(str(each)) for each in (recipe.work / "teacher_calibrated", recipe.output))
+    assert taught.temperature == shipped.temperature != 1.0
+    assert str(recipe.work) not in (recipe.output / "calibration.json").read_text()
+
+
 def test_teacher_and_student_are_trained_on_what_the_steps_before_left(recipe: Recipe) -> None:
     teacher, student = builtin.teacher_settings(recipe), builtin.student_settings(recipe)
-    assert student.teacher == teacher.output
+    assert student.teacher == f"{teacher.output}_calibrated"
     assert Path(teacher.train).parent == Path(student.train)
     assert teacher.eval == student.eval
     assert student.save_precision == "fp16"

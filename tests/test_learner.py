@@ -35,11 +35,11 @@ def learn(learner: Learner, steps: range, batch_pairs: int = 8) -> None:
         learner.step(step, pairs, epoch_batches(pairs.encoded.lengths, batch_pairs, seed=0, epoch=epoch)[place])
 
 
-def distilled(student: Outputs, teacher: Outputs, rows: int = 72) -> float:
+def distilled(student: Outputs, teacher: Outputs, rows: int = 72, gold_weight: float = 0.5) -> float:
     pairs = training_pairs()
     batch = padded_batch(pairs, all_of(pairs)[:rows], CPU)
     size = BatchSize(rows, int(pairs.encoded.lengths[:rows].sum()))
-    return losses.distillation_loss(student, teacher, batch, torch.ones(rows), size).item()
+    return losses.distillation_loss(student, teacher, batch, torch.ones(rows), size, gold_weight).item()
 
 
 def outputs_of(model: AlbertForSequenceClassification, rows: int = 72) -> Outputs:
@@ -66,11 +66,12 @@ def test_it_learns_from_a_teacher() -> None:
     assert distilled(outputs_of(student), outputs_of(teacher)) < 0.5 * before
 
 
-def test_a_teacher_that_distils_itself_has_only_the_gold_loss_left() -> None:
+@pytest.mark.parametrize("gold_weight", [0.0, 0.5, 1.0])
+def test_a_teacher_that_distils_itself_has_only_the_gold_loss_left(gold_weight: float) -> None:
     found, pairs = outputs_of(tiny_teacher()), training_pairs()
     batch = padded_batch(pairs, all_of(pairs), CPU)
     gold = losses.gold_loss(found, batch, torch.ones(72), BatchSize(72, 1)).item()
-    assert distilled(found, found) == pytest.approx(0.5 * gold, abs=1e-6)
+    assert distilled(found, found, gold_weight=gold_weight) == pytest.approx(gold_weight * gold, abs=1e-6)
 
 
 def test_padding_adds_nothing_to_the_distance_of_states() -> None:
@@ -108,6 +109,15 @@ def test_a_run_that_was_stopped_has_the_weights_of_one_that_was_not(
     learn(after, range(12, 20))
     assert same_weights(whole, second)
     assert not same_weights(first, second)
+
+
+def test_a_classifier_learns_as_much_faster_as_is_asked() -> None:
+    start, one, other = (tiny_teacher(dropout=0.0).state_dict(), tiny_teacher(dropout=0.0), tiny_teacher(dropout=0.0))
+    learn(learner_of(one, settings=Learning(weight_decay=0.0)), range(1))
+    learn(learner_of(other, settings=Learning(weight_decay=0.0, classifier_rate=10.0)), range(1))
+    for name, before in start.items():
+        moved, expected = (each.state_dict()[name] - before for each in (other, one))
+        torch.testing.assert_close(moved, expected * (10.0 if name.startswith("classifier.") else 1.0))
 
 
 def test_another_seed_gives_other_weights() -> None:

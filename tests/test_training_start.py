@@ -15,12 +15,13 @@ from training_models import all_of, same_weights, save_model, tiny_student, tiny
 from transformers import AlbertForMaskedLM, AlbertForSequenceClassification
 
 from albert_infer import model
+from albert_infer.calibration import calibration_json
 from albert_infer.errors import ModelError
 from albert_infer.model import CheckpointFiles
 from albert_infer.schema import NliLabel
 from albert_infer.training import losses
 from albert_infer.training.batches import padded_batch
-from albert_infer.training.start import StartingModel, files_of, starting_model
+from albert_infer.training.start import StartingModel, files_of, starting_model, teaching_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,6 +66,15 @@ def test_a_classifier_without_names_needs_a_label_order(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="--label-order"):
         started(tmp_path)
     assert not started(tmp_path, "contradiction", "entailment", "neutral").new_classifier
+
+
+def test_a_teacher_teaches_its_calibrated_answers(tmp_path: Path) -> None:
+    teacher = tiny_teacher()
+    expected = logits(teacher)
+    save_model(teacher, tmp_path)
+    torch.testing.assert_close(logits(teaching_model(model.checkpoint_files(str(tmp_path)))), expected)
+    (tmp_path / "calibration.json").write_bytes(calibration_json(1.6, {}))
+    torch.testing.assert_close(logits(teaching_model(model.checkpoint_files(str(tmp_path)))), expected / 1.6)
 
 
 def test_a_pretrained_albert_gets_a_new_classifier_that_follows_from_the_seed(tmp_path: Path) -> None:

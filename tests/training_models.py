@@ -39,6 +39,8 @@ class Learning:
     warmup_share: float = 0.06
     weight_decay: float = 0.01
     max_gradient_norm: float = 1.0
+    classifier_rate: float = 1.0
+    gold_weight: float = 0.5
     seed: int = 0
 
 

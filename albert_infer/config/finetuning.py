@@ -63,6 +63,11 @@ class FinetuneSettings(BaseModel):
             group=MODEL, help="An NLI checkpoint with the same tokenizer to learn from too: it makes small models good."
         ),
     ] = None
+    gold_weight: Annotated[
+        float,
+        Field(ge=0, le=1),
+        Parameter(group=LEARNING, help="Beside a --teacher, of gold labels; the rest of 1 is the teacher's answers."),
+    ] = 0.5
     label_order: Annotated[
         LabelOrder,
         Parameter(
@@ -87,6 +92,11 @@ class FinetuneSettings(BaseModel):
     learning_rate: Annotated[
         float, Field(gt=0), Parameter(group=LEARNING, help="At the end of warm-up; it falls to 0 from there.")
     ] = 3e-5
+    classifier_rate: Annotated[
+        float,
+        Field(gt=0),
+        Parameter(group=LEARNING, help="Times as fast as the rest the classifier learns: 10 suits a new one."),
+    ] = 1.0
     warmup_share: Annotated[
         float, Field(ge=0, lt=1), Parameter(group=LEARNING, help="Share of the steps in which the rate rises from 0.")
     ] = 0.06

@@ -62,7 +62,8 @@ class Recipe(BaseModel):
     # What the steps leave for each other and for a second start, about 500 MB.
     work: Path
     output: Path
-    teacher_epochs: PositiveInt = 3
+    # A third one is surer of itself, and right no more often.
+    teacher_epochs: PositiveInt = 2
     student_epochs: PositiveInt = 3
     # As many as keep the folder under 16 MiB with embeddings of this size.
     groups: PositiveInt = 2
@@ -77,10 +78,12 @@ def make_checkpoint(recipe: Recipe) -> str:
     teacher = recipe.work / "teacher"
     write_teacher_start(recipe, source_folder())
     log.info("teacher\n%s", summary(finetune(teacher_settings(recipe)), str(teacher)))
+    write_calibrated(recipe, teacher)
     write_recombined(recipe, Labeler(str(teacher)))
     write_student_start(recipe)
     student = recipe.work / "student"
     log.info("student\n%s", summary(finetune(student_settings(recipe)), str(student)))
+    write_calibrated(recipe, student)
     ship(recipe)
     log.info("written, measuring")
     (recipe.output / "README.md").write_text(builtin_card(recipe.output, measured(recipe), how_made(recipe)))
@@ -122,11 +125,20 @@ def teacher_settings(recipe: Recipe) -> FinetuneSettings:
         max_length=MAX_TRAINING_TOKENS,
         epochs=recipe.teacher_epochs,
         learning_rate=1e-4,
+        # Else its new classifier stays small, the features saturate instead, and every easy pair gets one probability.
+        classifier_rate=10.0,
         dropout=DROPOUT,
         # Left as they are, words that these few pairs lack keep their place beside those that they hold.
         freeze_embeddings=True,
         seed=recipe.seed,
     )
+
+
+def write_calibrated(recipe: Recipe, checkpoint: Path) -> None:
+    """A copy of the checkpoint with the temperature that the held-out tenth asks for, to be taught from or shipped."""
+    calibrated = _calibrated(checkpoint)
+    shutil.rmtree(calibrated, ignore_errors=True)
+    _evaluated(recipe, "held", checkpoint, fit_temperature=str(calibrated))
 
 
 def write_recombined(recipe: Recipe, teacher: Labeler) -> None:
@@ -154,11 +166,14 @@ def student_settings(recipe: Recipe) -> FinetuneSettings:
         train=str(recipe.work / "train"),
         eval=str(recipe.work / "held_out.parquet"),
         model=str(recipe.work / "student_start"),
-        teacher=str(recipe.work / "teacher"),
+        teacher=str(_calibrated(recipe.work / "teacher")),
+        # The gold labels of recombined pairs are the teacher's, without its doubts.
+        gold_weight=0.2,
         output=str(recipe.work / "student"),
         max_length=MAX_TRAINING_TOKENS,
         epochs=recipe.student_epochs,
         learning_rate=3e-4,
+        classifier_rate=3.0,
         dropout=0.0,
         # The held-out tenth must not have chosen the weights: the temperature is fitted on it.
         keep="last",
@@ -169,9 +184,7 @@ def student_settings(recipe: Recipe) -> FinetuneSettings:
 
 def ship(recipe: Recipe) -> None:
     """Writes what a checkpoint needs to the output: the student's files, and the temperature that was fitted for it."""
-    calibrated = recipe.work / "calibrated"
-    shutil.rmtree(calibrated, ignore_errors=True)
-    _evaluated(recipe, "held", recipe.work / "student", fit_temperature=str(calibrated))
+    calibrated = _calibrated(recipe.work / "student")
     recipe.output.mkdir(parents=True, exist_ok=True)
     for name in SHIPPED:
         shutil.copyfile(calibrated / name, recipe.output / name)
@@ -205,9 +218,17 @@ def how_made(recipe: Recipe) -> dict[str, Any]:
         "recombined_pairs": student["pairs"]["train"]["used"] - teacher["pairs"]["train"]["used"],
         "teacher_epochs": recipe.teacher_epochs,
         "student_epochs": recipe.student_epochs,
+        "teacher_classifier_rate": teacher_settings(recipe).classifier_rate,
+        "student_classifier_rate": student_settings(recipe).classifier_rate,
+        "gold_weight": student_settings(recipe).gold_weight,
+        "kl_weight": 1 - student_settings(recipe).gold_weight,
         "precision": "bf16 autocast" if student["precision"] == "bf16" else "32-bit floats",
         "seed": recipe.seed,
     }
+
+
+def _calibrated(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"{checkpoint.name}_calibrated")
 
 
 def _evaluated(recipe: Recipe, pairs: str, checkpoint: Path, fit_temperature: str | None = None) -> dict[str, Any]:

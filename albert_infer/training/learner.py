@@ -46,6 +46,12 @@ class LearningSettings(Protocol):
     def max_gradient_norm(self) -> float: ...  # noqa: D102
 
     @property
+    def classifier_rate(self) -> float: ...  # noqa: D102
+
+    @property
+    def gold_weight(self) -> float: ...  # noqa: D102
+
+    @property
     def seed(self) -> int: ...  # noqa: D102
 
 
@@ -179,7 +185,7 @@ class Learner:
                 return losses.gold_loss(own, batch, weights_B, size)
             with torch.no_grad():
                 taught = losses.outputs(self._teacher, batch)
-            return losses.distillation_loss(own, taught, batch, weights_B, size)
+            return losses.distillation_loss(own, taught, batch, weights_B, size, self._settings.gold_weight)
 
     def _draw_anew(self, number: int) -> None:
         drawn = np.random.SeedSequence([self._settings.seed, number, self._group.rank]).generate_state(1)
@@ -187,13 +193,18 @@ class Learner:
 
 
 def _optimizer(
-    model: nn.Module, settings: LearningSettings, steps: int
+    model: AlbertForSequenceClassification, settings: LearningSettings, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # Biases and norms, which have one dimension, are not pulled to zero.
-    matrices = {"params": [p for p in trained if p.dim() > 1], "weight_decay": settings.weight_decay}
-    vectors = {"params": [p for p in trained if p.dim() == 1], "weight_decay": 0.0}
-    optimizer = torch.optim.AdamW([matrices, vectors], lr=settings.learning_rate, fused=True)
+    rate, decay = settings.learning_rate, settings.weight_decay
+    head = [parameter for parameter in model.classifier.parameters() if parameter.requires_grad]
+    body = [parameter for parameter in model.albert.parameters() if parameter.requires_grad]
+    groups = [
+        # Biases and norms, which have one dimension, are not pulled to zero.
+        {"params": [p for p in part if (p.dim() > 1) is pulled], "lr": part_rate, "weight_decay": decay * pulled}
+        for part, part_rate in ((body, rate), (head, rate * settings.classifier_rate))
+        for pulled in (True, False)
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
     warmup = max(1, round(settings.warmup_share * steps))
 
     def share_of_peak(step: int) -> float:

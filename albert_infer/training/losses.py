@@ -14,9 +14,7 @@ from torch import nn
 
 from albert_infer.training.batches import PairBatch
 
-# Weights of the parts of the loss with a teacher: the middle states carry most of what sharing layers lost.
-KL_WEIGHT = 0.5
-GOLD_WEIGHT = 0.5
+# Beside 1 for answers, gold's and the teacher's together: the middle states carry most of what sharing layers lost.
 HIDDEN_WEIGHT = 2.0
 # Where hidden states are compared: at each third of the layers, which holds the student to the teacher's way.
 COMPARED_STATES = 3
@@ -61,17 +59,19 @@ def distillation_loss(
     batch: PairBatch,
     weights_B: torch.Tensor,  # noqa: N803
     size: BatchSize,
+    gold_weight: float,
 ) -> torch.Tensor:
     """The part's share of KL to the teacher's answers, cross-entropy with gold, and distance of hidden states.
 
+    `gold_weight`, from 0 to 1, is that of gold labels; the rest is the teacher's answers.
     Distilling answers is of Hinton et al., "Distilling the Knowledge in a Neural Network" (2015), hidden states of
     Jiao et al., "TinyBERT" (2020). States are compared where both have the same hidden size. Padding adds nothing.
     """
     log_p_BC = nn.functional.log_softmax(student.logits_BC.float(), dim=1)
     log_q_BC = nn.functional.log_softmax(teacher.logits_BC.float(), dim=1)
     kl_B = nn.functional.kl_div(log_p_BC, log_q_BC, log_target=True, reduction="none").sum(dim=1)
-    loss = KL_WEIGHT * (kl_B * weights_B).sum() / size.pairs
-    loss = loss + GOLD_WEIGHT * gold_loss(student, batch, weights_B, size)
+    loss = (1 - gold_weight) * (kl_B * weights_B).sum() / size.pairs
+    loss = loss + gold_weight * gold_loss(student, batch, weights_B, size)
     if student.hidden_BLH[-1].shape == teacher.hidden_BLH[-1].shape:
         mask_BL = batch.attention_mask_BL * weights_B[:, None]
         loss = loss + HIDDEN_WEIGHT * _hidden_distance(student, teacher, mask_BL) / size.tokens

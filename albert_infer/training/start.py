@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
+from albert_infer.calibration import temperature_of
 from albert_infer.errors import ModelError
 from albert_infer.label_order import label_order_of
 from albert_infer.model import WEIGHTS, CheckpointFiles
@@ -55,6 +56,20 @@ def starting_model(
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
     _load(model, weights, files.source)
     return StartingModel(model, order is None)
+
+
+def teaching_model(files: CheckpointFiles) -> AlbertForSequenceClassification:
+    """The model of an NLI checkpoint as labelling has it: its logits are divided by its temperature, if it has one.
+
+    A teacher that is surer of itself than it is right would teach that too.
+    """
+    model = starting_model(files, dropout=0.0, seed=0).model
+    if files.calibration is not None:
+        temperature = temperature_of(files.calibration, files.source)
+        with torch.no_grad():
+            for parameter in model.classifier.parameters():
+                parameter.div_(temperature)
+    return model
 
 
 def files_of(

@@ -26,7 +26,7 @@ from albert_infer.training.batches import epoch_batches
 from albert_infer.training.board import TrainingBoard
 from albert_infer.training.learner import Evaluation, Group, Learner
 from albert_infer.training.pairs import TrainingPairs, gathered
-from albert_infer.training.start import starting_model
+from albert_infer.training.start import starting_model, teaching_model
 
 TRAIN, EVAL = "train", "eval"
 
@@ -154,7 +154,7 @@ def _learner(task: TrainTask, steps: int) -> Learner:
     device = ray.train.torch.get_device()
     teacher = None
     if task.teacher is not None:
-        teacher = starting_model(ray.get(task.teacher), dropout=0.0, seed=settings.seed).model
+        teacher = teaching_model(ray.get(task.teacher))
         teacher.train(mode=False).to(device)
     return Learner(
         plain,
