@@ -43,6 +43,21 @@ class WorkerResources:
     threads: int | None
 
 
+# Each is a worker process of 150 MB that Ray starts and keeps. Two, so that one may wait for the store; sixteen, of
+# 0.3 s each, commit 50 units a second.
+LEAST_COMMITS, MOST_COMMITS = 2, 16
+
+
+def commits_at_once(workers: WorkerResources, cpus: float) -> int:
+    """How many units may be committed at a time by a cluster that has so many `cpus` when labelling begins.
+
+    As many as CPUs; the most where the actors, and so the cluster, may grow.
+    """
+    if workers.max_workers is None:
+        return MOST_COMMITS
+    return min(max(int(cpus), LEAST_COMMITS), MOST_COMMITS)
+
+
 def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
     """What the classify actors take. Raises SettingsError for what could never be scheduled on `nodes`.
 

@@ -12,7 +12,7 @@ from pairs import PROPERTY, settings_for
 
 from albert_infer.config import PrecisionSetting
 from albert_infer.errors import SettingsError
-from albert_infer.resources import Node, WorkerResources, resolved_precision, worker_resources
+from albert_infer.resources import Node, WorkerResources, commits_at_once, resolved_precision, worker_resources
 from albert_infer.schema import DeviceKind, Precision
 
 CPU, CUDA = DeviceKind.CPU, DeviceKind.CUDA
@@ -57,6 +57,15 @@ def test_actors_follow_from_the_cluster_and_the_settings(
     nodes: list[Node], settings: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     assert resources(nodes, **settings) == WorkerResources(*expected)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "most_workers", "commits"), [(1, 1, 2), (2, 1, 2), (7.5, 3, 7), (64, 8, 16), (2, None, 16)]
+)
+def test_units_are_committed_by_as_many_tasks_as_there_are_cpus(
+    cpus: float, most_workers: int | None, commits: int
+) -> None:
+    assert commits_at_once(WorkerResources(CPU, 1, most_workers, 0, 1, 1), cpus) == commits
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, Dataset
@@ -22,7 +22,7 @@ from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.pipeline.waiting import wait_for_first_gpu
 from albert_infer.planning import Unit
-from albert_infer.resources import WorkerResources
+from albert_infer.resources import WorkerResources, commits_at_once
 from albert_infer.schema import PairColumns, Precision
 from albert_infer.storage import Folder
 from albert_infer.tokenization import PairTokenizer
@@ -42,13 +42,6 @@ __all__ = [
     "shared",
     "wait_for_first_gpu",
 ]
-
-
-# A commit takes no logical CPU: reading, which is always ahead, takes the last one, and labelled units would wait
-# until half of the object store is full. So their number is bounded here, by the CPUs: each is a worker process of
-# 150 MB that Ray keeps. At 0.3 s each these are 50 units a second; two, so that one may wait for the store.
-MOST_COMMITS_AT_ONCE: Final = 16
-LEAST_COMMITS_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -80,17 +73,14 @@ def label_units(units: Sequence[Unit], task: LabelTask, workers: WorkerResources
             labelled = labelled_units(units, task, workers, board, place)
             labelled.write_datasink(
                 sink,
+                # No logical CPU: reading, which is always ahead, takes the last one, and labelled units would wait
+                # until half of the object store is full. So their number is bounded.
                 ray_remote_args={"num_cpus": 0, **place},
                 # Ray warns of more than there are blocks.
-                concurrency=min(_commits_at_once(), len(units)),
+                concurrency=min(commits_at_once(workers, ray.cluster_resources().get("CPU", 0.0)), len(units)),
             )
     except Exception as error:
         raise own_error(error, "labelling the units") from error
-
-
-def _commits_at_once() -> int:
-    cpus = int(ray.cluster_resources().get("CPU", 0))
-    return min(max(cpus, LEAST_COMMITS_AT_ONCE), MOST_COMMITS_AT_ONCE)
 
 
 def labelled_units(
