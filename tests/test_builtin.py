@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from training_models import learnable_pairs, save_model, tiny_bert, tiny_teacher, tiny_tokenizer
+from training_models import learnable_pairs, save_model, tiny_bert, tiny_student, tiny_teacher, tiny_tokenizer
 
 from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
@@ -84,12 +84,19 @@ def test_the_student_starts_small_and_learns_from_more_pairs_than_were_given(rec
 
 def test_what_teaches_and_what_ships_has_the_temperature_of_the_held_out_tenth(recipe: Recipe) -> None:
     builtin.write_splits(recipe)
-    for name in ("teacher", "student"):
-        save_model(tiny_teacher(), recipe.work / name)
+    # Two that differ, or one could stand for the other.
+    for name, model in (("teacher", tiny_teacher()), ("student", tiny_student())):
+        save_model(model, recipe.work / name)
         builtin.write_calibrated(recipe, recipe.work / name)
     builtin.ship(recipe)
-    taught, shipped = (load_checkpoint(str(each)) for each in (recipe.work / "teacher_calibrated", recipe.output))
-    assert taught.temperature == shipped.temperature != 1.0
+    plain, calibrated, shipped = (
+        load_checkpoint(str(folder))
+        for folder in (recipe.work / "student", recipe.work / "student_calibrated", recipe.output)
+    )
+    assert shipped.temperature == calibrated.temperature != plain.temperature
+    assert shipped.digests["model.safetensors"] == plain.digests["model.safetensors"]
+    taught = load_checkpoint(builtin.student_settings(recipe).teacher or "")
+    assert taught.temperature not in (plain.temperature, shipped.temperature)
     assert str(recipe.work) not in (recipe.output / "calibration.json").read_text()
 
 

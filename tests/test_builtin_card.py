@@ -11,6 +11,7 @@ from albert_infer.calibration import CALIBRATION, calibration_json
 from albert_infer.schema import NliLabel
 from albert_infer.training.builtin_card import builtin_card
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 MADE = {
     "teacher_pairs": 13_842,
     "student_pairs": 54_842,
@@ -64,3 +65,6 @@ def test_every_figure_stands_where_it_belongs(tmp_path: Path) -> None:
     assert "temperature | 1.25," in card
     assert "embedding size 8, hidden size 16, 4 layers in 2 groups" in card
     assert "41,000 pairs, labelled by the teacher" in card
+    assert "learning rate 1e-4, its new classifier's 10 times that" in card
+    assert f"0.75 {TIMES} KL divergence from the teacher's answers + 0.25 {TIMES} cross-entropy with the labels" in card
+    assert "learning rate 3e-4, its classifier's 3 times that" in card

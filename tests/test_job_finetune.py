@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -20,6 +21,7 @@ from s3_server import S3Location
 from training_models import learnable_pairs, save_model, tiny_student, tiny_teacher
 
 from albert_infer import storage
+from albert_infer.calibration import calibration_json
 from albert_infer.failpoints import VARIABLE
 from albert_infer.labeler import Labeler
 from albert_infer.model import load_checkpoint
@@ -168,13 +170,22 @@ def test_a_worker_that_is_killed_makes_the_same_weights(start: Start, made: Path
     assert (output / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
 
 
-def test_a_student_learns_from_a_teacher(start: Start, made: Path, tmp_path: Path) -> None:
+def test_a_student_learns_from_a_teacher_as_calibrated_as_it_is(start: Start, made: Path, tmp_path: Path) -> None:
     student = save_model(tiny_student(), tmp_path / "student")
-    outcome = finetuned(start.argv(tmp_path / "out", model=student, teacher=made, epochs=3, save_precision="fp16"))
-    assert outcome.exit_code == 0, outcome.stderr
-    metrics = metrics_of(tmp_path / "out")
-    assert metrics["teacher_digests"]["model.safetensors"]
-    assert metrics["milestones"][-1]["train_loss"] < metrics["milestones"][0]["train_loss"]
+    calibrated = Path(shutil.copytree(made, tmp_path / "calibrated"))
+    (calibrated / "calibration.json").write_bytes(calibration_json(3.0, {}))
+    taught = []
+    for name, teacher in (("plain", made), ("tempered", calibrated)):
+        output = tmp_path / name
+        settings = {"model": student, "teacher": teacher, "epochs": 3, "save_precision": "fp16", "gold_weight": 0.25}
+        outcome = finetuned(start.argv(output, **settings))
+        assert outcome.exit_code == 0, outcome.stderr
+        metrics = metrics_of(output)
+        assert metrics["teacher_digests"]["model.safetensors"]
+        assert metrics["milestones"][-1]["train_loss"] < metrics["milestones"][0]["train_loss"]
+        assert "gold labels weighing 0.25 beside its teacher" in (output / "README.md").read_text()
+        taught.append((output / "model.safetensors").read_bytes())
+    assert taught[0] != taught[1]
 
 
 def test_a_run_that_gets_no_better_ends_early(start: Start, session: None, tmp_path: Path) -> None:
@@ -199,6 +210,8 @@ def test_a_run_that_diverges_says_so_and_writes_no_checkpoint(start: Start, sess
         ({"max_length": 500}, "at most 20 tokens"),
         ({"teacher": "builtin"}, "tokenizers are not the same"),
         ({"workers": 9}, "has 2 CPUs"),
+        ({"gold_weight": 0.2}, "--gold-weight needs --teacher"),
+        ({"classifier_rate": "inf"}, "--classifier-rate"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

@@ -111,6 +111,14 @@ def test_a_run_that_was_stopped_has_the_weights_of_one_that_was_not(
     assert not same_weights(first, second)
 
 
+def test_gold_labels_weigh_as_much_as_is_asked_beside_a_teacher() -> None:
+    learned = [tiny_student() for _ in range(3)]
+    for student, weight in zip(learned, (0.0, 0.0, 1.0), strict=True):
+        learn(learner_of(student, teacher=tiny_teacher(), settings=Learning(gold_weight=weight)), range(1))
+    assert same_weights(learned[0], learned[1])
+    assert not same_weights(learned[0], learned[2])
+
+
 def test_a_classifier_learns_as_much_faster_as_is_asked() -> None:
     start, one, other = (tiny_teacher(dropout=0.0).state_dict(), tiny_teacher(dropout=0.0), tiny_teacher(dropout=0.0))
     learn(learner_of(one, settings=Learning(weight_decay=0.0)), range(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from albert_infer import schema
 from albert_infer.config.settings import (
@@ -27,7 +27,7 @@ LEARNING = Group("Learning", sort_key=3)
 class FinetuneSettings(BaseModel):
     """What to learn from, what to start from, where to, and how."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     train: Annotated[
         Location, Parameter(group=DATA, help="Labelled Parquet pairs to learn from: a folder or one file.")
@@ -66,7 +66,9 @@ class FinetuneSettings(BaseModel):
     gold_weight: Annotated[
         float,
         Field(ge=0, le=1),
-        Parameter(group=LEARNING, help="Beside a --teacher, of gold labels; the rest of 1 is the teacher's answers."),
+        Parameter(
+            group=LEARNING, help="Weight of gold labels, 0 to 1, beside a --teacher's answers, which have the rest."
+        ),
     ] = 0.5
     label_order: Annotated[
         LabelOrder,
@@ -144,3 +146,9 @@ class FinetuneSettings(BaseModel):
     ] = False
     log_format: LogFormatSetting = "text"
     debug: Debug = False
+
+    @model_validator(mode="after")
+    def _weighed_against_a_teacher(self) -> FinetuneSettings:
+        if "gold_weight" in self.model_fields_set and self.teacher is None:
+            raise ValueError("--gold-weight needs --teacher")
+        return self

@@ -22,8 +22,8 @@ from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, NliLabel
 GOLD_LABEL: Final = "gold_label"
 # Of 30 pairs, ten a label, the built-in checkpoint, which is right on 80 in 100 SNLI pairs, has 29 right under its own
 # order and at most 11 under another; one that guesses has ten under any. Of an order that exchanges two labels a good
-# checkpoint still has the third right, so few of the others may be wrong: no pair turns on one word, where small
-# models are weak whatever their order.
+# checkpoint still has the third right, so few of the others may be wrong: no pair turns on two opposites (open and
+# closed), where small models are weak whatever their order.
 FITS: Final = 0.8
 FAILS: Final = 0.4
 # Below it a checkpoint says too little of English pairs for its order to be judged by them.

@@ -2,8 +2,8 @@
 
     python -m albert_infer.training.builtin --pairs DIR --work DIR --output DIR
 
-`DIR` of the pairs holds `snli_dev.parquet` and `mnli_dev_a.parquet`, to learn from, and `snli_test_a.parquet`, which is
-looked at once, at the end. Every step leaves its result below `--work`, and a second start goes on from there.
+`DIR` of the pairs holds `snli_dev.parquet` and `mnli_dev_a.parquet`, to learn from, and `snli_test_a.parquet`, to
+measure with at the end. Every step leaves its result below `--work`, and a second start goes on from there.
 """
 # ruff: noqa: N806 - arrays end in their shape
 

@@ -36,10 +36,10 @@ The probabilities are not calibrated; `jobs/evaluate.py --fit-temperature` does 
 |---|---|---|---|---|---|
 {counts}
 
-{epochs} epochs, {batch_pairs} pairs a step, learning rate {learning_rate:g} after a warm-up over {warmup_share:.0%} \
-of the steps, linear decay to 0, AdamW with weight decay {weight_decay:g}, gradients cut to {max_gradient_norm:g}, \
-dropout {dropout:g}, {precision}{autocast}, seed {seed}{frozen}. Run `{run_id}`; `metrics.json` holds every figure, \
-setting and version.
+{epochs} epochs, {batch_pairs} pairs a step, learning rate {learning_rate:g}{classifier} after a warm-up over \
+{warmup_share:.0%} of the steps, linear decay to 0, AdamW with weight decay {weight_decay:g}, gradients cut to \
+{max_gradient_norm:g}, dropout {dropout:g}, {precision}{autocast}, seed {seed}{frozen}{weighed}. Run `{run_id}`; \
+`metrics.json` holds every figure, setting and version.
 
 ## Before it is given to others
 
@@ -74,6 +74,8 @@ def model_card(made: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         autocast=" autocast" if made["precision"] == "bf16" else "",
         unseen=CHOSEN if settings["keep"] == "best" else NOT_CHOSEN,
         frozen=", word embeddings held" if settings["freeze_embeddings"] else "",
+        classifier="" if (rate := settings["classifier_rate"]) == 1 else f" (the classifier's {rate:g} times that)",
+        weighed=f", gold labels weighing {settings['gold_weight']:g} beside its teacher" if settings["teacher"] else "",
         run_id=made["run_id"],
     )
 

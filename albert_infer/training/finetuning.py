@@ -225,7 +225,7 @@ def _outcome(result: Result, run_id: str) -> tuple[dict[str, Any], dict[str, Any
     last = told["milestones"][-1]
     if not abs(last["train_loss"]) < float("inf"):
         found = f"the loss is no number any more after step {last['step']:,}"
-        raise LimitError("training", found, "lower --learning-rate, or give --precision fp32")
+        raise LimitError("training", found, "lower --learning-rate or --classifier-rate, or give --precision fp32")
     return kept, told
 
 
