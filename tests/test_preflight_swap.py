@@ -26,6 +26,8 @@ from albert_infer.validation import mark_rejected
 PACKAGED = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
 FOLDER = os.environ.get("NLI_TEST_PAIRS", "")
 INPUTS = [PACKAGED, *sorted(Path(FOLDER).glob("*.parquet") if FOLDER else [])]
+# Of MultiNLI's pairs that entail one way only the built-in checkpoint turns more round than of the others'.
+HARDER = "mnli_dev_a"
 LOOK_EXCHANGED = Texts(pairs=100, hypothesis_longer=90, premise_repeats=1, hypothesis_repeats=66)
 
 TEXT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join)
@@ -71,6 +73,7 @@ def test_exchanged_pairs_are_told_and_pairs_as_they_are_pass_by_a_wide_margin(pa
     assert honest.one_way == 0, "nothing was labelled for it"
     told = found(turned(pairs))
     assert told.suspected
+    assert told.backwards >= (0.65 if path.stem == HARDER else 0.75) * told.one_way
     assert wilson_interval(told.backwards, told.one_way)[0] > BACKWARDS
     assert "give --premise-column and --hypothesis-column the other way round" in told.warning()
 
@@ -80,6 +83,7 @@ def test_exchanged_pairs_are_told_and_pairs_as_they_are_pass_by_a_wide_margin(pa
 def test_labels_that_entail_forwards_clear_texts_that_look_exchanged(path: Path) -> None:
     told = found(as_they_are(path), LOOK_EXCHANGED)
     assert told.one_way >= 10
+    assert told.backwards <= (0.35 if path.stem == HARDER else 0.3) * told.one_way
     # A false alarm costs more than a miss.
     assert wilson_interval(told.backwards, told.one_way, confidence=0.9999)[1] < BACKWARDS
     assert not told.suspected
