@@ -212,6 +212,7 @@ def measured(recipe: Recipe) -> dict[str, dict[str, Any]]:
 def how_made(recipe: Recipe) -> dict[str, Any]:
     """How many pairs, epochs and digits it took."""
     teacher, student = (json.loads((recipe.work / name / METRICS).read_text()) for name in ("teacher", "student"))
+    distilled = student_settings(recipe)
     return {
         "teacher_pairs": teacher["pairs"]["train"]["used"],
         "student_pairs": student["pairs"]["train"]["used"],
@@ -219,9 +220,9 @@ def how_made(recipe: Recipe) -> dict[str, Any]:
         "teacher_epochs": recipe.teacher_epochs,
         "student_epochs": recipe.student_epochs,
         "teacher_classifier_rate": teacher_settings(recipe).classifier_rate,
-        "student_classifier_rate": student_settings(recipe).classifier_rate,
-        "gold_weight": student_settings(recipe).gold_weight,
-        "kl_weight": 1 - student_settings(recipe).gold_weight,
+        "student_classifier_rate": distilled.classifier_rate,
+        "gold_weight": distilled.gold_weight,
+        "kl_weight": 1 - distilled.gold_weight,
         "precision": "bf16 autocast" if student["precision"] == "bf16" else "32-bit floats",
         "seed": recipe.seed,
     }

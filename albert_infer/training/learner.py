@@ -200,9 +200,9 @@ def _optimizer(
     body = [parameter for parameter in model.albert.parameters() if parameter.requires_grad]
     groups = [
         # Biases and norms, which have one dimension, are not pulled to zero.
-        {"params": [p for p in part if (p.dim() > 1) is pulled], "lr": part_rate, "weight_decay": decay * pulled}
+        {"params": [p for p in part if (p.dim() > 1) is pulled], "lr": part_rate, "weight_decay": part_decay}
         for part, part_rate in ((body, rate), (head, rate * settings.classifier_rate))
-        for pulled in (True, False)
+        for pulled, part_decay in ((True, decay), (False, 0.0))
     ]
     optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
     warmup = max(1, round(settings.warmup_share * steps))
