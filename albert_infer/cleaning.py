@@ -158,11 +158,12 @@ def _output_of(name: str) -> str | None:
 def leftovers(output: Folder, objects: Sequence[RunObject], seen: Seen, limit: datetime) -> list[RunObject]:
     """Those of the objects that nobody reads and that no run may come back to.
 
-    Files of labels that no publication will ever name are such whatever their age, all others once they are older than
+    Files of labels that no publication will ever name are such whatever their age, all else once it is older than
     `limit`. Raises IntegrityError if a plan cannot be read.
     """
     kept = _to_be_resumed(output, objects, seen, limit)
-    dead = set(seen.dead)
+    # Not those of version 1, which gives its files their names before it looks who is published.
+    dead = {name for name in seen.dead if seen.unnamed[name].number}
 
     def is_kept(found: RunObject) -> bool:
         match found.kind:
@@ -266,7 +267,7 @@ def _to_be_resumed(output: Folder, objects: Sequence[RunObject], seen: Seen, lim
         is_sealed = layout.sealed_name(plan) in seen.stored
         if is_young or (is_sealed and seen.now is None):
             plans.add(plan)
-            every_unit |= of_plan is None
+            every_unit |= of_plan is None and layout.begun_name(plan) in seen.stored
             # Of a run that is published already, only what a retry may still bring: the rest is under its final name.
             is_published = seen.now is not None and seen.now.plan_id == plan
             units |= (of_plan or set()) - (published if is_published else set())

@@ -21,12 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from albert_infer import commit, failpoints, publish, sealing, storage
+from albert_infer import commit, failpoints, storage
 from albert_infer.config import LabelSettings
 from albert_infer.pipeline import RunBoard
 from albert_infer.planning import make_plan, survey_input
 from albert_infer.schema import PairColumns
 from benchmarks import checkpoint, machine, pairs
+from benchmarks.staged import StagedRun
 
 JOB: Final = Path(__file__).parents[1] / "jobs" / "label_pairs.py"
 # The engine with the ALBERT-base shape in fp32, on the two cores of the README's figures.
@@ -71,8 +72,7 @@ def price_of_a_unit(folder: Path, output_uri: str, units: int = 8) -> Price:
         (folder / "in" / f"copy-{number}.parquet").write_bytes((folder / "in" / "pairs-0000.parquet").read_bytes())
     output = storage.open_folder(output_uri)
     settings = LabelSettings(input=str(folder / "in"), output=output.uri)
-    found = storage.resolve_input(settings.input)
-    survey = survey_input(found, settings)
+    survey = survey_input(storage.resolve_input(settings.input), settings)
     plan = make_plan(survey, settings, {"model": {}}, 1024)
     rows = [pairs.labelled(unit.unit_id, pq.read_table(folder / "in" / unit.pin.name)) for unit in plan.units]
     begun = time.perf_counter()
@@ -84,9 +84,7 @@ def price_of_a_unit(folder: Path, output_uri: str, units: int = 8) -> Price:
     begun = time.perf_counter()
     for unit, table in zip(plan.units, rows, strict=True):
         commit.commit_unit(output, unit.unit_id, commit.Source("x", 0, UNIT_ROWS), table, survey.columns)
-    manifest = sealing.account(plan, found, output, None)
-    sealing.seal(manifest, output, settings)
-    publish.publish(manifest, output, None)
+    StagedRun(plan, output, settings).publish()
     return Price(plain / units, (time.perf_counter() - begun) / units, seconds_of_attempts())
 
 

@@ -24,11 +24,11 @@ import pyarrow.dataset as ds
 from rich.console import Console
 from rich.table import Table
 
-from albert_infer import commit, storage
+from albert_infer import commit, layout, storage
 from albert_infer.config import LabelSettings
 from albert_infer.planning import FOOTER_THREADS, canonical_json, make_plan, survey_input
-from albert_infer.publish import STORE_THREADS
 from albert_infer.schema import PairColumns
+from albert_infer.storage.folder import REQUESTS_AT_ONCE
 from benchmarks import machine, made_up, pairs
 
 UNIT_ROWS: Final = int(LabelSettings.model_fields["unit_rows"].default)
@@ -166,7 +166,7 @@ def written_unit(folder: Path, data: Path, output_uri: str | None) -> WrittenUni
         commit.commit_unit(output, unit_id, commit.Source("made-up", 0, rows), labelled, columns)
         seconds.append(time.perf_counter() - begun)
     read = sum(path.stat().st_size for path in (folder / "in").iterdir())
-    stored = len(output.read(commit.staged_name(unit_id)))
+    stored = len(output.read(layout.staged_name(unit_id)))
     return WrittenUnit(rows, read / rows, stored / rows, min(seconds) / rows * UNIT_ROWS)
 
 
@@ -187,7 +187,7 @@ def needs(assumed: Assumptions) -> Needs:
         written_megabytes_per_second=rate * assumed.output_bytes_a_pair / 1e6,
         sealed_gigabytes=assumed.total_pairs * assumed.output_bytes_a_pair / 1e9,
         footer_seconds=assumed.input_files * REQUESTS_A_FOOTER * assumed.request_seconds / FOOTER_THREADS,
-        seal_and_publish_seconds=units * REQUESTS_A_UNIT * assumed.request_seconds / STORE_THREADS,
+        seal_and_publish_seconds=units * REQUESTS_A_UNIT * assumed.request_seconds / REQUESTS_AT_ONCE,
         price=assumed.hours * (gpus * assumed.gpu_hour_price + (tokenizing + committing) * assumed.core_hour_price),
     )
 

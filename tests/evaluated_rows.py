@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pairs import RECIPE, settings_for, write_pairs
 
-from albert_infer import commit, publish, schema, sealing, storage
+from albert_infer import commit, schema, storage
 from albert_infer.evaluation.rows import PLACE
 from albert_infer.gold import GOLD
 from albert_infer.planning import make_plan, survey_input
 from albert_infer.schema import NliLabel, Rejection
+from benchmarks.staged import StagedRun
 
 NAMES = [str(label) for label in NliLabel]
 
@@ -105,11 +105,7 @@ def published_run(
         table = _labelled(pairs[part].select(survey.columns.input_names), rows.probabilities[part], bad, unit.unit_id)
         origin = commit.Source(found.folder.uri_of(unit.pin.name), unit.range.first_row, unit.range.rows)
         commit.commit_unit(target, unit.unit_id, origin, table, survey.columns)
-    manifest = sealing.account(plan, found, target, None)
-    sealing.seal(manifest, target, asked)
-    told = {**plan.to_json(), "settings": asked.model_dump(mode="json")}
-    target.put_if_absent(f"_runs/{plan.plan_id}/plan.json", json.dumps(told).encode())
-    publish.publish(manifest, target, None)
+    StagedRun(plan, target, asked).publish()
     return output
 
 

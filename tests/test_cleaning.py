@@ -21,7 +21,8 @@ from published_runs import PublishedRun
 from albert_infer.cleaning import clean_runs, outputs_of
 from albert_infer.config import CleanSettings
 from albert_infer.publish import mark_begun
-from albert_infer.storage import Folder, StoredObject, open_folder
+from albert_infer.standing import look
+from albert_infer.storage import Folder, ObjectPin, StoredObject, open_folder
 
 NOW = datetime.now(UTC)
 # Before and within the 30 days that are kept.
@@ -71,8 +72,24 @@ def age(path: Path, days: int) -> None:
 
 
 def manifest(plan: str, units: Sequence[str]) -> dict[str, object]:
-    files = [{"path": f"part-{unit}.parquet", "unit_id": unit, "bytes": 1} for unit in units]
-    return {"format": 1, "plan_id": plan, "files": files, "rejected_files": [], "quarantined": {"units": []}}
+    """As version 1 wrote it."""
+    none = {"labelled": 0, "rejected": {}, "labels": {}, "tokens": 0, "truncated": 0, "replaces": [], "inputs": []}
+    summary = {"rows_in": 1, **{name: none[name] for name in ("labelled", "rejected", "labels", "tokens", "truncated")}}
+    files = [
+        {"path": f"part-{unit}.parquet", "unit_id": unit, "bytes": 1, "rows": 1, "sha256": "0" * 64}
+        | {"summary": {"unit_id": unit, **summary}}
+        for unit in units
+    ]
+    return {
+        **none,
+        "format": 1,
+        "plan_id": plan,
+        "rows_in": len(units),
+        "files": files,
+        "rejected_files": [],
+        "quarantined": {"files": [], "units": [], "rows_known": 0},
+        "model": {},
+    }
 
 
 def clean(root: Path, *more: object) -> Outcome:
@@ -146,7 +163,8 @@ def test_a_start_that_goes_on_from_old_units_keeps_them_though_it_has_labelled_n
     output.plan(OTHER, SECOND)
     for name in (f"_units/{SECOND}.parquet", SECOND_PART):
         output.put(name)
-    mark_begun(OTHER, open_folder(str(output.path)))
+    folder = open_folder(str(output.path))
+    mark_begun(OTHER, look(folder), folder)
     assert gone(output) == set()
 
 
@@ -221,7 +239,7 @@ def test_an_output_that_cannot_be_judged_is_left_alone_and_the_others_are_done(o
 
 def test_outputs_are_found_at_any_depth_and_told_apart() -> None:
     names = ["_SUCCESS", "a/_units/" + UNIT + ".parquet", f"a/b/_rejected/{PART}", f"a/b/_runs/{OTHER}/x/y", "a/b/else"]
-    found = outputs_of([StoredObject(name, 1, NOW) for name in names])
+    found = outputs_of([StoredObject(ObjectPin(name, 1, "1"), NOW) for name in names])
     assert {output: [entry.name for entry in objects] for output, objects in found.items()} == {
         "": ["_SUCCESS"],
         "a/": [f"_units/{UNIT}.parquet"],

@@ -21,12 +21,10 @@ from albert_infer.commit import (
     Source,
     UnitSummary,
     commit_unit,
-    quarantine_name,
     read_summary,
-    staged_name,
-    staged_rejected_name,
 )
 from albert_infer.errors import IntegrityError
+from albert_infer.layout import quarantine_name, staged_name, staged_rejected_name
 from albert_infer.schema import PairColumns, Rejection
 from albert_infer.storage import Folder
 

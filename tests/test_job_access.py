@@ -21,7 +21,7 @@ from s3_place import Place
 from s3_server import S3Location, S3Server
 
 from albert_infer import storage
-from albert_infer.errors import ModelError, SettingsError
+from albert_infer.errors import InfrastructureError, ModelError, SettingsError
 from albert_infer.model import load_checkpoint
 
 pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
@@ -154,7 +154,8 @@ def test_every_put_and_copy_names_the_kms_key_and_no_other_request_does(s3_bucke
         folder = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint, kms_key="key-id"))
         folder.put_if_absent("a", b"x")
         folder.replace("b", b"x", storage.ObjectPin("b", 1, "e"))
-        folder.copy("a", "c")
+        with pytest.raises(InfrastructureError, match="names no ETag"):
+            folder.copy(storage.ObjectPin("a", 1, "e"), "c")
         folder.objects()
         folder.stat("a")
         folder.delete(["a"])

@@ -18,6 +18,7 @@ PACKAGE: Final = "albert_infer"
 
 # What each module may import; `errors`, `schema` and `failpoints` everyone may.
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
+PUBLISHING: Final = {"layout", "manifest", "standing", "sealing", "publish", "publication"}
 ALL: Final = STEPS | {
     "calibration",
     "decoding",
@@ -31,9 +32,8 @@ ALL: Final = STEPS | {
     "progress",
     "resources",
     "pipeline",
-    "publish",
     "report",
-    "sealing",
+    *PUBLISHING,
 }
 MAY_IMPORT: Final[dict[str, set[str]]] = {
     "__init__": {"labeler"},
@@ -61,17 +61,21 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "gold": {"storage", "reading", "decoding", "planning", "validation"},
     "intervals": set(),
     "preflight": {"classification", "engine", "gold", "intervals", "model", "planning", "tokenization", "validation"},
-    "commit": {"storage"},
+    "layout": set(),
+    "commit": {"storage", "layout"},
     "attempts": set(),
     "failpoints": set(),
     "processor": set(),
     "progress": {"logs"},
     "resources": {"config", "processor"},
-    "pipeline": ALL - {"pipeline", "publish", "report", "sealing"},
-    "publish": {"storage", "planning", "commit"},
-    "sealing": {"storage", "config", "planning", "commit", "publish"},
-    "report": {"storage", "preflight", "progress"},
-    # Not `commit`, `sealing` and `publish`: it has to find their errors.
+    "pipeline": ALL - {"pipeline", *PUBLISHING, "report"},
+    "manifest": {"storage", "layout", "commit"},
+    "standing": {"storage", "planning", "layout", "manifest"},
+    "sealing": {"storage", "config", "planning", "commit", "layout", "manifest", "standing"},
+    "publish": {"storage", "layout", "manifest", "standing"},
+    "publication": {"storage", "config", "planning", "logs", *PUBLISHING},
+    "report": {"storage", "preflight", "progress", "manifest"},
+    # Nothing of `commit` and of what comes after it: it has to find their errors.
     "verification": {"storage", "config"},
     # Of `verification` what a run says of itself: its manifest and plan.
     "evaluation": {
@@ -90,7 +94,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     },
     "run": ALL | {"places"},
     "nightly": ALL | {"command", "places", "run"},
-    "cleaning": {"storage", "config", "commit", "publish"},
+    "cleaning": {"storage", "config", "layout", "manifest", "standing", "publish", "publication"},
     "submission": {"logs", "config", "model", "storage"},
     "command": ALL | {"run"},
     "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},

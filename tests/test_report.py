@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from albert_infer import storage
+from albert_infer.manifest import Manifest
 from albert_infer.preflight import Preflight
 from albert_infer.preflight.agreement import Agreement
 from albert_infer.preflight.gate import Accuracy, Gold
@@ -25,19 +26,32 @@ KEYS = {
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
     "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
 }  # fmt: skip
-MANIFEST: dict[str, Any] = {
-    "rows_in": 1_234_567,
-    "labelled": 1_234_560,
-    "rejected": {"bad_utf8": 2, "null_text": 3},
-    "labels": {"entailment": 1_000_000, "neutral": 234_560},
-    "tokens": 30_000_000,
-    "truncated": 17,
-    "quarantined": {
-        "files": [{"name": "a.parquet", "reason": "bad_footer"}],
-        "units": [{"unit_id": "1", "reason": "bad_page"}, {"unit_id": "2", "reason": "bad_page"}],
-        "rows_known": 2,
-    },
-}
+BAD_UNIT = {"reason": "bad_page", "detail": "damaged", "uri": "in/b.parquet", "first_row": 0, "rows": 1}
+BAD_FILE = {"uri": "in/a.parquet", "size": 1, "version": "1", "reason": "bad_footer", "detail": "cut", "rows": None}
+MANIFEST = Manifest.model_validate_json(
+    json.dumps(
+        {
+            "format": 1,
+            "plan_id": "0123456789abcdef",
+            "rows_in": 1_234_567,
+            "labelled": 1_234_560,
+            "rejected": {"bad_utf8": 2, "null_text": 3},
+            "labels": {"entailment": 1_000_000, "neutral": 234_560},
+            "tokens": 30_000_000,
+            "truncated": 17,
+            "quarantined": {
+                "files": [BAD_FILE],
+                "units": [{"unit_id": unit_id, **BAD_UNIT} for unit_id in ("1", "2")],
+                "rows_known": 2,
+            },
+            "files": [],
+            "rejected_files": [],
+            "replaces": [],
+            "inputs": [],
+            "model": {},
+        }
+    )
+)
 PREFLIGHT = Preflight(
     precision=Precision.BF16,
     device=DeviceKind.CUDA,
@@ -114,12 +128,12 @@ def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none()
 def test_the_counts_are_the_manifests() -> None:
     told = json.loads(filled().to_json())
     assert (told["rows"], told["labelled"], told["tokens"], told["truncated"]) == (1_234_567, 1_234_560, 30_000_000, 17)
-    assert told["rejected"] == MANIFEST["rejected"]
-    assert told["labels"] == MANIFEST["labels"]
+    assert told["rejected"] == MANIFEST.rejected
+    assert told["labels"] == MANIFEST.labels
 
 
 def test_quarantined_files_and_units_are_counted_by_reason() -> None:
-    assert quarantine_counts(MANIFEST["quarantined"]) == {
+    assert quarantine_counts(MANIFEST.quarantined) == {
         "files": 1,
         "units": 2,
         "rows_known": 2,
@@ -130,7 +144,7 @@ def test_quarantined_files_and_units_are_counted_by_reason() -> None:
 def test_ids_that_are_missing_or_doubled_are_told_where_there_are_any() -> None:
     assert "ids " not in filled().to_text("out")
     report = filled()
-    report.count({**MANIFEST, "null_ids": 1_200, "duplicate_ids": 3})
+    report.count(MANIFEST.model_copy(update={"null_ids": 1_200, "duplicate_ids": 3}))
     assert (report.null_ids, report.duplicate_ids) == (1_200, 3)
     (line,) = [line for line in report.to_text("out").splitlines() if line.startswith("ids ")]
     assert "1,200" in line
@@ -141,7 +155,7 @@ def test_rows_that_need_review_are_told_where_that_was_asked_for() -> None:
     assert "review " not in filled().to_text("out")
     report = filled(review_below=0.7)
     assert "0 pairs need it: no probability of 0.7 or more" in report.to_text("out")
-    report.count({**MANIFEST, "needs_review": 1_200})
+    report.count(MANIFEST.model_copy(update={"needs_review": 1_200}))
     assert json.loads(report.to_json())["needs_review"] == 1_200
     assert "review       1,200 pairs need it" in report.to_text("out")
 
@@ -159,7 +173,7 @@ def test_a_label_order_that_overrules_the_checkpoints_own_names_is_told() -> Non
 def test_pairs_in_windows_are_told_where_there_are_any() -> None:
     assert "17 pairs truncated" in filled().to_text("out")
     report = filled()
-    report.count({**MANIFEST, "truncated": 0, "windowed": 1_200})
+    report.count(MANIFEST.model_copy(update={"truncated": 0, "windowed": 1_200}))
     assert json.loads(report.to_json())["windowed"] == 1_200
     assert "tokens       30,000,000, 1,200 pairs in windows, " in report.to_text("out")
 

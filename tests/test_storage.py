@@ -73,22 +73,43 @@ def test_replace_may_be_repeated_after_a_lost_reply(folder: storage.Folder) -> N
 def test_copy_may_be_repeated_and_replaces_the_target_whole(folder: storage.Folder) -> None:
     folder.put_if_absent("_units/a+b c.parquet", b"rows")
     folder.put_if_absent("part.parquet", b"something longer from before")
+    source = pinned(folder, "_units/a+b c.parquet")
     for _ in range(2):
-        folder.copy("_units/a+b c.parquet", "part.parquet")
+        assert folder.copy(source, "part.parquet") == folder.stat("part.parquet")
     assert folder.read("part.parquet") == b"rows"
     assert [pin.name for pin in folder.objects()] == ["_units/a+b c.parquet", "part.parquet"]
 
 
 def test_copy_survives_the_deletion_of_its_source(folder: storage.Folder) -> None:
     folder.put_if_absent("_units/a", b"rows")
-    folder.copy("_units/a", "part-a")
+    folder.copy(pinned(folder, "_units/a"), "part-a")
     folder.delete(["_units/a"])
     assert folder.read("part-a") == b"rows"
 
 
 def test_copy_of_nothing_raises(folder: storage.Folder) -> None:
+    folder.put_if_absent("_units/a", b"rows")
+    gone = pinned(folder, "_units/a")
+    folder.delete(["_units/a"])
     with pytest.raises(ObjectMissingError):
-        folder.copy("_units/a", "part-a")
+        folder.copy(gone, "part-a")
+    assert folder.objects() == []
+
+
+def test_copy_of_other_bytes_than_the_pinned_ones_raises_and_writes_nothing(folder: storage.Folder) -> None:
+    folder.put_if_absent("_units/a", b"rows")
+    before = pinned(folder, "_units/a")
+    assert folder.replace("_units/a", b"sows", before)
+    with pytest.raises(ObjectChangedError):
+        folder.copy(before, "part-a")
+    assert [pin.name for pin in folder.objects()] == ["_units/a"]
+
+
+def test_a_pinned_read_gives_the_bytes_and_their_pin(folder: storage.Folder) -> None:
+    folder.put_if_absent("a/b", b"rows")
+    assert folder.pinned_read("a/b") == (folder.stat("a/b"), b"rows")
+    with pytest.raises(ObjectMissingError):
+        folder.pinned_read("a/c")
 
 
 def test_delete_takes_missing_objects_and_leaves_the_others(folder: storage.Folder) -> None:
@@ -111,7 +132,7 @@ def test_odd_names_are_kept_as_written_by_every_method(folder: storage.Folder, n
     with folder.open_pinned(pin) as source:
         assert source.read(-1) == b"odd"
     assert folder.replace(name, b"new", pin)
-    folder.copy(name, "copy")
+    folder.copy(pinned(folder, name), "copy")
     folder.delete([name])
     assert [left.name for left in folder.objects()] == ["copy"]
 
@@ -161,7 +182,7 @@ def test_pins_are_equal_while_the_object_is_the_same_and_differ_after(folder: st
     folder.put_if_absent("a", b"one")
     (pin,) = folder.objects()
     assert folder.stat("a") == pin
-    folder.copy("a", "b")
+    folder.copy(pin, "b")
     assert folder.stat("a") == pin
     folder.replace("a", b"two", pin)
     assert folder.stat("a") != pin

@@ -55,8 +55,8 @@ def test_only_finished_objects_and_the_lock_are_left_in_a_folder(tmp_path: Path)
     folder.put_if_absent("a", b"1")
     folder.put_if_absent("a", b"2")
     folder.replace("a", b"3", pinned(folder, "a"))
-    folder.copy("a", "b")
-    folder.copy("a", "b")
+    folder.copy(pinned(folder, "a"), "b")
+    folder.copy(pinned(folder, "a"), "b")
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b", ".albert-infer-lock"}
     assert [pin.name for pin in folder.objects()] == ["a", "b"]
 

@@ -206,7 +206,7 @@ def compared(
 
 @dataclass(frozen=True)
 class Damage:
-    """What is done to a run, and what a finding then names; `{0}` is the unit of part 0, and so on."""
+    """What is done to a run, and what a finding then names; `{0}` is the unit of part 0, `{part0}` its file."""
 
     do: Callable[[PublishedRun], object]
     named: str
@@ -311,11 +311,11 @@ ROWS = range(15)
 # What happens to files that are published, and what writes to their folder.
 TO_FILES = {
     "a flipped byte": Damage(lambda run: flip(run.parts[0]), "sha256"),
-    "a flipped byte of a rejected row": Damage(lambda run: flip(run.rejected[0]), "_rejected/part-{0}.parquet"),
-    "a deleted part": Damage(lambda run: run.parts[1].unlink(), "part-{1}.parquet"),
-    "deleted rejected rows": Damage(lambda run: run.rejected[1].unlink(), "_rejected/part-{1}.parquet"),
-    "a truncated part": Damage(lambda run: os.truncate(run.parts[2], 700), "part-{2}.parquet: expected readable"),
-    "an emptied part": Damage(lambda run: os.truncate(run.parts[2], 0), "part-{2}.parquet: expected bytes"),
+    "a flipped byte of a rejected row": Damage(lambda run: flip(run.rejected[0]), "_rejected/{part0}"),
+    "a deleted part": Damage(lambda run: run.parts[1].unlink(), "{part1}"),
+    "deleted rejected rows": Damage(lambda run: run.rejected[1].unlink(), "_rejected/{part1}"),
+    "a truncated part": Damage(lambda run: os.truncate(run.parts[2], 700), "{part2}: expected readable"),
+    "an emptied part": Damage(lambda run: os.truncate(run.parts[2], 0), "{part2}: expected bytes"),
     "a row doubled": Damage(part(0, take(*ROWS, 7)), "15; found 16"),
     "a foreign part": Damage(added("part-00000000000000ff.parquet"), "part-00000000000000ff.parquet"),
     "a foreign file in a folder": Damage(added("more/x.parquet"), "more/x.parquet"),
@@ -337,7 +337,7 @@ BELIEVED = {
         lambda run: swap_first_rows(run.parts[0], run.parts[1]), "labelled rows of unit {1}", input_only=True
     ),
     "the part of another unit": Damage(
-        lambda run: shutil.copy(run.parts[0], run.parts[1]), "{1}.parquet: expected a footer of unit {1}; found {0}"
+        lambda run: shutil.copy(run.parts[0], run.parts[1]), "{part1}: expected a footer of unit {1}; found {0}"
     ),
     "a rejected row that is labelled too": Damage(part(0, take(0, 1, 2, 2, *ROWS[3:])), "16 labelled and 1 rejected"),
     "a rejected row labelled in place of another": Damage(
@@ -383,8 +383,8 @@ TOLD = {
     "tokens of another number": Damage(told("tokens", 1), "expected tokens "),
     "truncated pairs of another number": Damage(told("truncated", 1), "expected truncated "),
     "rows to review of another number": Damage(told("needs_review", 1), "expected needs_review "),
-    "fewer rows of a file": Damage(told("files.0.rows", -1), "part-{0}.parquet: expected rows 14; found 15"),
-    "a summary of another number": Damage(told("files.0.summary.tokens", 1), "the summary of part-{0}"),
+    "fewer rows of a file": Damage(told("files.0.rows", -1), "{part0}: expected rows 14; found 15"),
+    "a summary of another number": Damage(told("files.0.summary.tokens", 1), "the summary of {part0}"),
     "a file under another name": Damage(told("files.0.path", "part-x.parquet"), "part-x.parquet"),
     "a file outside the folder": Damage(told("files.0.path", "../in/a.parquet"), "../in/a.parquet"),
     "a labelled unit is missing": Damage(dropped("files", "rejected_files"), "unit {0}: expected _SUCCESS to name it"),
@@ -472,6 +472,7 @@ OF_INPUT = {
 def assert_found(damage: Damage, run: PublishedRun, *, believed: bool, with_input: bool) -> None:
     """Damage the run; what is then found names it, or nothing is found where only the input could show it."""
     ids = [entry["unit_id"] for entry in run.manifest["files"]]
+    parts = {f"part{place}": entry["path"] for place, entry in enumerate(run.manifest["files"])}
     damage.do(run)
     if believed:
         run.believe_files()
@@ -479,7 +480,7 @@ def assert_found(damage: Damage, run: PublishedRun, *, believed: bool, with_inpu
     if damage.input_only and not with_input:
         assert found == []
     else:
-        named = damage.named.format(*ids)
+        named = damage.named.format(*ids, **parts)
         assert [line for line in found if named in line], (named, found)
 
 

@@ -113,7 +113,11 @@ class S3Folder:
     def copy(self, source: ObjectPin, target: str) -> ObjectPin:  # noqa: D102
         origin = {"Bucket": self._bucket, "Key": self._key(source.name)}
         reply = self._call("copy_object", target, CopySource=origin, CopySourceIfMatch=f'"{source.version}"')
-        return ObjectPin(target, source.size, reply["CopyObjectResult"]["ETag"].strip('"'))
+        etag = reply.get("CopyObjectResult", {}).get("ETag")
+        if etag is None:
+            asked, found = f"copying to {self.uri_of(target)}", "an answer that names no ETag"
+            raise InfrastructureError(asked, found, "check the endpoint and start the run again")
+        return ObjectPin(target, source.size, etag.strip('"'))
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
         keys = [{"Key": self._key(name)} for name in names]

@@ -1,0 +1,48 @@
+"""Publishing of units that are labelled already: the steps of a start without Ray and without a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from albert_infer import layout, storage
+from albert_infer.config import LabelSettings
+from albert_infer.manifest import Seal
+from albert_infer.planning import Plan, Unit
+from albert_infer.publication import End, to_published
+from albert_infer.storage import Folder, InputObjects
+
+
+@dataclass(frozen=True)
+class StagedRun:
+    """A plan whose units are all labelled and wait to be published."""
+
+    plan: Plan
+    output: Folder
+    settings: LabelSettings
+
+    def publish(self) -> End:
+        """Take it to published. Raises AlbertInferError, and RuntimeError if a unit is missing."""
+        return to_published(self.plan, self.output, self.settings, self)
+
+    def begin(self, replaced_plan: str | None) -> None:
+        """Nothing."""
+
+    def label(self, missing: Sequence[Unit], done: int) -> None:
+        """Keep the plan."""
+        if missing:
+            raise RuntimeError(f"{len(missing)} units are not labelled, {done} are")
+        self.keep_plan()
+
+    def input_now(self) -> InputObjects:
+        """The input as it is by now."""
+        return storage.resolve_input(self.settings.input)
+
+    def accounted(self, seal: Seal, found: InputObjects) -> None:
+        """Nothing."""
+
+    def keep_plan(self) -> None:
+        """Write the plan as the job does."""
+        plan = {**self.plan.to_json(), "settings": self.settings.model_dump(mode="json")}
+        self.output.put_if_absent(layout.plan_name(self.plan.plan_id), json.dumps(plan).encode())
