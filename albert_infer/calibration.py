@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from albert_infer.errors import ModelError
+from albert_infer.json_input import parsed_json
 
 CALIBRATION: Final = "calibration.json"
 TEMPERATURE: Final = "temperature"
 # Of a checkpoint without the file.
 UNCALIBRATED: Final = 1.0
+# The facts are a few lines for people.
+MAX_BYTES: Final = 2**20
 # Classifiers that were trained for labels need 0.5 to 5. At 20 every label has about a third, at 0.05 one has all, so
 # what is beyond is a mistake; and within, a softmax in fp32 keeps its sum.
 LEAST: Final = 0.05
@@ -35,11 +38,14 @@ def calibration_json(temperature: float, facts: Mapping[str, Any]) -> bytes:
 
 def temperature_of(calibration: bytes, source: str) -> float:
     """What `calibration_json` was given; other keys are ignored. Raises ModelError that names the `source`."""
+    remedy = "fit the temperature again, or remove the file"
     try:
-        found = json.loads(calibration.decode())[TEMPERATURE]
-    except (ValueError, LookupError, TypeError) as error:
-        told = f'{CALIBRATION} is not JSON with a number "{TEMPERATURE}"'
-        raise ModelError(f"model {source}", told, "fit the temperature again, or remove the file") from error
+        parsed = parsed_json(calibration, max_bytes=MAX_BYTES)
+    except ValueError as error:
+        raise ModelError(f"model {source}", f"{CALIBRATION} cannot be read: {error}", remedy) from error
+    if not isinstance(parsed, dict) or TEMPERATURE not in parsed:
+        raise ModelError(f"model {source}", f'{CALIBRATION} is not JSON with a number "{TEMPERATURE}"', remedy)
+    found = parsed[TEMPERATURE]
     if not _is_sane(found):
         told = f"{CALIBRATION} has the temperature {found!r:.40}"
         remedy = f"give a number from {LEAST} to {MOST}, or remove the file"

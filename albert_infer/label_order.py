@@ -51,7 +51,7 @@ def label_order_of(config: dict[str, Any], given: Sequence[str], source: str) ->
         return tuple(NliLabel(name) for name in given)
     if named is None:
         remedy = f"say which is which with --label-order; known: {'; '.join(KNOWN_ORDERS)}"
-        raise ModelError(f"model {source}", f"its labels are called {_output_names(config, source)}", remedy)
+        raise ModelError(f"model {source}", f"its labels are called {_output_names(config, source)!r:.200}", remedy)
     return named
 
 
@@ -67,12 +67,16 @@ def named_order(config: dict[str, Any], source: str) -> tuple[NliLabel, ...] | N
 
 def _output_names(config: dict[str, Any], source: str) -> list[str]:
     """What the checkpoint calls each output of its classifier, in the order of the outputs."""
-    id2label = config.get("id2label", {})
+    id2label = config.get("id2label") or {}
+    if not isinstance(id2label, dict):
+        found = f"config.json id2label is {id2label!r:.100}"
+        raise ModelError(f"model {source}", found, "use a checkpoint with a name for each label")
     if len(id2label) != len(NliLabel):
-        found = f"{len(id2label)} labels {list(id2label.values())}"
+        # Cut, as there may be any number of them.
+        found = f"{len(id2label):,} labels {list(id2label.values())!r:.200}"
         raise ModelError(f"model {source}", found, "use a checkpoint with three NLI labels")
     numbers = [str(number) for number in range(len(id2label))]
     if sorted(id2label) != numbers:
-        found = f"config.json id2label numbers its labels {sorted(id2label)}"
+        found = f"config.json id2label numbers its labels {sorted(id2label)!r:.200}"
         raise ModelError(f"model {source}", found, f"number them {', '.join(numbers)}")
     return [str(id2label[number]) for number in numbers]

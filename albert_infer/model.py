@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +15,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from albert_infer import storage
+from albert_infer import hub, storage
 from albert_infer.calibration import CALIBRATION, UNCALIBRATED, temperature_of
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
+from albert_infer.json_input import parsed_json
 from albert_infer.label_order import label_order_of, named_order
 from albert_infer.schema import NliLabel
 from albert_infer.storage import DEFAULT_ACCESS, AccessError, ArchivedError, S3Access
-from albert_infer.tokenization import PairTokenizer
+from albert_infer.tokenization import PairTokenizer, is_error
 
 CONFIG: Final = "config.json"
 TOKENIZER_JSON: Final[str] = "tokenizer.json"
@@ -38,14 +38,17 @@ TOKENIZER_FILES: Final[tuple[str, ...]] = (
     "added_tokens.json",
     "spiece.model",
 )
+# Vocabularies: the largest in use, of a quarter of a million words in JSON, has 33 MB.
+VOCABULARIES: Final = (TOKENIZER_JSON, "spiece.model")
+MAX_VOCABULARY_BYTES: Final = 64 * 2**20
+# Every other file but weights: a tokenizer_config.json with 6,000 added tokens has 1.2 MB, all others less.
+MAX_SETTINGS_BYTES: Final = 2 * 2**20
 PICKLES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
 # What an operator runs on a checkpoint of pickles: transformers unpickles it, and saves safetensors and tokenizer.
 CONVERSION: Final = (
     "python -c \"from transformers import *; AutoTokenizer.from_pretrained('IN').save_pretrained('OUT'); "
     "AutoModelForSequenceClassification.from_pretrained('IN').save_pretrained('OUT')\""
 )
-
-_HUB_ID: Final = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)@(?P<revision>[\w.-]+)")
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,9 @@ def checkpoint_files(source: str, access: S3Access = DEFAULT_ACCESS) -> Checkpoi
     """The files that `source` names, as for `load_checkpoint`, read but not verified. Raises ModelError."""
     try:
         folder = checkpoint_folder(source, access)
-        files = {name for name in _names(folder, source) if "/" not in name}
+        sizes = {name: size for name, size in _sizes(folder, source).items() if "/" not in name}
+        _refuse_oversized(sizes, source)
+        files = set(sizes)
         config_json = _required(folder, CONFIG, files, source)
         config = _json_object(CONFIG, config_json, source)
         _refuse_code(config, source)
@@ -172,8 +177,9 @@ def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage
     """Where the files of the checkpoint lie that `source` names. Raises ModelError for a hub id that is not there."""
     if source == "builtin":
         return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"))
-    if hub_id := _hub_id(source):
-        return storage.open_folder(_downloaded(source, **hub_id.groupdict()))
+    if hub_id := hub.hub_id(source):
+        patterns = [CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", CALIBRATION, *TOKENIZER_FILES]
+        return storage.open_folder(hub.downloaded(hub_id, patterns))
     return storage.open_folder(source, access)
 
 
@@ -182,34 +188,25 @@ def name_anywhere(source: str) -> str:
 
     Touches no network. Raises SettingsError for what is no location, and for credentials in it.
     """
-    return source if source == "builtin" or _hub_id(source) else storage.open_folder(source).uri
+    return source if source == "builtin" or hub.hub_id(source) else storage.open_folder(source).uri
 
 
-def _hub_id(source: str) -> re.Match[str] | None:
-    """Name and revision; nothing for a folder, which may be called like that too."""
-    hub_id = _HUB_ID.fullmatch(source)
-    return hub_id if hub_id and not Path(source).exists() else None
-
-
-def _downloaded(source: str, name: str, revision: str) -> str:
-    """The hub's files at one revision, in the local cache; safetensors only."""
-    # Imported here: only hub ids need it, and it takes a second.
-    from huggingface_hub import snapshot_download
-
-    patterns = [CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", CALIBRATION, *TOKENIZER_FILES]
-    try:
-        return str(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub's client raises a dozen kinds; all mean that there is no checkpoint
-        found = f"it could not be downloaded ({type(error).__name__})"
-        raise ModelError(f"model {source}", found, "check name, revision and network, or give a folder") from error
-
-
-def _names(folder: storage.Folder, source: str) -> list[str]:
-    names = [pin.name for pin in folder.objects()]
-    if not names:
+def _sizes(folder: storage.Folder, source: str) -> dict[str, int]:
+    """The bytes of each file, by name."""
+    sizes = {pin.name: pin.size for pin in folder.objects()}
+    if not sizes:
         hint = "give a folder with config.json, or a hub id with its revision, `name@revision`"
         raise ModelError(f"model {source}", "no such folder, or nothing in it", hint)
-    return names
+    return sizes
+
+
+def _refuse_oversized(sizes: dict[str, int], source: str) -> None:
+    """Before any file is read, as it would be into memory; those of weights are as large as they need to be."""
+    for name in (CONFIG, CALIBRATION, WEIGHTS_INDEX, *TOKENIZER_FILES):
+        most = MAX_VOCABULARY_BYTES if name in VOCABULARIES else MAX_SETTINGS_BYTES
+        if sizes.get(name, 0) > most:
+            found = f"{name} has {sizes[name]:,} bytes, and at most {most:,} are read"
+            raise ModelError(f"model {source}", found, "give a folder saved by save_pretrained")
 
 
 def _read(folder: storage.Folder, name: str, source: str) -> bytes:
@@ -227,9 +224,9 @@ def _required(folder: storage.Folder, name: str, files: set[str], source: str) -
 
 def _json_object(name: str, data: bytes, source: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(data.decode())
+        parsed = parsed_json(data, max_bytes=MAX_SETTINGS_BYTES)
     except ValueError as error:
-        raise ModelError(f"model {source}", f"{name} is not JSON in UTF-8", "save the checkpoint again") from error
+        raise ModelError(f"model {source}", f"{name} cannot be read: {error}", "save the checkpoint again") from error
     if not isinstance(parsed, dict):
         raise ModelError(f"model {source}", f"{name} is not a JSON object", "save the checkpoint again")
     return parsed
@@ -245,7 +242,7 @@ def _weight_files(folder: storage.Folder, files: set[str], source: str) -> list[
     if WEIGHTS in files:
         return [WEIGHTS]
     if WEIGHTS_INDEX in files:
-        return _shards(_json_object(WEIGHTS_INDEX, _read(folder, WEIGHTS_INDEX, source), source), source)
+        return _shards(_json_object(WEIGHTS_INDEX, _read(folder, WEIGHTS_INDEX, source), source), files, source)
     if any(name.endswith(PICKLES) for name in files):
         found = "it has pickled weights only, and those are never opened"
         remedy = f"where you trust it, convert it: {CONVERSION}"
@@ -253,12 +250,15 @@ def _weight_files(folder: storage.Folder, files: set[str], source: str) -> list[
     raise ModelError(f"model {source}", f"{WEIGHTS} is missing", "give a folder saved by save_pretrained")
 
 
-def _shards(index: dict[str, Any], source: str) -> list[str]:
+def _shards(index: dict[str, Any], files: set[str], source: str) -> list[str]:
     weight_map = index.get("weight_map")
     names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
-    if not names or any("/" in name for name in names):
-        found = f"{WEIGHTS_INDEX} names no files beside it"
-        raise ModelError(f"model {source}", found, "save the checkpoint again")
+    if not names:
+        raise ModelError(f"model {source}", f"{WEIGHTS_INDEX} names no files", "save the checkpoint again")
+    missing = [name for name in names if name not in files]
+    if missing:
+        found = f"{WEIGHTS_INDEX} names {missing[0]!r:.100}, and no such file is beside it"
+        raise ModelError(f"model {source}", found, "complete the folder")
     return names
 
 
@@ -266,14 +266,20 @@ def _tokenizer(files: dict[str, bytes], source: str) -> tuple[str, str, str]:
     """The tokenizer as one JSON text, with its [CLS] and [SEP]; older checkpoints have a sentencepiece model."""
     settings = _json_object("tokenizer_config.json", files.get("tokenizer_config.json", b"{}"), source)
     if TOKENIZER_JSON in files:
-        # Parsed for its errors alone.
-        _json_object(TOKENIZER_JSON, files[TOKENIZER_JSON], source)
-        tokenizer_json = files[TOKENIZER_JSON].decode()
+        # Parsed by `tokenizers` alone: within limits of its own, and faster than Python.
+        try:
+            tokenizer_json = files[TOKENIZER_JSON].decode()
+        except UnicodeDecodeError as error:
+            raise ModelError(f"model {source}", f"{TOKENIZER_JSON} is not UTF-8", "save it again") from error
     elif "spiece.model" in files:
         tokenizer_json = _converted(files, source)
     else:
         raise ModelError(f"model {source}", "no tokenizer.json and no spiece.model", "save its tokenizer beside it")
-    return tokenizer_json, _token(settings, "cls_token", "[CLS]"), _token(settings, "sep_token", "[SEP]")
+    return (
+        tokenizer_json,
+        _token(settings, "cls_token", "[CLS]", source),
+        _token(settings, "sep_token", "[SEP]", source),
+    )
 
 
 def _converted(files: dict[str, bytes], source: str) -> str:
@@ -292,9 +298,13 @@ def _converted(files: dict[str, bytes], source: str) -> str:
             raise ModelError(f"model {source}", found, remedy) from error
 
 
-def _token(settings: dict[str, Any], key: str, default: str) -> str:
+def _token(settings: dict[str, Any], key: str, default: str, source: str) -> str:
     token = settings.get(key) or default
-    return str(token["content"] if isinstance(token, dict) else token)
+    token = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(token, str):
+        found = f"tokenizer_config.json {key} is {settings[key]!r:.100}"
+        raise ModelError(f"model {source}", found, "save its tokenizer again")
+    return token
 
 
 def _refuse_unfit_weights(shape: AlbertShape, weights: dict[str, bytes], source: str) -> None:
@@ -323,13 +333,16 @@ def _refuse_other_bytes(checkpoint: Checkpoint, expected: str | None) -> None:
 def _refuse_foreign_tokenizer(checkpoint: Checkpoint) -> None:
     try:
         tokenizer = checkpoint.tokenizer(max_length=None, truncation="premise")
+        last_id, framed = tokenizer.vocab_size - 1, tokenizer.frames_pairs_as_albert()
     except AlbertInferError:
         raise
-    except Exception as error:  # `tokenizers` raises plain Exception for a file that it cannot read
+    except BaseException as error:
+        if not is_error(error):
+            raise
         raise ModelError(f"model {checkpoint.source}", "its tokenizer cannot be read", "save it again") from error
-    if tokenizer.vocab_size > checkpoint.shape.vocab_size:
-        found = f"its tokenizer has ids up to {tokenizer.vocab_size - 1}, its embeddings {checkpoint.shape.vocab_size}"
+    if last_id >= checkpoint.shape.vocab_size:
+        found = f"its tokenizer has ids up to {last_id}, its embeddings {checkpoint.shape.vocab_size}"
         raise ModelError(f"model {checkpoint.source}", found, "use the tokenizer it was trained with")
-    if not tokenizer.frames_pairs_as_albert():
+    if not framed:
         found = "its tokenizer does not frame a pair as [CLS] premise [SEP] hypothesis [SEP] with segments 0 and 1"
         raise ModelError(f"model {checkpoint.source}", found, "use the tokenizer it was trained with")

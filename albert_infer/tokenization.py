@@ -224,13 +224,17 @@ def encoded_apart(encode_batch: Callable[[list[str]], list[Any]], texts: list[st
     except MemoryError:
         raise
     except BaseException as error:
-        # A panic of the tokenizer's Rust code derives from BaseException, so that nobody takes it for an error.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if not is_error(error):
             raise
         if len(texts) <= 1:
             return [None] * len(texts)
     half = len(texts) // 2
     return encoded_apart(encode_batch, texts[:half]) + encoded_apart(encode_batch, texts[half:])
+
+
+def is_error(raised: BaseException) -> bool:
+    """Whether a tokenizer failed: a panic of its Rust code is no Exception, so that nobody takes it for an error."""
+    return isinstance(raised, Exception) or type(raised).__name__ == "PanicException"
 
 
 def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:

@@ -16,20 +16,21 @@ from albert_infer.classification import softmax, with_largest
 from albert_infer.errors import ModelError
 
 TEMPERATURES = st.floats(LEAST, MOST)
+NUMBERS = st.integers(-(2**63), 2**63)
 # Few distinct steps from one number, so that labels are often nearly or wholly equal, and numbers far apart.
 STEPS = st.integers(0, 3).map(lambda steps: 1.0 + steps * float(np.spacing(np.float32(1))))
 LOGITS = st.lists(st.lists(st.one_of(STEPS, st.floats(-40, 40, width=32)), min_size=3, max_size=3), min_size=1)
 
 
 @PROPERTY
-@given(temperature=TEMPERATURES, facts=st.dictionaries(st.text(), st.one_of(st.text(), st.integers())))
+@given(temperature=TEMPERATURES, facts=st.dictionaries(st.text(), st.one_of(st.text(), NUMBERS)))
 def test_the_temperature_comes_back_whatever_stands_beside_it(temperature: float, facts: dict[str, object]) -> None:
     written = calibration_json(temperature, facts)
     assert temperature_of(written, "m") == temperature
     assert json.loads(written) == {**facts, "temperature": temperature}
 
 
-@pytest.mark.parametrize("temperature", [0, -1.0, 0.049, 20.1, math.nan, math.inf, -math.inf, 10**400, True, "1", None])
+@pytest.mark.parametrize("temperature", [0, -1.0, 0.049, 20.1, 10**19, True, "1", None, [1.0]])
 def test_a_temperature_that_cannot_be_meant_is_refused(temperature: object) -> None:
     with pytest.raises(ModelError, match=r"model m: calibration\.json has the temperature"):
         temperature_of(json.dumps({"temperature": temperature}).encode(), "m")
@@ -41,7 +42,22 @@ def test_a_fit_that_ran_away_is_not_written(temperature: float) -> None:
         calibration_json(temperature, {})
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"{}", b"[1]", b"1.5", b"null", b'"temperature"', b"\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        *(b'{"temperature": %s}' % n for n in (b"NaN", b"-Infinity", b"1e999", b"1" * 400)),
+    ],
+)
+def test_a_file_that_is_no_json_is_refused(text: bytes) -> None:
+    with pytest.raises(ModelError, match=r"model m: calibration\.json cannot be read: it "):
+        temperature_of(text, "m")
+
+
+@pytest.mark.parametrize("text", [b"{}", b"[1]", b"1.5", b"null", b'"temperature"'])
 def test_a_file_without_a_temperature_is_refused(text: bytes) -> None:
     with pytest.raises(ModelError, match=r"model m: calibration\.json is not JSON with a number"):
         temperature_of(text, "m")

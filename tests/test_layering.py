@@ -57,7 +57,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "engine": {"batching", "processor"},
     "label_order": set(),
     "calibration": set(),
-    "model": {"engine", "label_order", "calibration", "tokenization", "storage"},
+    "hub": set(),
+    "model": {"hub", "engine", "label_order", "calibration", "tokenization", "storage"},
     "classification": {"engine", "model", "calibration", "batching", "tokenization", "windows"},
     "labeler": {"classification", "model", "validation", "tokenization"},
     "gold": {"storage", "reading", "decoding", "planning", "validation"},
@@ -107,7 +108,7 @@ HOMES: Final = {
     "ray": {"pipeline", "training", "submission"},
     "torch": {"engine", "training"},
     "transformers": {"model", "tokenization", "training"},
-    "huggingface_hub": {"model", "training"},
+    "huggingface_hub": {"hub", "training"},
     # What only extras bring.
     **{name: {"evaluation", "training"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
     **{name: {"storage"} for name in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "aiohttp")},

@@ -195,6 +195,69 @@ def test_a_broken_file_is_refused(tmp_path: Path, name: str, text: bytes) -> Non
     assert name.removesuffix("_config.json").removesuffix(".json") in told
 
 
+DEEP = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "calibration.json", "tokenizer.json"])
+def test_nested_json_is_refused(tmp_path: Path, name: str) -> None:
+    (saved(tmp_path) / name).write_bytes(DEEP)
+    told = refusal(tmp_path)
+    assert f"{name} cannot be read: it is nested deeper" in told or "its tokenizer cannot be read" in told
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "spiece.model"])
+def test_a_file_of_a_terabyte_is_refused_unread(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path) / name
+    path.touch()
+    os.truncate(path, 2**40)
+    assert f"{name} has 1,099,511,627,776 bytes, and at most" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ('"num_hidden_layers": 100000000', "num_hidden_layers as a whole number from 1 to"),
+        ('"inner_group_num": 1000000000000', "inner_group_num as a whole number from 1 to"),
+        ('"num_hidden_layers": 1e8', "found 100000000.0"),
+        ('"num_hidden_layers": 1e999', "1e999, which is too large"),
+        (f'"hidden_size": 1{"0" * 4000}', "a whole number of 4,001 digits"),
+        (f'"hidden_size": 1{"0" * 9000}', "a whole number of 9,001 digits"),
+        ('"layer_norm_eps": NaN', "NaN"),
+        ('"vocab_size": [[[]]]', "found [[[]]]"),
+        ('"id2label": null, "num_labels": 3', "0 labels []"),
+        ('"id2label": 3', "found 3"),
+        ('"id2label": {"0": {"a": 1}, "1": null, "2": []}', "its labels are called"),
+        (rf'"id2label": {{{", ".join(f"{chr(34)}{n}{chr(34)}: 1" for n in range(4000))}}}', "4,000 labels"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_a_config_with_values_that_cannot_be_meant_is_refused(tmp_path: Path, values: str, told: str) -> None:
+    path = saved(tmp_path) / "config.json"
+    # Of two values for a key the last counts.
+    path.write_text(f"{path.read_text().removesuffix('}')}, {values}}}")
+    message = refusal(tmp_path)
+    assert told in message
+    assert len(message) < 700
+
+
+@pytest.mark.parametrize("token", [{}, {"content": 5}, ["[CLS]"], 7, {"content": ["[CLS]"]}])
+def test_special_tokens_that_are_no_text_are_refused(tmp_path: Path, token: object) -> None:
+    (saved(tmp_path) / "tokenizer_config.json").write_text(json.dumps({"cls_token": token}))
+    if token:
+        assert "tokenizer_config.json cls_token is" in refusal(tmp_path)
+    else:
+        assert loaded(tmp_path).cls_token == "[CLS]"  # noqa: S105 - no password
+
+
+# Of no bytes at all, and a table that ends before its first letter.
+@pytest.mark.parametrize("table", ["AAAA", "BAAAAAAAAAA="])
+def test_a_tokenizer_that_panics_is_refused(tmp_path: Path, table: str) -> None:
+    broken = json.loads(wordpiece().to_str())
+    broken["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": table}
+    (saved(tmp_path) / "tokenizer.json").write_text(json.dumps(broken))
+    assert "tokenizer" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("length", [0, 7, 40, -1])
 def test_weights_that_are_cut_off_are_refused(tmp_path: Path, length: int) -> None:
     path = saved(tmp_path) / "model.safetensors"
@@ -211,7 +274,10 @@ def test_weights_that_are_cut_off_are_refused(tmp_path: Path, length: int) -> No
         b'{"a": {"dtype": "F32", "shape": 3, "data_offsets": [0, 0]}}',
         b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0]}}',
         b"\xff",
+        b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": ["0", "0"]}}',
+        DEEP,
     ],
+    ids=lambda header: repr(header)[:40],
 )
 def test_weights_with_a_header_that_describes_no_tensors_are_refused(tmp_path: Path, header: bytes) -> None:
     (saved(tmp_path) / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header)
@@ -256,7 +322,20 @@ def test_the_digest_changes_with_any_byte_and_may_be_demanded(tmp_path: Path) ->
     assert changed in refused.value.found
 
 
-@pytest.mark.parametrize("index", [b"{", b"{}", b'{"weight_map": []}', b'{"weight_map": {"a": "../../other"}}'])
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"{",
+        b"{}",
+        b'{"weight_map": []}',
+        b'{"weight_map": {"a": "../../other"}}',
+        DEEP,
+        b'{"weight_map": {"a": "", "b": ".."}}',
+        rb'{"weight_map": {"a": "\u0000"}}',
+        b'{"weight_map": {"a": "gone.safetensors"}}',
+    ],
+    ids=lambda index: repr(index)[:40],
+)
 def test_a_broken_index_of_weights_is_refused(tmp_path: Path, index: bytes) -> None:
     (saved(tmp_path) / "model.safetensors").unlink()
     (tmp_path / "model.safetensors.index.json").write_bytes(index)

@@ -118,6 +118,40 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         started(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hidden_size": 65_536, "intermediate_size": 262_144},
+        {"num_hidden_layers": 4096, "num_hidden_groups": 4096},
+        {"num_hidden_layers": 10**12},
+        {"num_hidden_groups": 10**12},
+        {"vocab_size": 10**12},
+        {"hidden_size": "16"},
+        {"hidden_act": "none such"},
+        {"initializer_range": "wide"},
+        {"pad_token_id": 10**12},
+        {"id2label": [1, 2]},
+    ],
+    ids=str,
+)
+def test_a_config_that_its_weights_do_not_bear_out_is_refused_before_a_model_is_made(
+    tmp_path: Path, config: dict[str, object]
+) -> None:
+    save_model(tiny_student(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    with pytest.raises(ModelError, match=f"model {tmp_path}|config.json"):
+        started(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "quantization_config"])
+def test_a_config_asks_for_no_other_code(tmp_path: Path, key: str) -> None:
+    student = tiny_student()
+    path = save_model(student, tmp_path) / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: "someone/kernels"}))
+    assert same_weights(started(tmp_path).model, student)
+
+
 @pytest.mark.parametrize(("precision", "exact"), [("fp32", True), ("fp16", False)])
 def test_written_files_are_a_checkpoint_that_says_what_the_model_says(
     tmp_path: Path, precision: str, exact: bool

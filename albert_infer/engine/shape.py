@@ -48,6 +48,28 @@ DEFAULT_SIZES: Final = {
     "max_position_embeddings": 512,
     "type_vocab_size": 2,
 }
+# More than any ALBERT has, the largest being the defaults above; a config.json beyond is a mistake, or an attack on the
+# memory of whoever reads it.
+MOST_SIZES: Final = {
+    # XLM-V has the most words of all encoders in use, 901,629.
+    "vocab_size": 2**20,
+    "embedding_size": 2**14,
+    "hidden_size": 2**16,
+    "num_hidden_layers": 4096,
+    "num_hidden_groups": 4096,
+    "inner_group_num": 4096,
+    "num_attention_heads": 4096,
+    # Four times the hidden size, as a rule.
+    "intermediate_size": 2**18,
+    # Encoders for long texts read 8,192 to 32,768 tokens.
+    "max_position_embeddings": 2**16,
+    "type_vocab_size": 4096,
+}
+# Layers times the inner layers of each: what a forward pass goes through one by one, and what is listed tensor by
+# tensor, in a twentieth of a second.
+MOST_STEPS: Final = 4096
+# We use checkpoints of three; a classifier of images tells 1,000 apart.
+MOST_LABELS: Final = 4096
 DEFAULT_ACTIVATION: Final = "gelu_new"
 DEFAULT_LAYER_NORM_EPS: Final = 1e-12
 # PreTrainedConfig leaves out `id2label` when there are two labels.
@@ -79,11 +101,12 @@ class AlbertShape:
     def from_config(cls, config: Mapping[str, object]) -> AlbertShape:
         """Read the shape from a parsed config.json; keys that transformers leaves out have its defaults.
 
-        Raises ModelError for anything that we would run differently from transformers.
+        Raises ModelError for anything that we would run differently from transformers, and for a size beyond
+        MOST_SIZES, MOST_STEPS or MOST_LABELS.
         """
         _refuse_other_architectures(config)
         shape = cls(
-            **{name: _count(config, name, default) for name, default in DEFAULT_SIZES.items()},
+            **{name: _count(config, name, default, MOST_SIZES[name]) for name, default in DEFAULT_SIZES.items()},
             num_labels=_num_labels(config),
             hidden_act=_activation(config),
             layer_norm_eps=_layer_norm_eps(config),
@@ -106,33 +129,37 @@ class AlbertShape:
         return tuple((group, inner) for group in groups for inner in range(self.inner_group_num))
 
 
+def found_value(value: object) -> str:
+    """What stands in a config.json, for a message: cut, as it may be megabytes."""
+    return f"found {value!r:.100}"
+
+
 def _refuse_other_architectures(config: Mapping[str, object]) -> None:
     if config.get("model_type") != "albert":
-        raise ModelError("config.json model_type 'albert'", f"found {config.get('model_type')!r}", USE_ANOTHER)
+        raise ModelError("config.json model_type 'albert'", found_value(config.get("model_type")), USE_ANOTHER)
     architectures = config.get("architectures")
     # Without the key the tensors decide: a checkpoint that is no classifier lacks classifier.weight.
     if architectures is not None and architectures != [ARCHITECTURE]:
-        raise ModelError(f"config.json architectures [{ARCHITECTURE!r}]", f"found {architectures!r}", USE_ANOTHER)
+        raise ModelError(f"config.json architectures [{ARCHITECTURE!r}]", found_value(architectures), USE_ANOTHER)
     positions = config.get("position_embedding_type", "absolute")
     if positions != "absolute":
-        raise ModelError("config.json position_embedding_type 'absolute'", f"found {positions!r}", USE_ANOTHER)
+        raise ModelError("config.json position_embedding_type 'absolute'", found_value(positions), USE_ANOTHER)
 
 
-def _count(config: Mapping[str, object], name: str, default: int) -> int:
+def _count(config: Mapping[str, object], name: str, default: int, most: int) -> int:
     value = config.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"config.json {name} as a whole number from 1", f"found {value!r}", USE_ANOTHER)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ModelError(f"config.json {name} as a whole number from 1 to {most:,}", found_value(value), USE_ANOTHER)
     return value
 
 
 def _num_labels(config: Mapping[str, object]) -> int:
     names = config.get("id2label")
     if names is None:
-        return _count(config, "num_labels", DEFAULT_LABELS)
-    if not isinstance(names, Mapping) or not names:
-        raise ModelError(
-            "config.json id2label as an object with a name for each label", f"found {names!r}", USE_ANOTHER
-        )
+        return _count(config, "num_labels", DEFAULT_LABELS, MOST_LABELS)
+    if not isinstance(names, Mapping) or not 1 <= len(names) <= MOST_LABELS:
+        asked = f"config.json id2label as an object with a name for each label, {MOST_LABELS:,} at most"
+        raise ModelError(asked, found_value(names), USE_ANOTHER)
     return len(names)
 
 
@@ -140,7 +167,7 @@ def _activation(config: Mapping[str, object]) -> str:
     name = config.get("hidden_act", DEFAULT_ACTIVATION)
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ModelError(
-            f"config.json hidden_act as one of {', '.join(sorted(ACTIVATIONS))}", f"found {name!r}", USE_ANOTHER
+            f"config.json hidden_act as one of {', '.join(sorted(ACTIVATIONS))}", found_value(name), USE_ANOTHER
         )
     return name
 
@@ -149,7 +176,7 @@ def _layer_norm_eps(config: Mapping[str, object]) -> float:
     value = config.get("layer_norm_eps", DEFAULT_LAYER_NORM_EPS)
     # Negated, so that NaN is refused too.
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        raise ModelError("config.json layer_norm_eps as a number from 0 to 1", f"found {value!r}", USE_ANOTHER)
+        raise ModelError("config.json layer_norm_eps as a number from 0 to 1", found_value(value), USE_ANOTHER)
     return float(value)
 
 
@@ -162,3 +189,11 @@ def _refuse_contradictions(shape: AlbertShape) -> None:
         )
     if shape.type_vocab_size < 2:
         raise ModelError("config.json type_vocab_size of 2, for premise and hypothesis", "found 1", USE_ANOTHER)
+    steps = shape.num_hidden_layers * shape.inner_group_num
+    if steps > MOST_STEPS:
+        asked = f"config.json num_hidden_layers times inner_group_num of {MOST_STEPS:,} at most"
+        found = f"found {shape.num_hidden_layers:,} layers of {shape.inner_group_num:,} inner layers each"
+        raise ModelError(asked, found, USE_ANOTHER)
+    if shape.num_hidden_groups > shape.num_hidden_layers:
+        found = f"found {shape.num_hidden_groups:,} groups for {shape.num_hidden_layers:,} layers: some have none"
+        raise ModelError("config.json num_hidden_groups of at most num_hidden_layers", found, USE_ANOTHER)

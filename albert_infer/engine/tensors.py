@@ -5,16 +5,22 @@ The format: 8 bytes with the length of a JSON header, the header with each tenso
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from albert_infer.engine.shape import USE_ANOTHER, AlbertShape
 from albert_infer.errors import ModelError
+from albert_infer.json_input import parsed_json
 
-# Quantised ones would need scales, which no tensor of ALBERT has.
-FLOATING_POINT: Final = frozenset({"F64", "F32", "F16", "BF16"})
+# By name, with the bytes of a number. Quantised ones would need scales, which no tensor of ALBERT has.
+FLOATING_POINT: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# A tensor takes about 150, and an ALBERT has 25.
+MAX_HEADER_BYTES: Final = 2 * 2**20
+# ALBERT has vectors and matrices; the product of 100,000 sizes would take seconds.
+MAX_DIMENSIONS: Final = 8
+NO_TENSORS: Final = "its header does not describe tensors"
 
 
 @dataclass(frozen=True)
@@ -27,16 +33,36 @@ class TensorHeader:
 
 def tensor_headers(file: bytes) -> dict[str, TensorHeader]:
     """The tensors of one safetensors file. Raises ValueError for a file that is cut off or is none."""
-    begin = 8 + int.from_bytes(file[:8], "little")
+    header_bytes = int.from_bytes(file[:8], "little")
+    begin = 8 + header_bytes
+    # Of a file that is none these eight bytes are any number.
+    if begin > len(file) or header_bytes > MAX_HEADER_BYTES:
+        found = f"its header is to have {header_bytes:,} bytes"
+        raise ValueError(f"{found}: it has {len(file):,} in all, and at most {MAX_HEADER_BYTES:,} are read")
     try:
-        entries = {name: entry for name, entry in json.loads(file[8:begin]).items() if name != "__metadata__"}
-        ends = [entry["data_offsets"][1] for entry in entries.values()]
-        headers = {name: TensorHeader(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError("its header does not describe tensors") from error
-    if len(file) != begin + max(ends, default=0):
+        entries = parsed_json(file[8:begin], max_bytes=MAX_HEADER_BYTES)
+    except ValueError as error:
+        raise ValueError(f"its header cannot be read: {error}") from error
+    listed = entries.items() if isinstance(entries, dict) else [("", entries)]
+    tensors = {name: _tensor(entry) for name, entry in listed if name != "__metadata__"}
+    if len(file) != begin + max((end for _, end in tensors.values()), default=0):
         raise ValueError("its header describes more or fewer bytes than there are")
-    return headers
+    return {name: header for name, (header, _) in tensors.items()}
+
+
+def _tensor(entry: Any) -> tuple[TensorHeader, int]:
+    """A tensor of a header, and where its bytes end."""
+    match entry:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if (
+            len(shape) <= MAX_DIMENSIONS
+            and all(isinstance(size, int) and size >= 0 for size in shape)
+            and 0 <= begin <= end
+        ):
+            if dtype in FLOATING_POINT and end - begin != math.prod(shape) * FLOATING_POINT[dtype]:
+                raise ValueError("its header gives a tensor more or fewer bytes than its shape takes")
+            return TensorHeader(dtype, tuple(shape)), end
+        case _:
+            raise ValueError(NO_TENSORS)
 
 
 def albert_tensors(shape: AlbertShape) -> dict[str, tuple[int, ...]]:

@@ -16,6 +16,8 @@ import torch
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
 from albert_infer.calibration import temperature_of
+from albert_infer.engine.shape import AlbertShape
+from albert_infer.engine.tensors import albert_tensors, tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.label_order import label_order_of
 from albert_infer.model import WEIGHTS, CheckpointFiles
@@ -24,6 +26,8 @@ from albert_infer.schema import NliLabel
 CLASSIFIER = "classifier.weight"
 # What pretraining leaves beside the encoder.
 PRETRAINING_HEADS = ("predictions.", "sop_classifier.")
+# What may be missing: a new model has it too.
+HEADS = ("classifier.", "albert.pooler.")
 LABELS: Mapping[int, str] = dict(enumerate(map(str, NliLabel)))
 
 
@@ -40,13 +44,14 @@ def starting_model(
 ) -> StartingModel:
     """The model of an NLI checkpoint, or a pretrained ALBERT under a new classifier whose weights follow from `seed`.
 
-    Raises ModelError for weights that are not an ALBERT's, and for outputs of which nothing says what they mean.
+    Raises ModelError for weights that are not an ALBERT's or do not fit config.json, and for outputs of which nothing
+    says what they mean.
     """
     weights = _encoder_names(_all_tensors(files))
+    _refuse_other_encoders(files, weights)
     order = label_order_of(files.config, label_order, files.source) if _has_classifier(weights) else None
-    config = AlbertConfig.from_dict({**files.config, **_head_settings(dropout)})
     torch.manual_seed(seed)
-    model = AlbertForSequenceClassification(config)
+    model = _new_model(files, dropout)
     if order is not None:
         places = [order.index(label) for label in NliLabel]
         weights = {
@@ -90,6 +95,27 @@ def files_of(
     return CheckpointFiles(source, config, weights, dict(tokenizer), config_json)
 
 
+def _refuse_other_encoders(files: CheckpointFiles, weights: Mapping[str, torch.Tensor]) -> None:
+    """Before a model is made: what config.json asks for may be more than there is memory, and weights show it."""
+    shape = AlbertShape.from_config({**files.config, "architectures": None, "id2label": LABELS})
+    for name, size in albert_tensors(shape).items():
+        found = weights.get(name)
+        if not name.startswith(HEADS) and (found is None or tuple(found.shape) != size):
+            there = "it is missing" if found is None else f"size mismatch: it has {tuple(found.shape)}"
+            asked = f"model {files.source} with tensor {name} of shape {size}"
+            raise ModelError(asked, there, "give weights of an ALBERT that fit its config.json")
+
+
+def _new_model(files: CheckpointFiles, dropout: float) -> AlbertForSequenceClassification:
+    # Of config.json only what an ALBERT has: other keys ask transformers for code of others, or for another attention.
+    known = {name: files.config[name] for name in AlbertConfig.__annotations__ if name in files.config}
+    try:
+        return AlbertForSequenceClassification(AlbertConfig.from_dict({**known, **_head_settings(dropout)}))
+    except Exception as error:  # a dozen kinds, as a wrong value shows here or there
+        found = f"transformers refuses its config.json ({type(error).__name__}): {' '.join(str(error).split())[:200]}"
+        raise ModelError(f"model {files.source}", found, "save the checkpoint again") from error
+
+
 def _head_settings(dropout: float) -> dict[str, Any]:
     return {
         "id2label": dict(LABELS),
@@ -102,13 +128,15 @@ def _head_settings(dropout: float) -> dict[str, Any]:
 
 
 def _all_tensors(files: CheckpointFiles) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
     try:
-        return {
-            name: tensor for data in files.weights.values() for name, tensor in safetensors.torch.load(data).items()
-        }
+        for data in files.weights.values():
+            tensor_headers(data)
+            tensors |= safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError) as error:
         found = f"its weights are no whole safetensors file ({type(error).__name__})"
         raise ModelError(f"model {files.source}", found, "copy it again") from error
+    return tensors
 
 
 def _encoder_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -129,7 +157,7 @@ def _load(model: AlbertForSequenceClassification, weights: dict[str, torch.Tenso
     except RuntimeError as error:  # sizes that do not fit config.json
         found = " ".join(str(error).split())[:200]
         raise ModelError(f"model {source}", found, "give weights that fit its config.json") from error
-    missing = [name for name in missing if not name.startswith(("classifier.", "albert.pooler."))]
+    missing = [name for name in missing if not name.startswith(HEADS)]
     if missing or foreign:
         found = f"weights missing: {missing[:3] or 'none'}, not an ALBERT's: {foreign[:3] or 'none'}"
         raise ModelError(f"model {source}", found, "give a checkpoint of an ALBERT")
