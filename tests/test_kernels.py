@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -12,13 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from albert_infer.engine import kernels as module
 from albert_infer.engine.activations import ACTIVATION_BY_NAME, gate_of
-from albert_infer.engine.compilation import shared_library
 from albert_infer.engine.kernels import NOTHING, GateTerms, Kernels, Operand, Product, kernels
 from albert_infer.engine.weights import Norm
 
-SOURCE: Final = Path(module.__file__).with_suffix(".cpp")
 # A step of bf16 is 2⁻⁸ of a number.
 BF16_STEP: Final = 2.0**-8
 
@@ -148,31 +143,3 @@ def test_what_is_not_finite_stays_so(compiled: Kernels, wrong: float) -> None:
     compiled.copy(states_XN, torch.empty(64), operand)
     assert not operand.states_XN[0].isfinite().all()
     assert operand.scales_X.isfinite().tolist() == [False, True]
-
-
-def test_a_library_is_compiled_once_however_many_ask(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(2) as threads:
-        made = set(threads.map(lambda _: shared_library(SOURCE, tmp_path), range(2)))
-    if made == {None}:
-        pytest.skip("no compiler")
-    (library,) = tmp_path.iterdir()
-    assert made == {library}
-    before = library.stat().st_mtime_ns
-    assert shared_library(SOURCE, tmp_path) == library
-    assert library.stat().st_mtime_ns == before
-
-
-def test_another_source_is_another_library(tmp_path: Path) -> None:
-    other = tmp_path / SOURCE.name
-    other.write_text(SOURCE.read_text() + "\n")
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    assert shared_library(SOURCE, folder) is None or shared_library(SOURCE, folder) != shared_library(other, folder)
-
-
-def test_without_a_compiler_or_with_a_source_that_it_refuses_there_is_no_library(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.cpp"
-    broken.write_text("this is no C++")
-    assert shared_library(SOURCE, tmp_path, compilers=("no-such-compiler",)) is None
-    assert shared_library(broken, tmp_path) is None
-    assert list(tmp_path.iterdir()) == [broken]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from albert_infer.engine.activations import Gate
-from albert_infer.engine.compilation import shared_library
+from albert_infer.engine.compilation import loaded_library
 from albert_infer.engine.int8 import ZERO_POINT
 from albert_infer.engine.weights import Norm
 
@@ -105,10 +105,9 @@ class Kernels:
     `scratch` is what `scratch_floats` says, for one thread at a time.
     """
 
-    def __init__(self, library: Path) -> None:
+    def __init__(self, functions: ctypes.CDLL) -> None:
         size, pointer, real = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_float
         product, operand, gate = (ctypes.POINTER(structure) for structure in (Product, Operand, GateTerms))
-        functions = ctypes.CDLL(str(library))
         self._attention_scratch = _typed(functions.attention_scratch, size, size, size, returns=size)
         self._attend = _typed(
             functions.albert_attend, size, pointer, pointer, size, size, product, product, product, pointer, operand
@@ -169,8 +168,5 @@ def _typed(function: Any, *arguments: Any, returns: Any = None) -> Any:
 @cache
 def kernels() -> Kernels | None:
     """The kernels for this processor; None on a machine that cannot compile them, or may not load what it compiled."""
-    library = shared_library(Path(__file__).with_suffix(".cpp"))
-    try:
-        return None if library is None else Kernels(library)
-    except OSError:
-        return None
+    functions = loaded_library(Path(__file__).with_suffix(".cpp"))
+    return None if functions is None else Kernels(functions)
