@@ -7,12 +7,10 @@ leaves such a file behind; it is harmless and may be deleted while no run is goi
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,12 +22,15 @@ from uuid import uuid4
 from albert_infer import failpoints
 from albert_infer.errors import InfrastructureError, InputError, IntegrityError, ObjectChangedError, ObjectMissingError
 from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, ObjectPin, StoredObject, holds
+from albert_infer.storage.probing import UNFINISHED, locked, probe_folder
+from albert_infer.storage.probing import sync as _sync
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-UNFINISHED = ".albert-infer-"
-LOCK = f"{UNFINISHED}lock"
+# What a file system answers that will never do what was asked.
+INCAPABLE = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOLCK, errno.EINVAL})
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,8 @@ class LocalFolder:
         return LocalFileSystem(), self.uri
 
     def probe_write(self) -> None:  # noqa: D102
-        # The folder itself may not exist yet; making it here would leave something behind in a run that is refused.
-        nearest = next(path for path in (Path(self.uri), *Path(self.uri).parents) if os.path.lexists(path))
-        with _writing(self.uri), tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=nearest) as probe:
-            Path(probe, "put").touch()
-            Path(probe, "link").hardlink_to(Path(probe, "put"))
+        with _writing(self.uri):
+            probe_folder(Path(self.uri))
 
     def _pins(self, prefix: str, status_of: Callable[[os.DirEntry[str]], os.stat_result | None]) -> list[ObjectPin]:
         start = prefix.rpartition("/")[0]
@@ -330,21 +328,10 @@ def _make_folder(folder: Path) -> None:
         _sync(folder.parent)
 
 
-def _sync(folder: Path) -> None:
-    """Make the names in the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock. The kernel frees it when its holder dies; its file stays, for removing it would race."""
     _make_folder(folder)
-    with (folder / LOCK).open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder):
         yield
 
 
@@ -372,6 +359,9 @@ def _writing(uri: str) -> Iterator[None]:
 
 def _error(asked: str, error: OSError) -> InfrastructureError:
     found = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP}:
+    if error.errno in INCAPABLE:
+        remedy = "use a file system with hard links, file locks and fsync: a local disk, or NFS 4; or use S3"
+        return AccessError(asked, found, remedy)
+    if error.errno in FORBIDDEN:
         return AccessError(asked, found, "give this user the right, or use another file system")
     return InfrastructureError(asked, found, "repair it (disk full? mount gone?) and start the run again")
