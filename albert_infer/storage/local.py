@@ -11,7 +11,7 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from albert_infer import failpoints
-from albert_infer.errors import InfrastructureError, InputError, IntegrityError, ObjectChangedError, ObjectMissingError
+from albert_infer.errors import InfrastructureError, IntegrityError, ObjectChangedError, ObjectMissingError
 from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, ObjectPin, StoredObject, holds
+from albert_infer.storage.listing import StatusOf, pin_of, pins_below, status_if_any, status_of
 from albert_infer.storage.probing import UNFINISHED, locked, probe_folder
 from albert_infer.storage.probing import sync as _sync
 
@@ -50,10 +51,10 @@ class LocalFolder:
         return str(self._path(name))
 
     def objects(self, prefix: str = "") -> list[ObjectPin]:  # noqa: D102
-        return self._pins(prefix, _status)
+        return self._pins(prefix, status_of)
 
     def stored(self, prefix: str = "") -> list[StoredObject]:  # noqa: D102
-        pins = self._pins(prefix, _status_if_any)
+        pins = self._pins(prefix, status_if_any)
         return [StoredObject(pin, datetime.fromtimestamp(int(pin.version) / 1e9, UTC)) for pin in pins]
 
     def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
@@ -63,7 +64,7 @@ class LocalFolder:
                 status = path.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return _pin(name, status) if stat.S_ISREG(status.st_mode) else None
+        return pin_of(name, status) if stat.S_ISREG(status.st_mode) else None
 
     def read(self, name: str) -> bytes:  # noqa: D102
         path = self._path(name)
@@ -75,7 +76,7 @@ class LocalFolder:
         with _reading(str(path)):
             try:
                 with path.open("rb") as file:
-                    return _pin(name, os.fstat(file.fileno())), file.read()
+                    return pin_of(name, os.fstat(file.fileno())), file.read()
             except (FileNotFoundError, IsADirectoryError) as error:
                 if os.path.lexists(path):
                     found = "a folder, or a link to nothing, stands in the place of a file"
@@ -144,11 +145,11 @@ class LocalFolder:
         with _writing(self.uri):
             probe_folder(Path(self.uri))
 
-    def _pins(self, prefix: str, status_of: Callable[[os.DirEntry[str]], os.stat_result | None]) -> list[ObjectPin]:
+    def _pins(self, prefix: str, status_of_entry: StatusOf) -> list[ObjectPin]:
         start = prefix.rpartition("/")[0]
         folder = self._path(start) if start else Path(self.uri)
         with _reading(self.uri):
-            below = _pins_below(folder, f"{start}/" if start else "", status_of)
+            below = pins_below(folder, f"{start}/" if start else "", status_of_entry)
             return sorted((pin for pin in below if pin.name.startswith(prefix)), key=lambda pin: pin.name)
 
     def _path(self, name: str) -> Path:
@@ -195,7 +196,7 @@ class _PinnedFile(io.FileIO):
 
     def _check(self) -> None:
         # Of the open file, not of the path: a file that was replaced by a rename still gives us the pinned bytes.
-        found = _pin(self._pin.name, os.fstat(self.fileno()))
+        found = pin_of(self._pin.name, os.fstat(self.fileno()))
         if found != self._pin:
             raise _changed(self._path, self._pin, found)
 
@@ -206,65 +207,6 @@ def _changed(path: Path, pin: ObjectPin, found: ObjectPin) -> ObjectChangedError
         f"it changed ({found.size} bytes, modified at {found.version} ns)",
         "stop the program that writes to it and start the run again",
     )
-
-
-def _pins_below(
-    folder: Path,
-    name: str,
-    status_of: Callable[[os.DirEntry[str]], os.stat_result | None],
-    above: frozenset[tuple[int, int]] = frozenset(),
-) -> Iterator[ObjectPin]:
-    """Pin all regular files below, through links; a link to a folder that we are in is not entered again."""
-    try:
-        with os.scandir(folder) as scan:
-            entries = [entry for entry in scan if not entry.name.startswith(UNFINISHED)]
-        here = folder.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if (here.st_dev, here.st_ino) in above:
-        return
-    for entry in entries:
-        below = f"{name}{_checked_utf8(entry)}"
-        status = status_of(entry)
-        if status and stat.S_ISDIR(status.st_mode):
-            yield from _pins_below(Path(entry.path), f"{below}/", status_of, above | {(here.st_dev, here.st_ino)})
-        elif status and stat.S_ISREG(status.st_mode):
-            yield _pin(below, status)
-
-
-def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Look at what the entry leads to; None if it was deleted since the scan.
-
-    Raises `ObjectMissingError` for a link to nothing: data that somebody meant to be here is not.
-    """
-    try:
-        return entry.stat()
-    except FileNotFoundError:
-        if entry.is_symlink():
-            raise
-        return None
-
-
-def _status_if_any(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Look at what the entry leads to; None if it leads to nothing."""
-    try:
-        return entry.stat()
-    except FileNotFoundError:
-        return None
-
-
-def _checked_utf8(entry: os.DirEntry[str]) -> str:
-    try:
-        entry.name.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"listing {entry.path!r}", "its name is not UTF-8", "rename it; names are kept in the plan as text"
-        ) from error
-    return entry.name
-
-
-def _pin(name: str, status: os.stat_result) -> ObjectPin:
-    return ObjectPin(name, status.st_size, str(status.st_mtime_ns))
 
 
 def _unfinished_path(folder: Path) -> Path:
@@ -306,9 +248,9 @@ def _linked_or_copied(source: ObjectPin, origin: Path, staged: Path, target: str
             shutil.copyfileobj(file, copy)
             copy.flush()
             os.fsync(copy.fileno())
-        return _pin(target, staged.stat())
+        return pin_of(target, staged.stat())
     # Of the link: the name may have been given to other bytes since it was looked at.
-    found = _pin(source.name, staged.stat())
+    found = pin_of(source.name, staged.stat())
     if found != source:
         raise _changed(origin, source, found)
     return replace(found, name=target)
