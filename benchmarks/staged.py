@@ -14,7 +14,7 @@ from albert_infer.publication import End, to_published
 from albert_infer.storage import Folder, InputObjects
 
 
-@dataclass(frozen=True)
+@dataclass
 class StagedRun:
     """A plan whose units are all labelled and wait to be published."""
 
