@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,7 +15,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from albert_infer import failpoints, layout, publish, standing, storage
+from albert_infer import failpoints, layout, publish, storage
 from albert_infer.config import CleanSettings
 from albert_infer.errors import (
     AlbertInferError,
@@ -26,7 +27,7 @@ from albert_infer.errors import (
 from albert_infer.manifest import published_at
 from albert_infer.publication import random_id
 from albert_infer.standing import Seen
-from albert_infer.storage import Folder, ObjectPin, S3Access, StoredObject
+from albert_infer.storage import AccessError, Folder, ObjectPin, S3Access, StoredObject
 
 # How many go before the output is looked at again: one request to S3, well under a second.
 BATCH: Final = 500
@@ -194,14 +195,18 @@ def _cleaned(output: Folder, limit: datetime, *, delete: bool) -> Leftovers:
 
 
 def _looked(output: Folder) -> tuple[Seen, list[RunObject]]:
-    """What lies at the output. Raises IntegrityError if a file that is published is not there as it was."""
-    seen = standing.look(output)
-    if seen.now and seen.damaged:
-        unit_id = min(seen.damaged)
-        names = ", ".join(entry.path for entry in seen.now.units[unit_id])
-        found = f"{layout.SUCCESS} names {names}, of which one is not there as it says"
-        remedy = "run the job again: it labels what is missing; or look at it with jobs/verify_labels.py"
-        raise IntegrityError(f"clean {output.uri}", found, remedy)
+    """What lies at the output. Raises IntegrityError if a file that is published is not listed with its size.
+
+    Reads no file of labels: who cleans may have no right to.
+    """
+    now = published_at(output)
+    seen = Seen(now, {entry.name: entry for entry in output.stored()})
+    for name, entry in now.files.items() if now else ():
+        if name not in seen.stored or seen.stored[name].size != entry.bytes:
+            _refuse_change(output, seen)
+            found = f"{layout.SUCCESS} names {name}, which is not there as it says"
+            remedy = "run the job again: it labels what is missing; or look at it with jobs/verify_labels.py"
+            raise IntegrityError(f"clean {output.uri}", found, remedy)
     return seen, outputs_of(seen.stored.values()).get("", [])
 
 
@@ -210,21 +215,30 @@ def _delete(output: Folder, found: Sequence[RunObject], seen: Seen, objects: Seq
 
     Plans go last: they say what the other objects belong to, should this end half-way.
     """
-    if seen.now and any(entry.kind is Kind.FILE and entry.name not in seen.dead for entry in found):
-        # Of a run that was sealed and never published. From here on it cannot be: see `publish.advanced`.
-        advanced = publish.advanced(seen.now, seen, random_id())
-        publish.success_put(advanced, seen, output)
-        now = published_at(output)
-        if now is None or now.id != advanced.publication.id:
-            raise _changed(output)
-        seen = replace(seen, now=now)
-    marks = _marks(objects)
-    doomed = [entry.name for entry in sorted(found, key=lambda entry: entry.kind is Kind.RUN)]
+    marks, forsaken = _marks(objects), {entry.name for entry in found if entry.kind is Kind.FILE} - {*seen.dead}
+    if forsaken:
+        with suppress(AccessError):
+            seen, forsaken = _without_seals(output, seen), set()
+    going = sorted(found, key=lambda entry: entry.kind is Kind.RUN)
+    # Without the right to write `_SUCCESS` they stay until something is published.
+    doomed = [entry.name for entry in going if entry.name not in forsaken]
     for first in range(0, len(doomed), BATCH):
         _refuse_change(output, seen, marks)
         output.delete(doomed[first : first + BATCH])
     if doomed:
         _refuse_change(output, seen)
+
+
+def _without_seals(output: Folder, seen: Seen) -> Seen:
+    """Make sure that no run that was sealed and never published is published from here on: see `publish.advanced`."""
+    if seen.now is None:
+        return seen
+    advanced = publish.advanced(seen.now, seen, random_id())
+    publish.success_put(advanced, seen, output)
+    now = published_at(output)
+    if now is None or now.id != advanced.publication.id:
+        raise _changed(output)
+    return replace(seen, now=now)
 
 
 def _refuse_change(output: Folder, seen: Seen, marks: Mapping[str, ObjectPin] | None = None) -> None:
