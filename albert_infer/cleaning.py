@@ -188,7 +188,7 @@ def _cleaned(output: Folder, limit: datetime, *, delete: bool) -> Leftovers:
         found = leftovers(output, objects, seen, limit)
         failpoints.reach("leftovers_listed")
         if delete:
-            _delete(output, found, seen, objects)
+            _delete(output, found, seen)
     except AlbertInferError as error:
         return Leftovers(output.uri, failure=error)
     return Leftovers(output.uri, tuple(found))
@@ -210,12 +210,15 @@ def _looked(output: Folder) -> tuple[Seen, list[RunObject]]:
     return seen, outputs_of(seen.stored.values()).get("", [])
 
 
-def _delete(output: Folder, found: Sequence[RunObject], seen: Seen, objects: Sequence[RunObject]) -> None:
+def _delete(output: Folder, found: Sequence[RunObject], seen: Seen) -> None:
     """Delete in batches, none of them after something was published or a run has begun.
 
     Plans go last: they say what the other objects belong to, should this end half-way.
     """
-    marks, forsaken = _marks(objects), {entry.name for entry in found if entry.kind is Kind.FILE} - {*seen.dead}
+    marks, forsaken = (
+        _marks(seen.stored.values()),
+        {entry.name for entry in found if entry.kind is Kind.FILE} - {*seen.dead},
+    )
     if forsaken:
         with suppress(AccessError):
             seen, forsaken = _without_seals(output, seen), set()
@@ -242,8 +245,11 @@ def _without_seals(output: Folder, seen: Seen) -> Seen:
 
 
 def _refuse_change(output: Folder, seen: Seen, marks: Mapping[str, ObjectPin] | None = None) -> None:
-    """Raises ObjectChangedError if something was published since, or, with `marks`, if a run has begun."""
-    begun = marks is not None and _marks(outputs_of(output.stored(layout.RUNS)).get("", [])) != marks
+    """Raises ObjectChangedError if something was published since, or, with `marks`, if a run has written into a folder.
+
+    Before a start counts on anything it writes a mark there, or its plan if nothing is there to count on.
+    """
+    begun = marks is not None and not _marks(output.stored(layout.RUNS)).items() <= marks.items()
     if begun or output.stat(layout.SUCCESS) != (seen.now.pin if seen.now else None):
         raise _changed(output)
 
@@ -253,9 +259,9 @@ def _changed(output: Folder) -> ObjectChangedError:
     return ObjectChangedError(f"clean {output.uri}", found, "run this again")
 
 
-def _marks(objects: Iterable[RunObject]) -> dict[str, ObjectPin]:
-    """What a start changes before it counts on anything."""
-    return {found.name: found.pin for found in objects if found.kind is Kind.RUN and found.name.endswith("/begun.json")}
+def _marks(stored: Iterable[StoredObject]) -> dict[str, ObjectPin]:
+    """The objects in the folders of runs."""
+    return {entry.name: entry.pin for entry in stored if layout.RUN.fullmatch(entry.name)}
 
 
 @dataclass(frozen=True)
