@@ -5,33 +5,30 @@ Deletes no name that a `_SUCCESS` tells of, and nothing at all of an output whos
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from albert_infer import commit, publish, storage
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from albert_infer import failpoints, layout, publish, standing, storage
 from albert_infer.config import CleanSettings
-from albert_infer.errors import AlbertInferError, InputError, IntegrityError, ObjectChangedError
-from albert_infer.publish import Standing
-from albert_infer.storage import Folder, S3Access, StoredObject
-
-_ID: Final = "[0-9a-f]{16}"
-# Every name that a run gives, in the shortest folder that can be its output. All other objects are somebody else's.
-_NAME: Final = re.compile(
-    rf"(?P<output>(?:[^/]+/)*?)"
-    rf"(?:(?P<success>{commit.SUCCESS})"
-    rf"|(?P<staged>{commit.UNITS}(?P<unit>{_ID})\.(?:parquet|rejected\.parquet|quarantine\.json))"
-    rf"|(?P<run>_runs/(?P<plan>{_ID})/.+)"
-    rf"|(?P<file>(?:{commit.REJECTED})?part-(?P<part>{_ID})\.parquet))"
+from albert_infer.errors import (
+    AlbertInferError,
+    InputError,
+    IntegrityError,
+    ObjectChangedError,
+    ObjectMissingError,
 )
+from albert_infer.manifest import published_at
+from albert_infer.publication import random_id
+from albert_infer.standing import Seen
+from albert_infer.storage import Folder, ObjectPin, S3Access, StoredObject
 
-
-# How many go before `_SUCCESS` is looked at again: one request to S3, well under a second.
+# How many go before the output is looked at again: one request to S3, well under a second.
 BATCH: Final = 500
 
 
@@ -51,8 +48,24 @@ class RunObject:
     name: str
     kind: Kind
     owner: str | None
-    size: int
+    pin: ObjectPin
     modified: datetime
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.pin.size
+
+    @classmethod
+    def of(cls, stored: StoredObject, name: str) -> RunObject:
+        """The object that a run names `name`."""
+        if staged := layout.STAGED.fullmatch(name):
+            return cls(name, Kind.STAGED, staged["unit"], stored.pin, stored.modified)
+        if run := layout.RUN.fullmatch(name):
+            return cls(name, Kind.RUN, run["plan"], stored.pin, stored.modified)
+        if final := layout.parsed_final(name):
+            return cls(name, Kind.FILE, final.unit_id, stored.pin, stored.modified)
+        return cls(name, Kind.SUCCESS, None, stored.pin, stored.modified)
 
 
 @dataclass(frozen=True)
@@ -127,110 +140,162 @@ def outputs_of(stored: Iterable[StoredObject]) -> Mapping[str, list[RunObject]]:
     """The objects of runs, by the output that they lie in (a name below the root that ends in `/`, or nothing)."""
     found: dict[str, list[RunObject]] = defaultdict(list)
     for entry in stored:
-        if match := _NAME.fullmatch(entry.name):
-            kind = next(kind for kind in Kind if match[kind])
-            owner = match["unit"] or match["plan"] or match["part"]
-            name = entry.name.removeprefix(match["output"])
-            found[match["output"]].append(RunObject(name, kind, owner, entry.size, entry.modified))
+        below = _output_of(entry.name)
+        if below is not None:
+            found[below].append(RunObject.of(entry, entry.name.removeprefix(below)))
     return found
 
 
-def leftovers(output: Folder, objects: Sequence[RunObject], now: Standing | None, limit: datetime) -> list[RunObject]:
-    """Those of the objects that are older than `limit`, that nobody reads, and that no run may come back to.
+def _output_of(name: str) -> str | None:
+    """The shortest folder that can be the output of an object; None for what no run names: it is somebody else's."""
+    *folders, last = name.split("/")
+    for depth in range(len(folders) + 1):
+        if layout.is_ours("/".join([*folders[depth:], last])):
+            return "".join(f"{folder}/" for folder in folders[:depth])
+    return None
 
-    Raises IntegrityError if a file that `now` names is not there as it says, or a plan cannot be read.
+
+def leftovers(output: Folder, objects: Sequence[RunObject], seen: Seen, limit: datetime) -> list[RunObject]:
+    """Those of the objects that nobody reads and that no run may come back to.
+
+    Files of labels that no publication will ever name are such whatever their age, all others once they are older than
+    `limit`. Raises IntegrityError if a plan cannot be read.
     """
-    _refuse_missing_files(output, objects, now)
-    kept_plans, kept_units = _to_be_resumed(output, objects, now, limit)
-    named = set(now.files) if now else set()
-    if now:
-        kept_plans.add(now.plan_id)
+    kept = _to_be_resumed(output, objects, seen, limit)
+    dead = set(seen.dead)
 
     def is_kept(found: RunObject) -> bool:
         match found.kind:
             case Kind.SUCCESS:
                 return True
             case Kind.RUN:
-                return found.owner in kept_plans
+                return found.modified >= limit or found.owner in kept.plans
             case Kind.STAGED:
-                return found.owner in kept_units
+                return found.modified >= limit or kept.every_unit or found.owner in kept.units
             case Kind.FILE:
                 # Where nothing is published they may be all that is left of labels.
-                return now is None or found.name in named or found.owner in kept_units
+                young = found.modified >= limit or found.owner in kept.units
+                return seen.now is None or (found.name not in dead and (young or found.name not in seen.unnamed))
 
-    return [found for found in objects if found.modified < limit and not is_kept(found)]
+    return [found for found in objects if not is_kept(found)]
 
 
 def _cleaned(output: Folder, limit: datetime, *, delete: bool) -> Leftovers:
     try:
-        now = publish.standing(output)
-        # Listed only now: a run that begins later marks itself, see `publish.mark_begun`.
-        found = leftovers(output, outputs_of(output.stored()).get("", []), now, limit)
+        seen, objects = _looked(output)
+        found = leftovers(output, objects, seen, limit)
+        failpoints.reach("leftovers_listed")
         if delete:
-            _delete(output, found, now)
+            _delete(output, found, seen, objects)
     except AlbertInferError as error:
         return Leftovers(output.uri, failure=error)
     return Leftovers(output.uri, tuple(found))
 
 
-def _delete(output: Folder, found: Sequence[RunObject], now: Standing | None) -> None:
-    """Delete in batches, none of them after something else was published.
+def _looked(output: Folder) -> tuple[Seen, list[RunObject]]:
+    """What lies at the output. Raises IntegrityError if a file that is published is not there as it was."""
+    seen = standing.look(output)
+    if seen.now and seen.damaged:
+        unit_id = min(seen.damaged)
+        names = ", ".join(entry.path for entry in seen.now.units[unit_id])
+        found = f"{layout.SUCCESS} names {names}, of which one is not there as it says"
+        remedy = "run the job again: it labels what is missing; or look at it with jobs/verify_labels.py"
+        raise IntegrityError(f"clean {output.uri}", found, remedy)
+    return seen, outputs_of(seen.stored.values()).get("", [])
+
+
+def _delete(output: Folder, found: Sequence[RunObject], seen: Seen, objects: Sequence[RunObject]) -> None:
+    """Delete in batches, none of them after something was published or a run has begun.
 
     Plans go last: they say what the other objects belong to, should this end half-way.
     """
+    if seen.now and any(entry.kind is Kind.FILE and entry.name not in seen.dead for entry in found):
+        # Of a run that was sealed and never published. From here on it cannot be: see `publish.advanced`.
+        advanced = publish.advanced(seen.now, seen, random_id())
+        publish.success_put(advanced, seen, output)
+        now = published_at(output)
+        if now is None or now.id != advanced.publication.id:
+            raise _changed(output)
+        seen = replace(seen, now=now)
+    marks = _marks(objects)
     doomed = [entry.name for entry in sorted(found, key=lambda entry: entry.kind is Kind.RUN)]
     for first in range(0, len(doomed), BATCH):
-        _refuse_change(output, now)
+        _refuse_change(output, seen, marks)
         output.delete(doomed[first : first + BATCH])
     if doomed:
-        _refuse_change(output, now)
+        _refuse_change(output, seen)
 
 
-def _refuse_change(output: Folder, now: Standing | None) -> None:
-    if output.stat(commit.SUCCESS) != (now.pin if now else None):
-        asked, published = f"clean {output.uri}", "something was published there meanwhile"
-        raise ObjectChangedError(asked, published, "verify it with jobs/verify_labels.py, and run this again")
+def _refuse_change(output: Folder, seen: Seen, marks: Mapping[str, ObjectPin] | None = None) -> None:
+    """Raises ObjectChangedError if something was published since, or, with `marks`, if a run has begun."""
+    begun = marks is not None and _marks(outputs_of(output.stored(layout.RUNS)).get("", [])) != marks
+    if begun or output.stat(layout.SUCCESS) != (seen.now.pin if seen.now else None):
+        raise _changed(output)
 
 
-def _refuse_missing_files(output: Folder, objects: Iterable[RunObject], now: Standing | None) -> None:
-    there = {found.name: found.size for found in objects}
-    for name, entry in now.files.items() if now else ():
-        if there.get(name) != entry["bytes"]:
-            _refuse_change(output, now)
-            found = f"{commit.SUCCESS} names {name}, which is not there as it says"
-            raise IntegrityError(f"clean {output.uri}", found, "look at it with jobs/verify_labels.py")
+def _changed(output: Folder) -> ObjectChangedError:
+    found = "a run has begun or was published there meanwhile"
+    return ObjectChangedError(f"clean {output.uri}", found, "run this again")
 
 
-def _to_be_resumed(
-    output: Folder, objects: Sequence[RunObject], now: Standing | None, limit: datetime
-) -> tuple[set[str], set[str]]:
-    """The plans that may go on, and their units: those with a young object, or sealed where nothing is published."""
+def _marks(objects: Iterable[RunObject]) -> dict[str, ObjectPin]:
+    """What a start changes before it counts on anything."""
+    return {found.name: found.pin for found in objects if found.kind is Kind.RUN and found.name.endswith("/begun.json")}
+
+
+@dataclass(frozen=True)
+class _Resumable:
+    """The plans that may go on and the units that they may count on: `every_unit` where a plan is not known yet."""
+
+    plans: set[str]
+    units: set[str]
+    every_unit: bool = False
+
+
+def _to_be_resumed(output: Folder, objects: Sequence[RunObject], seen: Seen, limit: datetime) -> _Resumable:
+    """Those with a young object, or sealed where nothing is published."""
     written: dict[tuple[Kind, str | None], list[datetime]] = defaultdict(list)
     for found in objects:
         written[found.kind, found.owner].append(found.modified)
-    names = {found.name for found in objects}
-    published = {entry["unit_id"] for entry in now.manifest["files"]} if now else set()
-    plans, units = set(), set()
+    published = seen.now.units.keys() if seen.now else set()
+    plans, units, every_unit = set(), set(), False
     for plan in {found.owner for found in objects if found.kind is Kind.RUN and found.owner}:
-        of_plan = _units(output, plan, names)
-        owners = [(Kind.RUN, plan), *((Kind.STAGED, unit) for unit in of_plan)]
+        of_plan = _units(output, plan, seen)
+        owners = [(Kind.RUN, plan), *((Kind.STAGED, unit) for unit in of_plan or ())]
         is_young = max(moment for owner in owners for moment in written[owner]) >= limit
-        is_sealed = f"{publish.run_folder(plan)}sealed.json" in names
-        if is_young or (is_sealed and now is None):
+        is_sealed = layout.sealed_name(plan) in seen.stored
+        if is_young or (is_sealed and seen.now is None):
             plans.add(plan)
+            every_unit |= of_plan is None
             # Of a run that is published already, only what a retry may still bring: the rest is under its final name.
-            is_published = now is not None and now.plan_id == plan
-            units |= of_plan - (published if is_published else set())
-    return plans, units
+            is_published = seen.now is not None and seen.now.plan_id == plan
+            units |= (of_plan or set()) - (published if is_published else set())
+    if seen.now:
+        plans.add(seen.now.plan_id)
+    return _Resumable(plans, units, every_unit)
 
 
-def _units(output: Folder, plan: str, names: set[str]) -> set[str]:
-    """The units of a plan; none where it was never written."""
-    name = f"{publish.run_folder(plan)}plan.json"
-    if name not in names:
-        return set()
+class _PlannedUnit(BaseModel):
+    unit_id: str
+
+
+class _PlannedUnits(BaseModel):
+    """What a clean-up reads of `plan.json`."""
+
+    model_config = ConfigDict(strict=True)
+
+    units: tuple[_PlannedUnit, ...]
+
+
+def _units(output: Folder, plan: str, seen: Seen) -> set[str] | None:
+    """The units of a plan; None where it was never written."""
+    name = layout.plan_name(plan)
+    if name not in seen.stored:
+        return None
     try:
-        return {str(unit["unit_id"]) for unit in json.loads(output.read(name))["units"]}
-    except (ValueError, KeyError, TypeError) as error:
+        return {unit.unit_id for unit in _PlannedUnits.model_validate_json(output.read(name)).units}
+    except ObjectMissingError:
+        return None
+    except ValidationError as error:
         found = "it is not a plan of ours"
         raise IntegrityError(f"read {output.uri_of(name)}", found, "move it away and run it again") from error

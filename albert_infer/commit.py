@@ -1,4 +1,4 @@
-"""Labelled pairs to finished Parquet objects: one unit, one commit, and the layout of `<output>/`.
+"""Labelled pairs to finished Parquet objects: one unit, one commit.
 
 A unit is committed by one conditional PUT of bytes that are complete in memory; the object says of itself what it
 holds, so that the seal and the report count what was written. Knows nothing of plans, devices or Ray.
@@ -15,9 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from albert_infer import failpoints
-from albert_infer.errors import IntegrityError
+from albert_infer.errors import InfrastructureError, IntegrityError, ObjectMissingError
+from albert_infer.layout import quarantine_name, staged_name, staged_rejected_name
 from albert_infer.schema import (
     DETAIL,
     LABEL,
@@ -39,35 +41,8 @@ from albert_infer.storage import Folder
 
 # Where a unit's object says what it holds: the key of the Parquet footer's metadata.
 SUMMARY_KEY: Final = b"albert_infer.unit"
-
-SUCCESS: Final = "_SUCCESS"
-UNITS: Final = "_units/"
-REJECTED: Final = "_rejected/"
-
-
-def staged_name(unit_id: str) -> str:
-    """A finished unit that is not published."""
-    return f"{UNITS}{unit_id}.parquet"
-
-
-def staged_rejected_name(unit_id: str) -> str:
-    """The rejected rows of a finished unit that is not published."""
-    return f"{UNITS}{unit_id}.rejected.parquet"
-
-
-def quarantine_name(unit_id: str) -> str:
-    """Why a unit could not be read."""
-    return f"{UNITS}{unit_id}.quarantine.json"
-
-
-def published_name(unit_id: str) -> str:
-    """A file of labels as readers see it."""
-    return f"part-{unit_id}.parquet"
-
-
-def published_rejected_name(unit_id: str) -> str:
-    """A file of rejected rows as readers see it."""
-    return f"{REJECTED}part-{unit_id}.parquet"
+# An object is deleted between a put and the look at it only by a driver that has just published the unit.
+MAX_PUTS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -97,6 +72,9 @@ class UnitSummary:
         """Whether both are of one unit and split it alike; labels may differ between devices."""
         ours = (self.unit_id, self.rows_in, self.rejected)
         return other is not None and ours == (other.unit_id, other.rows_in, other.rejected)
+
+
+_SUMMARY: Final = TypeAdapter(UnitSummary)
 
 
 @dataclass(frozen=True)
@@ -174,8 +152,8 @@ def read_summary(parquet: bytes) -> UnitSummary | None:
     """What an object of ours says it holds; None if it is not one of ours or not readable."""
     try:
         metadata = pq.read_metadata(pa.BufferReader(parquet)).metadata or {}
-        return UnitSummary(**json.loads(metadata[SUMMARY_KEY]))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        return _SUMMARY.validate_json(metadata[SUMMARY_KEY], strict=True)
+    except (pa.ArrowException, OSError, KeyError, ValidationError):
         return None
 
 
@@ -193,13 +171,22 @@ def to_parquet(table: pa.Table, summary: UnitSummary) -> bytes:
 
 
 def _put(folder: Folder, name: str, table: pa.Table, summary: UnitSummary) -> None:
-    if folder.put_if_absent(name, to_parquet(table, summary)):
-        return
-    # An earlier attempt of ours, or another driver's: the same rows of the same unit. Not compared byte by byte,
-    # because probabilities may differ in their last bits between devices.
-    if not summary.tells_of_the_same_rows(read_summary(folder.read(name))):
+    data = to_parquet(table, summary)
+    for _ in range(MAX_PUTS):
+        if folder.put_if_absent(name, data):
+            return
+        try:
+            standing = folder.read(name)
+        except ObjectMissingError:
+            continue  # deleted since, by a driver that has published the unit
+        # An earlier attempt of ours, or another driver's: the same rows of the same unit. Not compared byte by byte,
+        # because probabilities may differ in their last bits between devices.
+        if summary.tells_of_the_same_rows(read_summary(standing)):
+            return
         remedy = "look at what wrote it; move it away to label the unit again"
         raise IntegrityError(f"commit {folder.uri_of(name)}", "an object that is not this unit stands there", remedy)
+    found = f"it was created and deleted {MAX_PUTS} times meanwhile"
+    raise InfrastructureError(f"commit {folder.uri_of(name)}", found, "look at who else writes here")
 
 
 def _refuse_broken_unit(unit_id: str, source: Source, rows: pa.Table) -> None:

@@ -123,12 +123,6 @@ class Plan:
         """Rows of all readable footers."""
         return sum(file.rows for file in self.files) + sum(bad.rows or 0 for bad in self.bad)
 
-    @property
-    def quarantined(self) -> dict[str, Any]:
-        """What planning alone has to quarantine, as a manifest tells it."""
-        rows_known = sum(bad.rows or 0 for bad in self.bad)
-        return {"files": [asdict(bad) for bad in self.bad], "units": [], "rows_known": rows_known}
-
     def to_json(self) -> dict[str, Any]:
         """The plan as it is written into the run's folder."""
         return {"format": 1, "rows_in": self.rows_in, **asdict(self)}

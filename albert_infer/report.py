@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
+from albert_infer.manifest import Manifest, Quarantined
 from albert_infer.preflight import Preflight
 from albert_infer.progress import RunProgress
 from albert_infer.storage import Folder
@@ -73,20 +75,19 @@ class Report:
     leftovers: int = 0
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
 
-    def count(self, manifest: dict[str, Any]) -> None:
+    def count(self, manifest: Manifest) -> None:
         """Take over the counts of a sealed run."""
-        self.rows = manifest["rows_in"]
-        self.labelled = manifest["labelled"]
-        self.rejected = manifest["rejected"]
-        self.labels = manifest["labels"]
-        self.tokens = manifest["tokens"]
-        self.truncated = manifest["truncated"]
-        # Manifests of earlier versions do not tell.
-        self.null_ids = manifest.get("null_ids", 0)
-        self.duplicate_ids = manifest.get("duplicate_ids", 0)
-        self.needs_review = manifest.get("needs_review", 0)
-        self.windowed = manifest.get("windowed", 0)
-        self.quarantined = quarantine_counts(manifest["quarantined"])
+        self.rows = manifest.rows_in
+        self.labelled = manifest.labelled
+        self.rejected = manifest.rejected
+        self.labels = manifest.labels
+        self.tokens = manifest.tokens
+        self.truncated = manifest.truncated
+        self.null_ids = manifest.null_ids
+        self.duplicate_ids = manifest.duplicate_ids
+        self.needs_review = manifest.needs_review
+        self.windowed = manifest.windowed
+        self.quarantined = quarantine_counts(manifest.quarantined)
 
     def count_labelling(self, now: RunProgress, *, begun: float) -> None:
         """Take over how fast a start labelled that has just done so; it began at `begun` on the monotonic clock."""
@@ -159,16 +160,14 @@ class Report:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())
 
 
-def quarantine_counts(quarantined: dict[str, Any]) -> dict[str, Any]:
+def quarantine_counts(quarantined: Quarantined) -> dict[str, Any]:
     """How many files and units could not be read, the rows that are known of, and why."""
-    reasons: dict[str, int] = {}
-    for entry in [*quarantined["files"], *quarantined["units"]]:
-        reasons[entry["reason"]] = reasons.get(entry["reason"], 0) + 1
+    reasons = [*(file.reason for file in quarantined.files), *(unit.reason for unit in quarantined.units)]
     return {
-        "files": len(quarantined["files"]),
-        "units": len(quarantined["units"]),
-        "rows_known": quarantined["rows_known"],
-        "reasons": reasons,
+        "files": len(quarantined.files),
+        "units": len(quarantined.units),
+        "rows_known": quarantined.rows_known,
+        "reasons": dict(Counter(reasons)),
     }
 
 

@@ -5,14 +5,14 @@ Reads like the way of the data; every step is another module's.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
-from albert_infer import failpoints, logs, pipeline, preflight, progress, publish, sealing, storage
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from albert_infer import failpoints, layout, logs, pipeline, preflight, progress, publication, sealing, storage
 from albert_infer.calibration import CALIBRATION
 from albert_infer.classification import default_batch_tokens
 from albert_infer.config import LabelSettings
@@ -24,22 +24,30 @@ from albert_infer.errors import (
     ObjectMissingError,
     OutputError,
     RefusedError,
-    SupersededError,
 )
 from albert_infer.gold import GoldColumns, GoldSet, survey_gold
+from albert_infer.manifest import Seal
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, RunBoard, RunMetrics
 from albert_infer.places import input_access, output_access
-from albert_infer.planning import Plan, Survey, canonical_json, late_inputs, make_plan, survey_input
+from albert_infer.planning import Plan, Survey, Unit, canonical_json, late_inputs, make_plan, survey_input
 from albert_infer.preflight.sample import chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
 from albert_infer.processor import cpu_flags
-from albert_infer.publish import Standing
 from albert_infer.report import Report, quarantine_counts, write_report
 from albert_infer.resources import WorkerResources, resolved_precision, worker_resources
 from albert_infer.schema import Precision
 from albert_infer.storage import Folder, InputObjects, S3Access
 from albert_infer.tokenization import PairTokenizer
+
+
+class _BegunPlan(BaseModel):
+    """What a later start takes over of `plan.json`."""
+
+    model_config = ConfigDict(strict=True)
+
+    plan_id: str
+    max_batch_tokens: int
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_
         )
         run.report.seconds.planning = planned
         try:
-            _from_where_it_stands(run)
+            _take_to_published(run)
         finally:
             run.metrics.tell_s3_retries()
     return run.report
@@ -137,7 +145,7 @@ def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerR
     return Report(
         plan_id=plan.plan_id,
         rows=plan.rows_in,
-        quarantined=quarantine_counts(plan.quarantined),
+        quarantined=quarantine_counts(sealing.quarantined_of(plan)),
         ignored=survey.ignored,
         model={
             "source": checkpoint.source,
@@ -154,104 +162,80 @@ def _report(plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerR
     )
 
 
-def _from_where_it_stands(run: Run) -> None:
-    """Take the run to published, from wherever an earlier start left it."""
-    now = publish.standing(run.output)
-    ours = now is not None and now.plan_id == run.plan.plan_id
-    if now is not None and ours and not (run.settings.retry_quarantined and now.quarantined):
-        _tidy_published(run, now)
-        return
-    if now is not None and not ours and not run.settings.replace:
-        asked = f"publish plan {run.plan.plan_id} at {run.output.uri}"
-        remedy = "give another --output, or --replace to publish over it; units that both share are kept"
-        raise SupersededError(asked, f"plan {now.plan_id} is published there", remedy)
-    run.report.replaced_plan = now.plan_id if now and not ours else None
-    publish.refuse_foreign_files(run.output)
-    with _reported(run):
+@dataclass
+class _Steps:
+    """What a start does beside publishing."""
+
+    run: Run
+    # Closed when the start ends.
+    until_the_end: ExitStack
+    is_checked: bool = False
+
+    def begin(self, replaced_plan: str | None) -> None:
+        run = self.run
+        run.report.replaced_plan = replaced_plan
+        self.until_the_end.enter_context(_reported(run))
         sealing.refuse_too_many_rows(run.plan.rows_in, run.settings.max_rows)
-        sealing.refuse_bad_files(run.plan.quarantined, run.settings.max_bad_files)
-        _label_and_publish(run, now)
+        sealing.refuse_bad_files(sealing.quarantined_of(run.plan), run.settings.max_bad_files)
+
+    def label(self, missing: Sequence[Unit], done: int) -> None:
+        _label(self.run, missing, done, check=not self.is_checked)
+        self.is_checked = True
+
+    def input_now(self) -> InputObjects:
+        try:
+            return storage.resolve_input(self.run.settings.input, input_access(self.run.settings))
+        except InputError as error:
+            # It was there when the run was planned: not the operator's mistake, and not too late.
+            raise ObjectMissingError(error.asked, error.found, "put it back, then run it again") from error
+
+    def accounted(self, seal: Seal, found: InputObjects) -> None:
+        self.run.report.late_inputs = late_inputs(self.run.plan, found)
+        self.run.report.count(seal)
+
+    def keep_plan(self) -> None:
+        _kept(self.run)
 
 
-def _tidy_published(run: Run, now: Standing) -> None:
-    """Nothing to label: only what an earlier start left behind may go."""
-    run.report.count(now.manifest)
-    run.report.units["done_before"] = len(run.plan.units)
-    run.report.leftovers = publish.remove_leftovers(run.output, run.plan.plan_id)
-
-
-def _label_and_publish(run: Run, now: Standing | None) -> None:
-    publish.mark_begun(run.plan.plan_id, run.output)
-    manifest = sealing.sealed(run.plan, run.output)
-    if manifest is None or (run.settings.retry_quarantined and manifest["quarantined"]["units"]):
-        _label_missing(run, now)
-        failpoints.reach("labelled")
-        after = publish.standing(run.output)
-        if after != now:
-            _end_beside(run, after)
-            return
-        manifest = _sealed(run, now)
-    failpoints.reach("sealed")
-    publishing = time.monotonic()
-    run.report.count(manifest)
-    run.report.leftovers = publish.publish(manifest, run.output, now)
-    run.report.seconds.publishing = time.monotonic() - publishing
-
-
-def _end_beside(run: Run, after: Standing | None) -> None:
-    """Somebody published since this start: another driver of this plan, which is fine, or another plan."""
-    if after is None or after.plan_id != run.plan.plan_id:
-        asked = f"publish plan {run.plan.plan_id} at {run.output.uri}"
-        found = f"plan {after.plan_id if after else 'none'} is published there since this start"
-        raise SupersededError(asked, found, "look at who else writes here")
-    _tidy_published(run, after)
-
-
-def _sealed(run: Run, now: Standing | None) -> dict[str, Any]:
-    """The manifest of the run, sealed."""
-    found = _input_by_now(run)
-    run.report.late_inputs = late_inputs(run.plan, found)
-    manifest = sealing.account(run.plan, found, run.output, now)
-    run.report.count(manifest)
-    failpoints.reach("accounted")
-    sealing.seal(manifest, run.output, run.settings)
-    return manifest
-
-
-def _input_by_now(run: Run) -> InputObjects:
-    try:
-        return storage.resolve_input(run.settings.input, input_access(run.settings))
-    except InputError as error:
-        # It was there when the run was planned: not the operator's mistake, and not too late.
-        raise ObjectMissingError(error.asked, error.found, "put it back, then run it again") from error
-
-
-def _label_missing(run: Run, now: Standing | None) -> None:
-    """Label the units that are not there yet, and note how fast that went."""
+def _take_to_published(run: Run) -> None:
     report = run.report
-    finished = publish.finished_units(run.plan, run.output, now)
-    done = finished.labelled if run.settings.retry_quarantined else finished.units
-    missing = [unit for unit in run.plan.units if unit.unit_id not in done]
-    report.units["done_before"] = len(done)
+    with ExitStack() as until_the_end:
+        steps = _Steps(run, until_the_end)
+        end = publication.to_published(run.plan, run.output, run.settings, steps)
+        if not steps.is_checked:
+            report.units["done_before"] = len(run.plan.units)
+        report.count(end.now.manifest)
+        report.leftovers = end.leftovers
+        report.seconds.publishing = end.publishing_seconds
+
+
+def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None:
+    """Label the missing units, and note how fast that went; `check` the checkpoint before.
+
+    Units that were labelled by starts without a gold set are held against this start's.
+    """
+    report = run.report
+    if check:
+        report.units["done_before"] = done
     if not missing:
-        # Labelled by starts that may have been asked for no gold set.
-        if run.settings.gold is not None:
+        if check and run.settings.gold is not None:
             pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell_waiting)
             _check(run, _task(run), RunBoard.start())
         report.max_batch_tokens = _kept(run).max_batch_tokens
         return
     task, board = _task(run), RunBoard.start()
     done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
-    so_far = run.metrics.watched(board.so_far, done=len(run.plan.units) - len(missing), to_do=len(missing))
+    so_far = run.metrics.watched(board.so_far, done=done, to_do=len(missing))
     pipeline.wait_for_first_gpu(run.workers, run.settings.gpu_wait_minutes, progress.tell_waiting)
     with progress.shown(run.plan.rows_in, done_rows, so_far, run.workers.device):
-        # Before anything is written: a checkpoint that computes nonsense is a refusal.
-        _check(run, task, board)
+        if check:
+            # Before anything is written: a checkpoint that computes nonsense is a refusal.
+            _check(run, task, board)
         failpoints.reach("planned")
         report.max_batch_tokens = _kept(run).max_batch_tokens
         failpoints.reach("plan_put")
         pipeline.label_units(missing, replace(task, max_batch_tokens=report.max_batch_tokens), run.workers, board)
-    report.units["labelled"] = len(missing)
+    report.units["labelled"] += len(missing)
     report.count_labelling(so_far(), begun=run.begun)
 
 
@@ -298,7 +282,7 @@ def _task(run: Run) -> LabelTask:
 
 def _kept(run: Run) -> Plan:
     """The plan as it stands in the run's folder: one that was begun keeps its token budget, unless a flag sets it."""
-    name = f"{publish.run_folder(run.plan.plan_id)}plan.json"
+    name = layout.plan_name(run.plan.plan_id)
     ours = canonical_json({**run.plan.to_json(), "settings": run.settings.model_dump(mode="json")})
     if run.output.put_if_absent(name, ours):
         # The first object of a run, and nothing that counts yet: here it shows whether the output keeps conditions.
@@ -314,20 +298,19 @@ def _kept(run: Run) -> Plan:
 def _begun_plan(name: str, run: Run) -> int:
     """The token budget of the plan that stands under `name`. Raises IntegrityError if it is another plan."""
     try:
-        begun = json.loads(run.output.read(name))
-        budget = int(begun["max_batch_tokens"]) if begun["plan_id"] == run.plan.plan_id else None
-    except (ValueError, KeyError, TypeError):
-        budget = None
-    if budget is None:
+        begun = _BegunPlan.model_validate_json(run.output.read(name))
+    except ValidationError:
+        begun = None
+    if begun is None or begun.plan_id != run.plan.plan_id:
         found, remedy = "it is not this plan", "move it away and run it again"
         raise IntegrityError(f"read {run.output.uri_of(name)}", found, remedy)
-    return budget
+    return begun.max_batch_tokens
 
 
 @contextmanager
 def _reported(run: Run) -> Iterator[None]:
     """Write the report of this start, whatever its end; but a start that was refused writes nothing."""
-    name = f"{publish.run_folder(run.plan.plan_id)}report.json"
+    name = layout.report_name(run.plan.plan_id)
     try:
         yield
     except RefusedError:

@@ -6,83 +6,150 @@ Counts what was written, never what was meant to be written. Knows nothing of Ra
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
-from albert_infer import commit
+from pydantic import TypeAdapter, ValidationError
+
+from albert_infer import commit, layout
 from albert_infer.commit import UnitSummary
 from albert_infer.config import LabelSettings
-from albert_infer.errors import IntegrityError, LimitError, ObjectChangedError, ObjectMissingError, SupersededError
-from albert_infer.planning import Plan, Unit
-from albert_infer.publish import (
+from albert_infer.errors import IntegrityError, LimitError, ObjectChangedError, ObjectMissingError
+from albert_infer.manifest import (
     MANIFEST_FORMAT,
-    Standing,
-    each,
-    missing_files,
-    names,
-    read_manifest,
-    run_folder,
-    to_json,
+    InputFile,
+    Publication,
+    PublishedFile,
+    Quarantined,
+    QuarantinedFile,
+    QuarantinedUnit,
+    Seal,
+    Staged,
 )
-from albert_infer.storage import Folder, InputObjects
+from albert_infer.planning import Plan, Unit
+from albert_infer.standing import Seen
+from albert_infer.storage import Folder, InputObjects, ObjectPin, each
+
+_QUARANTINE: Final = TypeAdapter(QuarantinedUnit)
+
+
+@dataclass(frozen=True)
+class HeldFile:
+    """One finished file of a unit, and the object that has its bytes now, staged or published."""
+
+    source: ObjectPin
+    rows: int
+    sha256: str
 
 
 @dataclass(frozen=True)
 class AccountedUnit:
-    """One unit as it stands: its files and counts, or why it has none."""
+    """One unit as it stands: its files and counts, or why it has none; it `is_gone` where it must be labelled again."""
 
     unit: Unit
-    files: tuple[dict[str, Any], ...] = ()
-    rejected_files: tuple[dict[str, Any], ...] = ()
+    part: HeldFile | None = None
+    rejected: HeldFile | None = None
     summary: UnitSummary | None = None
-    quarantine: dict[str, Any] | None = None
+    quarantine: QuarantinedUnit | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its objects were deleted since they were listed."""
+        return self.summary is None and self.quarantine is None
 
 
-def sealed(plan: Plan, output: Folder) -> dict[str, Any] | None:
-    """The manifest that an earlier start sealed for this plan; None if there is none, or if its files are gone.
+def account(plan: Plan, found: InputObjects, seen: Seen, output: Folder) -> list[AccountedUnit]:
+    """Every unit of the plan as it stands; every object that is not published already is read back and checked.
 
-    They go when another plan is published after it: then this one is labelled and sealed anew.
+    `found` is the input as it is by now. Raises IntegrityError for an object that is not the planned unit, and
+    ObjectChangedError or ObjectMissingError if an input is not what was planned.
     """
-    name = _sealed_name(plan.plan_id)
-    if output.stat(name) is None:
-        return None
-    manifest = read_manifest(output, name)
-    return None if missing_files(manifest, output) else manifest
-
-
-def account(plan: Plan, found: InputObjects, output: Folder, now: Standing | None) -> dict[str, Any]:
-    """The manifest of a complete run. Every object that is not published already is read back and checked.
-
-    `found` is the input as it is by now. Raises IntegrityError if a unit is missing, doubled or does not add up,
-    ObjectChangedError if an input is not what was planned.
-    """
-    source = found.folder
     _refuse_changed_inputs(plan, found)
-    staged = names(output, commit.UNITS)
-    units = each(plan.units, lambda unit: _accounted(unit, source, output, staged, now))
-    manifest = _manifest(plan, units)
-    rejected, quarantined = sum(manifest["rejected"].values()), manifest["quarantined"]["rows_known"]
-    if plan.rows_in != manifest["labelled"] + rejected + quarantined:
-        told = f"{manifest['labelled']} labelled + {rejected} rejected + {quarantined} quarantined"
-        raise IntegrityError(f"seal {plan.rows_in} rows", told, "report this: rows are missing")
-    return manifest
+    return each(output, plan.units, lambda unit: _accounted(unit, seen, output))
 
 
-def seal(manifest: dict[str, Any], output: Folder, settings: LabelSettings) -> None:
-    """Write `sealed.json`, if the limits are held; else raise LimitError."""
-    refuse_bad_files(manifest["quarantined"], settings.max_bad_files)
-    rejected = sum(manifest["rejected"].values())
-    if rejected > settings.max_rejected_share * manifest["rows_in"]:
-        found = f"{rejected} of {manifest['rows_in']} rows have no label {manifest['rejected']}"
+def seal_of(plan: Plan, units: Sequence[AccountedUnit], publication: Publication) -> Seal:
+    """The seal of a complete run. Raises IntegrityError if its rows do not add up."""
+    named = _Names(units, publication)
+    quarantined = quarantined_of(plan, units)
+    seal = Seal(
+        format=MANIFEST_FORMAT,
+        plan_id=plan.plan_id,
+        publication=publication,
+        rows_in=plan.rows_in,
+        **_counts([unit.summary for unit in units if unit.summary]),
+        quarantined=quarantined,
+        files=tuple(named.part(unit) for unit in units if unit.part),
+        rejected_files=tuple(named.rejected(unit) for unit in units if unit.rejected),
+        replaces=(),
+        inputs=tuple(InputFile(**asdict(file.pin), rows=file.rows) for file in plan.files),
+        model=plan.recipe["model"],
+        sources=named.sources,
+    )
+    if plan.rows_in != seal.labelled + seal.rejected_rows + quarantined.rows_known:
+        found = f"{seal.labelled} labelled + {seal.rejected_rows} rejected + {quarantined.rows_known} quarantined"
+        raise IntegrityError(f"seal {plan.rows_in} rows", found, "report this: rows are missing")
+    return seal
+
+
+class _Names:
+    """Gives the files of a seal their final names, and notes in `sources` what each new one is copied from.
+
+    A file that is published under its unit's own name keeps it.
+    """
+
+    def __init__(self, units: Sequence[AccountedUnit], publication: Publication) -> None:
+        self.sources: dict[str, Staged] = {}
+        self._keys = layout.source_keys(unit.unit.pin.name for unit in units)
+        self._publication = publication
+
+    def part(self, accounted: AccountedUnit) -> PublishedFile:
+        assert accounted.part is not None  # noqa: S101  (for the type checker: the caller asks for no other)
+        return self._named(accounted, accounted.part, "", accounted.summary)
+
+    def rejected(self, accounted: AccountedUnit) -> PublishedFile:
+        assert accounted.rejected is not None  # noqa: S101
+        return self._named(accounted, accounted.rejected, layout.REJECTED, None)
+
+    def _named(
+        self, accounted: AccountedUnit, held: HeldFile, folder: str, summary: UnitSummary | None
+    ) -> PublishedFile:
+        unit = accounted.unit
+        stem = folder + layout.stem(self._keys[unit.pin.name], unit.range.first_row, unit.unit_id)
+        path = held.source.name
+        keeps_its_name = path.startswith(f"{stem},")
+        if not keeps_its_name:
+            path = layout.final_name(stem, self._publication.number, self._publication.id)
+            self.sources[path] = Staged(**asdict(held.source))
+        return PublishedFile(
+            path=path,
+            unit_id=unit.unit_id,
+            rows=held.rows,
+            bytes=held.source.size,
+            sha256=held.sha256,
+            version=held.source.version if keeps_its_name else None,
+            summary=summary,
+        )
+
+
+def _counts(summaries: Sequence[UnitSummary]) -> dict[str, Any]:
+    numbers = ("labelled", "tokens", "truncated", "null_ids", "duplicate_ids", "needs_review", "windowed")
+    added = {name: sum(getattr(summary, name) for summary in summaries) for name in numbers}
+    return {
+        **added,
+        "rejected": _added(summary.rejected for summary in summaries),
+        "labels": _added(summary.labels for summary in summaries),
+    }
+
+
+def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
+    """Raises LimitError if more files or rows are bad than the operator accepts."""
+    refuse_bad_files(seal.quarantined, settings.max_bad_files)
+    if seal.rejected_rows > settings.max_rejected_share * seal.rows_in:
+        found = f"{seal.rejected_rows} of {seal.rows_in} rows have no label {seal.rejected}"
         remedy = "look at _units/*.rejected.parquet, mend the input, or raise --max-rejected-share"
         raise LimitError(f"--max-rejected-share {settings.max_rejected_share}", found, remedy)
-    name = _sealed_name(manifest["plan_id"])
-    # Swapped, not put once: a plan that comes back after another one was published is sealed anew.
-    if not output.replace(name, to_json(manifest), output.stat(name)):
-        found = "another driver sealed it just now"
-        raise SupersededError(f"seal plan {manifest['plan_id']}", found, "let it finish, then run this again")
 
 
 def refuse_too_many_rows(rows_in: int, max_rows: int | None) -> None:
@@ -94,108 +161,82 @@ def refuse_too_many_rows(rows_in: int, max_rows: int | None) -> None:
         )
 
 
-def refuse_bad_files(quarantined: dict[str, Any], max_bad_files: int) -> None:
+def refuse_bad_files(quarantined: Quarantined, max_bad_files: int) -> None:
     """Raises LimitError if more files are unreadable, whole or in part, than the operator accepts."""
-    entries = {entry["uri"]: entry for entry in quarantined["files"] + quarantined["units"]}
+    every: list[QuarantinedFile | QuarantinedUnit] = [*quarantined.files, *quarantined.units]
+    entries = {entry.uri: entry for entry in every}
     if len(entries) > max_bad_files:
         uri, first = next(iter(entries.items()))
-        found = f"{len(entries)} files are unreadable, first {uri}: {first['reason']} ({first['detail']})"
+        found = f"{len(entries)} files are unreadable, first {uri}: {first.reason} ({first.detail})"
         raise LimitError(f"--max-bad-files {max_bad_files}", found, "mend or remove them, or raise --max-bad-files")
 
 
-def _sealed_name(plan_id: str) -> str:
-    return f"{run_folder(plan_id)}sealed.json"
-
-
-def _accounted(unit: Unit, source: Folder, output: Folder, staged: set[str], now: Standing | None) -> AccountedUnit:
+def _accounted(unit: Unit, seen: Seen, output: Folder) -> AccountedUnit:
     """Find where the unit stands: published, or staged. One that was given up and labelled after all is labelled."""
     unit_id = unit.unit_id
-    if now and commit.published_name(unit_id) in now.files:
-        return _as_published(unit, now)
-    if commit.staged_name(unit_id) in staged:
-        return _read_unit(unit, output)
-    if commit.quarantine_name(unit_id) in staged:
-        return AccountedUnit(unit, quarantine=_read_quarantine(unit, output))
-    if now and unit_id in now.quarantined:
-        return AccountedUnit(unit, quarantine=now.quarantined[unit_id])
-    found = f"it is neither in {commit.UNITS} nor published"
-    raise IntegrityError(f"seal unit {unit_id} of {source.uri_of(unit.pin.name)}", found, "run it again")
+    if unit_id in seen.intact:
+        return _as_published(unit, seen.intact[unit_id], seen)
+    try:
+        if layout.staged_name(unit_id) in seen.pins:
+            return _read_unit(unit, output)
+        if layout.quarantine_name(unit_id) in seen.pins:
+            return AccountedUnit(unit, quarantine=_read_quarantine(unit, output))
+    except ObjectMissingError:
+        # Listed, and deleted since: by another driver that published the unit, or by a clean-up.
+        return AccountedUnit(unit)
+    return AccountedUnit(unit, quarantine=seen.now.quarantined.get(unit_id) if seen.now else None)
 
 
-def _as_published(unit: Unit, now: Standing) -> AccountedUnit:
-    """The unit as the standing manifest has it: published files never change, so they are not read again."""
-    part = now.files[commit.published_name(unit.unit_id)]
-    rejected = now.files.get(commit.published_rejected_name(unit.unit_id))
-    return AccountedUnit(unit, (part,), (rejected,) if rejected else (), UnitSummary(**part["summary"]))
+def _as_published(unit: Unit, files: Sequence[PublishedFile], seen: Seen) -> AccountedUnit:
+    """The unit as the publication has it: published files never change, so they are not read again."""
+    held = [HeldFile(seen.pins[entry.path], entry.rows, entry.sha256) for entry in files]
+    return AccountedUnit(unit, held[0], held[1] if len(held) > 1 else None, files[0].summary)
 
 
 def _read_unit(unit: Unit, output: Folder) -> AccountedUnit:
     """The unit's files with their checksums, and what they say they hold, agreed among them and with the plan."""
-    name = commit.staged_name(unit.unit_id)
-    data = output.read(name)
+    name = layout.staged_name(unit.unit_id)
+    pin, data = output.pinned_read(name)
     summary = commit.read_summary(data)
-    told = (unit.unit_id, unit.range.rows)
-    if summary is None or (summary.unit_id, summary.rows_in) != told or commit.rows_held(data) != summary.labelled:
+    expected = (unit.unit_id, unit.range.rows)
+    if summary is None or (summary.unit_id, summary.rows_in) != expected or commit.rows_held(data) != summary.labelled:
         raise _foreign_object(name, output)
-    part = {**_entry(commit.published_name(unit.unit_id), data, summary, summary.labelled), "summary": asdict(summary)}
+    part = HeldFile(pin, summary.labelled, _sha256(data))
     if not summary.rejected_rows:
-        return AccountedUnit(unit, (part,), (), summary)
-    name = commit.staged_rejected_name(unit.unit_id)
-    data = output.read(name) if output.stat(name) else b""
+        return AccountedUnit(unit, part, None, summary)
+    name = layout.staged_rejected_name(unit.unit_id)
+    pin, data = output.pinned_read(name)
     same = summary.tells_of_the_same_rows(commit.read_summary(data))
     if not same or commit.rows_held(data) != summary.rejected_rows:
         raise _foreign_object(name, output)
-    rejected = _entry(commit.published_rejected_name(unit.unit_id), data, summary, summary.rejected_rows)
-    return AccountedUnit(unit, (part,), (rejected,), summary)
+    return AccountedUnit(unit, part, HeldFile(pin, summary.rejected_rows, _sha256(data)), summary)
 
 
-def _entry(path: str, data: bytes, summary: UnitSummary, rows: int) -> dict[str, Any]:
-    digest = hashlib.sha256(data).hexdigest()
-    return {"path": path, "unit_id": summary.unit_id, "rows": rows, "bytes": len(data), "sha256": digest}
-
-
-def _read_quarantine(unit: Unit, output: Folder) -> dict[str, Any]:
-    name = commit.quarantine_name(unit.unit_id)
+def _read_quarantine(unit: Unit, output: Folder) -> QuarantinedUnit:
+    name = layout.quarantine_name(unit.unit_id)
+    _, data = output.pinned_read(name)
     try:
-        told: dict[str, Any] = json.loads(output.read(name))
-        if told["unit_id"] == unit.unit_id:
-            return told
-    except (ValueError, KeyError, TypeError) as error:
+        quarantine = _QUARANTINE.validate_json(data)
+    except ValidationError as error:
         raise _foreign_object(name, output) from error
-    raise _foreign_object(name, output)
+    if quarantine.unit_id != unit.unit_id:
+        raise _foreign_object(name, output)
+    return quarantine
 
 
 def _foreign_object(name: str, output: Folder) -> IntegrityError:
-    found = "it is missing, or not the unit that the plan has there"
     remedy = "move the unit's objects away and run it again"
-    return IntegrityError(f"seal {output.uri_of(name)}", found, remedy)
+    return IntegrityError(f"seal {output.uri_of(name)}", "it is not the unit that the plan has there", remedy)
 
 
-def _manifest(plan: Plan, units: Sequence[AccountedUnit]) -> dict[str, Any]:
-    summaries = [unit.summary for unit in units if unit.summary]
-    quarantined = [unit for unit in units if unit.quarantine]
-    rows_unread = sum(unit.unit.range.rows for unit in quarantined)
-    return {
-        "format": MANIFEST_FORMAT,
-        "plan_id": plan.plan_id,
-        "rows_in": plan.rows_in,
-        "labelled": sum(summary.labelled for summary in summaries),
-        "rejected": _added(summary.rejected for summary in summaries),
-        "labels": _added(summary.labels for summary in summaries),
-        "tokens": sum(summary.tokens for summary in summaries),
-        "truncated": sum(summary.truncated for summary in summaries),
-        "null_ids": sum(summary.null_ids for summary in summaries),
-        "duplicate_ids": sum(summary.duplicate_ids for summary in summaries),
-        "needs_review": sum(summary.needs_review for summary in summaries),
-        "windowed": sum(summary.windowed for summary in summaries),
-        "quarantined": {**plan.quarantined, "units": [unit.quarantine for unit in quarantined]}
-        | {"rows_known": plan.quarantined["rows_known"] + rows_unread},
-        "files": [entry for unit in units for entry in unit.files],
-        "rejected_files": [entry for unit in units for entry in unit.rejected_files],
-        "replaces": [],
-        "inputs": [{**asdict(file.pin), "rows": file.rows} for file in plan.files],
-        "model": plan.recipe["model"],
-    }
+def quarantined_of(plan: Plan, units: Sequence[AccountedUnit] = ()) -> Quarantined:
+    """What could not be read: the files that planning found, and those of the `units` that were given up."""
+    given_up = [unit for unit in units if unit.quarantine]
+    return Quarantined(
+        files=tuple(QuarantinedFile(**asdict(bad)) for bad in plan.bad),
+        units=tuple(unit.quarantine for unit in units if unit.quarantine),
+        rows_known=sum(bad.rows or 0 for bad in plan.bad) + sum(unit.unit.range.rows for unit in given_up),
+    )
 
 
 def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
@@ -217,3 +258,7 @@ def _refuse_changed_inputs(plan: Plan, found: InputObjects) -> None:
             raise ObjectMissingError(f"seal with input {uri}", "it is gone", "put it back, then run it again")
         if there[uri] != pin:
             raise ObjectChangedError(f"seal with input {uri}", "it was changed while the run went on", "run it again")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

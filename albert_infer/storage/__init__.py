@@ -6,9 +6,11 @@ No other module joins paths or talks to a file system. `Folder` states what ever
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
 from albert_infer.errors import InputError, NoInputError, ObjectMissingError, OutputError, SettingsError
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
-    "StoredObject", "check_conditional", "check_writable", "open_folder", "overlaps", "refuse_unsafe_endpoint",
+    "StoredObject", "check_conditional", "check_writable", "each", "open_folder", "overlaps", "refuse_unsafe_endpoint",
     "resolve_input", "s3_retries", "subfolder",
 ]  # fmt: skip
 
 # One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
@@ -110,6 +115,14 @@ def check_conditional(folder: Folder, name: str, data: bytes) -> None:
         found = f"{folder.uri_of(name)} stood there and was written over: the server ignores If-None-Match"
         remedy = "use an S3 server that keeps conditional PUTs, or two runs could overwrite each other"
         raise OutputError(f"creating an object once in {folder.uri}", found, remedy)
+
+
+def each(folder: Folder, items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
+    """The result of `work` for each item, in order; as many at a time as the folder likes."""
+    if folder.requests_at_once == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(folder.requests_at_once) as threads:
+        return list(threads.map(work, items))
 
 
 def _scheme(uri: str) -> str:

@@ -6,9 +6,12 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from albert_infer.errors import InfrastructureError, ObjectMissingError
+
+# Requests wait on the store; each holds one unit's bytes at most.
+REQUESTS_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,20 @@ class ObjectPin:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object and when it was written, by the clock of its place; `name` is relative to its folder."""
+    """One object and when it was written, by the clock of its place."""
 
-    name: str
-    size: int
+    pin: ObjectPin
     modified: datetime
+
+    @property
+    def name(self) -> str:
+        """Relative to its folder."""
+        return self.pin.name
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.pin.size
 
 
 class AccessError(InfrastructureError):
@@ -55,6 +67,11 @@ class Folder(Protocol):
         """Where this is, normalised: `s3://bucket/prefix`, or a local path that is absolute and free of links."""
         ...
 
+    @property
+    def requests_at_once(self) -> int:
+        """How many threads are worth their while for many small requests."""
+        ...
+
     def uri_of(self, name: str) -> str:
         """Join the name to the URI: for messages, and for `source_file`."""
         ...
@@ -68,7 +85,10 @@ class Folder(Protocol):
         ...
 
     def stored(self, prefix: str = "") -> list[StoredObject]:
-        """List as `objects` does, with the time of modification, which no pin holds on S3."""
+        """List as `objects` does, with the time of modification, which no pin holds on S3.
+
+        Skips local links to nothing: what a run left is judged object by object.
+        """
         ...
 
     def stat(self, name: str) -> ObjectPin | None:
@@ -77,6 +97,13 @@ class Folder(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return all bytes of the object as it is now. Raises `ObjectMissingError`."""
+        ...
+
+    def pinned_read(self, name: str) -> tuple[ObjectPin, bytes]:
+        """Return all bytes of the object as it is now, and the pin of exactly these bytes.
+
+        Raises `ObjectMissingError` where nothing has the name, `IntegrityError` for what is there and is no object.
+        """
         ...
 
     def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:
@@ -102,11 +129,12 @@ class Folder(Protocol):
         """
         ...
 
-    def copy(self, source: str, target: str) -> None:
-        """Make `target` hold what `source` holds, whole and at once, whatever was there; may be repeated.
+    def copy(self, source: ObjectPin, target: str) -> ObjectPin:
+        """Make `target` hold the pinned bytes, whole and at once, whatever was there; may be repeated.
 
-        The bytes do not pass through this process on S3; locally they are shared by a hard link where the file system
-        allows it. Raises `ObjectMissingError` when there is no source.
+        Returns the pin of the target. The bytes do not pass through this process on S3; locally they are shared by a
+        hard link where the file system allows it. Raises `ObjectMissingError` when there is no source and
+        `ObjectChangedError` when it is not the pinned one.
         """
         ...
 

@@ -13,9 +13,9 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from albert_infer import failpoints
 from albert_infer.errors import InfrastructureError, InputError, IntegrityError, ObjectChangedError, ObjectMissingError
-from albert_infer.storage.folder import AccessError, ObjectPin, StoredObject, holds
+from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, ObjectPin, StoredObject, holds
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -41,21 +41,19 @@ class LocalFolder:
 
     uri: str
 
-    def uri_of(self, name: str) -> str:  # noqa: D102 (the contracts are `Folder`'s)
+    @property
+    def requests_at_once(self) -> int:  # noqa: D102 (the contracts are `Folder`'s)
+        return REQUESTS_AT_ONCE
+
+    def uri_of(self, name: str) -> str:  # noqa: D102
         return str(self._path(name))
 
     def objects(self, prefix: str = "") -> list[ObjectPin]:  # noqa: D102
-        start = prefix.rpartition("/")[0]
-        folder = self._path(start) if start else Path(self.uri)
-        with _reading(self.uri):
-            pins = [pin for pin in _pins_below(folder, f"{start}/" if start else "") if pin.name.startswith(prefix)]
-        return sorted(pins, key=lambda pin: pin.name)
+        return self._pins(prefix, _status)
 
     def stored(self, prefix: str = "") -> list[StoredObject]:  # noqa: D102
-        return [
-            StoredObject(pin.name, pin.size, datetime.fromtimestamp(int(pin.version) / 1e9, UTC))
-            for pin in self.objects(prefix)
-        ]
+        pins = self._pins(prefix, _status_if_any)
+        return [StoredObject(pin, datetime.fromtimestamp(int(pin.version) / 1e9, UTC)) for pin in pins]
 
     def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
         path = self._path(name)
@@ -70,6 +68,18 @@ class LocalFolder:
         path = self._path(name)
         with _reading(str(path)):
             return path.read_bytes()
+
+    def pinned_read(self, name: str) -> tuple[ObjectPin, bytes]:  # noqa: D102
+        path = self._path(name)
+        with _reading(str(path)):
+            try:
+                with path.open("rb") as file:
+                    return _pin(name, os.fstat(file.fileno())), file.read()
+            except (FileNotFoundError, IsADirectoryError) as error:
+                if os.path.lexists(path):
+                    found = "a folder, or a link to nothing, stands in the place of a file"
+                    raise IntegrityError(f"reading {path}", found, "move it away") from error
+                raise
 
     def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:  # noqa: D102
         path = self._path(pin.name)
@@ -100,20 +110,24 @@ class LocalFolder:
             _sync(path.parent)
         return True
 
-    def copy(self, source: str, target: str) -> None:  # noqa: D102
-        origin, final = self._path(source), self._path(target)
-        if self.stat(source) is None:
+    def copy(self, source: ObjectPin, target: str) -> ObjectPin:  # noqa: D102
+        origin, final = self._path(source.name), self._path(target)
+        found = self.stat(source.name)
+        if found is None:
             raise ObjectMissingError(f"copying {origin}", "it is not there", "start the run again")
+        if found != source:
+            raise _changed(origin, source, found)
         with _writing(str(final)):
             _make_folder(final.parent)
             staged = _unfinished_path(final.parent)
             try:
-                _link_or_copy(origin, staged)
+                copied = _linked_or_copied(source, origin, staged, target)
                 staged.replace(final)
             finally:
                 # Also after success: renaming a file over another name of itself does nothing.
                 staged.unlink(missing_ok=True)
             _sync(final.parent)
+        return copied
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
         for path in map(self._path, names):
@@ -131,6 +145,13 @@ class LocalFolder:
         with _writing(self.uri), tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=nearest) as probe:
             Path(probe, "put").touch()
             Path(probe, "link").hardlink_to(Path(probe, "put"))
+
+    def _pins(self, prefix: str, status_of: Callable[[os.DirEntry[str]], os.stat_result | None]) -> list[ObjectPin]:
+        start = prefix.rpartition("/")[0]
+        folder = self._path(start) if start else Path(self.uri)
+        with _reading(self.uri):
+            below = _pins_below(folder, f"{start}/" if start else "", status_of)
+            return sorted((pin for pin in below if pin.name.startswith(prefix)), key=lambda pin: pin.name)
 
     def _path(self, name: str) -> Path:
         if not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name:
@@ -178,14 +199,23 @@ class _PinnedFile(io.FileIO):
         # Of the open file, not of the path: a file that was replaced by a rename still gives us the pinned bytes.
         found = _pin(self._pin.name, os.fstat(self.fileno()))
         if found != self._pin:
-            raise ObjectChangedError(
-                f"reading {self._path} as planned ({self._pin.size} bytes, modified at {self._pin.version} ns)",
-                f"it changed ({found.size} bytes, modified at {found.version} ns)",
-                "stop the program that writes to it and start the run again",
-            )
+            raise _changed(self._path, self._pin, found)
 
 
-def _pins_below(folder: Path, name: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[ObjectPin]:
+def _changed(path: Path, pin: ObjectPin, found: ObjectPin) -> ObjectChangedError:
+    return ObjectChangedError(
+        f"reading {path} as planned ({pin.size} bytes, modified at {pin.version} ns)",
+        f"it changed ({found.size} bytes, modified at {found.version} ns)",
+        "stop the program that writes to it and start the run again",
+    )
+
+
+def _pins_below(
+    folder: Path,
+    name: str,
+    status_of: Callable[[os.DirEntry[str]], os.stat_result | None],
+    above: frozenset[tuple[int, int]] = frozenset(),
+) -> Iterator[ObjectPin]:
     """Pin all regular files below, through links; a link to a folder that we are in is not entered again."""
     try:
         with os.scandir(folder) as scan:
@@ -197,9 +227,9 @@ def _pins_below(folder: Path, name: str, above: frozenset[tuple[int, int]] = fro
         return
     for entry in entries:
         below = f"{name}{_checked_utf8(entry)}"
-        status = _status(entry)
+        status = status_of(entry)
         if status and stat.S_ISDIR(status.st_mode):
-            yield from _pins_below(Path(entry.path), f"{below}/", above | {(here.st_dev, here.st_ino)})
+            yield from _pins_below(Path(entry.path), f"{below}/", status_of, above | {(here.st_dev, here.st_ino)})
         elif status and stat.S_ISREG(status.st_mode):
             yield _pin(below, status)
 
@@ -214,6 +244,14 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
     except FileNotFoundError:
         if entry.is_symlink():
             raise
+        return None
+
+
+def _status_if_any(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Look at what the entry leads to; None if it leads to nothing."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
         return None
 
 
@@ -258,14 +296,24 @@ def _linked(staged: Path, path: Path) -> bool:
     return True
 
 
-def _link_or_copy(origin: Path, staged: Path) -> None:
+def _linked_or_copied(source: ObjectPin, origin: Path, staged: Path, target: str) -> ObjectPin:
+    """Give the pinned bytes of `origin` the name `staged` too; the pin that they have there as `target`."""
     try:
         staged.hardlink_to(origin)
+    except FileNotFoundError as error:
+        raise ObjectMissingError(f"copying {origin}", "it is not there", "start the run again") from error
     except OSError:
         # Another user's file (fs.protected_hardlinks), or another device behind a mount.
-        shutil.copyfile(origin, staged)
-        with staged.open("rb") as file:
-            os.fsync(file.fileno())
+        with _PinnedFile(origin, source) as file, staged.open("xb") as copy:
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+        return _pin(target, staged.stat())
+    # Of the link: the name may have been given to other bytes since it was looked at.
+    found = _pin(source.name, staged.stat())
+    if found != source:
+        raise _changed(origin, source, found)
+    return replace(found, name=target)
 
 
 def _make_later_than(staged: Path, expected: ObjectPin) -> None:

@@ -22,7 +22,7 @@ from s3fs import S3FileSystem
 
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SettingsError
 from albert_infer.storage.access import S3Access, refuse_unsafe_endpoint
-from albert_infer.storage.folder import AccessError, ObjectPin, StoredObject, holds
+from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, ObjectPin, StoredObject, holds
 from albert_infer.storage.retries import RETRIES
 from albert_infer.storage.s3_errors import NO_ANSWER, reply_error, translated
 
@@ -54,14 +54,18 @@ class S3Folder:
         # Every task of a worker unpickles its folder; they share one, and so its connections.
         return _shared_folder, (self.uri, self.access)
 
-    def uri_of(self, name: str) -> str:  # noqa: D102 (the contracts are `Folder`'s)
+    @property
+    def requests_at_once(self) -> int:  # noqa: D102 (the contracts are `Folder`'s)
+        return REQUESTS_AT_ONCE
+
+    def uri_of(self, name: str) -> str:  # noqa: D102
         return f"{self.uri}/{name}"
 
     def objects(self, prefix: str = "") -> list[ObjectPin]:  # noqa: D102
-        return [ObjectPin(name, entry["Size"], entry["ETag"].strip('"')) for name, entry in self._entries(prefix)]
+        return [_pin(name, entry) for name, entry in self._entries(prefix)]
 
     def stored(self, prefix: str = "") -> list[StoredObject]:  # noqa: D102
-        return [StoredObject(name, entry["Size"], entry["LastModified"]) for name, entry in self._entries(prefix)]
+        return [StoredObject(_pin(name, entry), entry["LastModified"]) for name, entry in self._entries(prefix)]
 
     def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
         try:
@@ -77,7 +81,16 @@ class S3Folder:
         return ObjectPin(name, head["ContentLength"], head["ETag"].strip('"'))
 
     def read(self, name: str) -> bytes:  # noqa: D102
-        return self._body(name)
+        return self._body(name)[1]
+
+    def pinned_read(self, name: str) -> tuple[ObjectPin, bytes]:  # noqa: D102
+        try:
+            etag, data = self._body(name)
+        except AccessError as error:
+            if self._is_listed(name):
+                raise
+            raise ObjectMissingError(error.asked, "it is not there", "put it back, then start the run again") from error
+        return ObjectPin(name, len(data), etag), data
 
     def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:  # noqa: D102
         found = self.stat(pin.name)
@@ -97,8 +110,10 @@ class S3Folder:
         condition = {"IfMatch": f'"{expected.version}"'} if expected else {"IfNoneMatch": "*"}
         return self._put_if(name, data, **condition) or holds(self, name, data)
 
-    def copy(self, source: str, target: str) -> None:  # noqa: D102
-        self._call("copy_object", target, CopySource={"Bucket": self._bucket, "Key": self._key(source)})
+    def copy(self, source: ObjectPin, target: str) -> ObjectPin:  # noqa: D102
+        origin = {"Bucket": self._bucket, "Key": self._key(source.name)}
+        reply = self._call("copy_object", target, CopySource=origin, CopySourceIfMatch=f'"{source.version}"')
+        return ObjectPin(target, source.size, reply["CopyObjectResult"]["ETag"].strip('"'))
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
         keys = [{"Key": self._key(name)} for name in names]
@@ -131,7 +146,7 @@ class S3Folder:
         """Fetch the bytes from `start` to before `stop`, if the object is still the pinned one; else raise so."""
         if start >= stop:
             return b""
-        data = self._body(pin.name, Range=f"bytes={start}-{stop - 1}", IfMatch=f'"{pin.version}"')
+        _, data = self._body(pin.name, Range=f"bytes={start}-{stop - 1}", IfMatch=f'"{pin.version}"')
         if len(data) != stop - start:
             asked, found = f"reading {self.uri_of(pin.name)}", f"{len(data)} bytes for a range of {stop - start}"
             raise InfrastructureError(asked, found, "use an S3 server that supports ranged reads")
@@ -202,12 +217,13 @@ class S3Folder:
         page = self._send("list_objects_v2", self.uri_of(name), Prefix=self._key(name), MaxKeys=1)
         return [entry["Key"] for entry in page.get("Contents", [])] == [self._key(name)]
 
-    def _body(self, name: str, **parameters: str) -> bytes:
+    def _body(self, name: str, **parameters: str) -> tuple[str, bytes]:
+        """The ETag of an object and its bytes, both of one reply."""
         with translated("get_object", self.uri_of(name)):
-            data: bytes = sync(self._s3.loop, self._fetched, name, parameters)
-        return data
+            fetched: tuple[str, bytes] = sync(self._s3.loop, self._fetched, name, parameters)
+        return fetched
 
-    async def _fetched(self, name: str, parameters: dict[str, str], attempts: int = BODY_ATTEMPTS) -> bytes:
+    async def _fetched(self, name: str, parameters: dict[str, str], attempts: int = BODY_ATTEMPTS) -> tuple[str, bytes]:
         # Runs in s3fs's event loop, where a method with an underscore is the awaitable one of the same name without.
         reply = await self._s3._call_s3("get_object", Bucket=self._bucket, Key=self._key(name), **parameters)
         try:
@@ -215,7 +231,7 @@ class S3Folder:
             async with reply["Body"] as stream:
                 data = bytes(await stream.read())
             if "ETag" in reply:
-                return data
+                return str(reply["ETag"]).strip('"'), data
             # Every object has one: this is an error told with status 200, which botocore believes of a GET.
             raise ResponseParserError("no ETag")
         except NO_ANSWER:
@@ -273,6 +289,10 @@ class _PinnedObject(io.RawIOBase):
 @cache
 def _shared_folder(uri: str, access: S3Access) -> S3Folder:
     return S3Folder(uri, access)
+
+
+def _pin(name: str, entry: dict[str, Any]) -> ObjectPin:
+    return ObjectPin(name, entry["Size"], entry["ETag"].strip('"'))
 
 
 def _is_directory_marker(name: str, size: int) -> bool:

@@ -15,9 +15,9 @@ from albert_infer.verification.claims import (
     Plan,
     PlannedFile,
     PlannedUnit,
-    part_name,
+    is_named_after,
     plan_name,
-    rejected_name,
+    sorts_as_input,
 )
 from albert_infer.verification.findings import Finding, differences
 
@@ -81,9 +81,16 @@ def _unit_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
             yield Finding(f"unit {unit_id}", f"{SUCCESS} to name it once, labelled or quarantined", found)
     for unit_id in (labelled | rejected | quarantined).keys() - planned.keys():
         yield Finding(f"unit {unit_id}", "no such unit: the plan has none", f"{SUCCESS} names it")
-    for entries, name_of in ((manifest.files, part_name), (manifest.rejected_files, rejected_name)):
+    for entries, folder in ((manifest.files, ""), (manifest.rejected_files, "_rejected/")):
         yield from _doubled(SUCCESS, "path", (entry.path for entry in entries))
-        yield from differences(SUCCESS, [("the path", name_of(entry.unit_id), entry.path) for entry in entries])
+        for entry in entries:
+            if entry.unit_id in planned and not is_named_after(entry.path, planned[entry.unit_id], folder):
+                row = planned[entry.unit_id].range.first_row
+                yield Finding(
+                    SUCCESS, f"a path in {folder or 'its folder'} after row {row}, {entry.unit_id}", entry.path
+                )
+        if not sorts_as_input([entry.path for entry in entries]):
+            yield Finding(SUCCESS, "paths that sort in the order of the input", "another order")
         order = [unit_id for unit_id in planned if unit_id in {entry.unit_id for entry in entries}]
         if order != [entry.unit_id for entry in entries if entry.unit_id in planned]:
             yield Finding(SUCCESS, "files in the order of the input", "another order")

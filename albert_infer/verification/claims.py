@@ -5,6 +5,8 @@ Whether they agree is `agreement`'s question, whether they are true `recount`'s.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -219,14 +221,21 @@ def plan_name(plan_id: str) -> str:
     return f"_runs/{plan_id}/plan.json"
 
 
-def part_name(unit_id: str) -> str:
-    """A unit's labels, as readers see them."""
-    return f"part-{unit_id}.parquet"
+def is_named_after(path: str, unit: PlannedUnit, folder: str) -> bool:
+    """Whether a file in `folder` is named as those of the unit: after its source, first row, unit and publication.
+
+    In runs of version 1 after the unit alone.
+    """
+    name = (
+        re.escape(folder)
+        + rf"part-(?:[^/]*,{unit.range.first_row:012d},)?{unit.unit_id}(?:,\d+-[0-9a-f]{{8}})?\.parquet"
+    )
+    return re.fullmatch(name, path) is not None
 
 
-def rejected_name(unit_id: str) -> str:
-    """A unit's rows without a label."""
-    return f"_rejected/part-{unit_id}.parquet"
+def sorts_as_input(paths: Sequence[str]) -> bool:
+    """Whether readers that sort names read the rows in the order of the input; in runs of version 1 they do not."""
+    return list(paths) == sorted(paths) or any("," not in path for path in paths)
 
 
 def _key(path: tuple[int | str, ...]) -> str:
