@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all soak simulate check bench checkpoint image clean
+.PHONY: demo test test-all soak simulate mutants check bench checkpoint image clean
 
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/python jobs/demo.py
@@ -22,6 +22,9 @@ soak: $(VENV)/.dev  ## nights under random kills and S3 faults, each recounted: 
 simulate: SEEDS ?= 100000
 simulate: $(VENV)/.dev  ## the publish protocol under drawn schedules on all cores: make simulate SEEDS=100000 FIRST=1
 	PYTHONPATH=.:tests $(BIN)/python -m simulation --seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)) $(ARGS)
+
+mutants: $(VENV)/.dev  ## takes each safeguard of the protocol away: a schedule must notice
+	PYTHONPATH=.:tests $(BIN)/python -m simulation.mutants $(ARGS)
 
 check: $(VENV)/.dev  ## linters and types
 	$(BIN)/ruff check .

@@ -9,25 +9,27 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from albert_infer import cleaning, commit, publish, sealing
 from albert_infer.config import LabelSettings
-from albert_infer.errors import IntegrityError, SupersededError
+from albert_infer.errors import InfrastructureError, IntegrityError, ObjectMissingError, SupersededError
 from albert_infer.planning import Plan, canonical_json
 from albert_infer.publish import Standing
-from albert_infer.storage import Folder, InputObjects, check_conditional
+from albert_infer.storage import Folder, InputObjects, StoredObject, check_conditional
 from simulation import units
 from simulation.labelling import label
+from simulation.protocol import Machine
 from simulation.scenario import Start
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def run_start(start: Start, output: Folder, clock: Callable[[], datetime]) -> None:
+def run_start(start: Start, output: Folder, machine: Machine) -> None:
     """One start of the labelling job, to its end. Raises AlbertInferError."""
-    vars(publish).update(datetime=_Clock(clock))
+    vars(publish).update(datetime=_Clock(machine.now))
+    output = _OldFolder(output)
     plan = units.plan_of(start.files, start.recipe)
     now = publish.standing(output)
     ours = now is not None and now.plan_id == plan.plan_id
@@ -45,9 +47,9 @@ def run_start(start: Start, output: Folder, clock: Callable[[], datetime]) -> No
     _write_report(plan, output)
 
 
-def run_clean_up(output: Folder, limit: datetime) -> None:
+def run_clean_up(output: Folder, limit: datetime, machine: Machine) -> None:
     """One clean-up that deletes what is older than `limit`. Raises AlbertInferError."""
-    found = cleaning._cleaned(output, limit, delete=True)
+    found = cleaning._cleaned(_OldFolder(output), limit, delete=True)
     if found.failure:
         raise found.failure
 
@@ -106,6 +108,31 @@ def _plan_json(plan_id: str, plan: Plan) -> bytes:
     if plan_id not in _PLANS:
         _PLANS[plan_id] = canonical_json(plan.to_json())
     return _PLANS[plan_id]
+
+
+class _OldFolder:
+    """A folder with the methods that have changed since: a listing without pins, a copy without a condition."""
+
+    def __init__(self, folder: Any) -> None:
+        self._folder = folder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder, name)
+
+    def stored(self, prefix: str = "") -> list[StoredObject]:
+        return [StoredObject(name, len(file.data), file.modified) for name, file in self._folder._listed(prefix)]
+
+    def copy(self, source: str, target: str) -> None:
+        folder = self._folder
+        if not folder.store.is_disk:
+            folder._ask("copy", target, lambda: folder.store.put(target, folder._file(source).data))
+            return
+        if folder.stat(source) is None:
+            raise ObjectMissingError(f"copying {source}", "it is not there", "start the run again")
+        file = folder._ask("hard link", source, lambda: folder.store.contents.get(source))
+        if file is None:
+            raise InfrastructureError(f"writing {target}", "No such file or directory", "repair it")
+        folder._ask("rename", target, lambda: folder.store.link(target, file))
 
 
 class _Clock:

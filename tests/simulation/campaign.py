@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -92,7 +93,17 @@ def run_all(asked: Asked) -> Summary:
     return summary
 
 
-def _parts(asked: Asked) -> Iterator[Summary]:
+def first_broken(asked: Asked) -> tuple[int, str] | None:
+    """The first seed that breaks a promise, and which one; None if none does."""
+    protocol_named(asked.protocol)
+    with closing(_parts(asked)) as parts:
+        for part in parts:
+            if part.failures:
+                return min((seed, signature) for signature, seeds in part.failures.items() for seed in seeds)
+    return None
+
+
+def _parts(asked: Asked) -> Generator[Summary, None, None]:
     end = asked.first + asked.seeds
     chunks = [(asked, first, min(CHUNK, end - first)) for first in range(asked.first, end, CHUNK)]
     if asked.processes == 1:
@@ -100,7 +111,7 @@ def _parts(asked: Asked) -> Iterator[Summary]:
         return
     # Forked, so that what the parent has imported and built is there already.
     with multiprocessing.get_context("fork").Pool(asked.processes) as pool:
-        yield from pool.imap_unordered(_run_chunk, chunks)
+        yield from pool.imap(_run_chunk, chunks)
 
 
 def _run_chunk(chunk: tuple[Asked, int, int]) -> Summary:

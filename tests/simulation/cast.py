@@ -46,7 +46,7 @@ class Cast:
     def start_alone(self, name: str, role: Start, asker: Asker) -> int:
         """Run a start with all rights and nobody beside it, judged as any other; its exit code."""
         self.oracle.began(_at_work(name, role))
-        code = _code(lambda: self.protocol.run_start(role, folder_on(self.store, asker, Rights()), self.store.now))
+        code = _code(lambda: self.protocol.run_start(role, folder_on(self.store, asker, Rights()), self.store))
         if code == 0:
             self.oracle.ended(name, code)
         self.oracle.died(name)
@@ -60,15 +60,16 @@ class Cast:
     def _start(self, role: Start, actor: Actor) -> int:
         self.oracle.counts["starts"] += 1
         self.oracle.began(_at_work(actor.name, role))
-        return _code(lambda: self.protocol.run_start(role, self._folder(actor), self.store.now))
+        return _code(lambda: self.protocol.run_start(role, self._folder(actor), self.store))
 
     def _clean_up(self, role: CleanUp, actor: Actor) -> int:
         self.oracle.counts["clean-ups"] += 1
         days = role.clock_ahead_days - role.keep_days
+        limit = self.store.now() + timedelta(days=days)
         limit_ns = self.store.clock_ns + int(days * NS_PER_DAY)
         self.oracle.clean_ups[actor.name] = CleanUpAtWork(limit_ns, NEVER)
         folder = folder_on(self.store, actor, Rights(self.scenario.page_names, self.scenario.stale_effects))
-        return _code(lambda: self.protocol.run_clean_up(folder, self.store.now() + timedelta(days=days)))
+        return _code(lambda: self.protocol.run_clean_up(folder, limit, self.store))
 
     def _read(self, actor: Actor) -> int:
         return _code(lambda: self._read_all(self._folder(actor)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from albert_infer.errors import InfrastructureError, ObjectMissingError
+from albert_infer.errors import ObjectChangedError, ObjectMissingError
 from albert_infer.storage import AccessError, Folder, ObjectPin, StoredObject
 from simulation.requests import Asker, Request
 from simulation.store import Store, StoredFile
@@ -42,6 +42,9 @@ class SimulatedFolder:
     asker: Asker
     rights: Rights
 
+    # In this thread: a greenlet cannot be left from another one.
+    requests_at_once = 1
+
     @property
     def uri(self) -> str:  # noqa: D102 (the contracts are `Folder`'s)
         return URI
@@ -53,7 +56,7 @@ class SimulatedFolder:
         return [_pin(name, file) for name, file in self._listed(prefix)]
 
     def stored(self, prefix: str = "") -> list[StoredObject]:  # noqa: D102
-        return [StoredObject(name, len(file.data), file.modified) for name, file in self._listed(prefix)]
+        return [StoredObject(_pin(name, file), file.modified) for name, file in self._listed(prefix)]
 
     def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
         file = self._ask("stat", name, lambda: self.store.contents.get(name))
@@ -62,6 +65,10 @@ class SimulatedFolder:
     def read(self, name: str) -> bytes:  # noqa: D102
         data: bytes = self._ask("read", name, lambda: self._file(name).data)
         return data
+
+    def pinned_read(self, name: str) -> tuple[ObjectPin, bytes]:  # noqa: D102
+        file: StoredFile = self._ask("read", name, lambda: self._file(name))
+        return _pin(name, file), file.data
 
     def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:
         """Not simulated: only inputs are read this way."""
@@ -106,8 +113,15 @@ class S3Folder(SimulatedFolder):
     def replace(self, name: str, data: bytes, expected: ObjectPin | None) -> bool:  # noqa: D102
         return self._put_if(name, data, expected) or self._holds(name, data)
 
-    def copy(self, source: str, target: str) -> None:  # noqa: D102
-        self._ask("copy", target, lambda: self.store.put(target, self._file(source).data))
+    def copy(self, source: ObjectPin, target: str) -> ObjectPin:  # noqa: D102
+        def copy() -> StoredFile:
+            file = self._file(source.name)
+            if file.version != source.version:
+                raise _changed(source)
+            return self.store.put(target, file.data)
+
+        copied: StoredFile = self._ask("copy", target, copy)
+        return _pin(target, copied)
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
         doomed = list(names)
@@ -174,13 +188,17 @@ class DiskFolder(SimulatedFolder):
             self._ask("rename", name, lambda: self.store.put(name, data, int(expected.version)))
         return True
 
-    def copy(self, source: str, target: str) -> None:  # noqa: D102
-        if self.stat(source) is None:
-            raise ObjectMissingError(f"copying {source}", "it is not there", "start the run again")
-        file = self._ask("hard link", source, lambda: self.store.contents.get(source))
-        if file is None:
-            raise InfrastructureError(f"writing {target}", "No such file or directory", "repair it")
+    def copy(self, source: ObjectPin, target: str) -> ObjectPin:  # noqa: D102
+        found = self.stat(source.name)
+        if found is None:
+            raise ObjectMissingError(f"copying {source.name}", "it is not there", "start the run again")
+        if found != source:
+            raise _changed(source)
+        file: StoredFile = self._ask("hard link", source.name, lambda: self._file(source.name))
+        if _pin(source.name, file) != source:
+            raise _changed(source)
         self._ask("rename", target, lambda: self.store.link(target, file))
+        return _pin(target, file)
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
         for name in names:
@@ -223,6 +241,10 @@ class DiskFolder(SimulatedFolder):
                 below, slash, _ = name[len(folder) :].partition("/")
                 found[f"{folder}{below}{slash}"] = None if slash else file
         return sorted(found.items(), key=lambda entry: entry[0])
+
+
+def _changed(pin: ObjectPin) -> ObjectChangedError:
+    return ObjectChangedError(f"copying {pin.name}", "it is another object by now", "start the run again")
 
 
 def _pin(name: str, file: StoredFile) -> ObjectPin:

@@ -9,6 +9,7 @@ The oracle is told of every change of the store, and of every start that begins 
     I4  a start that begins after damage and exits 0 leaves its plan whole
     I5  a clean-up takes nothing that a start at work may count on
     I6  a name that a manifest named never holds other bytes
+    I7  files of labels in the order of their names are in the order of the input
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ class Oracle:
     clean_ups: dict[str, CleanUpAtWork] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     step: int = 0
+    # By its name, the digest of each file that any manifest has named; names of version 1 are given again.
+    _ever_named: dict[str, str] = field(default_factory=dict)
     _ever_staged: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -131,6 +134,8 @@ class Oracle:
             self._named_file_changed(name)
         elif name.startswith("_units/"):
             self._staged_changed(name, after)
+        elif name in self._ever_named and after and name not in self.damaged:
+            self._judge_name(name, sha256(after.data))
         elif name.startswith("_runs/") and name.endswith("/begun.json") and after:
             self._marked(name.split("/")[1])
 
@@ -146,7 +151,7 @@ class Oracle:
     def ended(self, name: str, code: int) -> None:
         """Judge the exit code of a start."""
         start = self.starts.pop(name)
-        if code == 0 and not start.saw_whole:
+        if code == 0 and not start.saw_whole and not self.is_unseen_damage():
             signature = "I4 exit 0 with a file missing" if self.was_damaged else "I3 exit 0 but never whole"
             self.violated(signature, f"{name} of plan {start.plan_id} ended with 0")
         if code == 6 and not start.saw_other:
@@ -188,14 +193,17 @@ class Oracle:
     def _republished(self, before: StoredFile | None, after: StoredFile | None) -> None:
         if after is None:
             self.violated("I1 _SUCCESS is gone", f"deleted by {self.store.actor}")
-        old, self.published = self.published, Published.parsed(after.data) if after else None
+        self.published = Published.parsed(after.data) if after else None
         self.counts["publishes" if before is None else "replaces"] += 1
         self.broken = {name for name in self.published.files if not self._holds(name)} if self.published else set()
-        if self.published and (old is None or old.plan_id != self.published.plan_id):
-            self._judge_account(self.published)
         if self.broken - self.damaged:
             missing = sorted(self.broken - self.damaged)[0]
             self.violated("I1 _SUCCESS names a missing file", f"{missing}, by {self.store.actor}")
+        if self.published:
+            self._judge_account(self.published)
+            self._judge_order(self.published)
+            for name, (digest, _) in self.published.files.items():
+                self._judge_name(name, digest)
         self._tell_all()
 
     def _named_file_changed(self, name: str) -> None:
@@ -217,12 +225,16 @@ class Oracle:
                 self._ever_staged.add(unit_id)
             return
         clean_up = self.clean_ups.get(self.store.actor)
-        if clean_up is None:
+        if clean_up is None or self._is_published(name[7:23]):
             return
         for start in self.starts.values():
             is_marked = start.marked_at is not None and start.marked_at < clean_up.looked_at
             if is_marked and name in start.counted_on and start.marked_ns >= clean_up.limit_ns:
                 self.violated("I5 a clean-up took a unit in use", f"{name} of {start.name}, by {self.store.actor}")
+
+    def _is_published(self, unit_id: str) -> bool:
+        """Whether readers have the unit already, so that nobody needs its staged objects."""
+        return self.published is not None and unit_id in self.published.unit_ids and not self.broken
 
     def _marked(self, plan_id: str) -> None:
         start = self.starts.get(self.store.actor)
@@ -244,11 +256,32 @@ class Oracle:
         if wrong or any(count > 1 for count in held.values()):
             self.violated("I0 a unit twice", str(wrong))
 
+    def _judge_order(self, published: Published) -> None:
+        """I7: files of labels in the order of their names are in the order of the input."""
+        names = sorted(name for name in published.files if "/" not in name)
+        if all("," in name for name in names):
+            places = [_place_of(published.files[name][0]) for name in names]
+            if places != sorted(places):
+                self.violated("I7 names are out of order", str(names))
+
+    def _judge_name(self, name: str, digest: str) -> None:
+        """I6: a name that was given by a publication holds the same bytes for ever."""
+        if "," in name and self._ever_named.setdefault(name, digest) != digest:
+            self.violated("I6 a name has two contents", f"{name}, by {self.store.actor}")
+
     def _holds(self, name: str) -> bool:
         assert self.published is not None
         file = self.store.contents.get(name)
         digest, size = self.published.files[name]
         return file is not None and len(file.data) == size and sha256(file.data) == digest
+
+    def is_unseen_damage(self) -> bool:
+        """Whether all that is missing are other bytes of the same size in files of version 1, which has no versions."""
+        standing = self.published.files if self.published else {}
+        there = {name: self.store.contents.get(name) for name in self.broken}
+        return bool(there) and all(
+            "," not in name and file is not None and len(file.data) == standing[name][1] for name, file in there.items()
+        )
 
     def _tell_all(self) -> None:
         for start in self.starts.values():
@@ -267,6 +300,13 @@ def _rows_of(digest: str, name: str) -> tuple[Row, ...]:
     """The rows of an object; one row that nobody knows for bytes that no labelling makes."""
     made = units.made_of_digest(digest)
     return made.rows if made else ((f"unknown bytes in {name}", 0),)
+
+
+def _place_of(digest: str) -> tuple[str, int]:
+    """Input file and first row of the unit whose object this is; nothing for bytes that no labelling makes."""
+    made = units.made_of_digest(digest)
+    unit = units.unit_of(made.unit_id).unit if made else None
+    return (unit.pin.name, unit.range.first_row) if unit else ("", 0)
 
 
 def _rows_of_all(published: Published) -> list[Row]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from albert_infer.errors import AlbertInferError
+from simulation import version_one
 from simulation.folders import Rights, folder_on
 from simulation.protocol import ProtocolUnderTest
 from simulation.requests import Request
@@ -57,6 +58,10 @@ def past_store(is_disk: bool, fresh_etags: bool, past: Sequence[Past], protocol:
 
 def _run(past: Past, store: Store, protocol: ProtocolUnderTest) -> None:
     most = None
+    if past.version == 1:
+        version_one.leave(store, past.start, past.killed_after)
+        store.clock_ns += int(past.days_ago * NS_PER_DAY) + NS_PER_SECOND
+        return
     if past.killed_after is not None:
         most = int(past.killed_after * _run_alone(past.start, store.copied(), protocol, None))
     _run_alone(past.start, store, protocol, most)
@@ -67,6 +72,6 @@ def _run_alone(start: Start, store: Store, protocol: ProtocolUnderTest, most: in
     """Run the start until it ends or has sent so many requests; how many it has sent."""
     asker = Alone(store, most)
     with suppress(_KilledError, AlbertInferError):
-        protocol.run_start(start, folder_on(store, asker, Rights()), store.now)
+        protocol.run_start(start, folder_on(store, asker, Rights()), store)
     store.locks.clear()
     return asker.sent

@@ -66,11 +66,13 @@ ROLES: Final = {"start": Start, "clean_up": CleanUp, "reader": Reader, "clock_ju
 
 @dataclass(frozen=True)
 class Past:
-    """An earlier start that nobody disturbed; killed after that share of its requests, or None: it came to its end."""
+    """An earlier start that nobody disturbed; killed after that share of it, or None: it came to its end."""
 
     start: Start
     killed_after: float | None
     days_ago: float
+    # Of the protocol that it ran.
+    version: int = 2
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,10 @@ class Scenario:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Scenario:
         """The scenario of a replay file."""
-        past = tuple(Past(Start(**entry["start"]), entry["killed_after"], entry["days_ago"]) for entry in value["past"])
+        past = tuple(
+            Past(Start(**entry["start"]), entry["killed_after"], entry["days_ago"], entry["version"])
+            for entry in value["past"]
+        )
         roles = {name: ROLES[role["kind"]](**role) for name, role in value["roles"].items()}
         return cls(**{**value, "past": past, "roles": roles})
 
@@ -175,7 +180,10 @@ def _others(draw: random.Random, clean_ups: int) -> dict[str, Role]:
 
 def _past(draw: random.Random, plans: Sequence[tuple[str, str]]) -> tuple[Past, ...]:
     """Nothing, something published, something left half-way, or both."""
-    return tuple(_earlier(draw, plans, draw.choice((0, 0, 3, 40))) for _ in range(draw.choice((0, 0, 1, 1, 2))))
+    past = [_earlier(draw, plans, draw.choice((0, 0, 3, 40))) for _ in range(draw.choice((0, 0, 1, 1, 2)))]
+    # Where both were at work, version 1 was there first.
+    first = draw.choice((0, 0, 0, 1, 2))
+    return tuple(replace(entry, version=1) if at < first else entry for at, entry in enumerate(past))
 
 
 def _forsaken(draw: random.Random, plans: Sequence[tuple[str, str]]) -> tuple[Past, ...]:

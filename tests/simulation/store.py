@@ -63,18 +63,27 @@ class Store:
     # The holder of the lock of each folder of a disk.
     locks: dict[str, object] = field(default_factory=dict)
     changes: list[tuple[str, StoredFile | None]] = field(default_factory=list)
+    # Random numbers that were drawn: each is the next one, so that a schedule is the same each time.
+    ids: int = 0
 
     def now(self) -> datetime:
         """The store's clock."""
         return datetime.fromtimestamp(self.clock_ns / NS_PER_SECOND, UTC)
 
+    def new_id(self) -> str:
+        """Eight hexadecimal digits that nobody else has."""
+        self.ids += 1
+        return f"{self.ids:08x}"
+
     def tick(self) -> None:
         """Let the time of one effect pass."""
         self.clock_ns += NS_PER_EFFECT // 10 if self.is_disk else NS_PER_EFFECT
 
-    def put(self, name: str, data: bytes, later_than_ns: int = -1) -> None:
+    def put(self, name: str, data: bytes, later_than_ns: int = -1) -> StoredFile:
         """Write the object whole, whatever is there. On a disk it is a new inode."""
-        self.link(name, self.new_file(data, later_than_ns))
+        file = self.new_file(data, later_than_ns)
+        self.link(name, file)
+        return file
 
     def new_file(self, data: bytes, later_than_ns: int = -1) -> StoredFile:
         """An object that has no name yet."""
@@ -118,7 +127,7 @@ class Store:
 
     def copied(self) -> Store:
         """A store of its own with the same objects and the same time; unwatched, and without locks."""
-        return Store(self.is_disk, self.fresh_etags, dict(self.contents), self.clock_ns)
+        return Store(self.is_disk, self.fresh_etags, dict(self.contents), self.clock_ns, ids=self.ids)
 
 
 @lru_cache(maxsize=4096)

@@ -27,7 +27,7 @@ def _scenario_lines(scenario: Scenario) -> list[str]:
     for past in scenario.past:
         share = past.killed_after
         end = "to its end" if share is None else f"killed after {share:.0%} of its requests"
-        lines.append(f"  before: {_role_line(past.start)}, {end}, {past.days_ago} days ago")
+        lines.append(f"  before: {_role_line(past.start)}, version {past.version}, {end}, {past.days_ago} days ago")
     return [*lines, *(f"  {name}: {_role_line(role)}" for name, role in scenario.roles.items())]
 
 

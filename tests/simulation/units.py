@@ -41,6 +41,7 @@ class Made:
     is_rejected: bool
     data: bytes
     rows: tuple[Row, ...]
+    summary: UnitSummary
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,11 @@ def _made(unit_id: str, labelled: int, rejected: int, device: int) -> tuple[Made
     summary = UnitSummary(unit_id, labelled + rejected, labelled, reasons, {"neutral": labelled}, labelled, 0)
     part = _parquet(summary, labelled, device)
     rows = tuple((unit_id, index) for index in range(labelled + rejected))
-    made = (Made(unit_id, is_rejected=False, data=part, rows=rows[:labelled]),)
+    made = (Made(unit_id, is_rejected=False, data=part, rows=rows[:labelled], summary=summary),)
     if not rejected:
         return made
     data = _parquet(summary, rejected, device)
-    return (Made(unit_id, is_rejected=True, data=data, rows=rows[labelled:]), *made)
+    return (Made(unit_id, is_rejected=True, data=data, rows=rows[labelled:], summary=summary), *made)
 
 
 def _parquet(summary: UnitSummary, rows: int, device: int) -> bytes:
