@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all soak check bench checkpoint image clean
+.PHONY: demo test test-all soak simulate mutants check bench checkpoint image clean
 
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/python jobs/demo.py
@@ -18,6 +18,13 @@ test-all: $(VENV)/.dev  ## the slow tests too
 soak: SECONDS ?= 600
 soak: $(VENV)/.dev  ## nights under random kills and S3 faults, each recounted: make soak SECONDS=600 SEED=1
 	PYTHONPATH=.:jobs:tests $(BIN)/python tests/soak.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+simulate: SEEDS ?= 100000
+simulate: $(VENV)/.dev  ## the publish protocol under drawn schedules on all cores: make simulate SEEDS=100000 FIRST=1
+	PYTHONPATH=.:tests $(BIN)/python -m simulation --seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)) $(ARGS)
+
+mutants: $(VENV)/.dev  ## takes each safeguard of the protocol away: a schedule must notice
+	PYTHONPATH=.:tests $(BIN)/python -m simulation.mutants $(ARGS)
 
 check: $(VENV)/.dev  ## linters and types
 	$(BIN)/ruff check .

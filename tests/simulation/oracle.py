@@ -1,0 +1,320 @@
+"""What must hold, judged without any code of the project: own reading of manifests and names, own digests.
+
+The oracle is told of every change of the store, and of every start that begins or ends. Invariants:
+
+    I0  a manifest that is published accounts for each unit of its plan exactly once
+    I1  each file that the standing `_SUCCESS` names is there with its bytes, always
+    I2  with nobody at work, the folder shows exactly the rows of the manifest, at the latest after one more start
+    I3  exit codes are true, every start comes to an end, and nothing but the project's errors is raised
+    I4  a start that begins after damage and exits 0 leaves its plan whole
+    I5  a clean-up takes nothing that a start at work may count on
+    I6  a name that a manifest named never holds other bytes
+    I7  files of labels in the order of their names are in the order of the input
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from simulation import units
+from simulation.store import Store, StoredFile, sha256
+from simulation.units import Row
+
+SUCCESS: Final = "_SUCCESS"
+# The step of what has not happened.
+NEVER: Final = -1
+
+
+class ViolationError(BaseException):
+    """A promise was broken. No `except` of the project may catch this."""
+
+    def __init__(self, signature: str, told: str) -> None:
+        super().__init__(f"{signature}: {told}")
+        self.signature = signature
+        self.told = told
+
+
+@dataclass(frozen=True)
+class Published:
+    """A manifest as an independent reader understands it: digest and size of each file by its name."""
+
+    plan_id: str
+    files: dict[str, tuple[str, int]]
+    unit_ids: tuple[str, ...]
+    numbers: dict[str, int]
+
+    @classmethod
+    def parsed(cls, data: bytes) -> Published:
+        """Raises ViolationError for what is no manifest."""
+        try:
+            told: dict[str, Any] = json.loads(data)
+            entries = [*told["files"], *told["rejected_files"]]
+            named = {entry["path"]: (entry["sha256"], entry["bytes"]) for entry in entries}
+            quarantined = [entry["unit_id"] for entry in told["quarantined"]["units"]]
+            numbers = {name: told[name] for name in ("rows_in", "labelled")}
+            ids = [*(entry["unit_id"] for entry in told["files"]), *quarantined]
+            doubled = len(named) != len(entries)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ViolationError("I0 no manifest", repr(error)) from error
+        if doubled:
+            raise ViolationError("I0 a file twice", str(sorted(named)))
+        return cls(told["plan_id"], named, tuple(ids), numbers)
+
+
+@dataclass
+class StartAtWork:
+    """What the oracle knows of a start between its begin and its end."""
+
+    name: str
+    plan_id: str
+    unit_ids: frozenset[str]
+    saw_whole: bool = False
+    saw_other: bool = False
+    # When its mark came, and the units whose objects were staged by then.
+    marked_at: int | None = None
+    marked_ns: int = 0
+    counted_on: frozenset[str] = frozenset()
+
+
+@dataclass
+class CleanUpAtWork:
+    """A clean-up: what it takes for old, and when its last look at the whole folder began."""
+
+    limit_ns: int
+    looked_at: int = NEVER
+
+
+@dataclass
+class Oracle:
+    """Watches one store. `ignored` are signatures that are looked past, to find what else is wrong."""
+
+    store: Store
+    ignored: frozenset[str] = frozenset()
+    published: Published | None = None
+    broken: set[str] = field(default_factory=set)
+    # Names that the operator has laid hands on, as long as they do not hold their bytes again.
+    damaged: set[str] = field(default_factory=set)
+    was_damaged: bool = False
+    # An operator put other bytes where a unit was staged: only a person knows which are right.
+    may_need_a_person: bool = False
+    starts: dict[str, StartAtWork] = field(default_factory=dict)
+    clean_ups: dict[str, CleanUpAtWork] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    step: int = 0
+    # By its name, the digest of each file that any manifest has named; names of version 1 are given again.
+    _ever_named: dict[str, str] = field(default_factory=dict)
+    _ever_staged: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._ever_staged = {unit for unit in map(_staged_unit, self.store.contents) if unit}
+        self.store.watcher = self.changed
+        success = self.store.contents.get(SUCCESS)
+        if success is not None:
+            self.published = Published.parsed(success.data)
+            self.broken = {name for name in self.published.files if not self._holds(name)}
+
+    def violated(self, signature: str, told: str) -> None:
+        """Raise the violation, unless it is one to look past."""
+        if signature not in self.ignored:
+            raise ViolationError(signature, told)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether something is published, and all of it is there."""
+        return self.published is not None and not self.broken
+
+    def changed(self, name: str, before: StoredFile | None, after: StoredFile | None) -> None:
+        """Judge one change of the store."""
+        if name == SUCCESS:
+            self._republished(before, after)
+        elif self.published and name in self.published.files:
+            self._named_file_changed(name)
+        elif name.startswith("_units/"):
+            self._staged_changed(name, after)
+        elif name in self._ever_named and after and name not in self.damaged:
+            self._judge_name(name, sha256(after.data))
+        elif name.startswith("_runs/") and name.endswith("/begun.json") and after:
+            self._marked(name.split("/")[1])
+
+    def began(self, start: StartAtWork) -> None:
+        """A start has sent its first request."""
+        self.starts[start.name] = start
+        self._tell(start)
+
+    def died(self, name: str) -> None:
+        """A start was killed: nothing is asked of it any more."""
+        self.starts.pop(name, None)
+
+    def ended(self, name: str, code: int) -> None:
+        """Judge the exit code of a start."""
+        start = self.starts.pop(name)
+        if code == 0 and not start.saw_whole and not self.is_unseen_damage():
+            signature = "I4 exit 0 with a file missing" if self.was_damaged else "I3 exit 0 but never whole"
+            self.violated(signature, f"{name} of plan {start.plan_id} ended with 0")
+        if code == 6 and not start.saw_other:
+            self.violated("I3 exit 6 without another plan", f"{name} of plan {start.plan_id}")
+        if code == 5 and not self.may_need_a_person:
+            why = "after damage that a start can mend" if self.was_damaged else "without damage"
+            self.violated(f"I3 exit 5 {why}", f"{name} of plan {start.plan_id}")
+        if code not in {0, 4, 5, 6}:
+            self.violated("I3 exit code", f"{name} ended with {code}")
+
+    def looked(self, name: str) -> None:
+        """A clean-up begins to list the folder."""
+        if name in self.clean_ups:
+            self.clean_ups[name].looked_at = self.step
+
+    def damage(self, name: str, *, for_a_person: bool) -> None:
+        """An operator is about to lay hands on the object."""
+        self.counts["damages"] += 1
+        self.damaged.add(name)
+        self.was_damaged = True
+        self.may_need_a_person |= for_a_person
+
+    def visible_rows(self) -> Counter[Row]:
+        """Every row that a reader of the folder sees, hidden names left out but rejected rows included."""
+        rows: Counter[Row] = Counter()
+        for name, file in self.store.contents.items():
+            folder, _, _ = name.partition("/")
+            if folder == "_rejected" or not any(segment.startswith(("_", ".")) for segment in name.split("/")):
+                rows.update(_rows_of(sha256(file.data), name))
+        return rows
+
+    def named_rows(self) -> Counter[Row]:
+        """Every row of the standing manifest."""
+        rows: Counter[Row] = Counter()
+        for name, (digest, _) in (self.published.files if self.published else {}).items():
+            rows.update(_rows_of(digest, name))
+        return rows
+
+    def _republished(self, before: StoredFile | None, after: StoredFile | None) -> None:
+        if after is None:
+            self.violated("I1 _SUCCESS is gone", f"deleted by {self.store.actor}")
+        self.published = Published.parsed(after.data) if after else None
+        self.counts["publishes" if before is None else "replaces"] += 1
+        self.broken = {name for name in self.published.files if not self._holds(name)} if self.published else set()
+        if self.broken - self.damaged:
+            missing = sorted(self.broken - self.damaged)[0]
+            self.violated("I1 _SUCCESS names a missing file", f"{missing}, by {self.store.actor}")
+        if self.published:
+            self._judge_account(self.published)
+            self._judge_order(self.published)
+            for name, (digest, _) in self.published.files.items():
+                self._judge_name(name, digest)
+        self._tell_all()
+
+    def _named_file_changed(self, name: str) -> None:
+        if self._holds(name):
+            self.broken.discard(name)
+            self.damaged.discard(name)
+        else:
+            self.broken.add(name)
+            if name not in self.damaged:
+                by = "a clean-up" if self.store.actor in self.clean_ups else "a start"
+                self.violated(f"I1 {by} took a named file", f"{name}, by {self.store.actor}")
+        self._tell_all()
+
+    def _staged_changed(self, name: str, after: StoredFile | None) -> None:
+        unit_id = _staged_unit(name)
+        if after is not None:
+            if unit_id:
+                self.counts["relabelled" if unit_id in self._ever_staged else "labelled"] += 1
+                self._ever_staged.add(unit_id)
+            return
+        clean_up = self.clean_ups.get(self.store.actor)
+        if clean_up is None or self._is_published(name[7:23]):
+            return
+        for start in self.starts.values():
+            is_marked = start.marked_at is not None and start.marked_at < clean_up.looked_at
+            if is_marked and name in start.counted_on and start.marked_ns >= clean_up.limit_ns:
+                self.violated("I5 a clean-up took a unit in use", f"{name} of {start.name}, by {self.store.actor}")
+
+    def _is_published(self, unit_id: str) -> bool:
+        """Whether readers have the unit already, so that nobody needs its staged objects."""
+        return self.published is not None and unit_id in self.published.unit_ids and not self.broken
+
+    def _marked(self, plan_id: str) -> None:
+        start = self.starts.get(self.store.actor)
+        if start is None or start.plan_id != plan_id:
+            return
+        start.marked_at, start.marked_ns = self.step, self.store.clock_ns
+        names = [name for name in self.store.contents if name.startswith("_units/")]
+        start.counted_on = frozenset(name for name in names if name[7:23] in start.unit_ids)
+
+    def _judge_account(self, published: Published) -> None:
+        """I0: units of the manifest against the rows that its files hold."""
+        held = Counter(_rows_of_all(published))
+        for unit_id in published.unit_ids:
+            rows = units.unit_of(unit_id).rows
+            there = {row for row in held if row[0] == unit_id}
+            if there and there != rows:
+                self.violated("I0 rows of a unit", f"{unit_id}: {len(there)} of {len(rows)}")
+        wrong = [unit_id for unit_id, count in Counter(published.unit_ids).items() if count > 1]
+        if wrong or any(count > 1 for count in held.values()):
+            self.violated("I0 a unit twice", str(wrong))
+
+    def _judge_order(self, published: Published) -> None:
+        """I7: files of labels in the order of their names are in the order of the input."""
+        names = sorted(name for name in published.files if "/" not in name)
+        if all("," in name for name in names):
+            places = [_place_of(published.files[name][0]) for name in names]
+            if places != sorted(places):
+                self.violated("I7 names are out of order", str(names))
+
+    def _judge_name(self, name: str, digest: str) -> None:
+        """I6: a name that was given by a publication holds the same bytes for ever."""
+        if "," in name and self._ever_named.setdefault(name, digest) != digest:
+            self.violated("I6 a name has two contents", f"{name}, by {self.store.actor}")
+
+    def _holds(self, name: str) -> bool:
+        assert self.published is not None
+        file = self.store.contents.get(name)
+        digest, size = self.published.files[name]
+        return file is not None and len(file.data) == size and sha256(file.data) == digest
+
+    def is_unseen_damage(self) -> bool:
+        """Whether all that is missing are other bytes of the same size in files of version 1, which has no versions."""
+        standing = self.published.files if self.published else {}
+        there = {name: self.store.contents.get(name) for name in self.broken}
+        return bool(there) and all(
+            "," not in name and file is not None and len(file.data) == standing[name][1] for name, file in there.items()
+        )
+
+    def _tell_all(self) -> None:
+        for start in self.starts.values():
+            self._tell(start)
+
+    def _tell(self, start: StartAtWork) -> None:
+        if self.published is None:
+            return
+        if self.published.plan_id != start.plan_id:
+            start.saw_other = True
+        elif not self.broken:
+            start.saw_whole = True
+
+
+def _rows_of(digest: str, name: str) -> tuple[Row, ...]:
+    """The rows of an object; one row that nobody knows for bytes that no labelling makes."""
+    made = units.made_of_digest(digest)
+    return made.rows if made else ((f"unknown bytes in {name}", 0),)
+
+
+def _place_of(digest: str) -> tuple[str, int]:
+    """Input file and first row of the unit whose object this is; nothing for bytes that no labelling makes."""
+    made = units.made_of_digest(digest)
+    unit = units.unit_of(made.unit_id).unit if made else None
+    return (unit.pin.name, unit.range.first_row) if unit else ("", 0)
+
+
+def _rows_of_all(published: Published) -> list[Row]:
+    return [row for name, (digest, _) in published.files.items() for row in _rows_of(digest, name)]
+
+
+def _staged_unit(name: str) -> str | None:
+    """The unit of a staged part or quarantine: what makes a unit done."""
+    if name.startswith("_units/") and not name.endswith(".rejected.parquet"):
+        return name[7:23]
+    return None
