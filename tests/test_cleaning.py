@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,18 @@ import clean_runs as job
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from job_runs import RAY_WARNING, Outcome, made_up_pairs, run_here, run_main, state_of, verify, write_pairs
+from job_runs import (
+    PROGRAM_PATH,
+    RAY_WARNING,
+    Outcome,
+    made_up_pairs,
+    run_here,
+    run_main,
+    run_program,
+    state_of,
+    verify,
+    write_pairs,
+)
 from pairs import FILE_PROPERTY
 from published_runs import PublishedRun
 
@@ -235,6 +247,24 @@ def test_an_output_that_cannot_be_judged_is_left_alone_and_the_others_are_done(o
     assert output.names() == before
     assert STRAY_PART not in other.names()
     assert PART in other.names()
+
+
+@pytest.mark.parametrize("damage", ["", "_SUCCESS"])
+def test_a_name_is_listed_on_one_line_and_to_a_terminal_of_any_encoding(tmp_path: Path, damage: str) -> None:
+    names = ["dt=1\nsummary {}\x1b[31m", "dt=2\u202e", "dt=é"]
+    for name in names:
+        output = Output(tmp_path / "labels" / name)
+        output.publish(UNIT)
+        output.put(damage or STRAY_PART)
+    command = [sys.executable, Path(job.__file__), "--output-root", tmp_path / "labels"]
+    outcome = run_program(command, env={"PYTHONIOENCODING": "ascii", "PYTHONPATH": PROGRAM_PATH})
+    assert outcome.exit_code == (5 if damage else 0), outcome.stderr
+    assert outcome.stdout.isascii()
+    lines = outcome.stdout.splitlines()[:-1]
+    assert len(lines) == (4 if damage else 7), "one for each object, one for each output, and the total"
+    for told in (r"dt=1\nsummary {}\x1b[31m", r"dt=2\u202e", r"dt=\xe9"):
+        assert any(told in line for line in lines)
+    assert outcome.summary["exit_code"] == outcome.exit_code
 
 
 def test_outputs_are_found_at_any_depth_and_told_apart() -> None:

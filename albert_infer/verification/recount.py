@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from albert_infer.printable import reason_of
 from albert_infer.schema import (
     HYPOTHESIS,
     LABEL,
@@ -38,7 +39,7 @@ from albert_infer.schema import (
 )
 from albert_infer.storage import Folder, ObjectPin
 from albert_infer.verification.claims import NamedFile, Plan, PlannedUnit
-from albert_infer.verification.findings import Finding, differences, one_line
+from albert_infer.verification.findings import Finding, differences
 from albert_infer.verification.rules import (
     RowFaults,
     integers,
@@ -201,7 +202,7 @@ def _opened(
         found = parquet.schema_arrow
         unit_id = json.loads((found.metadata or {}).get(UNIT_KEY, b"{}")).get("unit_id", "none")
     except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
-        recount.findings.append(Finding(named.path, "readable Parquet of ours", one_line(error)))
+        recount.findings.append(Finding(named.path, "readable Parquet of ours", reason_of(error)))
         return None
     recount.findings += differences(named.path, [("a footer of unit", named.unit_id, unit_id)])
     wrong = [] if found.names == names else [("columns", ", ".join(names), ", ".join(found.names))]
@@ -235,7 +236,7 @@ def _batches(parquet: pq.ParquetFile, named: NamedFile, recount: Recount) -> Ite
         raise  # this machine's trouble, not the file's
     except (pa.ArrowException, OSError) as error:
         recount.readable = False
-        recount.findings.append(Finding(named.path, f"readable rows from {first} on", one_line(error)))
+        recount.findings.append(Finding(named.path, f"readable rows from {first} on", reason_of(error)))
     recount.findings += differences(named.path, [("rows", named.rows, first)])
 
 
