@@ -120,11 +120,11 @@ def _verified(output: Folder, found: InputObjects | None) -> Verification:
     manifest = claims.read_claim(output, SUCCESS, Manifest)
     if isinstance(manifest, list):
         return Verification(output.uri, Recount(), tuple(manifest))
-    there = {pin.name: pin for pin in output.objects()}
-    findings = list(_foreign_files(manifest, there))
     plan = claims.read_claim(output, claims.plan_name(manifest.plan_id), Plan)
     if isinstance(plan, list):
-        return Verification(output.uri, Recount(), (*plan, *findings))
+        return Verification(output.uri, Recount(), tuple(plan))
+    there = {pin.name: pin for pin in output.objects()}
+    findings = list(_foreign_files(manifest, there))
     findings += agreement.plan_faults(plan)
     findings += agreement.manifest_faults(manifest, plan)
     units: dict[Pin, list[PlannedUnit]] = {}

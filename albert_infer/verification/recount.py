@@ -6,7 +6,6 @@ Memory holds one unit's files as they are stored; their rows are decoded batch b
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from albert_infer.json_input import parsed_json
 from albert_infer.printable import reason_of
 from albert_infer.schema import (
     HYPOTHESIS,
@@ -56,6 +56,8 @@ from albert_infer.verification.rules import (
 BATCH_ROWS: Final = 4096
 # Under this key of its footer a file says which unit it is.
 UNIT_KEY: Final = b"albert_infer.unit"
+# Some counts by name: a kilobyte.
+MAX_SUMMARY_BYTES: Final = 1 << 16
 ID_TYPES: Final = (pa.string(), pa.int64(), pa.uint64())
 
 
@@ -200,7 +202,8 @@ def _opened(
     try:
         parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         found = parquet.schema_arrow
-        unit_id = json.loads((found.metadata or {}).get(UNIT_KEY, b"{}")).get("unit_id", "none")
+        footer = parsed_json((found.metadata or {}).get(UNIT_KEY, b"{}"), max_bytes=MAX_SUMMARY_BYTES)
+        unit_id = footer.get("unit_id", "none")
     except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
         recount.findings.append(Finding(named.path, "readable Parquet of ours", reason_of(error)))
         return None
