@@ -225,7 +225,20 @@ def test_a_run_that_was_never_sealed_nor_published_goes_when_it_is_old(output: O
     assert gone(output) == {f"_units/{SECOND}.parquet", f"_runs/{OTHER}/plan.json"}
 
 
-@pytest.mark.parametrize("damage", ["not JSON", "another format", "a missing file", "a plan that is none"])
+DAMAGES = [
+    "not JSON",
+    "another format",
+    "an empty entry",
+    "very deep",
+    "a link to nothing",
+    "a folder",
+    "a missing file",
+    "a plan that is none",
+    "a plan that is very deep",
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_an_output_that_cannot_be_judged_is_left_alone_and_the_others_are_done(output: Output, damage: str) -> None:
     other = Output(output.path.with_name("dt=2024-03-02"))
     for one in (output, other):
@@ -236,10 +249,22 @@ def test_an_output_that_cannot_be_judged_is_left_alone_and_the_others_are_done(o
             output.put("_SUCCESS", "")
         case "another format":
             output.put("_SUCCESS", '{"format": 2}')
+        case "an empty entry":
+            output.put("_SUCCESS", json.dumps({**manifest(PUBLISHED, [UNIT]), "files": [{}]}))
+        case "very deep":
+            output.put("_SUCCESS", "[" * 100_000)
+        case "a link to nothing":
+            (output.path / "_SUCCESS").unlink()
+            (output.path / "_SUCCESS").symlink_to("gone")
+        case "a folder":
+            (output.path / "_SUCCESS").unlink()
+            (output.path / "_SUCCESS").mkdir()
         case "a missing file":
             (output.path / PART).rename(output.path / SECOND_PART)
         case "a plan that is none":
             output.put(f"_runs/{OTHER}/plan.json", "{}")
+        case "a plan that is very deep":
+            output.put(f"_runs/{OTHER}/plan.json", '{"units":' * 10_000)
     before = output.names()
     outcome = clean(output.path.parent, "--delete")
     assert (outcome.exit_code, outcome.stderr.count("\n")) == (5, 1), outcome.stderr
