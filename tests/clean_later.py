@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from albert_infer.cleaning import clean_runs
 from albert_infer.command import run_command
 from albert_infer.config import CleanSettings
+from albert_infer.printable import PrintableText
 
 
-def cleaned(settings: CleanSettings) -> str:
+def cleaned(settings: CleanSettings) -> PrintableText:
     """Clean, and tell what went."""
     cleaning = clean_runs(settings, now=datetime.now(UTC) + timedelta(days=40))
     cleaning.refuse_failures()

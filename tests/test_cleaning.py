@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -225,17 +225,23 @@ def test_a_run_that_was_never_sealed_nor_published_goes_when_it_is_old(output: O
     assert gone(output) == {f"_units/{SECOND}.parquet", f"_runs/{OTHER}/plan.json"}
 
 
-DAMAGES = [
-    "not JSON",
-    "another format",
-    "an empty entry",
-    "very deep",
-    "a link to nothing",
-    "a folder",
-    "a missing file",
-    "a plan that is none",
-    "a plan that is very deep",
-]
+def not_the_marker(output: Output) -> Path:
+    """The place of `_SUCCESS`, empty."""
+    (output.path / "_SUCCESS").unlink()
+    return output.path / "_SUCCESS"
+
+
+DAMAGES: dict[str, Callable[[Output], object]] = {
+    "not JSON": lambda output: output.put("_SUCCESS", ""),
+    "another format": lambda output: output.put("_SUCCESS", '{"format": 2}'),
+    "an empty entry": lambda output: output.put("_SUCCESS", json.dumps({**manifest(PUBLISHED, [UNIT]), "files": [{}]})),
+    "very deep": lambda output: output.put("_SUCCESS", "[" * 100_000),
+    "a link to nothing": lambda output: not_the_marker(output).symlink_to("gone"),
+    "a folder": lambda output: not_the_marker(output).mkdir(),
+    "a missing file": lambda output: (output.path / PART).rename(output.path / SECOND_PART),
+    "a plan that is none": lambda output: output.put(f"_runs/{OTHER}/plan.json", "{}"),
+    "a plan that is very deep": lambda output: output.put(f"_runs/{OTHER}/plan.json", '{"units":' * 10_000),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -244,27 +250,7 @@ def test_an_output_that_cannot_be_judged_is_left_alone_and_the_others_are_done(o
     for one in (output, other):
         one.publish(UNIT)
         one.put(STRAY_PART)
-    match damage:
-        case "not JSON":
-            output.put("_SUCCESS", "")
-        case "another format":
-            output.put("_SUCCESS", '{"format": 2}')
-        case "an empty entry":
-            output.put("_SUCCESS", json.dumps({**manifest(PUBLISHED, [UNIT]), "files": [{}]}))
-        case "very deep":
-            output.put("_SUCCESS", "[" * 100_000)
-        case "a link to nothing":
-            (output.path / "_SUCCESS").unlink()
-            (output.path / "_SUCCESS").symlink_to("gone")
-        case "a folder":
-            (output.path / "_SUCCESS").unlink()
-            (output.path / "_SUCCESS").mkdir()
-        case "a missing file":
-            (output.path / PART).rename(output.path / SECOND_PART)
-        case "a plan that is none":
-            output.put(f"_runs/{OTHER}/plan.json", "{}")
-        case "a plan that is very deep":
-            output.put(f"_runs/{OTHER}/plan.json", '{"units":' * 10_000)
+    DAMAGES[damage](output)
     before = output.names()
     outcome = clean(output.path.parent, "--delete")
     assert (outcome.exit_code, outcome.stderr.count("\n")) == (5, 1), outcome.stderr
