@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,14 @@ class Start:
     def program(self, output: Path) -> list[object]:
         """The command of such a run."""
         return [sys.executable, FINETUNE, *self.argv(output)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prompt_controller() -> Iterator[None]:
+    """Ray Train asks its workers every two seconds, and a worker waits with its next milestone until it was asked."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+        yield
 
 
 @pytest.fixture(scope="module")
