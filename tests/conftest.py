@@ -40,6 +40,17 @@ def precision() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def sleeping_threads() -> Iterator[None]:
+    """Have torch's threads, in all processes that the tests start, sleep while they wait for each other.
+
+    They would spin on cores that other tests need, and models of this size have next to nothing to share out.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        yield
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Models of the tests' size are slower in several threads, and much slower where other tests run beside them."""
