@@ -41,13 +41,14 @@ def precision() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def sleeping_threads() -> Iterator[None]:
-    """Have torch's threads, in all processes that the tests start, sleep while they wait for each other.
-
-    They would spin on cores that other tests need, and models of this size have next to nothing to share out.
-    """
+def shared_cores() -> Iterator[None]:
+    """Let all processes that the tests start get on where there are more of them than cores."""
     with pytest.MonkeyPatch.context() as environment:
+        # Torch's threads would spin while they wait for each other, and models of the tests' size give them next to
+        # nothing to share out.
         environment.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        # Ray's workers would stand back for every other process of the machine: its default is 15.
+        environment.setenv("RAY_worker_niceness", "0")
         yield
 
 
