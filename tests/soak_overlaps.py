@@ -120,7 +120,8 @@ def wave(site: Site) -> None:
     soak, draw = site.soak, site.soak.draw
     if isinstance(site.place, LocalPlace) and draw.random() < 0.5:
         site.place.age(DAYS)
-    kills, paused, deadline = 0, {}, time.monotonic() + WAVE_SECONDS
+    paused: dict[int, float] = {}
+    kills, deadline = 0, time.monotonic() + WAVE_SECONDS
     with ExitStack() as at_work:
         drivers = [at_work.enter_context(driver(site)) for _ in range(draw.randrange(2, 4))]
         at_work.callback(lambda: resume(paused, until=float("inf")))
