@@ -25,6 +25,7 @@ from albert_infer.errors import (
     ObjectMissingError,
 )
 from albert_infer.manifest import published_at
+from albert_infer.printable import PrintableText, text_of
 from albert_infer.publication import random_id
 from albert_infer.standing import Seen
 from albert_infer.storage import AccessError, Folder, ObjectPin, S3Access, StoredObject
@@ -102,14 +103,14 @@ class Cleaning:
     outputs: tuple[Leftovers, ...]
     deleted: bool
 
-    def to_text(self) -> str:
+    def to_text(self) -> PrintableText:
         """What goes, or would go."""
         objects = sum(len(output.objects) for output in self.outputs)
         end = "deleted" if self.deleted else "to delete; --delete does"
         total = (
             f"{objects:,} objects of {len(self.outputs):,} outputs, {sum(o.size for o in self.outputs):,} bytes {end}"
         )
-        return "\n".join([*(line for output in self.outputs for line in output.lines()), total])
+        return text_of([*(line for output in self.outputs for line in output.lines()), total])
 
     def refuse_failures(self) -> None:
         """Raise the failure of the largest exit code; of several the first."""

@@ -16,19 +16,20 @@ from albert_infer import logs
 from albert_infer.config import Settings, asked_log_format, parse_settings
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.logs import LogFormat
+from albert_infer.printable import PrintableText, escape_what_stdout_cannot_encode, one_line
 
 
 @dataclass(frozen=True)
 class Done:
     """What a job has to say once it is done: a text for a person, and the facts of its summary line."""
 
-    text: str
+    text: PrintableText
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_command(
     settings_type: type[Settings],
-    work: Callable[[Settings], str | Done],
+    work: Callable[[Settings], PrintableText | Done],
     argv: Sequence[str] | None,
     *,
     program: str,
@@ -37,8 +38,10 @@ def run_command(
     """Parse `argv` (None: the process's own), do the work, print the text that it returns; the exit code.
 
     An end that the operator must hear about is one line on stderr; with `--debug` a traceback too. The last line on
-    stdout, whatever the end, is `summary` and a JSON object; it is left out if only help was asked for.
+    stdout, whatever the end, is `summary` and a JSON object; it is left out if only help was asked for. What stdout
+    cannot encode is escaped from then on.
     """
+    escape_what_stdout_cannot_encode()
     argv, begun = sys.argv[1:] if argv is None else argv, time.monotonic()
     settings: Settings | None = None
     facts: Mapping[str, Any]
@@ -70,14 +73,6 @@ def own_error(raised: BaseException, asked: str) -> AlbertInferError:
         found = f"{type(raised).__name__}: {' '.join(str(raised).split())[:300]}"
         error = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")
     return error.with_traceback(raised.__traceback__)
-
-
-def one_line(told: object) -> str:
-    """What is told, in one printable line.
-
-    Names of files and columns are the input's: they must not write lines or colours of their own into a log.
-    """
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(str(told).split()))
 
 
 def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from albert_infer.printable import printable, printed
+
 LogFormat = Literal["text", "json"]
 
 LOG: Final = logging.getLogger("albert_infer")
@@ -55,13 +57,13 @@ def for_a_terminal() -> bool:
 
 
 class TextLines(logging.Formatter):
-    """A line as it is, behind its traceback if it has one; a warning says that it is one."""
+    """A printable line, behind its traceback if it has one; a warning says that it is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        before = f"{self.formatException(record.exc_info)}\n" if record.exc_info else ""
+        """The line; of several lines only the traceback is."""
+        before = f"{printed(self.formatException(record.exc_info))}\n" if record.exc_info else ""
         kind = "warning: " if record.levelno == logging.WARNING else ""
-        return f"{before}{kind}{record.getMessage()}"
+        return f"{before}{kind}{printable(record.getMessage())}"
 
 
 class JsonLines(logging.Formatter):

@@ -5,7 +5,6 @@ A night that fails stops no other. What a run is, and when it is done, is `run`'
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import time
@@ -17,20 +16,20 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import Any, Final
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column
 
 from albert_infer import pipeline, storage
-from albert_infer.command import one_line, own_error
+from albert_infer.command import own_error
 from albert_infer.config import LabellingSettings, LabelSettings, NightlySettings
 from albert_infer.config.nightly import PLACE
 from albert_infer.errors import AlbertInferError, NoInputError, SupersededError
 from albert_infer.model import load_checkpoint
 from albert_infer.places import output_access
+from albert_infer.printable import PrintableText, one_line, text_of
 from albert_infer.report import Report
 from albert_infer.run import label_pairs
 from albert_infer.storage import Folder
+from albert_infer.tables import table_lines
 
 # Below the output root, and hidden from whoever reads the root as one table.
 SUMMARY_FOLDER: Final = "_runs"
@@ -99,21 +98,20 @@ class Nights:
         """How many nights ended in which way, for whoever reads no table."""
         return {"nights": Counter(str(night.end) for night in self.nights)}
 
-    def to_text(self) -> str:
+    def to_text(self) -> PrintableText:
         """A table for a person."""
-        table = Table(box=SIMPLE, pad_edge=False)
-        table.add_column("night", no_wrap=True)
-        table.add_column("what happened", no_wrap=True)
-        for name in ("exit code", "rows", "labelled", "rejected", "seconds"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("plan", no_wrap=True)
-        for night in self.nights:
-            counts = (_number(count) for count in (night.exit_code, night.rows, night.labelled, night.rejected))
-            what = night.end.replace("_", " ")
-            table.add_row(night.date, what, *counts, f"{night.seconds:.1f}", night.plan_id or "")
-        file = io.StringIO()
-        Console(file=file, width=WIDTH).print(table)
-        return "\n".join(line.rstrip() for line in file.getvalue().strip("\n").splitlines())
+        names = [Column(name, no_wrap=True) for name in ("night", "what happened")]
+        numbers = ("exit code", "rows", "labelled", "rejected", "seconds")
+        names += [Column(name, justify="right", no_wrap=True) for name in numbers]
+        rows = [
+            (
+                *(night.date, night.end.replace("_", " ")),
+                *map(_number, (night.exit_code, night.rows, night.labelled, night.rejected)),
+                *(f"{night.seconds:.1f}", night.plan_id or ""),
+            )
+            for night in self.nights
+        ]
+        return text_of(table_lines([*names, Column("plan", no_wrap=True)], rows, width=WIDTH))
 
     def refuse_failures(self) -> None:
         """Raise the failure of the largest exit code; of several the first."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from albert_infer.manifest import Manifest, Quarantined
 from albert_infer.preflight import Preflight
+from albert_infer.printable import PrintableText, text_of
 from albert_infer.progress import RunProgress
 from albert_infer.storage import Folder
 
@@ -116,7 +117,7 @@ class Report:
             "pairs_per_second": round(self.pairs_per_second, 1),
         }
 
-    def to_text(self, output_uri: str) -> str:
+    def to_text(self, output_uri: str) -> PrintableText:
         """A few lines for a person."""
         cut = f"{self.windowed:,} pairs in windows" if self.windowed else f"{self.truncated:,} pairs truncated"
         already = "" if self.seconds.publishing else ", published by an earlier start"
@@ -150,7 +151,7 @@ class Report:
             lines["leftovers"] = f"{self.leftovers:,} objects that this identity may not delete; harmless"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
-        return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+        return text_of(f"{name:<12} {text}" for name, text in lines.items())
 
     def _overruled_names(self) -> str:
         own, asked = (", ".join(self.model[name]) for name in ("own_label_map", "label_map"))

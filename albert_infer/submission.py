@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from albert_infer.errors import (
     SupersededError,
 )
 from albert_infer.model import name_anywhere
+from albert_infer.printable import PrintableText, printed, text_of
 
 JOB: Final = "jobs/label_nightly.py"
 # What the driver's exit code means; any other one, a signal's say, is one that goes away by running it again.
@@ -53,7 +54,7 @@ class NightJob:
     working_dir: str
 
 
-def submit_nights(settings: SubmitSettings, project: Path) -> str:
+def submit_nights(settings: SubmitSettings, project: Path) -> PrintableText:
     """Submit the nights with the package and the jobs of `project`, and follow them to their end; what came as text.
 
     Raises AtWorkError if a job of the same id runs, SettingsError for a location or a token that is not accepted,
@@ -66,9 +67,10 @@ def submit_nights(settings: SubmitSettings, project: Path) -> str:
         _make_way(job, client)
         _submit(job, client)
         if settings.no_wait:
-            return f"submitted {job.submission_id}: follow it with `ray job logs --follow {job.submission_id}`"
+            name = job.submission_id
+            return text_of([f"submitted {name}: follow it with `ray job logs --follow {name}`"])
         _follow(job, client)
-        return _judged(job, client.get_job_info(job.submission_id))
+        return text_of([_judged(job, client.get_job_info(job.submission_id))])
 
 
 def night_job(settings: SubmitSettings, project: Path) -> NightJob:
@@ -186,11 +188,19 @@ def _wait_for_end(job: NightJob, client: JobSubmissionClient) -> None:
 
 async def _copy_log(job: NightJob, client: JobSubmissionClient) -> None:
     try:
-        async for lines in client.tail_job_logs(job.submission_id):
-            sys.stdout.write(lines)
-            sys.stdout.flush()
+        await write_log(client.tail_job_logs(job.submission_id))
     except Exception as error:  # the log is for people: how the job ends is asked for apart from it
         logs.warn("log_lost", f"no log of {job.submission_id} ({type(error).__name__}); waiting for its end")
+
+
+async def write_log(pieces: AsyncIterator[str]) -> None:
+    """Write a job's log to stdout as it comes, with its lines and without its colours and the like.
+
+    Not all lines are our driver's: Ray writes some, and so does whatever else the job starts.
+    """
+    async for piece in pieces:
+        sys.stdout.write(printed(piece))
+        sys.stdout.flush()
 
 
 def _judged(job: NightJob, ended: JobDetails) -> str:

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from albert_infer.cleaning import clean_runs
 from albert_infer.command import run_command
 from albert_infer.config import CleanSettings
+from albert_infer.printable import PrintableText
 
 
-def cleaned(settings: CleanSettings) -> str:
+def cleaned(settings: CleanSettings) -> PrintableText:
     """Clean; what was found as text. It goes to stdout before the failure that it ends in."""
     cleaning = clean_runs(settings)
     if any(output.failure for output in cleaning.outputs):

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column
 
 from albert_infer.command import run_command
 from albert_infer.config import LabelSettings
+from albert_infer.printable import PrintableText, text_of
 from albert_infer.run import label_pairs
+from albert_infer.tables import table_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_SHOWN = 9
@@ -24,20 +24,19 @@ TEXTS = ("premise", "hypothesis")
 FACTS = ("gold_label", "label")
 
 
-def labelled(settings: LabelSettings) -> str:
-    """Label the pairs and print the first of them; the report as text."""
+def labelled(settings: LabelSettings) -> PrintableText:
+    """Label the pairs; the first of them and the report as text."""
     report = label_pairs(settings).to_text(settings.output)
     rows = pq.read_table(settings.output).to_pylist()
-    shown = Table(box=SIMPLE, title=f"the first {ROWS_SHOWN} of {len(rows)} labelled pairs")
-    for name in TEXTS:
-        shown.add_column(name, no_wrap=True, max_width=42)
-    for name in (*FACTS, "probability"):
-        shown.add_column(name, no_wrap=True)
-    for row in rows[:ROWS_SHOWN]:
-        shown.add_row(*(row[name] for name in (*TEXTS, *FACTS)), f"{row['p_' + row['label']]:.2f}")
-    Console(width=WIDTH).print(shown)
+    columns = [Column(name, no_wrap=True, max_width=42) for name in TEXTS]
+    columns += [Column(name, no_wrap=True) for name in (*FACTS, "probability")]
+    shown = [
+        (*(str(row[name]) for name in (*TEXTS, *FACTS)), f"{row['p_' + row['label']]:.2f}") for row in rows[:ROWS_SHOWN]
+    ]
+    title = f"the first {len(shown)} of {len(rows)} labelled pairs"
     right = sum(row["label"] == row["gold_label"] for row in rows)
-    return f"{report}\n{'gold label':<12} {right} of {len(rows)} agree ({right / len(rows):.1%})"
+    agreement = f"{'gold label':<12} {right} of {len(rows)} agree ({right / len(rows):.1%})"
+    return text_of([*table_lines(columns, shown, width=WIDTH, title=title), *report.split("\n"), agreement])
 
 
 def main() -> int:

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 from albert_infer.command import run_command
 from albert_infer.config import FinetuneSettings
+from albert_infer.printable import PrintableText
 from albert_infer.training.finetuning import finetune
 from albert_infer.training.summary import summary
 
 
-def finetuned(settings: FinetuneSettings) -> str:
+def finetuned(settings: FinetuneSettings) -> PrintableText:
     """Train and write the checkpoint; what came of it as text."""
     return summary(finetune(settings), settings.output)
 

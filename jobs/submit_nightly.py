@@ -15,12 +15,13 @@ from pathlib import Path
 
 from albert_infer.command import run_command
 from albert_infer.config import SubmitSettings
+from albert_infer.printable import PrintableText
 from albert_infer.submission import submit_nights
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def submitted(settings: SubmitSettings) -> str:
+def submitted(settings: SubmitSettings) -> PrintableText:
     """Submit the nights; how they ended as text."""
     return submit_nights(settings, PROJECT)
 

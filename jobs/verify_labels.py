@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from albert_infer.command import run_command
 from albert_infer.config import VerifySettings
+from albert_infer.printable import PrintableText
 from albert_infer.verification import verify_labels
 
 
-def verified(settings: VerifySettings) -> str:
+def verified(settings: VerifySettings) -> PrintableText:
     """Recount the run; what was counted as text. Findings go to stdout before the error that they end in."""
     verification = verify_labels(settings)
     if verification.findings:

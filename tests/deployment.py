@@ -38,6 +38,18 @@ def image_tag() -> str:
     return f"{albert_infer.__version__}-ray{locked_version('ray')}"
 
 
+def image_environment() -> dict[str, str]:
+    """The variables that deploy/Dockerfile sets, by name."""
+    lines = (line.split()[1:] for line in (DEPLOY / "Dockerfile").read_text().splitlines() if line.startswith("ENV "))
+    pairs = (word.partition("=") for words in lines for word in words)
+    return {name: value for name, _, value in pairs}
+
+
+def keepalive() -> dict[str, str]:
+    """Of the image's variables those that say how soon a call to a machine that does not answer fails."""
+    return {name: value for name, value in image_environment().items() if name.startswith("RAY_grpc_client_keepalive")}
+
+
 def program(name: str) -> str:
     """A program that came with the dev extra, beside the interpreter or on the path."""
     beside = Path(sys.executable).parent / name

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
-Action = Literal["status", "delay", "hang", "rst_before", "rst_after", "truncate", "flip", "ok200err"]
+Action = Literal["status", "delay", "hold", "hang", "rst_before", "rst_after", "truncate", "flip", "ok200err"]
 # Broken connections are what this module is for; a client that went away needs no answer.
 GONE: Final = (ConnectionError, asyncio.IncompleteReadError)
 # Actions that let the request through and spoil the reply's body.
@@ -36,7 +36,7 @@ class Rule:
     resets the connection before the server has seen the request, `rst_after` when it has stored it and answered;
     `truncate` resets half-way through the reply's body, `flip` changes one byte of it; `ok200err` and `status` answer
     `code` in place of the server, a `status` below 300 without a body; `hang` answers nothing for `seconds`, `delay`
-    forwards after them.
+    forwards after them, `hold` once there are other rules.
     """
 
     action: Action
@@ -112,6 +112,10 @@ class FaultProxy:
         with self._lock:
             self._rules = [(rule, Counter[str]()) for rule in rules]
 
+    def _holds(self, rule: Rule) -> bool:
+        with self._lock:
+            return any(one is rule for one, _ in self._rules)
+
     def seen(self, method: str, path: str = "") -> list[Request]:
         """The requests of a method whose path with its query matches the regex."""
         return [one for one in list(self.requests) if one.method == method and re.search(path, one.path)]
@@ -163,6 +167,8 @@ class FaultProxy:
             return await self._replied(_in_place_of_the_server(rule, method), None, writer)
         if rule.action in {"delay", "hang"}:
             await asyncio.sleep(rule.seconds)
+        while rule.action == "hold" and self._holds(rule):
+            await asyncio.sleep(0.02)
         if rule.action in {"hang", "rst_before"}:
             return _reset(writer)
         reply = await self._forwarded(message, method)

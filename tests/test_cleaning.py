@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,18 @@ import clean_runs as job
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from job_runs import RAY_WARNING, Outcome, made_up_pairs, run_here, run_main, state_of, verify, write_pairs
+from job_runs import (
+    PROGRAM_PATH,
+    RAY_WARNING,
+    Outcome,
+    made_up_pairs,
+    run_here,
+    run_main,
+    run_program,
+    state_of,
+    verify,
+    write_pairs,
+)
 from pairs import FILE_PROPERTY
 from published_runs import PublishedRun
 
@@ -213,21 +225,32 @@ def test_a_run_that_was_never_sealed_nor_published_goes_when_it_is_old(output: O
     assert gone(output) == {f"_units/{SECOND}.parquet", f"_runs/{OTHER}/plan.json"}
 
 
-@pytest.mark.parametrize("damage", ["not JSON", "another format", "a missing file", "a plan that is none"])
+def not_the_marker(output: Output) -> Path:
+    """The place of `_SUCCESS`, empty."""
+    (output.path / "_SUCCESS").unlink()
+    return output.path / "_SUCCESS"
+
+
+DAMAGES: dict[str, Callable[[Output], object]] = {
+    "not JSON": lambda output: output.put("_SUCCESS", ""),
+    "another format": lambda output: output.put("_SUCCESS", '{"format": 2}'),
+    "an empty entry": lambda output: output.put("_SUCCESS", json.dumps({**manifest(PUBLISHED, [UNIT]), "files": [{}]})),
+    "very deep": lambda output: output.put("_SUCCESS", "[" * 100_000),
+    "a link to nothing": lambda output: not_the_marker(output).symlink_to("gone"),
+    "a folder": lambda output: not_the_marker(output).mkdir(),
+    "a missing file": lambda output: (output.path / PART).rename(output.path / SECOND_PART),
+    "a plan that is none": lambda output: output.put(f"_runs/{OTHER}/plan.json", "{}"),
+    "a plan that is very deep": lambda output: output.put(f"_runs/{OTHER}/plan.json", '{"units":' * 10_000),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_an_output_that_cannot_be_judged_is_left_alone_and_the_others_are_done(output: Output, damage: str) -> None:
     other = Output(output.path.with_name("dt=2024-03-02"))
     for one in (output, other):
         one.publish(UNIT)
         one.put(STRAY_PART)
-    match damage:
-        case "not JSON":
-            output.put("_SUCCESS", "")
-        case "another format":
-            output.put("_SUCCESS", '{"format": 2}')
-        case "a missing file":
-            (output.path / PART).rename(output.path / SECOND_PART)
-        case "a plan that is none":
-            output.put(f"_runs/{OTHER}/plan.json", "{}")
+    DAMAGES[damage](output)
     before = output.names()
     outcome = clean(output.path.parent, "--delete")
     assert (outcome.exit_code, outcome.stderr.count("\n")) == (5, 1), outcome.stderr
@@ -235,6 +258,24 @@ def test_an_output_that_cannot_be_judged_is_left_alone_and_the_others_are_done(o
     assert output.names() == before
     assert STRAY_PART not in other.names()
     assert PART in other.names()
+
+
+@pytest.mark.parametrize("damage", ["", "_SUCCESS"])
+def test_a_name_is_listed_on_one_line_and_to_a_terminal_of_any_encoding(tmp_path: Path, damage: str) -> None:
+    names = ["dt=1\nsummary {}\x1b[31m", "dt=2\u202e", "dt=é"]
+    for name in names:
+        output = Output(tmp_path / "labels" / name)
+        output.publish(UNIT)
+        output.put(damage or STRAY_PART)
+    command = [sys.executable, Path(job.__file__), "--output-root", tmp_path / "labels"]
+    outcome = run_program(command, env={"PYTHONIOENCODING": "ascii", "PYTHONPATH": PROGRAM_PATH})
+    assert outcome.exit_code == (5 if damage else 0), outcome.stderr
+    assert outcome.stdout.isascii()
+    lines = outcome.stdout.splitlines()[:-1]
+    assert len(lines) == (4 if damage else 7), "one for each object, one for each output, and the total"
+    for told in (r"dt=1\nsummary {}\x1b[31m", r"dt=2\u202e", r"dt=\xe9"):
+        assert any(told in line for line in lines)
+    assert outcome.summary["exit_code"] == outcome.exit_code
 
 
 def test_outputs_are_found_at_any_depth_and_told_apart() -> None:

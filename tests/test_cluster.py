@@ -20,6 +20,7 @@ from deployment import (
     ROOT,
     documents,
     image_tag,
+    keepalive,
     locked_version,
     placeholders,
     ray_start_options,
@@ -128,6 +129,17 @@ def test_every_process_asks_for_the_token_and_no_credential_is_in_the_file(clust
     assert "~/.ray/auth_token" in cluster["file_mounts"]
     assert "aws_credentials" not in cluster["provider"]
     assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN"} & set(CLUSTER.read_text().split())
+
+
+def test_every_process_gives_up_a_machine_that_froze_as_soon_as_the_images_others_do(cluster: Any) -> None:
+    starts = [
+        command.partition("ray start")[0].split()
+        for command in cluster["head_start_ray_commands"] + cluster["worker_start_ray_commands"]
+        if "ray start" in command
+    ]
+    assert len(starts) == 2
+    for words in starts:
+        assert {f"{name}={value}" for name, value in keepalive().items()} <= set(words)
 
 
 def test_ray_start_knows_each_option(cluster: Any) -> None:

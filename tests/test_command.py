@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from albert_infer import errors
 from albert_infer.command import Done, run_command
 from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError
+from albert_infer.printable import PrintableText, text_of
 from albert_infer.storage import AccessError, ArchivedError
 
 CODES = {
@@ -36,12 +39,12 @@ CODES = {
 class Work:
     """A job that ends as it is told, and remembers with what it was called."""
 
-    def __init__(self, end: BaseException | None = None, *, done: str | Done = "the report") -> None:
+    def __init__(self, end: BaseException | None = None, *, done: PrintableText | Done | None = None) -> None:
         self.end = end
-        self.done = done
+        self.done = done or text_of(["the report"])
         self.seen: list[LabelSettings] = []
 
-    def __call__(self, settings: LabelSettings) -> str | Done:
+    def __call__(self, settings: LabelSettings) -> PrintableText | Done:
         """Do the work."""
         self.seen.append(settings)
         if self.end is not None:
@@ -101,7 +104,7 @@ def test_a_job_that_succeeds_prints_its_report(capsys: pytest.CaptureFixture[str
 
 
 def test_what_a_job_tells_of_itself_stands_in_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(Work(done=Done("two\nlines", {"rows": 7, "plan_id": None}))) == 0
+    assert run(Work(done=Done(text_of(["two", "lines"]), {"rows": 7, "plan_id": None}))) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[:-1] == ["two", "lines"]
     assert summed_up(out) == {"program": "job.py", "exit_code": 0, "rows": 7, "plan_id": None}
@@ -113,6 +116,15 @@ def test_a_name_cannot_end_the_summary_line_either(capsys: pytest.CaptureFixture
     assert out.isascii()
     assert len(out.splitlines()) == 1
     assert "summary {}" in summed_up(out)["error"]
+
+
+def test_what_stdout_cannot_encode_is_escaped_and_no_error() -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with redirect_stdout(stdout):
+        assert run(Work(done=text_of(["é\udcff\nsummary {}"]))) == 0
+    told = stdout.buffer.getvalue().decode()
+    assert told.splitlines()[0] == r"\xe9\udcff\nsummary {}"
+    assert summed_up(told)["exit_code"] == 0
 
 
 def test_help_is_no_failure_and_no_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,6 +203,20 @@ def test_a_bad_config_file_is_refused_by_what_is_wrong(tmp_path: Path, text: str
     assert named in refusal(*REQUIRED, "--config", config_file(tmp_path, text))
 
 
+@pytest.mark.parametrize("flag", ["--carry", "--label-order"])
+def test_a_list_that_is_nested_deeply_is_refused(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = "[" * 100_000
+    assert "nested too deeply" in refusal(*REQUIRED, flag, deep)
+    monkeypatch.setenv(f"ALBERT_INFER_{flag.removeprefix('--').upper().replace('-', '_')}", deep)
+    assert "nested too deeply" in refusal(*REQUIRED)
+
+
+def test_a_config_file_that_is_nested_deeply_or_a_folder_is_refused(tmp_path: Path) -> None:
+    deep = config_file(tmp_path, f"carry = {'[' * 100_000}")
+    assert "RecursionError" in refusal(*REQUIRED, "--config", deep)
+    assert f"--config {tmp_path}: Is a directory" in refusal(*REQUIRED, "--config", str(tmp_path))
+
+
 def test_a_config_file_that_is_not_there_is_refused() -> None:
     assert "nowhere.toml" in refusal(*REQUIRED, "--config", "nowhere.toml")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from shutil import copy2, copytree, ignore_patterns
 from typing import Final
 
 import pytest
-from deployment import DEPLOY, ROOT, image_tag, program
+from deployment import DEPLOY, ROOT, image_environment, image_tag, keepalive, program
 from packaging.specifiers import SpecifierSet
 
 FILE: Final = DEPLOY / "Dockerfile"
@@ -61,9 +62,20 @@ def test_rays_autoscaler_finds_the_library_that_starts_machines() -> None:
 
 def test_the_container_is_not_root_and_asks_for_rays_token() -> None:
     assert instructions()[-1] == ("USER", "1000")
-    [environment] = arguments("ENV")
-    assert "RAY_AUTH_MODE=token" in environment.split()
+    assert image_environment()["RAY_AUTH_MODE"] == "token"
     assert not re.search(r"AWS_|TOKEN=|SECRET|PASSWORD", FILE.read_text())
+
+
+def test_a_call_to_a_machine_that_froze_fails_within_half_a_minute() -> None:
+    milliseconds = [int(value) for value in keepalive().values()]
+    assert len(milliseconds) == 2
+    assert sum(milliseconds) <= 30_000
+    assert min(milliseconds) >= 10_000, "a process that the machine has no time for is not dead"
+    for name in keepalive():
+        get = f"ray._raylet.Config.{name.removeprefix('RAY_')}()"
+        command = [sys.executable, "-c", f"import ray._raylet; print({get})"]
+        known = subprocess.run(command, env={**os.environ, name: "4321"}, capture_output=True, text=True, check=True)
+        assert known.stdout == "4321\n", f"Ray reads no {name}"
 
 
 def test_nothing_reaches_the_image_but_what_is_named() -> None:

@@ -16,7 +16,7 @@ from albert_infer.evaluation.counting import Counts
 from albert_infer.evaluation.document import SHOWN_VALUES, Evaluation, against_gold, row_counts
 from albert_infer.evaluation.page import html_page
 from albert_infer.evaluation.pictures import VARIABLES
-from albert_infer.evaluation.summary import text_of
+from albert_infer.evaluation.summary import headline_text
 
 SOURCE = {"run": "labels/", "model": "builtin", "precision": "fp32", "gold_column": "gold_label"}
 EVIL = "<script>alert(1)</script><img src=x>"
@@ -143,12 +143,12 @@ def test_rows_that_say_little_still_make_a_page(rows: Rows) -> None:
     page = html_page(evaluation).decode()
     assert Tags(page).open == []
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
-    assert "nan" not in text_of(evaluation, "out")
+    assert "nan" not in headline_text(evaluation, "out")
     json.loads(evaluation.to_json())
 
 
 def test_the_text_names_the_headline_figures_and_where_the_page_is(evaluation: Evaluation) -> None:
-    text = text_of(evaluation, "there/")
+    text = headline_text(evaluation, "there/")
     for told in ("accuracy", "macro-F1", "neutral: recall", "hypotheses alone", "accuracy below 0.6", "empty_text 3"):
         assert told in text
     assert text.endswith("evaluation.html and evaluation.json in there/")

@@ -124,6 +124,26 @@ def test_what_is_made_already_is_left_alone(start: Start, made: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in made.iterdir() if path.is_file()} == before
 
 
+@pytest.mark.parametrize("damage", ["nested deeply", "a list", "a number", "without its figures", "other figures"])
+def test_metrics_that_do_not_tell_of_a_training_are_looked_at_by_a_person(
+    start: Start, made: Path, tmp_path: Path, damage: str
+) -> None:
+    output = shutil.copytree(made, tmp_path / "checkpoint")
+    whole = metrics_of(output)
+    damaged: dict[str, object] = {
+        "a list": [{}],
+        "a number": 10**30,
+        "without its figures": {"run_id": whole["run_id"]},
+        "other figures": {**whole, "kept": {"eval_accuracy": "x", "step": {}}},
+    }
+    text = "[" * 100_000 if damage == "nested deeply" else json.dumps(damaged[damage])
+    (output / "metrics.json").write_text(text)
+    outcome = finetuned(start.argv(output))
+    assert (outcome.exit_code, outcome.stderr.count("\n")) == (5, 1), outcome.stderr
+    assert "metrics.json" in outcome.stderr
+    assert (output / "metrics.json").read_text() == text
+
+
 def test_another_checkpoint_is_not_written_over(start: Start, made: Path) -> None:
     outcome = finetuned(start.argv(made, seed=1))
     assert outcome.exit_code == 6

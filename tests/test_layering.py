@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "albert_infer"
 
 # What each module may import; what is in EVERYONES everyone may.
-EVERYONES: Final = {"errors", "schema", "failpoints", "json_input"}
+EVERYONES: Final = {"errors", "schema", "failpoints", "json_input", "printable"}
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
 PUBLISHING: Final = {"layout", "manifest", "standing", "sealing", "publish", "publication"}
 ALL: Final = STEPS | {
@@ -41,6 +41,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "schema": set(),
     "errors": set(),
     "json_input": set(),
+    "printable": set(),
+    "tables": set(),
     "nights": set(),
     "places": {"storage", "config"},
     "logs": set(),
@@ -93,10 +95,11 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "processor",
         "resources",
         "progress",
+        "tables",
         "verification",
     },
     "run": ALL | {"places"},
-    "nightly": ALL | {"command", "places", "run"},
+    "nightly": ALL | {"command", "places", "run", "tables"},
     "cleaning": {"storage", "config", "layout", "manifest", "standing", "publish", "publication"},
     "submission": {"logs", "config", "model", "storage"},
     "command": ALL | {"run"},

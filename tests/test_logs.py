@@ -54,6 +54,20 @@ def test_whatever_a_text_holds_json_is_one_line_of_ascii(text: str, fact: str) -
     assert (told["message"], told["fact"]) == (text, fact)
 
 
+@PROPERTY
+@given(text=st.text(st.characters(exclude_categories=())))
+def test_whatever_a_text_holds_text_is_one_printable_line(text: str) -> None:
+    (line,) = lines("text", lambda: logs.tell("event", text, {}))
+    assert line.isprintable()
+    (warning,) = lines("text", lambda: logs.warn("event", text))
+    assert warning == f"warning: {line}"
+
+
+def test_a_traceback_keeps_its_lines_and_colours_none_of_them() -> None:
+    told = lines("text", lambda: logs.tell("a", "failed", {}, error=ValueError("one\x1b[31m\ntwo")))
+    assert told == [r"ValueError: one\x1b[31m", "two", "failed"]
+
+
 def test_outside_of_the_block_lines_are_their_callers_business(caplog: pytest.LogCaptureFixture) -> None:
     assert lines("json", lambda: None) == []
     stderr = io.StringIO()

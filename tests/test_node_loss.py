@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from deployment import keepalive
 from job_runs import (
     RAY_WARNING,
     made_up_pairs,
@@ -18,6 +19,7 @@ from job_runs import (
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 PROBE = Path(__file__).parent / "cluster_probe.py"
+PAUSED_PROBE = Path(__file__).parent / "paused_probe.py"
 # The head hears of a node's death within two seconds instead of half a minute.
 FAST_HEALTH_CHECKS = {
     "RAY_health_check_period_ms": "500",
@@ -51,3 +53,21 @@ def test_a_lost_node_costs_no_row(checkpoint: Path, tmp_path: Path, replaced: st
     verify(tmp_path / "out", tmp_path / "in")
     assert manifest_of(tmp_path / "out")["labelled"] == pairs.num_rows
     assert report_of(tmp_path / "out")["quarantined"]["units"] == 0, "a lost node makes no unit poison"
+
+
+def test_a_paused_node_costs_seconds_and_no_row(checkpoint: Path, tmp_path: Path) -> None:
+    """As when a host freezes: no connection is closed, and what the node had begun it ends when all is over."""
+    pairs = made_up_pairs(240, seed=32)
+    write_pairs(tmp_path / "in" / "a.parquet", pairs)
+    (tmp_path / "points").mkdir()
+    flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, "--unit-rows", 16)
+    # A check of a node that is paused, unlike one that is gone, takes its whole time.
+    env = {**FAST_HEALTH_CHECKS, "RAY_health_check_timeout_ms": "3000", **keepalive()}
+
+    told = run_probe(PAUSED_PROBE, tmp_path / "told", tmp_path / "points", *flags, env=env)
+
+    assert told["exit_code"] == 0
+    assert told["late"] > 0, "the node was paused with bytes that were not put yet"
+    assert told["seconds"] < 90, "by Ray's own settings it is 420 s"
+    verify(tmp_path / "out", tmp_path / "in")
+    assert manifest_of(tmp_path / "out")["labelled"] == pairs.num_rows

@@ -236,3 +236,14 @@ def test_the_report_of_a_start_takes_the_place_of_an_earlier_one(tmp_path: Path)
     write_report(filled(), output, "_runs/x/report.json")
     write_report(filled(exit_code=3), output, "_runs/x/report.json")
     assert json.loads(output.read("_runs/x/report.json"))["exit_code"] == 3
+
+
+def test_a_name_from_outside_stays_on_its_line() -> None:
+    named = filled(late_inputs=("in/a\nsummary {}\x1b[31m.parquet",))
+    named.model["source"] = "model\u202e\nforged 1"
+    lines = named.to_text("out\x85forged 2").splitlines()
+    assert lines[0].endswith(r"in out\x85forged 2")
+    assert [line for line in lines if line.startswith("late ")] == [
+        r"late         1 files came since the plan, first in/a\nsummary {}\x1b[31m.parquet"
+    ]
+    assert not [line for line in lines if line.startswith(("summary", "forged")) or not line.isprintable()]

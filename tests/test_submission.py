@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import shlex
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,7 +22,7 @@ from local_server import LocalServer
 
 from albert_infer.config import NightlySettings, SubmitSettings, parse_settings
 from albert_infer.nights import yesterday
-from albert_infer.submission import SETTLING_SECONDS, NightJob, night_job
+from albert_infer.submission import SETTLING_SECONDS, NightJob, night_job, write_log
 
 PROJECT = JOB.parents[1]
 ROOTS = ("--input-root", "s3://inbox/", "--output-root", "s3://labels")
@@ -248,6 +249,17 @@ def test_a_server_that_is_away_for_a_while_ends_no_following(server: JobServer) 
     server.outages = 2
     outcome = submit(server, *DATE)
     assert (outcome.exit_code, server.outages, len(server.posted)) == (0, 0, 1), outcome.stderr
+
+
+def test_the_log_keeps_its_lines_however_it_is_cut_and_sends_the_terminal_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        for piece in ("night 1: pub", "lished\n\x1b[36m(raylet)", "\x1b[0m a\u202e\r\n", "summary {}\n"):
+            yield piece
+
+    asyncio.run(write_log(pieces()))
+    assert capsys.readouterr().out == "night 1: published\n\\x1b[36m(raylet)\\x1b[0m a\\u202e\\r\nsummary {}\n"
 
 
 def test_a_log_that_cannot_be_followed_is_told_in_the_format_that_was_asked_for(server: JobServer) -> None:

@@ -318,6 +318,7 @@ TO_FILES = {
     "an emptied part": Damage(lambda run: os.truncate(run.parts[2], 0), "{part2}: expected bytes"),
     "a row doubled": Damage(part(0, take(*ROWS, 7)), "15; found 16"),
     "a foreign part": Damage(added("part-00000000000000ff.parquet"), "part-00000000000000ff.parquet"),
+    "a foreign file that would be a line": Damage(added("x\nsummary 1\x1b.parquet"), r"x\nsummary 1\x1b.parquet"),
     "a foreign file in a folder": Damage(added("more/x.parquet"), "more/x.parquet"),
     "a file that is no Parquet": Damage(lambda run: (run.output / "notes.txt").touch(), "notes.txt"),
     "foreign rejected rows": Damage(added("_rejected/part-00000000000000ff.parquet"), "_rejected/part-0000"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from errno import EISDIR
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -55,7 +56,7 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
     app = _app(program, about, lambda *, settings: parsed.append(settings), settings)
     try:
         app.meta(list(argv), exit_on_error=False, print_error=False)
-    except (CycloptsError, OSError, ValueError) as error:
+    except (CycloptsError, OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"the settings of {program}", _found(error), f"see {program} --help") from error
     return parsed[0] if parsed else None
 
@@ -103,6 +104,8 @@ def _app(program: str, about: str, receive: Callable[..., None], settings: type[
         ] = None,
     ) -> None:
         if config is not None:
+            if config.is_dir():  # the library has no message for it
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(config))
             app.config = [_environment(), Toml(config, must_exist=True), *rest]
         app(tokens, exit_on_error=False, print_error=False)
 
@@ -143,6 +146,8 @@ def _found(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return "; ".join(f"{_place(entry)}{entry['msg'].removeprefix('Value error, ')}" for entry in cause.errors())
+    if isinstance(error, RecursionError):
+        return "a value is nested too deeply"
     if isinstance(error, OSError):
         return f"--config {error.filename}: {error.strerror}"
     return " ".join(str(error).split())

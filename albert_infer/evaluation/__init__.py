@@ -17,6 +17,7 @@ from typing import Final
 from albert_infer import storage
 from albert_infer.config import EvaluateSettings
 from albert_infer.errors import OutputError, SettingsError
+from albert_infer.printable import PrintableText
 from albert_infer.storage import S3Access
 
 # What the extra `evaluation` installs, by the names that Python imports.
@@ -25,7 +26,7 @@ JSON: Final = "evaluation.json"
 PAGE: Final = "evaluation.html"
 
 
-def evaluate(settings: EvaluateSettings) -> str:
+def evaluate(settings: EvaluateSettings) -> PrintableText:
     """Evaluate what the settings name, and write `evaluation.json` and `evaluation.html`, over older ones.
 
     With `fit_temperature` a copy of the checkpoint is written too. Returns the headline numbers as text. Raises
@@ -34,7 +35,7 @@ def evaluate(settings: EvaluateSettings) -> str:
     refuse_missing(LIBRARIES)
     # Imported here, where it is known that they can be.
     from albert_infer.evaluation.page import html_page
-    from albert_infer.evaluation.summary import text_of
+    from albert_infer.evaluation.summary import headline_text
     from albert_infer.evaluation.work import evaluated
 
     output = storage.open_folder(settings.output, S3Access(settings.s3_endpoint))
@@ -44,7 +45,7 @@ def evaluate(settings: EvaluateSettings) -> str:
         if not output.replace(name, data, output.stat(name)):
             found = "somebody else wrote it at the same moment"
             raise OutputError(f"write {output.uri_of(name)}", found, "give each evaluation an --output of its own")
-    return text_of(evaluation, settings.output)
+    return headline_text(evaluation, settings.output)
 
 
 def refuse_missing(libraries: Sequence[str]) -> None:

@@ -197,8 +197,12 @@ def _columns(folder: Folder, manifest: claims.Manifest, asked: str) -> list[str]
 
 
 def _claim(folder: Folder, name: str, kind: type[Claim], asked: str) -> Claim:
-    if folder.stat(name) is None:
+    there = folder.stat(name)
+    if there is None:
         raise InputError(asked, f"there is no {name}", "give the folder of a published run")
+    if there.size > claims.MAX_CLAIM_BYTES:
+        found = f"{name} has {there.size:,} bytes, and at most {claims.MAX_CLAIM_BYTES:,} are read"
+        raise InputError(asked, found, REMEDY)
     try:
         return kind.model_validate_json(folder.read(name))
     except ValidationError as error:

@@ -57,6 +57,9 @@ def connected(*, debug: bool) -> Iterator[list[Node]]:
 
 def _open(*, debug: bool) -> None:
     level = logging.INFO if debug else logging.ERROR
+    # Not set here: how often gRPC asks whether the other side still answers. It is for all processes of a cluster or
+    # none, so deploy/Dockerfile sets it. A driver that asks more often than its cluster does is cut off by every worker
+    # ("too_many_pings"), and Ray takes each of them for dead.
     try:
         with nullcontext() if debug else _quiet_backend():
             ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)

@@ -33,6 +33,7 @@ from albert_infer.command import run_command
 from albert_infer.config import EvaluateSettings, FinetuneSettings
 from albert_infer.evaluation import JSON, evaluate
 from albert_infer.labeler import Labeler
+from albert_infer.printable import PrintableText, text_of
 from albert_infer.schema import HYPOTHESIS, PREMISE
 from albert_infer.training.builtin_card import builtin_card
 from albert_infer.training.conversion import albert_from_bert, student_from_teacher
@@ -71,7 +72,7 @@ class Recipe(BaseModel):
     seed: int = 0
 
 
-def make_checkpoint(recipe: Recipe) -> str:
+def make_checkpoint(recipe: Recipe) -> PrintableText:
     """Writes the checkpoint of `recipe` to its output folder; one line for the end of the log."""
     recipe.work.mkdir(parents=True, exist_ok=True)
     write_splits(recipe)
@@ -87,7 +88,7 @@ def make_checkpoint(recipe: Recipe) -> str:
     ship(recipe)
     log.info("written, measuring")
     (recipe.output / "README.md").write_text(builtin_card(recipe.output, measured(recipe), how_made(recipe)))
-    return f"the checkpoint is in {recipe.output}"
+    return text_of([f"the checkpoint is in {recipe.output}"])
 
 
 def source_folder() -> Path:

@@ -21,10 +21,12 @@ from ray.train.torch import TorchTrainer
 
 from albert_infer import model, pipeline, storage
 from albert_infer.config import FinetuneSettings
-from albert_infer.errors import InfrastructureError, InputError, LimitError, ModelError, SupersededError
+from albert_infer.errors import InfrastructureError, InputError, IntegrityError, LimitError, ModelError, SupersededError
 from albert_infer.gold import GoldColumns, GoldSet, survey_gold
+from albert_infer.json_input import parsed_json
 from albert_infer.model import CONFIG, TOKENIZER_JSON, CheckpointFiles
 from albert_infer.planning import canonical_json
+from albert_infer.printable import reason_of
 from albert_infer.processor import cpu_flags
 from albert_infer.report import installed_versions
 from albert_infer.resources import Node
@@ -36,6 +38,7 @@ from albert_infer.training.curve import curve_png
 from albert_infer.training.learner import KEPT, STATE, told_by
 from albert_infer.training.pairs import PairCounts, counted, tokenized
 from albert_infer.training.start import files_of, starting_model
+from albert_infer.training.summary import summary
 from albert_infer.training.worker import EVAL, TRAIN, TrainTask, train_on_worker
 from albert_infer.training.workers import TrainingWorkers, training_precision, training_workers
 
@@ -44,6 +47,8 @@ CARD: Final = "README.md"
 CURVE: Final = "training_curve.png"
 # What a run in progress keeps beside its output; the underscore hides it from readers of the checkpoint.
 TRAINING: Final = "_training/"
+# One entry for each evaluation of a training.
+MAX_METRICS_BYTES: Final = 1 << 24
 # Raised when a change of the code makes other weights of the same settings.
 TRAINING_VERSION: Final = 1
 # A node may go and a process may die; what kills three workers would kill the fourth.
@@ -130,12 +135,12 @@ def _run_id(settings: FinetuneSettings, sources: Sources) -> str:
 def _standing(output: Folder, run_id: str, settings: FinetuneSettings) -> dict[str, Any] | None:
     """What stands at the output if it is this run's checkpoint; None if the way is free for it.
 
-    Raises SupersededError for another checkpoint, unless it may be replaced.
+    Raises SupersededError for another checkpoint, unless it may be replaced, and IntegrityError for damaged metrics.
     """
     names = {pin.name for pin in output.objects() if not pin.name.startswith(TRAINING)}
     if METRICS in names:
-        made: dict[str, Any] = json.loads(output.read(METRICS))
-        if made.get("run_id") == run_id:
+        made = _made(output, run_id)
+        if made is not None:
             return made
     begun = bool(output.objects(f"{TRAINING}{run_id}/"))
     if names and not begun and not settings.replace:
@@ -143,6 +148,22 @@ def _standing(output: Folder, run_id: str, settings: FinetuneSettings) -> dict[s
         remedy = "give another --output, or --replace to write over it"
         raise SupersededError(f"write the checkpoint of run {run_id} to {output.uri}", found, remedy)
     return None
+
+
+def _made(output: Folder, run_id: str) -> dict[str, Any] | None:
+    """The metrics of this run's checkpoint; None if those that stand there are another's.
+
+    Raises IntegrityError for what cannot be told.
+    """
+    try:
+        made: dict[str, Any] = parsed_json(output.read(METRICS), max_bytes=MAX_METRICS_BYTES)
+        if made.get("run_id") != run_id:
+            return None
+        summary(made, output.uri)  # the caller makes a text of it too
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        found, remedy = f"it does not tell of a training ({reason_of(error)})", "move it away, or give another --output"
+        raise IntegrityError(f"read {output.uri_of(METRICS)}", found, remedy) from error
+    return made
 
 
 def _trained(

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from albert_infer.intervals import wilson_interval
+from albert_infer.printable import PrintableText, text_of
 
 
-def summary(made: Mapping[str, Any], output: str) -> str:
+def summary(made: Mapping[str, Any], output: str) -> PrintableText:
     """A few lines about the run that made these metrics."""
     kept, pairs = made["kept"], made["pairs"]
     used = pairs["eval"]["used"]
@@ -26,7 +27,7 @@ def summary(made: Mapping[str, Any], output: str) -> str:
     }
     if made["new_classifier"]:
         lines["classifier"] = "new: the model had none of three labels"
-    return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+    return text_of(f"{name:<12} {text}" for name, text in lines.items())
 
 
 def _counts(found: Mapping[str, Any]) -> str:

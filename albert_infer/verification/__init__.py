@@ -16,6 +16,7 @@ from typing import Final
 from albert_infer import storage
 from albert_infer.config import VerifySettings
 from albert_infer.errors import IntegrityError, ObjectChangedError, OutputError
+from albert_infer.printable import PrintableText, text_of
 from albert_infer.storage import Folder, InputObjects, ObjectPin, S3Access
 from albert_infer.verification import agreement, claims
 from albert_infer.verification.claims import SUCCESS, Manifest, NamedFile, Pin, Plan, PlannedFile, PlannedUnit
@@ -43,12 +44,12 @@ class Verification:
     plan: Plan | None = None
     input_uri: str | None = None
 
-    def to_text(self) -> str:
+    def to_text(self) -> PrintableText:
         """A few lines for a person: the findings first, then what was looked at."""
         told = [f"finding      {finding}" for finding in self.findings[:FINDINGS_TOLD]]
         if len(self.findings) > FINDINGS_TOLD:
             told.append(f"finding      and {len(self.findings) - FINDINGS_TOLD:,} more")
-        return "\n".join([*told, *(f"{name:<12} {text}" for name, text in self._counts().items())])
+        return text_of([*told, *(f"{name:<12} {text}" for name, text in self._counts().items())])
 
     def refuse_findings(self) -> None:
         """Raises IntegrityError if anything was found."""
@@ -119,11 +120,11 @@ def _verified(output: Folder, found: InputObjects | None) -> Verification:
     manifest = claims.read_claim(output, SUCCESS, Manifest)
     if isinstance(manifest, list):
         return Verification(output.uri, Recount(), tuple(manifest))
-    there = {pin.name: pin for pin in output.objects()}
-    findings = list(_foreign_files(manifest, there))
     plan = claims.read_claim(output, claims.plan_name(manifest.plan_id), Plan)
     if isinstance(plan, list):
-        return Verification(output.uri, Recount(), (*plan, *findings))
+        return Verification(output.uri, Recount(), tuple(plan))
+    there = {pin.name: pin for pin in output.objects()}
+    findings = list(_foreign_files(manifest, there))
     findings += agreement.plan_faults(plan)
     findings += agreement.manifest_faults(manifest, plan)
     units: dict[Pin, list[PlannedUnit]] = {}

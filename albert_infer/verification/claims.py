@@ -9,21 +9,30 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from albert_infer import storage
+from albert_infer.errors import SettingsError
 from albert_infer.storage import Folder, ObjectPin
 from albert_infer.verification.findings import Finding
 
 SUCCESS: Final = "_SUCCESS"
 
-Count = Annotated[int, Field(ge=0)]
+# Of a million units; more is not read, because each byte becomes some ten in memory.
+MAX_CLAIM_BYTES: Final = 1 << 28
+# Every reader of JSON has whole numbers up to here exactly.
+MAX_COUNT: Final = 1 << 53
+# A unit is labelled in memory whole, so no run has one of so many rows.
+MAX_UNIT_ROWS: Final = 100_000_000
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+PlanId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class _Claim(BaseModel):
     """As JSON has it, without conversions; keys that are not verified may be there."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Pin(_Claim):
@@ -43,7 +52,7 @@ class RowRange(_Claim):
     """Consecutive rows of a file."""
 
     first_row: Count
-    rows: Count
+    rows: Annotated[int, Field(ge=0, le=MAX_UNIT_ROWS)]
 
     @property
     def stop(self) -> int:
@@ -102,7 +111,7 @@ class Plan(_Claim):
     """`plan.json`."""
 
     format: Literal[1]
-    plan_id: str
+    plan_id: PlanId
     input_uri: str
     rows_in: Count
     files: tuple[PlannedFile, ...]
@@ -111,6 +120,15 @@ class Plan(_Claim):
     units: tuple[PlannedUnit, ...]
     recipe: Recipe
     settings: ColumnSettings
+
+    @field_validator("input_uri")
+    @classmethod
+    def _is_a_location(cls, value: str) -> str:
+        try:
+            storage.open_folder(value)
+        except SettingsError as error:
+            raise ValueError(f"{error.asked}: {error.found}") from error
+        return value
 
     @model_validator(mode="after")
     def _texts_are_among_the_columns(self) -> Plan:
@@ -183,7 +201,7 @@ class Manifest(_Claim):
     """`_SUCCESS`."""
 
     format: Literal[1]
-    plan_id: str
+    plan_id: PlanId
     rows_in: Count
     labelled: Count
     rejected: dict[str, Count]
@@ -204,8 +222,11 @@ Claim = TypeVar("Claim", Manifest, Plan)
 
 def read_claim(output: Folder, name: str, kind: type[Claim]) -> Claim | list[Finding]:
     """The manifest or plan that stands under `name`, or why it is none."""
-    if output.stat(name) is None:
+    there = output.stat(name)
+    if there is None:
         return [Finding(name, f"the {kind.__name__.lower()} of the published run", "nothing")]
+    if there.size > MAX_CLAIM_BYTES:
+        return [Finding(name, f"at most {MAX_CLAIM_BYTES:,} bytes", f"{there.size:,}")]
     try:
         return kind.model_validate_json(output.read(name))
     except ValidationError as error:

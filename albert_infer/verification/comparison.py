@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from albert_infer.errors import ObjectChangedError, ObjectMissingError
+from albert_infer.printable import reason_of
 from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, SOURCE_ROW
 from albert_infer.storage import Folder
 from albert_infer.verification.claims import BadFile, Pin, PlannedFile
-from albert_infer.verification.findings import Finding, differences, one_line
+from albert_infer.verification.findings import Finding, differences
 from albert_infer.verification.recount import BATCH_ROWS, OpenUnit, OutputColumns
 
 # 1 MiB of each column is held of a row group at a time, however large it is.
@@ -111,7 +112,7 @@ def _opened(
         parquet = pq.ParquetFile(stream, page_checksum_verification=True, buffer_size=READ_BYTES, pre_buffer=False)
         names = parquet.schema_arrow.names
     except (pa.ArrowException, OSError, ValueError) as error:
-        findings.append(Finding(f"input {uri}", "readable Parquet, which is published as labelled", one_line(error)))
+        findings.append(Finding(f"input {uri}", "readable Parquet, which is published as labelled", reason_of(error)))
         return None
     missing = [name for name, _ in columns.taken if name not in names]
     unlike = differences(
@@ -177,7 +178,7 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
         raise  # this machine's trouble, not the file's
     except (pa.ArrowException, OSError) as error:
         expected = f"readable rows {unit.range.first_row} to {unit.range.stop - 1}, which are published as labelled"
-        return [Finding(f"input {uri}", expected, one_line(error))]
+        return [Finding(f"input {uri}", expected, reason_of(error))]
     return []
 
 

@@ -27,11 +27,6 @@ def differences(where: str, claimed: Iterable[tuple[str, object, object]]) -> li
     ]
 
 
-def one_line(error: Exception) -> str:
-    """The message of a library, capped because it may quote what a file holds."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
 def _told(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {count}" for name, count in sorted(value.items())) or "none"

@@ -6,7 +6,6 @@ Memory holds one unit's files as they are stored; their rows are decoded batch b
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from albert_infer.json_input import parsed_json
+from albert_infer.printable import reason_of
 from albert_infer.schema import (
     HYPOTHESIS,
     LABEL,
@@ -38,7 +39,7 @@ from albert_infer.schema import (
 )
 from albert_infer.storage import Folder, ObjectPin
 from albert_infer.verification.claims import NamedFile, Plan, PlannedUnit
-from albert_infer.verification.findings import Finding, differences, one_line
+from albert_infer.verification.findings import Finding, differences
 from albert_infer.verification.rules import (
     RowFaults,
     integers,
@@ -55,6 +56,8 @@ from albert_infer.verification.rules import (
 BATCH_ROWS: Final = 4096
 # Under this key of its footer a file says which unit it is.
 UNIT_KEY: Final = b"albert_infer.unit"
+# Some counts by name: a kilobyte.
+MAX_SUMMARY_BYTES: Final = 1 << 16
 ID_TYPES: Final = (pa.string(), pa.int64(), pa.uint64())
 
 
@@ -199,9 +202,10 @@ def _opened(
     try:
         parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         found = parquet.schema_arrow
-        unit_id = json.loads((found.metadata or {}).get(UNIT_KEY, b"{}")).get("unit_id", "none")
+        footer = parsed_json((found.metadata or {}).get(UNIT_KEY, b"{}"), max_bytes=MAX_SUMMARY_BYTES)
+        unit_id = footer.get("unit_id", "none")
     except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
-        recount.findings.append(Finding(named.path, "readable Parquet of ours", one_line(error)))
+        recount.findings.append(Finding(named.path, "readable Parquet of ours", reason_of(error)))
         return None
     recount.findings += differences(named.path, [("a footer of unit", named.unit_id, unit_id)])
     wrong = [] if found.names == names else [("columns", ", ".join(names), ", ".join(found.names))]
@@ -235,7 +239,7 @@ def _batches(parquet: pq.ParquetFile, named: NamedFile, recount: Recount) -> Ite
         raise  # this machine's trouble, not the file's
     except (pa.ArrowException, OSError) as error:
         recount.readable = False
-        recount.findings.append(Finding(named.path, f"readable rows from {first} on", one_line(error)))
+        recount.findings.append(Finding(named.path, f"readable rows from {first} on", reason_of(error)))
     recount.findings += differences(named.path, [("rows", named.rows, first)])
 
 

@@ -1,0 +1,74 @@
+"""Runs the job on a cluster of two nodes on this machine and pauses one of them; started by test_node_loss.
+
+python paused_probe.py TOLD POINTS FLAGS...: every commit on the first node waits at `part_ready` for a file `go` in the
+folder POINTS. At the first of them the whole node is stopped, as a machine is whose host freezes, and `go` is made.
+Once the job has ended the node's workers go on: POINTS gets a file `part_put.N` for each late PUT. Writes to the file
+TOLD, as JSON, the exit code and the seconds that the job went on after the pause.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ray
+from job_runs import descendants, wait_until
+from label_pairs import main
+from ray.cluster_utils import Cluster
+
+from albert_infer.failpoints import VARIABLE
+
+# Ray's own floor for a node of the tests; the blocks here are some kilobytes.
+STORE_BYTES = 150 << 20
+
+
+def probe(points: Path, flags: list[str]) -> dict[str, Any]:
+    """Run the job on a head and two nodes, one of which is paused on the way."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES})
+    armed = {VARIABLE: ";".join(f"{point}:wait:1-99:{points}" for point in ("part_ready", "part_put"))}
+    paused = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, env_vars=armed)
+    cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    raylet = paused.all_processes["raylet"][0].process.pid
+    with ThreadPoolExecutor(1) as thread:
+        # Not the job, but its nodes need the main thread: Ray sets signal handlers with each.
+        job = thread.submit(main, flags)
+        wait_until(lambda: hits(points, "part_ready") > 0 or job.done())
+        workers = descendants(raylet, "ray::")
+        everything = [raylet, *descendants(raylet)]
+        signalled(everything, signal.SIGSTOP)
+        begun, late = time.monotonic(), hits(points, "part_ready")
+        (points / "go").touch()
+        exit_code = job.result()
+        seconds = time.monotonic() - begun
+    signalled(workers, signal.SIGCONT)
+    wait_until(lambda: hits(points, "part_put") >= late)
+    signalled(everything, signal.SIGCONT)
+    ray.shutdown()
+    cluster.shutdown()
+    return {"exit_code": exit_code, "seconds": seconds, "late": late}
+
+
+def hits(points: Path, point: str) -> int:
+    """How often the paused node has come to the point."""
+    return len(list(points.glob(f"{point}.*")))
+
+
+def signalled(pids: list[int], number: signal.Signals) -> None:
+    """Send the signal to each process that is there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(probe(Path(sys.argv[2]), sys.argv[3:])), "utf-8")
