@@ -125,7 +125,7 @@ class DrawnChooser:
     def _is_held(self, entity: Entity, step: int) -> bool:
         """Whether it is held at this moment, for some time from now on."""
         holds = self._holds.get(entity.name)
-        if not holds or not isinstance(entity, Actor) or not any([hold.is_met(entity.request) for hold in holds]):
+        if not holds or not isinstance(entity, Actor) or not any(hold.is_met(entity.request) for hold in holds):
             return False
         self.paused += 1
         self._awake_from[entity.name] = step + self._draw.randrange(5, self._horizon)

@@ -116,6 +116,8 @@ class _Schedule:
         if code == 0 and oracle.visible_rows() != oracle.named_rows() and not oracle.is_unseen_damage():
             wrong = (oracle.visible_rows() - oracle.named_rows()) or "rows are missing"
             oracle.violated("I2 other rows are visible", f"after a further start: {wrong}")
+        if code == 0 and oracle.published and f"_runs/{oracle.published.plan_id}/plan.json" not in self._store.contents:
+            oracle.violated("I2 the plan is gone", "after a further start")
         self._counts["mended by the last start"] += len(self._store.changes) > changes
 
     def _ready(self) -> Sequence[Entity]:
