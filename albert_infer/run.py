@@ -288,7 +288,10 @@ def _kept(run: Run) -> Plan:
         # The first object of a run, and nothing that counts yet: here it shows whether the output keeps conditions.
         storage.check_conditional(run.output, name, ours)
         return run.plan
-    begun = _begun_plan(name, run)
+    try:
+        begun = _begun_plan(name, run)
+    except ObjectMissingError:
+        return _kept(run)  # a clean-up has deleted it since
     if run.settings.max_batch_tokens is None:
         return replace(run.plan, max_batch_tokens=begun)
     run.output.replace(name, ours, run.output.stat(name))

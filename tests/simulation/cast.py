@@ -13,7 +13,7 @@ from albert_infer.storage import Folder
 from simulation import units
 from simulation.actors import Actor, Entity, Event
 from simulation.folders import Rights, folder_on
-from simulation.oracle import NEVER, SUCCESS, CleanUpAtWork, Oracle, StartAtWork
+from simulation.oracle import SUCCESS, CleanUpAtWork, Oracle, StartAtWork
 from simulation.protocol import ProtocolUnderTest
 from simulation.requests import Asker
 from simulation.scenario import CleanUp, ClockJump, Damage, Role, Scenario, Start
@@ -67,7 +67,7 @@ class Cast:
         days = role.clock_ahead_days - role.keep_days
         limit = self.store.now() + timedelta(days=days)
         limit_ns = self.store.clock_ns + int(days * NS_PER_DAY)
-        self.oracle.clean_ups[actor.name] = CleanUpAtWork(limit_ns, NEVER)
+        self.oracle.clean_ups[actor.name] = CleanUpAtWork(limit_ns)
         folder = folder_on(self.store, actor, Rights(self.scenario.page_names, self.scenario.stale_effects))
         return _code(lambda: self.protocol.run_clean_up(folder, limit, self.store))
 
@@ -105,12 +105,19 @@ class Cast:
         if not names:
             return "nothing is there"
         name = names[role.choice % len(names)]
-        self.oracle.damage(name, for_a_person=role.action == "alter" and role.target == "staged")
-        if role.action == "remove":
-            self.store.remove(name)
-            return f"removes {name}"
-        self.store.put(name, b"\0" * len(self.store.contents[name].data))
-        return f"alters {name}"
+        file = self.store.contents[name]
+        same = self.store.names_of(file) if role.action == "overwrite" else [name]
+        is_staged = any(each.startswith("_units/") for each in same)
+        self.oracle.damage(same, for_a_person=role.action != "remove" and is_staged)
+        other = b"\0" * len(file.data)
+        match role.action:
+            case "remove":
+                self.store.remove(name)
+            case "alter":
+                self.store.put(name, other, file.modified_ns)
+            case "overwrite":
+                self.store.overwrite(name, other)
+        return f"{role.action}: {name}"
 
 
 def _code(run: Callable[[], None]) -> int:

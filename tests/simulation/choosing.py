@@ -2,7 +2,8 @@
 
 `random` mixes steps finely. `bursts` lets one go on for a while. `priorities` lets the one of the highest priority run
 and lowers it at a few drawn steps, as PCT does: rare orders with few changes of who runs. Faults, pauses and those
-changes are drawn as a step of one actor, so that actors of few steps are met as often as those of many.
+changes are drawn as a step of one actor, so that actors of few steps are met as often as those of many. A hold is a
+pause at a request of one kind, just before it takes effect or just after: a few requests decide who wins.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from simulation.actors import Actor, Entity, Event, LateRequest
+from simulation.requests import Request
 from simulation.scenario import Scenario
 
 Fault = Literal["", "crash", "crash for good", "again", "give up"]
@@ -23,6 +25,43 @@ ON_S3: Final[tuple[Fault, ...]] = ("crash", "crash", "crash for good", "again", 
 # Steps that each takes, about: requests sent and answered.
 STEPS: Final = {"start": 80, "clean_up": 20, "reader": 14, "clock_jump": 1, "damage": 1}
 STEPS_ON_DISK: Final = {**STEPS, "start": 130, "clean_up": 40}
+
+
+# What actors are held at: the kinds of the request, and how its name ends.
+HELD: Final = (
+    (frozenset({"put", "rename", "link"}), "_SUCCESS"),
+    (frozenset({"put", "rename", "link"}), "sealed.json"),
+    (frozenset({"put", "rename", "link"}), "begun.json"),
+    (frozenset({"put", "rename", "link"}), "plan.json"),
+    (frozenset({"copy", "hard link"}), ""),
+    (frozenset({"delete", "unlink"}), ""),
+    (frozenset({"list", "scan"}), ""),
+    (frozenset({"list", "scan"}), "_runs/"),
+    (frozenset({"read", "stat"}), "_SUCCESS"),
+)
+# A clean-up is mostly held just before it deletes.
+HELD_CLEAN_UPS: Final = (HELD[5], HELD[5], HELD[5], HELD[6], HELD[7], HELD[8], HELD[0])
+
+
+@dataclass(slots=True)
+class Hold:
+    """Where one actor is held: at the request of these kinds that comes after `passed` others of them."""
+
+    kinds: frozenset[str]
+    name: str
+    passed: int
+    is_after: bool
+    last: Request | None = None
+
+    def is_met(self, request: Request | None) -> bool:
+        """Whether the actor is to be held now."""
+        if request is None or request.kind not in self.kinds or request.is_over != self.is_after:
+            return False
+        if request is self.last or not request.name.endswith(self.name):
+            return False
+        self.last = request
+        self.passed -= 1
+        return self.passed == -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +94,7 @@ class DrawnChooser:
         self._faults_at = self._moments(scenario.faults)
         self._pauses_at = self._moments(scenario.pauses)
         self._changes_at = self._moments(self._draw.choice((1, 1, 2, 3, 5)))
+        self._holds = self._drawn_holds(scenario)
         self._mean_burst = self._draw.choice((3, 8, 20, 40))
         # Steps that each has taken, and the step of the schedule from which on each may be chosen.
         self._taken: Counter[str] = Counter()
@@ -72,10 +112,32 @@ class DrawnChooser:
         drawn = [self._draw.choice(names) for _ in range(count)]
         return {(name, self._draw.randrange(self._lengths[name])) for name in drawn}
 
+    def _drawn_holds(self, scenario: Scenario) -> dict[str, list[Hold]]:
+        holds: dict[str, list[Hold]] = {}
+        names = [name for name, role in scenario.roles.items() if role.kind in {"start", "clean_up"}]
+        for _ in range(scenario.holds):
+            name = self._draw.choice(names)
+            kinds, ending = self._draw.choice(HELD_CLEAN_UPS if scenario.roles[name].kind == "clean_up" else HELD)
+            hold = Hold(kinds, ending, self._draw.choice((0, 0, 1, 2)), self._draw.random() < 0.3)
+            holds.setdefault(name, []).append(hold)
+        return holds
+
+    def _is_held(self, entity: Entity, step: int) -> bool:
+        """Whether it is held at this moment, for some time from now on."""
+        holds = self._holds.get(entity.name)
+        if not holds or not isinstance(entity, Actor) or not any(hold.is_met(entity.request) for hold in holds):
+            return False
+        self.paused += 1
+        self._awake_from[entity.name] = step + self._draw.randrange(5, self._horizon)
+        return True
+
     def next(self, ready: Sequence[Entity], step: int) -> tuple[Entity, Fault]:
         """Draw one of those that are awake."""
         awake = self._awake(ready, step) or ready
         chosen = awake[0] if len(awake) == 1 else self._chosen(awake)
+        if self._is_held(chosen, step):
+            awake = self._awake(ready, step) or ready
+            chosen = awake[0] if len(awake) == 1 else self._chosen(awake)
         moment = (chosen.name, self._taken[chosen.name])
         self._taken[chosen.name] += 1
         if moment in self._changes_at:

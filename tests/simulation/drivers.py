@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
 
-from albert_infer import cleaning, commit, layout, logs, publication, publish
+from albert_infer import cleaning, commit, layout, logs, manifest, publication, publish
 from albert_infer.config import LabelSettings
-from albert_infer.errors import AlbertInferError, IntegrityError
+from albert_infer.errors import AlbertInferError, IntegrityError, ObjectMissingError
 from albert_infer.manifest import Seal
 from albert_infer.planning import Plan, Unit, canonical_json
 from albert_infer.storage import Folder, InputObjects, check_conditional
@@ -74,7 +74,13 @@ class _Steps:
         name, ours = layout.plan_name(self.plan.plan_id), _plan_json(self.start.files, self.start.recipe)
         if self.output.put_if_absent(name, ours):
             check_conditional(self.output, name, ours)
-        elif json.loads(self.output.read(name))["plan_id"] != self.plan.plan_id:
+            return
+        try:
+            begun = json.loads(self.output.read(name))
+        except ObjectMissingError:
+            self.keep_plan()
+            return
+        if begun["plan_id"] != self.plan.plan_id:
             raise IntegrityError(f"read {name}", "it is not this plan", "move it away and run it again")
 
     def report(self) -> None:
@@ -116,9 +122,12 @@ def _be_quiet(event: str, text: str) -> None:
 
 
 def _make_quick() -> None:
-    """Each footer is read once: the objects are few."""
+    """Each footer and manifest is read once: they are few, and nothing changes what was read."""
     vars(commit).update(read_summary=lru_cache(commit.read_summary), rows_held=lru_cache(commit.rows_held))
+    vars(manifest).update(parsed=lru_cache(4096)(manifest.parsed))
     vars(logs).update(warn=_be_quiet)
+    # So that a clean-up has several batches of the few objects there are.
+    vars(cleaning).update(BATCH=2)
 
 
 _make_quick()

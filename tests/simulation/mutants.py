@@ -25,122 +25,159 @@ SEEDS: Final = 100_000
 
 @dataclass(frozen=True)
 class Mutant:
-    """One safeguard, and the change of a module's source that takes it away."""
+    """One safeguard, and the changes of a module's source that take it away: old text, new text."""
 
     name: str
     module: str
-    old: str
-    new: str
+    changes: tuple[tuple[str, str], ...]
 
     def changed(self, source: str) -> str:
-        """The source without the safeguard. Raises ValueError if it is not there exactly once."""
-        if source.count(self.old) != 1:
-            raise ValueError(f"{self.name}: {self.module} has {source.count(self.old)} times: {self.old}")
-        return source.replace(self.old, self.new)
+        """The source without the safeguard. Raises ValueError if the old text is not there exactly once."""
+        for old, new in self.changes:
+            if source.count(old) != 1:
+                raise ValueError(f"{self.name}: {self.module} has {source.count(old)} times: {old}")
+            source = source.replace(old, new)
+        return source
 
+
+def _without(name: str, module: str, old: str, new: str = "") -> Mutant:
+    return Mutant(name, module, ((old, new),))
+
+
+PUBLICATION: Final = "albert_infer.publication"
+PUBLISH: Final = "albert_infer.publish"
+STANDING: Final = "albert_infer.standing"
+SEALING: Final = "albert_infer.sealing"
+CLEANING: Final = "albert_infer.cleaning"
 
 MUTANTS: Final = (
-    Mutant(
+    _without(
         "success-is-swapped",
-        "albert_infer.publish",
+        PUBLISH,
         "manifest.to_json(), seen.now.pin if seen.now else None)",
         "manifest.to_json(), output.stat(layout.SUCCESS))",
     ),
+    _without("ids-differ", PUBLICATION, "id=self.new_id(), base=base", 'id="00000000", base=base'),
+    _without("numbers-grow", PUBLICATION, "(now.number + 1, now.id)", "(now.number, now.id)"),
+    _without("a-seal-has-a-base", STANDING, " or seal.publication.base != base:", ":"),
+    _without(
+        "a-seal-is-swapped", PUBLISH, "seal.to_json(), seen.pins.get(name))", "seal.to_json(), output.stat(name))"
+    ),
+    _without("the-next-number-is-not-dead", STANDING, "if final.number <= number)", "if final.number <= number + 1)"),
+    _without("only-dead-files-are-deleted", STANDING, "if final.number <= number)", ")"),
     Mutant(
-        "seal-is-swapped",
-        "albert_infer.publish",
-        "seal.to_json(), seen.pins.get(name))",
-        "seal.to_json(), output.stat(name))",
+        "a-copy-depends-on-a-version",
+        "simulation.folders",
+        (
+            ("            if file.version != source.version:\n", "            if False:\n"),
+            ("        if found != source:\n", "        if False:\n"),
+            ("        if _pin(source.name, file) != source:\n", "        if False:\n"),
+        ),
     ),
     Mutant(
-        "only-dead-files-are-deleted",
-        "albert_infer.standing",
-        "if final.number <= number)",
-        ")",
+        "the-swap-comes-last",
+        PUBLICATION,
+        (
+            (
+                "publish.copied(seal, seen, self.output), seen)",
+                "{path: s.version for path, s in seal.sources.items()}, seen)",
+            ),
+            (
+                "        if publish.success_put(manifest, seen, self.output):\n",
+                "        if publish.success_put(manifest, seen, self.output):\n"
+                "            publish.copied(seal, seen, self.output)\n",
+            ),
+        ),
     ),
-    Mutant(
-        "numbers-grow",
-        "albert_infer.publication",
-        "(now.number + 1, now.id)",
-        "(now.number, now.id)",
+    _without(
+        "a-source-that-is-gone-is-looked-up",
+        PUBLICATION,
+        "            return  # a source has gone",
+        "            raise  # a source has gone",
     ),
-    Mutant(
-        "a-seal-has-a-base",
-        "albert_infer.standing",
-        " or seal.publication.base != base:",
-        ":",
+    _without("units-that-went-are-noticed", SEALING, "        return AccountedUnit(unit)\n", "        raise\n"),
+    _without("units-that-went-are-labelled-again", STANDING, "    done -= again - seen.intact.keys()\n"),
+    _without(
+        "kept-files-are-intact",
+        STANDING,
+        "for unit_id, files in units.items() if unit_id not in self.damaged}",
+        "for unit_id, files in units.items()}",
     ),
-    Mutant(
-        "a-start-leaves-a-mark",
-        "albert_infer.publication",
-        "        publish.mark_begun(self.plan.plan_id, seen, self.output)\n",
-        "",
+    _without(
+        "damage-is-looked-for",
+        STANDING,
+        "        named = now.manifest.all_files if now else ()\n",
+        "        named = ()\n",
     ),
-    Mutant(
-        "a-clean-up-looks-at-marks",
-        "albert_infer.cleaning",
-        "begun = marks is not None and",
-        "begun = False and",
-    ),
-    Mutant(
-        "a-clean-up-looks-at-success",
-        "albert_infer.cleaning",
-        "if begun or output.stat(layout.SUCCESS) != (seen.now.pin if seen.now else None):",
-        "if begun:",
-    ),
-    Mutant(
-        "a-clean-up-advances",
-        "albert_infer.cleaning",
-        "if seen.now and any(entry.kind is Kind.FILE and entry.name not in seen.dead for entry in found):",
-        "if False:",
-    ),
-    Mutant(
-        "a-start-advances",
-        "albert_infer.publication",
-        "if not self.has_advanced and any(",
-        "if False and any(",
-    ),
-    Mutant(
-        "a-start-does-not-fight",
-        "albert_infer.publication",
-        "            self.may_replace = frozenset()\n",
-        "            pass\n",
-    ),
-    Mutant(
-        "the-loser-takes-its-files-away",
-        "albert_infer.publication",
-        "        publish.deleted(sorted(dead.union(seen.dead)), self.output)\n",
-        "",
-    ),
-    Mutant(
-        "the-end-is-looked-at",
-        "albert_infer.publication",
-        "if self.output.stat(layout.SUCCESS) != now.pin:",
-        "if False:",
-    ),
-    Mutant(
-        "damage-is-seen",
-        "albert_infer.standing",
+    _without(
+        "versions-are-compared",
+        STANDING,
         "suspects = [entry for entry in named if not _is_as_published(entry, stored.get(entry.path))]",
         "suspects = [entry for entry in named if entry.path not in stored]",
     ),
-    Mutant(
+    _without(
         "a-look-is-of-one-moment",
-        "albert_infer.standing",
+        STANDING,
         "if not damaged or (now and output.stat(layout.SUCCESS) == now.pin):",
         "if True:",
     ),
-    Mutant(
-        "units-that-went-are-labelled-again",
-        "albert_infer.sealing",
-        "        return AccountedUnit(unit)\n",
-        "        raise\n",
+    _without("the-end-is-looked-at", PUBLICATION, "if self.output.stat(layout.SUCCESS) != now.pin:", "if False:"),
+    _without(
+        "a-start-does-not-fight", PUBLICATION, "            self.may_replace = frozenset()\n", "            pass\n"
     ),
-    Mutant(
-        "tokens-differ",
-        "albert_infer.publication",
-        "id=self.new_id(), base=base",
-        'id="00000000", base=base',
+    _without(
+        "the-loser-takes-its-files-away",
+        PUBLICATION,
+        "        publish.deleted(sorted(dead.union(seen.dead)), self.output)\n",
+    ),
+    _without("a-start-advances", PUBLICATION, "if not self.has_advanced and any(", "if False and any("),
+    _without(
+        "a-start-leaves-a-mark", PUBLICATION, "        publish.mark_begun(self.plan.plan_id, seen, self.output)\n"
+    ),
+    _without(
+        "a-start-looks-again-after-its-mark",
+        PUBLICATION,
+        "seen, self.output)\n        return True",
+        "seen, self.output)\n        return False",
+    ),
+    _without(
+        "a-plan-that-is-gone-is-written-again",
+        PUBLICATION,
+        "            self.steps.keep_plan()\n",
+        "            pass\n",
+    ),
+    _without(
+        "a-unit-is-put-again",
+        "albert_infer.commit",
+        "            continue  # deleted since",
+        "            raise  # deleted since",
+    ),
+    _without("a-plan-is-put-again", "albert_infer.storage", "for _ in range(MAX_CREATED)", "for _ in range(1)"),
+    _without("a-clean-up-looks-at-marks", CLEANING, "begun = marks is not None and", "begun = False and"),
+    _without(
+        "a-clean-up-looks-at-success",
+        CLEANING,
+        "if begun or output.stat(layout.SUCCESS) != (seen.now.pin if seen.now else None):",
+        "if begun:",
+    ),
+    _without(
+        "a-clean-up-advances", CLEANING, "seen, forsaken = _without_seals(output, seen), set()", "forsaken = set()"
+    ),
+    _without(
+        "a-clean-up-keeps-units-of-plans-not-known",
+        CLEANING,
+        "            every_unit |= of_plan is None and layout.begun_name(plan) in seen.stored\n",
+    ),
+    _without(
+        "a-clean-up-keeps-units-of-young-plans",
+        CLEANING,
+        "            units |= (of_plan or set()) - (published if is_published else set())\n",
+    ),
+    _without(
+        "a-clean-up-keeps-files-where-nothing-is-published",
+        CLEANING,
+        "return seen.now is None or (found.name",
+        "return (found.name",
     ),
 )
 
@@ -156,7 +193,10 @@ class _Changing(MetaPathFinder, Loader):
         if name != self._mutant.module:
             return None
         found = PathFinder.find_spec(name, path)
-        return importlib.util.spec_from_file_location(name, found.origin, loader=self) if found else None
+        if found is None:
+            return None
+        below = found.submodule_search_locations
+        return importlib.util.spec_from_file_location(name, found.origin, loader=self, submodule_search_locations=below)
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the changed source."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -71,20 +72,21 @@ class StartAtWork:
     name: str
     plan_id: str
     unit_ids: frozenset[str]
+    saw_published: bool = False
     saw_whole: bool = False
     saw_other: bool = False
-    # When its mark came, and the units whose objects were staged by then.
-    marked_at: int | None = None
-    marked_ns: int = 0
-    counted_on: frozenset[str] = frozenset()
 
 
 @dataclass
 class CleanUpAtWork:
-    """A clean-up: what it takes for old, and when its last look at the whole folder began."""
+    """A clean-up: what it takes for old, and when each of its looks at the marks of starts began."""
 
     limit_ns: int
-    looked_at: int = NEVER
+    looks: list[int] = field(default_factory=list)
+
+    def looked_before(self, step: int) -> int:
+        """When the last look began that came before this step."""
+        return max((look for look in self.looks if look <= step), default=NEVER)
 
 
 @dataclass
@@ -103,7 +105,15 @@ class Oracle:
     starts: dict[str, StartAtWork] = field(default_factory=dict)
     clean_ups: dict[str, CleanUpAtWork] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    # Listings are behind: then marks and damage may be overlooked, and what a start waits for may not come in time.
+    is_stale: bool = False
     step: int = 0
+    # When the request was sent that takes effect in this step.
+    sent_at: int = 0
+    # When each mark of a plan came, by the steps and by the clock, as long as one is there.
+    _marks: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    # Starts that had no answer from the store, and gave up on it.
+    gave_up: set[str] = field(default_factory=set)
     # By its name, the digest of each file that any manifest has named; names of version 1 are given again.
     _ever_named: dict[str, str] = field(default_factory=dict)
     _ever_staged: set[str] = field(default_factory=set)
@@ -128,6 +138,8 @@ class Oracle:
 
     def changed(self, name: str, before: StoredFile | None, after: StoredFile | None) -> None:
         """Judge one change of the store."""
+        if after in self.store.overwritten.values():
+            self.damaged.add(name)
         if name == SUCCESS:
             self._republished(before, after)
         elif self.published and name in self.published.files:
@@ -136,8 +148,12 @@ class Oracle:
             self._staged_changed(name, after)
         elif name in self._ever_named and after and name not in self.damaged:
             self._judge_name(name, sha256(after.data))
-        elif name.startswith("_runs/") and name.endswith("/begun.json") and after:
-            self._marked(name.split("/")[1])
+        elif name.startswith("_runs/") and name.endswith("/begun.json"):
+            marks = self._marks.setdefault(name.split("/")[1], [])
+            if after:
+                marks.append((self.step, self.store.clock_ns))
+            else:
+                marks.clear()
 
     def began(self, start: StartAtWork) -> None:
         """A start has sent its first request."""
@@ -151,7 +167,8 @@ class Oracle:
     def ended(self, name: str, code: int) -> None:
         """Judge the exit code of a start."""
         start = self.starts.pop(name)
-        if code == 0 and not start.saw_whole and not self.is_unseen_damage():
+        overlooked = self.is_unseen_damage() or (self.is_stale and start.saw_published)
+        if code == 0 and not start.saw_whole and not overlooked:
             signature = "I4 exit 0 with a file missing" if self.was_damaged else "I3 exit 0 but never whole"
             self.violated(signature, f"{name} of plan {start.plan_id} ended with 0")
         if code == 6 and not start.saw_other:
@@ -159,18 +176,25 @@ class Oracle:
         if code == 5 and not self.may_need_a_person:
             why = "after damage that a start can mend" if self.was_damaged else "without damage"
             self.violated(f"I3 exit 5 {why}", f"{name} of plan {start.plan_id}")
+        if code == 4 and name not in self.gave_up and not self.is_stale:
+            self.violated("I3 exit 4 though the store answered", f"{name} of plan {start.plan_id}")
         if code not in {0, 4, 5, 6}:
             self.violated("I3 exit code", f"{name} ended with {code}")
 
-    def looked(self, name: str) -> None:
-        """A clean-up begins to list the folder."""
-        if name in self.clean_ups:
-            self.clean_ups[name].looked_at = self.step
+    def cleaned(self, name: str, code: int) -> None:
+        """Judge the exit code of a clean-up: 4 if it made way for a start, 5 for damage only."""
+        if code not in {0, 4} and not self.was_damaged:
+            self.violated("I3 exit code of a clean-up", f"{name} ended with {code}")
 
-    def damage(self, name: str, *, for_a_person: bool) -> None:
-        """An operator is about to lay hands on the object."""
+    def looked(self, name: str) -> None:
+        """A clean-up begins to list the marks, or the whole folder."""
+        if name in self.clean_ups:
+            self.clean_ups[name].looks.append(self.step)
+
+    def damage(self, names: Sequence[str], *, for_a_person: bool) -> None:
+        """An operator is about to lay hands on a file that has these names."""
         self.counts["damages"] += 1
-        self.damaged.add(name)
+        self.damaged.update(names)
         self.was_damaged = True
         self.may_need_a_person |= for_a_person
 
@@ -227,22 +251,16 @@ class Oracle:
         clean_up = self.clean_ups.get(self.store.actor)
         if clean_up is None or self._is_published(name[7:23]):
             return
+        looked_at = clean_up.looked_before(self.sent_at)
         for start in self.starts.values():
-            is_marked = start.marked_at is not None and start.marked_at < clean_up.looked_at
-            if is_marked and name in start.counted_on and start.marked_ns >= clean_up.limit_ns:
+            marks = self._marks.get(start.plan_id, ())
+            is_marked = any(step < looked_at and at_ns >= clean_up.limit_ns for step, at_ns in marks)
+            if is_marked and name[7:23] in start.unit_ids and not self.is_stale:
                 self.violated("I5 a clean-up took a unit in use", f"{name} of {start.name}, by {self.store.actor}")
 
     def _is_published(self, unit_id: str) -> bool:
         """Whether readers have the unit already, so that nobody needs its staged objects."""
         return self.published is not None and unit_id in self.published.unit_ids and not self.broken
-
-    def _marked(self, plan_id: str) -> None:
-        start = self.starts.get(self.store.actor)
-        if start is None or start.plan_id != plan_id:
-            return
-        start.marked_at, start.marked_ns = self.step, self.store.clock_ns
-        names = [name for name in self.store.contents if name.startswith("_units/")]
-        start.counted_on = frozenset(name for name in names if name[7:23] in start.unit_ids)
 
     def _judge_account(self, published: Published) -> None:
         """I0: units of the manifest against the rows that its files hold."""
@@ -292,8 +310,9 @@ class Oracle:
             return
         if self.published.plan_id != start.plan_id:
             start.saw_other = True
-        elif not self.broken:
-            start.saw_whole = True
+            return
+        start.saw_published = True
+        start.saw_whole |= not self.broken
 
 
 def _rows_of(digest: str, name: str) -> tuple[Row, ...]:

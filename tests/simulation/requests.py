@@ -20,6 +20,8 @@ class Request:
     done: int = 0
     # A lock waits until it is free; everything else may take effect at once.
     is_free: Callable[[], bool] | None = None
+    # The step of the schedule in which it was sent.
+    sent_at: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -39,7 +41,7 @@ class Request:
 
     def again(self) -> Request:
         """The same request, sent once more: all of its parts are still to come."""
-        return Request(self.kind, self.name, self.parts, 0, self.is_free)
+        return Request(self.kind, self.name, self.parts, 0, self.is_free, self.sent_at)
 
 
 class Asker(Protocol):

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 FILE_SETS: Final = ("a", "b", "ab", "bc", "c", "d", "ad", "bd", "ac", "abc")
 Strategy = Literal["random", "bursts", "priorities"]
+DamageAction = Literal["remove", "alter", "overwrite"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,12 @@ class ClockJump:
 
 @dataclass(frozen=True)
 class Damage:
-    """An operator removes an object, or puts other bytes of the same size there; `choice` picks among what is there."""
+    """An operator removes an object, or puts other bytes of the same size there; `choice` picks among what is there.
 
-    action: Literal["remove", "alter"]
+    `overwrite` writes into the file that is there: on a disk every name of it has the other bytes then.
+    """
+
+    action: DamageAction
     target: Literal["published", "staged"]
     choice: int
     kind: Literal["damage"] = "damage"
@@ -91,6 +95,7 @@ class Scenario:
     strategy: Strategy = "random"
     faults: int = 0
     pauses: int = 0
+    holds: int = 0
 
     @property
     def is_damaged(self) -> bool:
@@ -117,8 +122,10 @@ def drawn(seed: int, *, stale_listings: bool = False) -> Scenario:
     draw = random.Random(seed)  # noqa: S311  (the same schedule for the same seed)
     is_disk = draw.random() < 0.35
     plans = _plans(draw)
-    # Every fourth is about a clean-up that meets what was forsaken long ago and somebody comes back to.
-    is_forsaken = draw.random() < 0.25
+    # Every third is about a clean-up that meets what was forsaken long ago and somebody comes back to.
+    is_forsaken = draw.random() < 0.33
+    past = _forsaken(draw, plans) if is_forsaken else _past(draw, plans)
+    starts = _resumed(draw, plans, past[-1].start) if is_forsaken else _starts(draw, plans)
     return Scenario(
         seed=seed,
         is_disk=is_disk,
@@ -126,11 +133,12 @@ def drawn(seed: int, *, stale_listings: bool = False) -> Scenario:
         page_names=1000 if is_disk else draw.choice((2, 3, 5, 1000, 1000)),
         stale_effects=draw.choice((0, 2, 5)) if stale_listings and not is_disk else 0,
         may_delete=draw.random() < 0.92,
-        past=_forsaken(draw, plans) if is_forsaken else _past(draw, plans),
-        roles=_starts(draw, plans) | _others(draw, clean_ups=1 if is_forsaken else draw.choice((0, 0, 0, 1, 2))),
+        past=past,
+        roles=starts | _others(draw, clean_ups=draw.choice((1, 1, 2) if is_forsaken else (0, 0, 0, 1, 2))),
         strategy=draw.choice(("random", "bursts", "bursts", "priorities", "priorities")),
         faults=draw.choice((0, 0, 0, 1, 1, 2, 3)),
         pauses=draw.choice((0, 0, 1, 2)),
+        holds=draw.choice((0, 0, 1, 1, 2)),
     )
 
 
@@ -162,6 +170,13 @@ def _starts(draw: random.Random, plans: Sequence[tuple[str, str]]) -> dict[str, 
     return {name: _start(draw, plans) for name in names}
 
 
+def _resumed(draw: random.Random, plans: Sequence[tuple[str, str]], left: Start) -> dict[str, Role]:
+    """Starts of which the first mostly goes on with what was left."""
+    starts, first = _starts(draw, plans), _start(draw, plans)
+    same_plan = replace(first, files=left.files, recipe=left.recipe)
+    return starts | {"A": same_plan} if draw.random() < 0.6 else starts
+
+
 def _others(draw: random.Random, clean_ups: int) -> dict[str, Role]:
     """Clean-ups, a reader, a clock that jumps, an operator."""
     roles: dict[str, Role] = {}
@@ -172,7 +187,7 @@ def _others(draw: random.Random, clean_ups: int) -> dict[str, Role]:
     if draw.random() < 0.25:
         roles["clock1"] = ClockJump(draw.choice((0.05, 2, 10, 40)))
     if draw.random() < 0.12:
-        action: Literal["remove", "alter"] = draw.choice(("remove", "alter"))
+        action: DamageAction = draw.choice(("remove", "alter", "overwrite"))
         target: Literal["published", "staged"] = draw.choice(("published", "published", "staged"))
         roles["operator"] = Damage(action, target, draw.randrange(8))
     return roles

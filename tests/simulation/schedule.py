@@ -18,8 +18,8 @@ from simulation.scenario import Scenario, Start
 
 # Far more than any schedule takes whose actors all end.
 MAX_STEPS: Final = 20_000
-# The first request of a look at everything, on S3 and on a disk.
-WHOLE_LISTINGS: Final = {("list", ""), ("scan", "./")}
+# The first request of a look at everything, or at the folders of runs, on S3 and on a disk.
+LOOKS: Final = {("list", ""), ("scan", "./"), ("list", "_runs/"), ("scan", "_runs/")}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Schedule:
         self._ran, self._scenario, self._is_told = ran, ran.scenario, is_told
         scenario = ran.scenario
         self._store = past_store(scenario.is_disk, scenario.fresh_etags, scenario.past, protocol)
-        self._oracle = Oracle(self._store, ignored)
+        self._oracle = Oracle(self._store, ignored, is_stale=scenario.stale_effects > 0)
         self._counts = ran.counts = self._oracle.counts
         self._cast = Cast(scenario, self._store, self._oracle, protocol)
         self._step = 0
@@ -116,6 +116,8 @@ class _Schedule:
         if code == 0 and oracle.visible_rows() != oracle.named_rows() and not oracle.is_unseen_damage():
             wrong = (oracle.visible_rows() - oracle.named_rows()) or "rows are missing"
             oracle.violated("I2 other rows are visible", f"after a further start: {wrong}")
+        if code == 0 and oracle.published and f"_runs/{oracle.published.plan_id}/plan.json" not in self._store.contents:
+            oracle.violated("I2 the plan is gone", "after a further start")
         self._counts["mended by the last start"] += len(self._store.changes) > changes
 
     def _ready(self) -> Sequence[Entity]:
@@ -143,6 +145,8 @@ class _Schedule:
     def _take(self, entity: Entity) -> None:
         if entity.name in self._oracle.clean_ups and _begins_a_look(entity):
             self._oracle.looked(entity.name)
+        if not isinstance(entity, Event) and entity.request:
+            self._oracle.sent_at = entity.request.sent_at
         shown = _shown(entity) if self._is_told else None
         changes = len(self._store.changes)
         try:
@@ -152,6 +156,8 @@ class _Schedule:
             if shown:
                 done = "done" if len(self._store.changes) > changes else ""
                 self._tell(*shown, entity.told if isinstance(entity, Event) else done)
+        if isinstance(entity, Actor) and entity.request and not entity.request.sent_at:
+            entity.request.sent_at = self._step
         if isinstance(entity, Actor) and entity.is_over:
             self._ended(entity)
         elif isinstance(entity, LateRequest) and entity.is_over:
@@ -166,6 +172,7 @@ class _Schedule:
                 left = actor.send_again()
             case "give up":
                 left = actor.give_up()
+                self._oracle.gave_up.add(actor.name)
             case _:
                 left = actor.kill()
                 self._store.release_locks(actor)
@@ -199,6 +206,9 @@ class _Schedule:
             self._oracle.ended(actor.name, actor.code)
             if actor.code == 4:
                 self._start_again(actor.name)
+        elif actor.name in self._oracle.clean_ups:
+            self._counts[f"clean-ups exit {actor.code}"] += 1
+            self._oracle.cleaned(actor.name, actor.code)
 
     def _tell(self, who: str, operation: str, name: str, effect: str) -> None:
         if self._is_told:
@@ -206,9 +216,9 @@ class _Schedule:
 
 
 def _begins_a_look(entity: Entity) -> bool:
-    """Whether the next step is the first page, or the first directory, of a listing of everything."""
+    """Whether the next step is the first page, or the first directory, of a listing with the marks of starts."""
     request = entity.request if isinstance(entity, Actor) else None
-    return request is not None and not request.is_over and (request.kind, request.name) in WHOLE_LISTINGS
+    return request is not None and not request.is_over and (request.kind, request.name) in LOOKS
 
 
 def _shown(entity: Entity) -> tuple[str, str, str] | None:

@@ -50,7 +50,7 @@ class Store:
     """All objects below one output.
 
     `is_disk` chooses between the rules of S3 and of a local disk. With `fresh_etags` two puts of the same bytes have
-    two ETags, as with SSE-KMS. A listing may be stale by up to `stale_effects` changes.
+    two ETags, as with SSE-KMS.
     """
 
     is_disk: bool = False
@@ -63,6 +63,8 @@ class Store:
     # The holder of the lock of each folder of a disk.
     locks: dict[str, object] = field(default_factory=dict)
     changes: list[tuple[str, StoredFile | None]] = field(default_factory=list)
+    # What was written into a file of a disk that is still open or linked somewhere.
+    overwritten: dict[StoredFile, StoredFile] = field(default_factory=dict)
     # Random numbers that were drawn: each is the next one, so that a schedule is the same each time.
     ids: int = 0
 
@@ -94,9 +96,23 @@ class Store:
         version = f"{etag}-{len(self.changes)}-{self.clock_ns}" if self.fresh_etags else etag
         return StoredFile(data, version, self.clock_ns)
 
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Write into the file that has the name: on a disk all of its names have the other bytes then."""
+        before = self.contents[name]
+        if not self.is_disk:
+            self.put(name, data)
+            return
+        self.overwritten[before] = self.new_file(data, before.modified_ns)
+        for same in self.names_of(before):
+            self.link(same, before)
+
+    def names_of(self, file: StoredFile) -> list[str]:
+        """Every name that the file has."""
+        return [name for name, there in self.contents.items() if there is file]
+
     def link(self, name: str, file: StoredFile) -> None:
         """Give the file the name, whatever had it."""
-        before = self.contents.get(name)
+        before, file = self.contents.get(name), self.overwritten.get(file, file)
         self.contents[name] = file
         self.changes.append((name, before))
         self.watcher(name, before, file)
@@ -114,11 +130,12 @@ class Store:
             del self.locks[folder]
 
     def seen(self, stale_effects: int = 0) -> Contents:
-        """The contents as a listing sees them that does not know the last `stale_effects` changes."""
-        if not stale_effects:
+        """The contents as a listing sees them that is behind by up to so many changes, another number each time."""
+        behind = self.clock_ns // NS_PER_EFFECT % (stale_effects + 1)
+        if not behind:
             return self.contents
         past = dict(self.contents)
-        for name, before in reversed(self.changes[-stale_effects:]):
+        for name, before in reversed(self.changes[-behind:]):
             if before is None:
                 past.pop(name, None)
             else:
