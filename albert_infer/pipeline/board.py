@@ -71,8 +71,7 @@ class RunBoard:
 def _told() -> type:
     """The class of what the board's process holds; made in here, so that Ray sends it by value.
 
-    By its name that process would import this package, and with it Ray Data: a second of a processor and 100 MB, for
-    some counts.
+    By its name that process would import this package, and with it Ray Data: half a second and 80 MB, for some counts.
     """
 
     class _Told(ProgressCounts, AttemptCounts):
