@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -34,6 +34,10 @@ class Seen:
     stored: Mapping[str, StoredObject]
     damaged: frozenset[str] = frozenset()
     closer: Mapping[str, ObjectPin] = field(default_factory=dict)
+
+    def with_damaged(self, units: frozenset[str]) -> Seen:
+        """The same, with these units damaged too."""
+        return self if units <= self.damaged else replace(self, damaged=self.damaged | units)
 
     @cached_property
     def pins(self) -> Mapping[str, ObjectPin]:
