@@ -81,6 +81,16 @@ class Seen:
         units = self.now.units if self.now else {}
         return {unit_id: files for unit_id, files in units.items() if unit_id not in self.damaged}
 
+    @property
+    def listed_whole(self) -> Set[str]:
+        """Published units whose files are listed as they were published. The others may be damaged."""
+        units = self.now.units.items() if self.now else ()
+        return {
+            unit_id
+            for unit_id, files in units
+            if all(_is_as_published(entry, self.stored.get(entry.path)) for entry in files)
+        }
+
 
 @dataclass(frozen=True)
 class Published:
