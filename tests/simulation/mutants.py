@@ -175,7 +175,7 @@ MUTANTS: Final = (
     _without(
         "a-clean-up-keeps-units-of-young-plans",
         CLEANING,
-        "            units |= (of_plan or set()) - (published if is_published else set())\n",
+        "            units |= (of_plan or set()) - (seen.listed_whole if is_published else set())\n",
     ),
     _without(
         "a-clean-up-keeps-files-where-nothing-is-published",
