@@ -280,7 +280,6 @@ def _to_be_resumed(output: Folder, objects: Sequence[RunObject], seen: Seen, lim
     written: dict[tuple[Kind, str | None], list[datetime]] = defaultdict(list)
     for found in objects:
         written[found.kind, found.owner].append(found.modified)
-    published = seen.now.units.keys() if seen.now else set()
     plans, units, every_unit = set(), set(), False
     for plan in {found.owner for found in objects if found.kind is Kind.RUN and found.owner}:
         of_plan = _units(output, plan, seen)
@@ -292,7 +291,7 @@ def _to_be_resumed(output: Folder, objects: Sequence[RunObject], seen: Seen, lim
             every_unit |= of_plan is None and layout.begun_name(plan) in seen.stored
             # Of a run that is published already, only what a retry may still bring: the rest is under its final name.
             is_published = seen.now is not None and seen.now.plan_id == plan
-            units |= (of_plan or set()) - (published if is_published else set())
+            units |= (of_plan or set()) - (seen.listed_whole if is_published else set())
     if seen.now:
         plans.add(seen.now.plan_id)
     return _Resumable(plans, units, every_unit)

@@ -110,12 +110,15 @@ class _Start:
     has_advanced: bool = False
     # Units whose objects went between a listing and the seal.
     again: frozenset[str] = frozenset()
+    # Published units that no look finds damaged, but the seal did.
+    damaged: frozenset[str] = frozenset()
     # The new files of every seal that it began to copy.
     copied: set[str] = field(default_factory=set)
     publishing_seconds: float = 0.0
 
     def step(self, seen: Seen) -> End | None:
         """Do what is next; the end once nothing is."""
+        seen = seen.with_damaged(self.damaged)
         state = standing.state_of(
             self.plan,
             seen,
@@ -162,6 +165,7 @@ class _Start:
         found, now = self.steps.input_now(), seen.now
         units = sealing.account(self.plan, found, seen, self.output)
         self.again = frozenset(unit.unit.unit_id for unit in units if unit.is_gone)
+        self.damaged |= frozenset(unit.unit.unit_id for unit in units if unit.is_damaged)
         if self.again:
             return
         number, base = (now.number + 1, now.id) if now else (1, None)
@@ -181,7 +185,7 @@ class _Start:
         except (ObjectMissingError, ObjectChangedError):
             return  # a source has gone, or was labelled again: the next look tells which
         if publish.success_put(manifest, seen, self.output):
-            self.may_replace = frozenset()
+            self.may_replace = self.damaged = frozenset()
         self.publishing_seconds += time.monotonic() - begun
         failpoints.reach("success_put")
 

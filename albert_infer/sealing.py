@@ -52,10 +52,12 @@ class AccountedUnit:
     rejected: HeldFile | None = None
     summary: UnitSummary | None = None
     quarantine: QuarantinedUnit | None = None
+    # A published file of it has other bytes than its manifest says.
+    is_damaged: bool = False
 
     @property
     def is_gone(self) -> bool:
-        """Whether its objects were deleted since they were listed."""
+        """Whether its objects are damaged, or were deleted since they were listed."""
         return self.summary is None and self.quarantine is None
 
 
@@ -174,9 +176,9 @@ def refuse_bad_files(quarantined: Quarantined, max_bad_files: int) -> None:
 def _accounted(unit: Unit, seen: Seen, output: Folder) -> AccountedUnit:
     """Find where the unit stands: published, or staged. One that was given up and labelled after all is labelled."""
     unit_id = unit.unit_id
-    if unit_id in seen.intact:
-        return _as_published(unit, seen.intact[unit_id], seen)
     try:
+        if unit_id in seen.intact:
+            return _as_published(unit, seen.intact[unit_id], seen, output)
         if layout.staged_name(unit_id) in seen.pins:
             return _read_unit(unit, output)
         if layout.quarantine_name(unit_id) in seen.pins:
@@ -187,10 +189,22 @@ def _accounted(unit: Unit, seen: Seen, output: Folder) -> AccountedUnit:
     return AccountedUnit(unit, quarantine=seen.now.quarantined.get(unit_id) if seen.now else None)
 
 
-def _as_published(unit: Unit, files: Sequence[PublishedFile], seen: Seen) -> AccountedUnit:
-    """The unit as the publication has it: published files never change, so they are not read again."""
-    held = [HeldFile(seen.pins[entry.path], entry.rows, entry.sha256) for entry in files]
+def _as_published(unit: Unit, files: Sequence[PublishedFile], seen: Seen, output: Folder) -> AccountedUnit:
+    """The unit as the publication has it: published files never change, so they are not read again.
+
+    But for those of version 1, which get new names here: their manifests tell no versions to compare.
+    """
+    held = [_held(entry, seen, output) for entry in files]
+    if any(file is None for file in held):
+        return AccountedUnit(unit, is_damaged=True)
     return AccountedUnit(unit, held[0], held[1] if len(held) > 1 else None, files[0].summary)
+
+
+def _held(entry: PublishedFile, seen: Seen, output: Folder) -> HeldFile | None:
+    if entry.version is not None:
+        return HeldFile(seen.pins[entry.path], entry.rows, entry.sha256)
+    pin, data = output.pinned_read(entry.path)
+    return HeldFile(pin, entry.rows, entry.sha256) if _sha256(data) == entry.sha256 else None
 
 
 def _read_unit(unit: Unit, output: Folder) -> AccountedUnit:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -34,6 +34,10 @@ class Seen:
     stored: Mapping[str, StoredObject]
     damaged: frozenset[str] = frozenset()
     closer: Mapping[str, ObjectPin] = field(default_factory=dict)
+
+    def with_damaged(self, units: frozenset[str]) -> Seen:
+        """The same, with these units damaged too."""
+        return self if units <= self.damaged else replace(self, damaged=self.damaged | units)
 
     @cached_property
     def pins(self) -> Mapping[str, ObjectPin]:
@@ -76,6 +80,16 @@ class Seen:
         """The files of each published unit that is whole."""
         units = self.now.units if self.now else {}
         return {unit_id: files for unit_id, files in units.items() if unit_id not in self.damaged}
+
+    @property
+    def listed_whole(self) -> Set[str]:
+        """Published units whose files are listed as they were published. The others may be damaged."""
+        units = self.now.units.items() if self.now else ()
+        return {
+            unit_id
+            for unit_id, files in units
+            if all(_is_as_published(entry, self.stored.get(entry.path)) for entry in files)
+        }
 
 
 @dataclass(frozen=True)

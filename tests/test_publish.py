@@ -655,6 +655,20 @@ def test_an_output_of_version_1_is_taken_up(night_of: NightOf, tmp_path: Path, k
     assert names == [entry["path"] for entry in json.loads(late.output.read(SUCCESS))["files"]]
 
 
+def test_a_changed_file_of_version_1_is_labelled_again_before_it_gets_a_new_name(night_of: NightOf) -> None:
+    night = night_of("a.parquet", "b.parquet")
+    as_version_1(night, "published")
+    changed = f"part-{night.units[0].unit_id}.parquet"
+    size = len(night.output.read(changed))
+    night.output.delete([changed])
+    night.output.put_if_absent(changed, bytes(size))
+    late = night_of("c.parquet")
+    assert set(late.start(replace=True).labelled) == {night.units[0].unit_id, late.units[2].unit_id}
+    published = manifest.published_at(late.output)
+    assert published is not None
+    assert all(hashlib.sha256(late.output.read(path)).hexdigest() == e.sha256 for path, e in published.files.items())
+
+
 def as_version_1(night: Night, kept: str) -> None:
     """Leave the night as version 1 did: staged only, sealed and half published, or published."""
     night.label()

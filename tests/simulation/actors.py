@@ -50,9 +50,9 @@ class Actor:
         return not self.is_over and (self.request is None or self.request.is_over or self.request.is_ready)
 
     @property
-    def awaits_effect(self) -> bool:
-        """Whether the next step is one of its request's, not one of its own code."""
-        return self.request is not None and not self.request.is_over
+    def awaits_answer(self) -> bool:
+        """Whether it has sent a request that it has not given up on."""
+        return self.request is not None and bool(self.request.parts)
 
     def ask(self, request: Request) -> Any:
         """Called by the body: wait until the scheduler has let the request take effect and the reply arrive."""

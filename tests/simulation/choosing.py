@@ -147,7 +147,7 @@ class DrawnChooser:
             self.paused += 1
             self._awake_from[chosen.name] = step + self._draw.randrange(5, self._horizon)
         fault: Fault = ""
-        if moment in self._faults_at and isinstance(chosen, Actor) and chosen.request:
+        if moment in self._faults_at and isinstance(chosen, Actor) and chosen.awaits_answer:
             fault = self._draw.choice(self._kinds)
         return chosen, fault
 
@@ -208,7 +208,7 @@ class RecordedChooser:
         named = {entity.name: entity for entity in ready}
         for decision in self._decisions:
             entity = named.get(decision.who)
-            if entity and (not decision.fault or (isinstance(entity, Actor) and entity.request)):
+            if entity and (not decision.fault or (isinstance(entity, Actor) and entity.awaits_answer)):
                 self._current = entity.name
                 return entity, decision.fault
         entity = named.get(self._current, ready[0])

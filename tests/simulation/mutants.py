@@ -95,6 +95,7 @@ MUTANTS: Final = (
         "            return  # a source has gone",
         "            raise  # a source has gone",
     ),
+    _without("files-of-version-1-are-read", SEALING, "    if entry.version is not None:\n", "    if True:\n"),
     _without("units-that-went-are-noticed", SEALING, "        return AccountedUnit(unit)\n", "        raise\n"),
     _without("units-that-went-are-labelled-again", STANDING, "    done -= again - seen.intact.keys()\n"),
     _without(
@@ -123,7 +124,10 @@ MUTANTS: Final = (
     ),
     _without("the-end-is-looked-at", PUBLICATION, "if self.output.stat(layout.SUCCESS) != now.pin:", "if False:"),
     _without(
-        "a-start-does-not-fight", PUBLICATION, "            self.may_replace = frozenset()\n", "            pass\n"
+        "a-start-does-not-fight",
+        PUBLICATION,
+        "self.may_replace = self.damaged = frozenset()",
+        "self.damaged = frozenset()",
     ),
     _without(
         "the-loser-takes-its-files-away",
@@ -171,7 +175,7 @@ MUTANTS: Final = (
     _without(
         "a-clean-up-keeps-units-of-young-plans",
         CLEANING,
-        "            units |= (of_plan or set()) - (published if is_published else set())\n",
+        "            units |= (of_plan or set()) - (seen.listed_whole if is_published else set())\n",
     ),
     _without(
         "a-clean-up-keeps-files-where-nothing-is-published",

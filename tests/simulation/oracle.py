@@ -45,7 +45,8 @@ class Published:
     plan_id: str
     files: dict[str, tuple[str, int]]
     unit_ids: tuple[str, ...]
-    numbers: dict[str, int]
+    # The unit of each file.
+    unit_of: dict[str, str]
 
     @classmethod
     def parsed(cls, data: bytes) -> Published:
@@ -55,14 +56,14 @@ class Published:
             entries = [*told["files"], *told["rejected_files"]]
             named = {entry["path"]: (entry["sha256"], entry["bytes"]) for entry in entries}
             quarantined = [entry["unit_id"] for entry in told["quarantined"]["units"]]
-            numbers = {name: told[name] for name in ("rows_in", "labelled")}
+            unit_of = {entry["path"]: entry["unit_id"] for entry in entries}
             ids = [*(entry["unit_id"] for entry in told["files"]), *quarantined]
             doubled = len(named) != len(entries)
         except (ValueError, KeyError, TypeError) as error:
             raise ViolationError("I0 no manifest", repr(error)) from error
         if doubled:
             raise ViolationError("I0 a file twice", str(sorted(named)))
-        return cls(told["plan_id"], named, tuple(ids), numbers)
+        return cls(told["plan_id"], named, tuple(ids), unit_of)
 
 
 @dataclass
@@ -260,7 +261,9 @@ class Oracle:
 
     def _is_published(self, unit_id: str) -> bool:
         """Whether readers have the unit already, so that nobody needs its staged objects."""
-        return self.published is not None and unit_id in self.published.unit_ids and not self.broken
+        if self.published is None or unit_id not in self.published.unit_ids:
+            return False
+        return unit_id not in {self.published.unit_of[name] for name in self.broken}
 
     def _judge_account(self, published: Published) -> None:
         """I0: units of the manifest against the rows that its files hold."""
