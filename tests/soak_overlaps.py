@@ -6,13 +6,14 @@ everything rests, the plan that is published is started once more, and the outpu
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -121,26 +122,27 @@ def wave(site: Site) -> None:
     if isinstance(site.place, LocalPlace) and draw.random() < 0.5:
         site.place.age(DAYS)
     paused: dict[int, float] = {}
-    kills, deadline = 0, time.monotonic() + WAVE_SECONDS
+    deadline = time.monotonic() + WAVE_SECONDS
     with ExitStack() as at_work:
         drivers = [at_work.enter_context(driver(site)) for _ in range(draw.randrange(2, 4))]
-        at_work.callback(lambda: resume(paused, until=float("inf")))
+        # Before they are waited for, or killed.
+        at_work.callback(lambda: resume(paused, until=math.inf))
+        actions: dict[str, Callable[[], object]] = {
+            "look": lambda: look(site),
+            "kill": lambda: kill_something(soak, drivers),
+            "pause": lambda: pause(soak, drivers, paused),
+            "clean": lambda: clean(site),
+            "vanish": lambda: vanish(site),
+        }
+        kills = 0
         while any(one.poll() is None for one in drivers) and time.monotonic() < deadline:
             time.sleep(draw.uniform(0.2, 3))
             resume(paused, until=time.monotonic())
             action = draw.choices([*ACTIONS], [*ACTIONS.values()])[0]
-            if action == "look":
-                look(site)
-            elif action == "kill" and kills < KILLS_A_WAVE:
-                kill_something(soak, drivers)
-                kills += 1
-            elif action == "pause":
-                pause(soak, drivers, paused)
-            elif action == "clean":
-                clean(site)
-            elif action == "vanish":
-                vanish(site)
-        resume(paused, until=float("inf"))
+            kills += action == "kill"
+            if action != "kill" or kills <= KILLS_A_WAVE:
+                actions[action]()
+        resume(paused, until=math.inf)
         for one in drivers:
             judge_end(site, one)
 

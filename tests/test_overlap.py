@@ -234,7 +234,7 @@ FLIP_ROUNDS = 4
 
 
 def test_four_starts_at_once_that_flip_between_two_plans_leave_one_of_them_whole(local_night: Night) -> None:
-    night, plans, staged = local_night, [(), OTHER], {}
+    night, plans = local_night, [(), OTHER]
     plan_ids: dict[str, tuple[object, ...]] = {}
     for plan in plans:
         night.forsake(*plan)
@@ -335,10 +335,8 @@ def test_other_bytes_of_the_same_size_under_a_final_name_are_not_published(night
     with night.stopped("sealed") as driver:
         (seal,) = [name for name in night.place.names() if name.endswith("/sealed.json")]
         entry = json.loads(night.place.read(seal))["files"][0]
-        (staged,) = [
-            name for name in night.place.names() if name == f"_units/{entry['unit_id']}.parquet"
-        ]  # what is under no other name yet
-        night.place.put(entry["path"], other_bytes(night.place.read(staged)))
+        staged = night.place.read(f"_units/{entry['unit_id']}.parquet")
+        night.place.put(entry["path"], other_bytes(staged))
         end = driver.go_on()
     assert end.exit_code == 0, end.stderr
     assert entry["path"] in {file["path"] for file in manifest_at(night.place)["files"]}
