@@ -25,7 +25,7 @@ from output_places import Place
 from s3_faults import FaultProxy
 from s3_server import S3Server
 from soak_overlaps import overlap
-from soak_parts import UNIT_ROWS, Soak, Tally, delivered_pairs, faults, kill_something, recount, say
+from soak_parts import ALL_STARTS, Soak, Tally, delivered_pairs, faults, kill_something, recount, say
 
 # After so many starts the faults stop, so that a night that cannot end is seen as one.
 FAULTY_STARTS, MAX_STARTS = 8, 12
@@ -37,8 +37,8 @@ def night(soak: Soak, number: int) -> None:
     draw, tally = soak.draw, soak.tally
     place = soak.new_place(f"soak-{number}", share_on_s3=0.75)
     expected: Counter[str] = sum(delivered_pairs(place, draw, rows=(100, 400)).values(), Counter())
-    flags = ("--input", f"{place.uri}/in/", "--output", f"{place.uri}/out/", "--model", soak.checkpoint,
-             "--unit-rows", UNIT_ROWS, "--max-rejected-share", 0.2, *place.flags)  # fmt: skip
+    places = ("--input", f"{place.uri}/in/", "--output", f"{place.uri}/out/", *place.flags)
+    flags = (*places, "--model", soak.checkpoint, *ALL_STARTS)
     for start in range(1, MAX_STARTS + 1):
         soak.proxy.set_rules(faults(draw) if start <= FAULTY_STARTS else [])
         # Fewer than make a unit poison, which would be right but hide what this is to show.

@@ -21,7 +21,7 @@ from typing import Any
 
 from job_runs import JOB, in_open_session, run_here, started
 from output_places import LocalPlace, Place, manifest_at, untrue_files
-from soak_parts import UNIT_ROWS, Soak, delivered_pairs, faults, kill_something, kind_of, recount, some_process
+from soak_parts import ALL_STARTS, Soak, delivered_pairs, faults, kill_something, kind_of, recount, some_process
 
 from albert_infer.cleaning import clean_runs
 from albert_infer.config import CleanSettings
@@ -65,8 +65,7 @@ class Site:
     def flags(self, plan: PlanFlags, *more: object) -> tuple[object, ...]:
         """The command of a plan."""
         places = ("--input", plan.source, "--output", f"{self.place.uri}/out/", *self.place.flags)
-        limits = ("--unit-rows", UNIT_ROWS, "--max-rejected-share", 0.2)
-        return (*places, "--model", self.soak.checkpoint, *limits, *plan.more, *more)
+        return (*places, "--model", self.soak.checkpoint, *ALL_STARTS, *plan.more, *more)
 
     def learn(self, plan: PlanFlags) -> None:
         """Find out the id of a plan: a start that a limit ends before it labels leaves a report under it."""
