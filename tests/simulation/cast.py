@@ -13,7 +13,8 @@ from albert_infer.storage import Folder
 from simulation import units
 from simulation.actors import Actor, Entity, Event
 from simulation.folders import Rights, folder_on
-from simulation.oracle import SUCCESS, CleanUpAtWork, Oracle, StartAtWork
+from simulation.in_use import CleanUpAtWork, StartAtWork
+from simulation.oracle import SUCCESS, Oracle
 from simulation.protocol import ProtocolUnderTest
 from simulation.requests import Asker
 from simulation.scenario import CleanUp, ClockJump, Damage, Role, Scenario, Start
@@ -45,7 +46,7 @@ class Cast:
 
     def start_alone(self, name: str, role: Start, asker: Asker) -> int:
         """Run a start with all rights and nobody beside it, judged as any other; its exit code."""
-        self.oracle.began(_at_work(name, role))
+        self.oracle.began(self._at_work(name, role))
         code = _code(lambda: self.protocol.run_start(role, folder_on(self.store, asker, Rights()), self.store))
         if code == 0:
             self.oracle.ended(name, code)
@@ -57,9 +58,13 @@ class Cast:
         rights = Rights(scenario.page_names, scenario.stale_effects, scenario.may_delete)
         return folder_on(self.store, asker, rights)
 
+    def _at_work(self, name: str, role: Start) -> StartAtWork:
+        plan = units.plan_of(role.files, role.recipe)
+        return StartAtWork(name, plan.plan_id, frozenset(unit.unit_id for unit in plan.units), self.store.clock_ns)
+
     def _start(self, role: Start, actor: Actor) -> int:
         self.oracle.counts["starts"] += 1
-        self.oracle.began(_at_work(actor.name, role))
+        self.oracle.began(self._at_work(actor.name, role))
         return _code(lambda: self.protocol.run_start(role, self._folder(actor), self.store))
 
     def _clean_up(self, role: CleanUp, actor: Actor) -> int:
@@ -127,8 +132,3 @@ def _code(run: Callable[[], None]) -> int:
     except AlbertInferError as error:
         return error.exit_code
     return 0
-
-
-def _at_work(name: str, role: Start) -> StartAtWork:
-    plan = units.plan_of(role.files, role.recipe)
-    return StartAtWork(name, plan.plan_id, frozenset(unit.unit_id for unit in plan.units))

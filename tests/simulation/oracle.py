@@ -14,80 +14,19 @@ The oracle is told of every change of the store, and of every start that begins 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from simulation import units
+from simulation.in_use import CleanUpAtWork, InUse, StartAtWork
+from simulation.manifests import Published, ViolationError, place_of, rows_of
+from simulation.requests import Request
 from simulation.store import Store, StoredFile, sha256
 from simulation.units import Row
 
 SUCCESS: Final = "_SUCCESS"
-# The step of what has not happened.
-NEVER: Final = -1
-
-
-class ViolationError(BaseException):
-    """A promise was broken. No `except` of the project may catch this."""
-
-    def __init__(self, signature: str, told: str) -> None:
-        super().__init__(f"{signature}: {told}")
-        self.signature = signature
-        self.told = told
-
-
-@dataclass(frozen=True)
-class Published:
-    """A manifest as an independent reader understands it: digest and size of each file by its name."""
-
-    plan_id: str
-    files: dict[str, tuple[str, int]]
-    unit_ids: tuple[str, ...]
-    # The unit of each file.
-    unit_of: dict[str, str]
-
-    @classmethod
-    def parsed(cls, data: bytes) -> Published:
-        """Raises ViolationError for what is no manifest."""
-        try:
-            told: dict[str, Any] = json.loads(data)
-            entries = [*told["files"], *told["rejected_files"]]
-            named = {entry["path"]: (entry["sha256"], entry["bytes"]) for entry in entries}
-            quarantined = [entry["unit_id"] for entry in told["quarantined"]["units"]]
-            unit_of = {entry["path"]: entry["unit_id"] for entry in entries}
-            ids = [*(entry["unit_id"] for entry in told["files"]), *quarantined]
-            doubled = len(named) != len(entries)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ViolationError("I0 no manifest", repr(error)) from error
-        if doubled:
-            raise ViolationError("I0 a file twice", str(sorted(named)))
-        return cls(told["plan_id"], named, tuple(ids), unit_of)
-
-
-@dataclass
-class StartAtWork:
-    """What the oracle knows of a start between its begin and its end."""
-
-    name: str
-    plan_id: str
-    unit_ids: frozenset[str]
-    saw_published: bool = False
-    saw_whole: bool = False
-    saw_other: bool = False
-
-
-@dataclass
-class CleanUpAtWork:
-    """A clean-up: what it takes for old, and when each of its looks at the marks of starts began."""
-
-    limit_ns: int
-    looks: list[int] = field(default_factory=list)
-
-    def looked_before(self, step: int) -> int:
-        """When the last look began that came before this step."""
-        return max((look for look in self.looks if look <= step), default=NEVER)
 
 
 @dataclass
@@ -109,10 +48,11 @@ class Oracle:
     # Listings are behind: then marks and damage may be overlooked, and what a start waits for may not come in time.
     is_stale: bool = False
     step: int = 0
+    # Whether this step is that of a request whose sender does not wait for it any more.
+    is_late: bool = False
     # When the request was sent that takes effect in this step.
     sent_at: int = 0
-    # When each mark of a plan came, by the steps and by the clock, as long as one is there.
-    _marks: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    in_use: InUse = field(default_factory=InUse)
     # Starts that had no answer from the store, and gave up on it.
     gave_up: set[str] = field(default_factory=set)
     # By its name, the digest of each file that any manifest has named; names of version 1 are given again.
@@ -139,6 +79,14 @@ class Oracle:
 
     def changed(self, name: str, before: StoredFile | None, after: StoredFile | None) -> None:
         """Judge one change of the store."""
+        self._judge_change(name, before, after)
+        start = self.starts.get(self.store.actor)
+        if start and not self.is_late and not name.endswith("/report.json"):
+            # What it saw before does not excuse how it ends: it looks once more after its last change.
+            start.saw_published = False
+            self._tell(start)
+
+    def _judge_change(self, name: str, before: StoredFile | None, after: StoredFile | None) -> None:
         if after in self.store.overwritten.values():
             self.damaged.add(name)
         if name == SUCCESS:
@@ -150,11 +98,7 @@ class Oracle:
         elif name in self._ever_named and after and name not in self.damaged:
             self._judge_name(name, sha256(after.data))
         elif name.startswith("_runs/") and name.endswith("/begun.json"):
-            marks = self._marks.setdefault(name.split("/")[1], [])
-            if after:
-                marks.append((self.step, self.store.clock_ns))
-            else:
-                marks.clear()
+            self.in_use.mark_changed(name.split("/")[1], self.step, self.store.clock_ns, is_there=after is not None)
 
     def began(self, start: StartAtWork) -> None:
         """A start has sent its first request."""
@@ -172,6 +116,8 @@ class Oracle:
         if code == 0 and not start.saw_whole and not overlooked:
             signature = "I4 exit 0 with a file missing" if self.was_damaged else "I3 exit 0 but never whole"
             self.violated(signature, f"{name} of plan {start.plan_id} ended with 0")
+        if code == 0 and not start.saw_published:
+            self.violated("I3 exit 0 but not published at the last", f"{name} of plan {start.plan_id}")
         if code == 6 and not start.saw_other:
             self.violated("I3 exit 6 without another plan", f"{name} of plan {start.plan_id}")
         if code == 5 and not self.may_need_a_person:
@@ -187,10 +133,11 @@ class Oracle:
         if code not in {0, 4} and not self.was_damaged:
             self.violated("I3 exit code of a clean-up", f"{name} ended with {code}")
 
-    def looked(self, name: str) -> None:
-        """A clean-up begins to list the marks, or the whole folder."""
-        if name in self.clean_ups:
-            self.clean_ups[name].looks.append(self.step)
+    def asked(self, name: str, request: Request) -> None:
+        """A request of a start or of a clean-up is about to take effect."""
+        at_work = self.starts.get(name) or self.clean_ups.get(name)
+        if at_work:
+            at_work.asks(request, self.step)
 
     def damage(self, names: Sequence[str], *, for_a_person: bool) -> None:
         """An operator is about to lay hands on a file that has these names."""
@@ -205,20 +152,21 @@ class Oracle:
         for name, file in self.store.contents.items():
             folder, _, _ = name.partition("/")
             if folder == "_rejected" or not any(segment.startswith(("_", ".")) for segment in name.split("/")):
-                rows.update(_rows_of(sha256(file.data), name))
+                rows.update(rows_of(sha256(file.data), name))
         return rows
 
     def named_rows(self) -> Counter[Row]:
         """Every row of the standing manifest."""
         rows: Counter[Row] = Counter()
         for name, (digest, _) in (self.published.files if self.published else {}).items():
-            rows.update(_rows_of(digest, name))
+            rows.update(rows_of(digest, name))
         return rows
 
     def _republished(self, before: StoredFile | None, after: StoredFile | None) -> None:
         if after is None:
             self.violated("I1 _SUCCESS is gone", f"deleted by {self.store.actor}")
-        self.published = Published.parsed(after.data) if after else None
+        stood, self.published = self.published, Published.parsed(after.data) if after else None
+        self._judge_place(stood)
         self.counts["publishes" if before is None else "replaces"] += 1
         self.broken = {name for name in self.published.files if not self._holds(name)} if self.published else set()
         if self.broken - self.damaged:
@@ -230,6 +178,14 @@ class Oracle:
             for name, (digest, _) in self.published.files.items():
                 self._judge_name(name, digest)
         self._tell_all()
+
+    def _judge_place(self, stood: Published | None) -> None:
+        """I3: a start takes the place of other plans once, and then does not fight for it."""
+        start, now = self.starts.get(self.store.actor), self.published
+        if start and now and stood and now.plan_id == start.plan_id != stood.plan_id:
+            start.replaced += 1
+            if start.replaced > 1:
+                self.violated("I3 a start fights for its place", f"{start.name} of plan {start.plan_id}")
 
     def _named_file_changed(self, name: str) -> None:
         if self._holds(name):
@@ -248,16 +204,19 @@ class Oracle:
             if unit_id:
                 self.counts["relabelled" if unit_id in self._ever_staged else "labelled"] += 1
                 self._ever_staged.add(unit_id)
+                by = None if self.is_late else self.starts.get(self.store.actor)
+                self._judge_use("I5 a unit is labelled again", self.in_use.staged(unit_id, by))
             return
         clean_up = self.clean_ups.get(self.store.actor)
         if clean_up is None or self._is_published(name[7:23]):
             return
-        looked_at = clean_up.looked_before(self.sent_at)
-        for start in self.starts.values():
-            marks = self._marks.get(start.plan_id, ())
-            is_marked = any(step < looked_at and at_ns >= clean_up.limit_ns for step, at_ns in marks)
-            if is_marked and name[7:23] in start.unit_ids and not self.is_stale:
-                self.violated("I5 a clean-up took a unit in use", f"{name} of {start.name}, by {self.store.actor}")
+        is_whole = name.endswith(f"{name[7:23]}.parquet") or f"_units/{name[7:23]}.parquet" in self.store.contents
+        used = self.in_use.taken(name[7:23], clean_up, self.sent_at, self.starts, is_whole=is_whole)
+        self._judge_use("I5 a clean-up took a unit in use", used)
+
+    def _judge_use(self, signature: str, used: str) -> None:
+        if used and not self.is_stale:
+            self.violated(signature, used)
 
     def _is_published(self, unit_id: str) -> bool:
         """Whether readers have the unit already, so that nobody needs its staged objects."""
@@ -267,7 +226,7 @@ class Oracle:
 
     def _judge_account(self, published: Published) -> None:
         """I0: units of the manifest against the rows that its files hold."""
-        held = Counter(_rows_of_all(published))
+        held = Counter(published.rows)
         for unit_id in published.unit_ids:
             rows = units.unit_of(unit_id).rows
             there = {row for row in held if row[0] == unit_id}
@@ -281,7 +240,7 @@ class Oracle:
         """I7: files of labels in the order of their names are in the order of the input."""
         names = sorted(name for name in published.files if "/" not in name)
         if all("," in name for name in names):
-            places = [_place_of(published.files[name][0]) for name in names]
+            places = [place_of(published.files[name][0]) for name in names]
             if places != sorted(places):
                 self.violated("I7 names are out of order", str(names))
 
@@ -316,23 +275,6 @@ class Oracle:
             return
         start.saw_published = True
         start.saw_whole |= not self.broken
-
-
-def _rows_of(digest: str, name: str) -> tuple[Row, ...]:
-    """The rows of an object; one row that nobody knows for bytes that no labelling makes."""
-    made = units.made_of_digest(digest)
-    return made.rows if made else ((f"unknown bytes in {name}", 0),)
-
-
-def _place_of(digest: str) -> tuple[str, int]:
-    """Input file and first row of the unit whose object this is; nothing for bytes that no labelling makes."""
-    made = units.made_of_digest(digest)
-    unit = units.unit_of(made.unit_id).unit if made else None
-    return (unit.pin.name, unit.range.first_row) if unit else ("", 0)
-
-
-def _rows_of_all(published: Published) -> list[Row]:
-    return [row for name, (digest, _) in published.files.items() for row in _rows_of(digest, name)]
 
 
 def _staged_unit(name: str) -> str | None:

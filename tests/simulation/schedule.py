@@ -11,15 +11,14 @@ from simulation import units
 from simulation.actors import Actor, Entity, Event, LateRequest
 from simulation.cast import Cast
 from simulation.choosing import FAULTS, Chooser, Decision, Fault
-from simulation.oracle import Oracle, ViolationError
+from simulation.manifests import ViolationError
+from simulation.oracle import Oracle
 from simulation.past import Alone, past_store
 from simulation.protocol import ProtocolUnderTest
 from simulation.scenario import Scenario, Start
 
 # Far more than any schedule takes whose actors all end.
 MAX_STEPS: Final = 20_000
-# The first request of a look at everything, or at the folders of runs, on S3 and on a disk.
-LOOKS: Final = {("list", ""), ("scan", "./"), ("list", "_runs/"), ("scan", "_runs/")}
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ class _Schedule:
                 return
             entity, fault = chooser.next(ready, self._step)
             self._ran.decisions.append(Decision(entity.name, fault))
+            self._oracle.is_late = isinstance(entity, LateRequest)
             self._store.actor = entity.sender if isinstance(entity, LateRequest) else entity.name
             self._store.tick()
             if fault and isinstance(entity, Actor):
@@ -143,8 +143,8 @@ class _Schedule:
         return next(fitting, None)
 
     def _take(self, entity: Entity) -> None:
-        if entity.name in self._oracle.clean_ups and _begins_a_look(entity):
-            self._oracle.looked(entity.name)
+        if isinstance(entity, Actor) and entity.request and not entity.request.done and entity.request.parts:
+            self._oracle.asked(entity.name, entity.request)
         if not isinstance(entity, Event) and entity.request:
             self._oracle.sent_at = entity.request.sent_at
         shown = _shown(entity) if self._is_told else None
@@ -213,12 +213,6 @@ class _Schedule:
     def _tell(self, who: str, operation: str, name: str, effect: str) -> None:
         if self._is_told:
             self._ran.steps.append(Step(self._step, who, operation, name, effect))
-
-
-def _begins_a_look(entity: Entity) -> bool:
-    """Whether the next step is the first page, or the first directory, of a listing with the marks of starts."""
-    request = entity.request if isinstance(entity, Actor) else None
-    return request is not None and not request.is_over and (request.kind, request.name) in LOOKS
 
 
 def _shown(entity: Entity) -> tuple[str, str, str] | None:

@@ -1,0 +1,120 @@
+"""I5: what a start at work may count on, and what a clean-up must therefore leave.
+
+Judged twice. By marks: what a start has marked before the last look of a clean-up stays. By work: a start labels no
+unit again because a clean-up took its object, if the clean-up looked after the start did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from simulation.requests import Request
+
+# The first request of a look at everything, and of one at the folders of runs, on S3 and on a disk.
+WHOLE_LOOKS: Final = frozenset({("list", ""), ("scan", "./")})
+LOOKS: Final = WHOLE_LOOKS | {("list", "_runs/"), ("scan", "_runs/")}
+# The step of what has not happened.
+NEVER: Final = -1
+
+
+@dataclass
+class StartAtWork:
+    """What is known of a start between its begin and its end."""
+
+    name: str
+    plan_id: str
+    unit_ids: frozenset[str]
+    began_ns: int
+    saw_published: bool = False
+    saw_whole: bool = False
+    saw_other: bool = False
+    # How often it has published its plan in place of another one.
+    replaced: int = 0
+    # When each look ended that it may count on, and the looks before its mark, which it may not.
+    looks: list[int] = field(default_factory=list)
+    before_mark: list[int] = field(default_factory=list)
+
+    def asks(self, request: Request, step: int) -> None:
+        """Note what it looks at, and what it counts on."""
+        if (request.kind, request.name) in WHOLE_LOOKS:
+            self.looks.append(step)
+            self.before_mark = []
+        elif request.kind in {"list", "scan"} and self.looks:
+            self.looks[-1] = step
+        elif request.name.endswith("/begun.json"):
+            self.before_mark, self.looks = self.looks, []
+        elif not self.looks and request.name != "_SUCCESS":
+            # It goes on without a further look.
+            self.looks = self.before_mark
+
+
+@dataclass
+class CleanUpAtWork:
+    """A clean-up: what it takes for old, and when each of its looks at the marks of starts began."""
+
+    limit_ns: int
+    looks: list[int] = field(default_factory=list)
+
+    def asks(self, request: Request, step: int) -> None:
+        """Note its looks."""
+        if (request.kind, request.name) in LOOKS:
+            self.looks.append(step)
+
+    def looked_before(self, step: int) -> int:
+        """When the last look began that came before this step."""
+        return max((look for look in self.looks if look <= step), default=NEVER)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """When the clean-up looked last that took an object, and what it takes for old."""
+
+    looked_at: int
+    limit_ns: int
+
+
+@dataclass
+class InUse:
+    """Watches marks and staged objects; each method returns what was broken, or nothing."""
+
+    # When each mark of a plan came, by the steps and by the clock, as long as one is there.
+    marks: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    _taken: dict[str, _Taken] = field(default_factory=dict)
+
+    def mark_changed(self, plan_id: str, step: int, clock_ns: int, *, is_there: bool) -> None:
+        """A mark was written or deleted."""
+        marks = self.marks.setdefault(plan_id, [])
+        if is_there:
+            marks.append((step, clock_ns))
+        else:
+            marks.clear()
+
+    def taken(
+        self,
+        unit_id: str,
+        clean_up: CleanUpAtWork,
+        sent_at: int,
+        starts: Mapping[str, StartAtWork],
+        *,
+        is_whole: bool,
+    ) -> str:
+        """A clean-up has deleted an object of a unit that is not published; it `is_whole` if it has labels."""
+        looked_at = clean_up.looked_before(sent_at)
+        if is_whole:
+            self._taken[unit_id] = _Taken(looked_at, clean_up.limit_ns)
+        for start in starts.values():
+            marks = self.marks.get(start.plan_id, ())
+            is_marked = any(step < looked_at and at_ns >= clean_up.limit_ns for step, at_ns in marks)
+            if is_marked and unit_id in start.unit_ids:
+                return f"{unit_id} of {start.name}"
+        return ""
+
+    def staged(self, unit_id: str, start: StartAtWork | None) -> str:
+        """An object of the unit was written, by that start or by somebody else."""
+        taken = self._taken.pop(unit_id, None)
+        if taken is None or start is None or start.began_ns < taken.limit_ns:
+            return ""
+        is_counted_on = any(look < taken.looked_at for look in start.looks)
+        return f"{unit_id} by {start.name}" if is_counted_on else ""
