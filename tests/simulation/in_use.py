@@ -59,8 +59,10 @@ class CleanUpAtWork:
     looks: list[int] = field(default_factory=list)
 
     def asks(self, request: Request, step: int) -> None:
-        """Note its looks."""
-        if (request.kind, request.name) in LOOKS:
+        """Note its looks; after anything else that it asks for, it must look again before it deletes."""
+        is_deleting = request.kind in {"delete", "unlink", "stat"}
+        goes_on = request.kind in {"list", "scan"} and (request.kind, request.name) not in LOOKS
+        if not (is_deleting or goes_on):
             self.looks.append(step)
 
     def looked_before(self, step: int) -> int:
