@@ -166,6 +166,9 @@ MUTANTS: Final = (
     _without("a-plan-is-put-again", "albert_infer.storage", "for _ in range(MAX_CREATED)", "for _ in range(1)"),
     _without("a-clean-up-looks-at-marks", CLEANING, "begun = marks is not None and", "begun = False and"),
     _without(
+        "a-clean-up-compares-times", CLEANING, "return {entry.name: entry for", "return {entry.name: entry.pin for"
+    ),
+    _without(
         "a-clean-up-looks-at-success",
         CLEANING,
         "if begun or output.stat(layout.SUCCESS) != (seen.now.pin if seen.now else None):",
