@@ -246,7 +246,7 @@ def _without_seals(output: Folder, seen: Seen) -> Seen:
     return replace(seen, now=now)
 
 
-def _refuse_change(output: Folder, seen: Seen, marks: Mapping[str, ObjectPin] | None = None) -> None:
+def _refuse_change(output: Folder, seen: Seen, marks: Mapping[str, StoredObject] | None = None) -> None:
     """Raises ObjectChangedError if something was published since, or, with `marks`, if a run has written into a folder.
 
     Before a start counts on anything it writes a mark there, or its plan if nothing is there to count on.
@@ -261,9 +261,9 @@ def _changed(output: Folder) -> ObjectChangedError:
     return ObjectChangedError(f"clean {output.uri}", found, "run this again")
 
 
-def _marks(stored: Iterable[StoredObject]) -> dict[str, ObjectPin]:
-    """The objects in the folders of runs."""
-    return {entry.name: entry.pin for entry in stored if layout.RUN.fullmatch(entry.name)}
+def _marks(stored: Iterable[StoredObject]) -> dict[str, StoredObject]:
+    """The objects in the folders of runs, with their times: a plan that is written anew has the same ETag."""
+    return {entry.name: entry for entry in stored if layout.RUN.fullmatch(entry.name)}
 
 
 @dataclass(frozen=True)

@@ -79,13 +79,15 @@ def run_seed(seed: int, asked: Asked, protocol: ProtocolUnderTest) -> Ran:
 
 
 def run_all(asked: Asked) -> Summary:
-    """Run them all; prints a line of progress every ten seconds."""
+    """Run them all; prints a line for each violation, and a line of progress every ten seconds."""
     # Imported once: the processes are forked from this one.
     protocol_named(asked.protocol)
     summary, begun = Summary(), time.monotonic()
     told = begun
     for part in _parts(asked):
         summary.add(part)
+        for signature, seeds in part.failures.items():
+            print(json.dumps({"broken": signature, "seeds": seeds}), flush=True)
         summary.seconds = time.monotonic() - begun
         if time.monotonic() - told > PROGRESS_SECONDS:
             told = time.monotonic()

@@ -13,8 +13,7 @@ from typing import Final
 from simulation.requests import Request
 
 # The first request of a look at everything, and of one at the folders of runs, on S3 and on a disk.
-WHOLE_LOOKS: Final = frozenset({("list", ""), ("scan", "./")})
-LOOKS: Final = WHOLE_LOOKS | {("list", "_runs/"), ("scan", "_runs/")}
+LOOKS: Final = frozenset({("list", ""), ("scan", "./"), ("list", "_runs/"), ("scan", "_runs/")})
 # The step of what has not happened.
 NEVER: Final = -1
 
@@ -32,22 +31,24 @@ class StartAtWork:
     saw_other: bool = False
     # How often it has published its plan in place of another one.
     replaced: int = 0
-    # When each look ended that it may count on, and the looks before its mark, which it may not.
+    # When each look ended that it counts on, those before its mark, and that of which it has made nothing yet.
     looks: list[int] = field(default_factory=list)
     before_mark: list[int] = field(default_factory=list)
+    last_look: int | None = None
 
     def asks(self, request: Request, step: int) -> None:
         """Note what it looks at, and what it counts on."""
-        if (request.kind, request.name) in WHOLE_LOOKS:
-            self.looks.append(step)
-            self.before_mark = []
-        elif request.kind in {"list", "scan"} and self.looks:
-            self.looks[-1] = step
+        if request.kind in {"list", "scan"}:
+            self.last_look = step
         elif request.name.endswith("/begun.json"):
             self.before_mark, self.looks = self.looks, []
-        elif not self.looks and request.name != "_SUCCESS":
-            # It goes on without a further look.
-            self.looks = self.before_mark
+        elif request.name.startswith(("_units/", "_runs/")):
+            if self.last_look is not None:
+                self.looks.append(self.last_look)
+            elif not self.looks:
+                # It goes on without a look after its mark.
+                self.looks = self.before_mark
+            self.last_look = None
 
 
 @dataclass
@@ -58,8 +59,10 @@ class CleanUpAtWork:
     looks: list[int] = field(default_factory=list)
 
     def asks(self, request: Request, step: int) -> None:
-        """Note its looks."""
-        if (request.kind, request.name) in LOOKS:
+        """Note its looks; after anything else that it asks for, it must look again before it deletes."""
+        is_deleting = request.kind in {"delete", "unlink", "stat"}
+        goes_on = request.kind in {"list", "scan"} and (request.kind, request.name) not in LOOKS
+        if not (is_deleting or goes_on):
             self.looks.append(step)
 
     def looked_before(self, step: int) -> int:

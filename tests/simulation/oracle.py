@@ -5,9 +5,10 @@ The oracle is told of every change of the store, and of every start that begins 
     I0  a manifest that is published accounts for each unit of its plan exactly once
     I1  each file that the standing `_SUCCESS` names is there with its bytes, always
     I2  with nobody at work, the folder shows exactly the rows of the manifest, at the latest after one more start
-    I3  exit codes are true, every start comes to an end, and nothing but the project's errors is raised
+    I3  exit codes are true, a start publishes over another plan at most once, every start ends, and nothing but the
+        project's errors is raised
     I4  a start that begins after damage and exits 0 leaves its plan whole
-    I5  a clean-up takes nothing that a start at work may count on
+    I5  a clean-up takes nothing that a start at work may count on: see `in_use`
     I6  a name that a manifest named never holds other bytes
     I7  files of labels in the order of their names are in the order of the input
 """
