@@ -34,10 +34,12 @@ DAMAGED = 5
 START_SECONDS, WAVE_SECONDS = 400, 600
 # More than a clean-up keeps.
 DAYS = 40
-# How often each is drawn, against the others.
-ACTIONS = {"look": 4, "kill": 2, "pause": 4, "clean": 4, "vanish": 1}
-# Fewer than make a unit poison.
-KILLS_A_WAVE = 2
+# How often each is drawn, against the others, and how often it may happen in one wave: three deaths make a unit poison,
+# and a driver whose units are cleaned away again and again never ends. A file vanishes in some waves only, since
+# a look and the ends of a wave say less from then on.
+ACTIONS = {"look": 4, "kill": 2, "pause": 4, "clean": 3, "vanish": 1}
+AT_MOST = {"look": 20, "kill": 2, "pause": 8, "clean": 3, "vanish": 1}
+VANISHING_WAVES = 0.25
 # A start after a wave may still meet workers of a killed driver; nothing else disturbs it.
 QUIET_STARTS = 3
 
@@ -133,13 +135,13 @@ def wave(site: Site) -> None:
             "clean": lambda: clean(site),
             "vanish": lambda: vanish(site),
         }
-        kills = 0
+        left = Counter(AT_MOST if draw.random() < VANISHING_WAVES else {**AT_MOST, "vanish": 0})
         while any(one.poll() is None for one in drivers) and time.monotonic() < deadline:
             time.sleep(draw.uniform(0.2, 3))
             resume(paused, until=time.monotonic())
             action = draw.choices([*ACTIONS], [*ACTIONS.values()])[0]
-            kills += action == "kill"
-            if action != "kill" or kills <= KILLS_A_WAVE:
+            if left[action]:
+                left[action] -= 1
                 actions[action]()
         resume(paused, until=math.inf)
         for one in drivers:
