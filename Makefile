@@ -19,7 +19,7 @@ test-all: $(VENV)/.dev  ## the slow tests too
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 soak: SECONDS ?= 600
-soak: $(VENV)/.dev  ## nights under random kills and S3 faults, each recounted: make soak SECONDS=600 SEED=1
+soak: $(VENV)/.dev  ## nights and overlapping plans under kills, pauses and S3 faults, recounted: make soak SECONDS=600 SEED=1
 	PYTHONPATH=.:jobs:tests $(BIN)/python tests/soak.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 simulate: SEEDS ?= 100000
