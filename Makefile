@@ -9,14 +9,17 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/python jobs/demo.py
 
-test: $(VENV)/.dev  ## all tests; -m "not ray and not s3" for the quick ones: make test ARGS='-m "not ray and not s3"'
-	$(BIN)/python -m pytest $(ARGS)
+# Two at a time, since much of a test is waiting; each process takes whole modules, with a Ray session and an S3 server of
+# its own, and takes 3 GB. In the order of tests/conftest.py, which has the longest modules first.
+test: PROCESSES ?= 2
+test: $(VENV)/.dev  ## all tests; what ARGS says in one process: make test ARGS='-m "not ray and not s3"' for the quick ones
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder)
 
 test-all: $(VENV)/.dev  ## the slow tests too
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 soak: SECONDS ?= 600
-soak: $(VENV)/.dev  ## nights under random kills and S3 faults, each recounted: make soak SECONDS=600 SEED=1
+soak: $(VENV)/.dev  ## nights and overlapping plans under kills, pauses and S3 faults, recounted: make soak SECONDS=600 SEED=1
 	PYTHONPATH=.:jobs:tests $(BIN)/python tests/soak.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 simulate: SEEDS ?= 100000

@@ -205,8 +205,8 @@ class _Start:
 
     def _withdraw(self, now: Standing, seen: Seen) -> None:
         """Take this start's own files away again, and end: another plan is published."""
-        dead = self.copied - now.files.keys() if self.copied else set()
-        publish.deleted(sorted(dead.union(seen.dead)), self.output)
+        own = self.copied - now.files.keys()
+        publish.deleted(sorted(own.union(seen.dead)), self.output)
         asked = f"publish plan {self.plan.plan_id} at {self.output.uri}"
         if self.has_begun:
             found = f"plan {now.plan_id} is published there since this start"

@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from finetune import main
-from job_runs import JOB, Outcome, run_program, started, wait_until
+from job_runs import JOB, Outcome, in_open_session, run_program, started, wait_until
 from s3_server import S3Location
 from training_models import learnable_pairs, save_model, tiny_student, tiny_teacher
 
@@ -59,6 +59,14 @@ class Start:
     def program(self, output: Path) -> list[object]:
         """The command of such a run."""
         return [sys.executable, FINETUNE, *self.argv(output)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prompt_controller() -> Iterator[None]:
+    """Ray Train asks its workers every two seconds, and a worker waits with its next milestone until it was asked."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +182,7 @@ def test_a_driver_that_is_killed_and_started_again_makes_the_same_weights(
     with started(start.program(output)) as process:
         wait_until(lambda: len(list(output.glob("_training/*/checkpoint_*/kept.safetensors"))) > 0, process)
     assert not (output / "metrics.json").exists()
-    outcome = run_program(start.program(output))
+    outcome = finetuned(start.argv(output))
     assert outcome.exit_code == 0, outcome.stderr
     assert (output / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
     assert without_times(metrics_of(output)["milestones"]) == without_times(metrics_of(made)["milestones"])
@@ -183,7 +191,7 @@ def test_a_driver_that_is_killed_and_started_again_makes_the_same_weights(
 def test_a_worker_that_is_killed_makes_the_same_weights(start: Start, made: Path, tmp_path: Path) -> None:
     armed = {VARIABLE: f"trained@step 000050:kill:1:{tmp_path}"}
     output = tmp_path / "checkpoint"
-    outcome = run_program(start.program(output), env=armed)
+    outcome = run_program(start.program(output), env=in_open_session(armed))
     assert outcome.exit_code == 0, outcome.stderr
     # Once when it was killed, once when it came by again.
     assert len(list(tmp_path.glob("trained.*"))) == 2
@@ -253,7 +261,7 @@ def test_pairs_without_any_gold_label_are_refused(start: Start, session: None, t
 
 
 @pytest.mark.s3
-def test_it_reads_from_s3_and_writes_there(start: Start, s3_bucket: S3Location) -> None:
+def test_it_reads_from_s3_and_writes_there(start: Start, session: None, s3_bucket: S3Location) -> None:
     access = storage.S3Access(s3_bucket.endpoint)
     folder = storage.open_folder(s3_bucket.uri, access)
     for path in sorted(start.folder.rglob("*")):
@@ -261,8 +269,9 @@ def test_it_reads_from_s3_and_writes_there(start: Start, s3_bucket: S3Location) 
             assert folder.put_if_absent(f"start/{path.relative_to(start.folder)}", path.read_bytes())
     uris = {name: f"{s3_bucket.uri}/start/{name}.parquet" for name in ("train", "eval")}
     argv = start.argv(f"{s3_bucket.uri}/made", model=f"{s3_bucket.uri}/start/model", epochs=2, **uris)
-    # A process of its own, because the workers of the open session have no credentials.
-    outcome = run_program([sys.executable, FINETUNE, *argv, "--s3-endpoint", s3_bucket.endpoint])
+    # A process of its own, because the workers of the open session have no credentials but those that it gives them.
+    program = [sys.executable, FINETUNE, *argv, "--s3-endpoint", s3_bucket.endpoint]
+    outcome = run_program(program, env=in_open_session(s3_bucket.env))
     assert outcome.exit_code == 0, outcome.stderr
     assert load_checkpoint(f"{s3_bucket.uri}/made", access=access).label_order == tuple(NliLabel)
     assert not folder.objects("made/_training/")
