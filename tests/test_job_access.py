@@ -110,7 +110,7 @@ def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_t
 def test_an_output_that_ignores_if_none_match_is_refused_before_any_row_is_labelled(
     place: Place, checkpoint: Path
 ) -> None:
-    overwritten = Rule("status", "PUT", "/plan.json$", skip=1, status=200)
+    overwritten = Rule("status", "PUT", "/plan.json$", skip=1, times=None, status=200)
     with FaultProxy(place.location.endpoint, [overwritten]) as proxy:
         outcome = run(place, checkpoint, proxy)
         assert proxy.faults
