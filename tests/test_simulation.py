@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from simulation import drivers, table
 from simulation.choosing import DrawnChooser, RecordedChooser
+from simulation.mutants import MUTANTS, Mutant
 from simulation.protocol import Machine
 from simulation.scenario import Scenario, Start, drawn
 from simulation.schedule import run_schedule
@@ -53,6 +55,15 @@ class Hasty:
 
     def run_clean_up(self, output: Folder, limit: datetime, machine: Machine) -> None:
         """Leaves everything."""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_each_safeguard_is_where_its_mutant_removes_it(mutant: Mutant) -> None:
+    found = importlib.util.find_spec(mutant.module)
+    assert found is not None
+    assert found.origin is not None
+    source = Path(found.origin).read_text()
+    assert mutant.changed(source) != source
 
 
 def test_a_broken_promise_is_found_shrunk_and_shown() -> None:

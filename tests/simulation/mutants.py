@@ -139,7 +139,7 @@ MUTANTS: Final = (
     _without(
         "the-loser-takes-its-files-away",
         PUBLICATION,
-        "        publish.deleted(sorted(dead.union(seen.dead)), self.output)\n",
+        "        publish.deleted(sorted(own.union(seen.dead)), self.output)\n",
     ),
     _without("a-start-advances", PUBLICATION, "if not self.has_advanced and any(", "if False and any("),
     _without(

@@ -113,7 +113,7 @@ class Oracle:
     def ended(self, name: str, code: int) -> None:
         """Judge the exit code of a start."""
         start = self.starts.pop(name)
-        overlooked = self.is_unseen_damage() or (self.is_stale and start.saw_published)
+        overlooked = self.is_stale and start.saw_published
         if code == 0 and not start.saw_whole and not overlooked:
             signature = "I4 exit 0 with a file missing" if self.was_damaged else "I3 exit 0 but never whole"
             self.violated(signature, f"{name} of plan {start.plan_id} ended with 0")
@@ -275,7 +275,7 @@ class Oracle:
             start.saw_other = True
             return
         start.saw_published = True
-        start.saw_whole |= not self.broken
+        start.saw_whole |= not self.broken or self.is_unseen_damage()
 
 
 def _staged_unit(name: str) -> str | None:
