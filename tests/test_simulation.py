@@ -1,75 +1,33 @@
-"""The publish protocol under schedules drawn by the simulation, and the simulation under protocols that are wrong."""
+"""The publish protocol under schedules drawn by the simulation, and the simulation's own tests.
+
+Both in processes of their own, because the simulation changes modules of the project in the process that imports it.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import os
 import subprocess
 import sys
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-
-import pytest
-from simulation import drivers, table
-from simulation.choosing import DrawnChooser, RecordedChooser
-from simulation.mutants import MUTANTS, Mutant
-from simulation.protocol import Machine
-from simulation.scenario import Scenario, Start, drawn
-from simulation.schedule import run_schedule
-from simulation.shrinking import shrunk
-
-from albert_infer.storage import Folder
 
 ROOT = Path(__file__).parent.parent
 SCHEDULES = 5_000
 
 
 def test_no_drawn_schedule_breaks_a_promise() -> None:
-    command = [sys.executable, "-m", "simulation", "--seeds", str(SCHEDULES), "--show", "1"]
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONHASHSEED": "0"}
-    ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert_well("-m", "simulation", "--seeds", str(SCHEDULES), "--show", "1")
+
+
+def test_the_simulation_repeats_itself_and_notices_protocols_that_are_wrong() -> None:
+    assert_well("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/simulation/checks.py")
+
+
+def assert_well(*argv: str) -> None:
+    """Run Python to its end, which must be 0."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONHASHSEED": "0"}
+    # So that the pytest in it does not take itself for a worker of this one.
+    environment = {name: text for name, text in environment.items() if not name.startswith("PYTEST_")}
+    ran = subprocess.run(
+        [sys.executable, *argv], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_seed_gives_the_same_schedule_each_time_and_its_record_too(seed: int) -> None:
-    scenario = drawn(seed)
-    first = run_schedule(scenario, DrawnChooser(scenario), drivers, is_told=True)
-    again = run_schedule(scenario, RecordedChooser(first.decisions), drivers, is_told=True)
-    assert again.steps == first.steps
-    assert Scenario.from_json(json.loads(json.dumps(scenario.to_json()))) == scenario
-
-
-@dataclass(frozen=True)
-class Hasty:
-    """A protocol that says what it will publish before it does."""
-
-    def run_start(self, start: Start, output: Folder, machine: Machine) -> None:  # noqa: D102  (as in the protocol)
-        promised = {
-            "plan_id": "hasty", "rows_in": 0, "labelled": 0, "quarantined": {"units": []}, "rejected_files": [],
-            "files": [{"path": "part-1", "unit_id": "1", "sha256": "", "bytes": 1}],
-        }  # fmt: skip
-        output.replace("_SUCCESS", json.dumps(promised).encode(), output.stat("_SUCCESS"))
-        output.put_if_absent("part-1", b"1")
-
-    def run_clean_up(self, output: Folder, limit: datetime, machine: Machine) -> None:
-        """Leaves everything."""
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_safeguard_is_where_its_mutant_removes_it(mutant: Mutant) -> None:
-    found = importlib.util.find_spec(mutant.module)
-    assert found is not None
-    assert found.origin is not None
-    source = Path(found.origin).read_text()
-    assert mutant.changed(source) != source
-
-
-def test_a_broken_promise_is_found_shrunk_and_shown() -> None:
-    scenario = Scenario(0, roles={"A": Start("a"), "B": Start("b")})
-    ran = run_schedule(scenario, DrawnChooser(scenario), Hasty())
-    small = shrunk(ran, Hasty())
-    told = run_schedule(small.scenario, RecordedChooser(small.decisions), Hasty(), is_told=True)
-    assert len(small.scenario.roles) == 1
-    assert "broken: I1 _SUCCESS names a missing file: part-1" in table.to_text(told)

@@ -196,7 +196,7 @@ def test_a_server_that_ignores_conditions_is_refused(aws_identity: None) -> None
 
 
 def test_a_server_that_keeps_if_match_but_not_if_none_match_is_refused(aws_identity: None) -> None:
-    with ScriptedS3(Reply(200)) as server, pytest.raises(OutputError, match="ignores If-None-Match"):
+    with ScriptedS3(*[Reply(200)] * 5) as server, pytest.raises(OutputError, match="ignores If-None-Match"):
         storage.check_conditional(scripted(server), "plan.json", b"plan")
     with ScriptedS3(error_reply(412, "PreconditionFailed")) as server:
         storage.check_conditional(scripted(server), "plan.json", b"plan")
