@@ -57,9 +57,13 @@ class CleanUpAtWork:
 
     limit_ns: int
     looks: list[int] = field(default_factory=list)
+    # When it listed everything: what it takes for published whole was so then.
+    listed_at: int = NEVER
 
     def asks(self, request: Request, step: int) -> None:
         """Note its looks; after anything else that it asks for, it must look again before it deletes."""
+        if self.listed_at == NEVER and (request.kind, request.name) in LOOKS:
+            self.listed_at = step
         is_deleting = request.kind in {"delete", "unlink", "stat"}
         goes_on = request.kind in {"list", "scan"} and (request.kind, request.name) not in LOOKS
         if not (is_deleting or goes_on):

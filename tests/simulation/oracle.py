@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from simulation import units
-from simulation.in_use import CleanUpAtWork, InUse, StartAtWork
+from simulation.in_use import NEVER, CleanUpAtWork, InUse, StartAtWork
 from simulation.manifests import Published, ViolationError, place_of, rows_of
 from simulation.requests import Request
 from simulation.store import Store, StoredFile, sha256
@@ -41,6 +41,7 @@ class Oracle:
     # Names that the operator has laid hands on, as long as they do not hold their bytes again.
     damaged: set[str] = field(default_factory=set)
     was_damaged: bool = False
+    _damaged_at: dict[str, int] = field(default_factory=dict)
     # An operator put other bytes where a unit was staged: only a person knows which are right.
     may_need_a_person: bool = False
     starts: dict[str, StartAtWork] = field(default_factory=dict)
@@ -144,6 +145,7 @@ class Oracle:
         """An operator is about to lay hands on a file that has these names."""
         self.counts["damages"] += 1
         self.damaged.update(names)
+        self._damaged_at.update(dict.fromkeys(names, self.step))
         self.was_damaged = True
         self.may_need_a_person |= for_a_person
 
@@ -209,7 +211,7 @@ class Oracle:
                 self._judge_use("I5 a unit is labelled again", self.in_use.staged(unit_id, by))
             return
         clean_up = self.clean_ups.get(self.store.actor)
-        if clean_up is None or self._is_published(name[7:23]):
+        if clean_up is None or self._was_published(name[7:23], clean_up.listed_at):
             return
         is_whole = name.endswith(f"{name[7:23]}.parquet") or f"_units/{name[7:23]}.parquet" in self.store.contents
         used = self.in_use.taken(name[7:23], clean_up, self.sent_at, self.starts, is_whole=is_whole)
@@ -219,11 +221,12 @@ class Oracle:
         if used and not self.is_stale:
             self.violated(signature, used)
 
-    def _is_published(self, unit_id: str) -> bool:
-        """Whether readers have the unit already, so that nobody needs its staged objects."""
+    def _was_published(self, unit_id: str, step: int) -> bool:
+        """Whether readers had the unit at that step, so that nobody needed its staged objects: damage may be later."""
         if self.published is None or unit_id not in self.published.unit_ids:
             return False
-        return unit_id not in {self.published.unit_of[name] for name in self.broken}
+        broken = {name for name in self.broken if self._damaged_at.get(name, NEVER) <= step}
+        return unit_id not in {self.published.unit_of[name] for name in broken}
 
     def _judge_account(self, published: Published) -> None:
         """I0: units of the manifest against the rows that its files hold."""
