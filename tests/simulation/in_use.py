@@ -90,13 +90,13 @@ class InUse:
     marks: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _taken: dict[str, _Taken] = field(default_factory=dict)
 
-    def mark_changed(self, plan_id: str, step: int, clock_ns: int, *, is_there: bool) -> None:
-        """A mark was written or deleted."""
+    def mark_changed(self, plan_id: str, step: int, written_ns: int | None) -> None:
+        """A mark came that was written at that time, or went."""
         marks = self.marks.setdefault(plan_id, [])
-        if is_there:
-            marks.append((step, clock_ns))
-        else:
+        if written_ns is None:
             marks.clear()
+        else:
+            marks.append((step, written_ns))
 
     def taken(
         self,

@@ -100,7 +100,9 @@ class Oracle:
         elif name in self._ever_named and after and name not in self.damaged:
             self._judge_name(name, sha256(after.data))
         elif name.startswith("_runs/") and name.endswith("/begun.json"):
-            self.in_use.mark_changed(name.split("/")[1], self.step, self.store.clock_ns, is_there=after is not None)
+            # On a disk a mark is as old as its bytes, which are written before it gets its name.
+            written_ns = after.modified_ns if after else None
+            self.in_use.mark_changed(name.split("/")[1], self.step, written_ns)
 
     def began(self, start: StartAtWork) -> None:
         """A start has sent its first request."""
