@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from simulation import units
-from simulation.in_use import NEVER, CleanUpAtWork, InUse, StartAtWork
+from simulation.in_use import CleanUpAtWork, InUse, StartAtWork
 from simulation.manifests import Published, ViolationError, place_of, rows_of
 from simulation.requests import Request
 from simulation.store import Store, StoredFile, sha256
@@ -42,6 +42,8 @@ class Oracle:
     damaged: set[str] = field(default_factory=set)
     was_damaged: bool = False
     _damaged_at: dict[str, int] = field(default_factory=dict)
+    # Every manifest, with the step since which it was published.
+    _history: list[tuple[int, Published]] = field(default_factory=list)
     # An operator put other bytes where a unit was staged: only a person knows which are right.
     may_need_a_person: bool = False
     starts: dict[str, StartAtWork] = field(default_factory=dict)
@@ -178,6 +180,7 @@ class Oracle:
             missing = sorted(self.broken - self.damaged)[0]
             self.violated("I1 _SUCCESS names a missing file", f"{missing}, by {self.store.actor}")
         if self.published:
+            self._history.append((self.step, self.published))
             self._judge_account(self.published)
             self._judge_order(self.published)
             for name, (digest, _) in self.published.files.items():
@@ -224,11 +227,15 @@ class Oracle:
             self.violated(signature, used)
 
     def _was_published(self, unit_id: str, step: int) -> bool:
-        """Whether readers had the unit at that step, so that nobody needed its staged objects: damage may be later."""
-        if self.published is None or unit_id not in self.published.unit_ids:
-            return False
-        broken = {name for name in self.broken if self._damaged_at.get(name, NEVER) <= step}
-        return unit_id not in {self.published.unit_of[name] for name in broken}
+        """Whether readers had the unit at that step, or have it now, so that nobody needs its staged objects."""
+        then = [published for since, published in self._history if since <= step][-1:]
+        now = [self.published] if self.published else []
+        return any(self._has_whole(published, unit_id, step) for published in (*then, *now))
+
+    def _has_whole(self, published: Published, unit_id: str, step: int) -> bool:
+        """Whether the manifest has the unit, and nothing damaged it up to that step."""
+        damaged = {name for name in published.files if self._damaged_at.get(name, step + 1) <= step}
+        return unit_id in published.unit_ids and unit_id not in {published.unit_of[name] for name in damaged}
 
     def _judge_account(self, published: Published) -> None:
         """I0: units of the manifest against the rows that its files hold."""
