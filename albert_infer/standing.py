@@ -51,7 +51,7 @@ class Seen:
         parsed = ((name, layout.parsed_final(name)) for name in self.pins if name not in named)
         return {name: final for name, final in parsed if final is not None}
 
-    @property
+    @cached_property
     def dead(self) -> list[str]:
         """Files that no publication names, or will ever name, whatever happens from now on.
 
@@ -75,13 +75,13 @@ class Seen:
         found = (layout.STAGED.fullmatch(name) for name in self.pins)
         return {match["unit"] for match in found if match and name_of(match["unit"]) == match[0]}
 
-    @property
+    @cached_property
     def intact(self) -> Mapping[str, list[PublishedFile]]:
         """The files of each published unit that is whole."""
         units = self.now.units if self.now else {}
         return {unit_id: files for unit_id, files in units.items() if unit_id not in self.damaged}
 
-    @property
+    @cached_property
     def listed_whole(self) -> Set[str]:
         """Published units whose files are listed as they were published. The others may be damaged."""
         units = self.now.units.items() if self.now else ()
