@@ -217,10 +217,8 @@ def _delete(output: Folder, found: Sequence[RunObject], seen: Seen) -> None:
 
     Plans go last: they say what the other objects belong to, should this end half-way.
     """
-    marks, forsaken = (
-        _marks(seen.stored.values()),
-        {entry.name for entry in found if entry.kind is Kind.FILE} - {*seen.dead},
-    )
+    marks = _marks(seen.stored.values())
+    forsaken = {entry.name for entry in found if entry.kind is Kind.FILE} - {*seen.dead}
     if forsaken:
         with suppress(AccessError):
             seen, forsaken = _without_seals(output, seen), set()

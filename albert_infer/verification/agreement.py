@@ -91,7 +91,8 @@ def _unit_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
                 )
         if not sorts_as_input([entry.path for entry in entries]):
             yield Finding(SUCCESS, "paths that sort in the order of the input", "another order")
-        order = [unit_id for unit_id in planned if unit_id in {entry.unit_id for entry in entries}]
+        named = {entry.unit_id for entry in entries}
+        order = [unit_id for unit_id in planned if unit_id in named]
         if order != [entry.unit_id for entry in entries if entry.unit_id in planned]:
             yield Finding(SUCCESS, "files in the order of the input", "another order")
     yield from _quarantine_faults(manifest, plan, planned)
