@@ -89,6 +89,8 @@ class InUse:
     # When each mark of a plan came, by the steps and by the clock, as long as one is there.
     marks: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _taken: dict[str, _Taken] = field(default_factory=dict)
+    # When each unit was staged last.
+    _staged_at: dict[str, int] = field(default_factory=dict)
 
     def mark_changed(self, plan_id: str, step: int, written_ns: int | None) -> None:
         """A mark came that was written at that time, or went."""
@@ -109,7 +111,8 @@ class InUse:
     ) -> str:
         """A clean-up has deleted an object of a unit that is not published; it `is_whole` if it has labels."""
         looked_at = clean_up.looked_before(sent_at)
-        if is_whole:
+        # Nobody has counted on what was staged after that look: the clean-up had listed an older object of that name.
+        if is_whole and self._staged_at.get(unit_id, NEVER) <= looked_at:
             self._taken[unit_id] = _Taken(looked_at, clean_up.limit_ns)
         for start in starts.values():
             marks = self.marks.get(start.plan_id, ())
@@ -118,8 +121,9 @@ class InUse:
                 return f"{unit_id} of {start.name}"
         return ""
 
-    def staged(self, unit_id: str, start: StartAtWork | None) -> str:
+    def staged(self, unit_id: str, start: StartAtWork | None, step: int) -> str:
         """An object of the unit was written, by that start or by somebody else."""
+        self._staged_at[unit_id] = step
         taken = self._taken.pop(unit_id, None)
         if taken is None or start is None or start.began_ns < taken.limit_ns:
             return ""

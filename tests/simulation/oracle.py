@@ -41,7 +41,8 @@ class Oracle:
     # Names that the operator has laid hands on, as long as they do not hold their bytes again.
     damaged: set[str] = field(default_factory=set)
     was_damaged: bool = False
-    _damaged_at: dict[str, int] = field(default_factory=dict)
+    # When the operator laid hands on each name, last.
+    damaged_at: dict[str, int] = field(default_factory=dict)
     # Every manifest, with the step since which it was published.
     _history: list[tuple[int, Published]] = field(default_factory=list)
     # An operator put other bytes where a unit was staged: only a person knows which are right.
@@ -149,7 +150,7 @@ class Oracle:
         """An operator is about to lay hands on a file that has these names."""
         self.counts["damages"] += 1
         self.damaged.update(names)
-        self._damaged_at.update(dict.fromkeys(names, self.step))
+        self.damaged_at.update(dict.fromkeys(names, self.step))
         self.was_damaged = True
         self.may_need_a_person |= for_a_person
 
@@ -213,7 +214,7 @@ class Oracle:
                 self.counts["relabelled" if unit_id in self._ever_staged else "labelled"] += 1
                 self._ever_staged.add(unit_id)
                 by = None if self.is_late else self.starts.get(self.store.actor)
-                self._judge_use("I5 a unit is labelled again", self.in_use.staged(unit_id, by))
+                self._judge_use("I5 a unit is labelled again", self.in_use.staged(unit_id, by, self.step))
             return
         clean_up = self.clean_ups.get(self.store.actor)
         if clean_up is None or self._was_published(name[7:23], clean_up.listed_at):
@@ -234,7 +235,7 @@ class Oracle:
 
     def _has_whole(self, published: Published, unit_id: str, step: int) -> bool:
         """Whether the manifest has the unit, and nothing damaged it up to that step."""
-        damaged = {name for name in published.files if self._damaged_at.get(name, step + 1) <= step}
+        damaged = {name for name in published.files if self.damaged_at.get(name, step + 1) <= step}
         return unit_id in published.unit_ids and unit_id not in {published.unit_of[name] for name in damaged}
 
     def _judge_account(self, published: Published) -> None:
