@@ -95,7 +95,7 @@ class Cast:
             except ObjectMissingError:
                 digest = "missing"
             # A start may have mended it since it was read.
-            was_damaged = entry["path"] in self.oracle.damaged_at
+            was_damaged = entry["path"] in self.oracle.ever_damaged
             if digest != entry["sha256"] and self.store.contents.get(SUCCESS) is standing and not was_damaged:
                 self.oracle.violated("I1 a reader misses a file", f"{entry['path']}: {digest}")
         self.oracle.counts["reads"] += 1

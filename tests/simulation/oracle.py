@@ -41,8 +41,10 @@ class Oracle:
     # Names that the operator has laid hands on, as long as they do not hold their bytes again.
     damaged: set[str] = field(default_factory=set)
     was_damaged: bool = False
-    # When the operator laid hands on each name, last.
-    damaged_at: dict[str, int] = field(default_factory=dict)
+    # All names that the operator has ever laid hands on.
+    ever_damaged: set[str] = field(default_factory=set)
+    # When that was, for each name that nobody has written again.
+    _damaged_at: dict[str, int] = field(default_factory=dict)
     # Every manifest, with the step since which it was published.
     _history: list[tuple[int, Published]] = field(default_factory=list)
     # An operator put other bytes where a unit was staged: only a person knows which are right.
@@ -94,6 +96,8 @@ class Oracle:
     def _judge_change(self, name: str, before: StoredFile | None, after: StoredFile | None) -> None:
         if after in self.store.overwritten.values():
             self.damaged.add(name)
+        elif after is not None and self._damaged_at.get(name) != self.step:
+            self._damaged_at.pop(name, None)
         if name == SUCCESS:
             self._republished(before, after)
         elif self.published and name in self.published.files:
@@ -150,7 +154,8 @@ class Oracle:
         """An operator is about to lay hands on a file that has these names."""
         self.counts["damages"] += 1
         self.damaged.update(names)
-        self.damaged_at.update(dict.fromkeys(names, self.step))
+        self.ever_damaged.update(names)
+        self._damaged_at.update(dict.fromkeys(names, self.step))
         self.was_damaged = True
         self.may_need_a_person |= for_a_person
 
@@ -235,7 +240,8 @@ class Oracle:
 
     def _has_whole(self, published: Published, unit_id: str, step: int) -> bool:
         """Whether the manifest has the unit, and nothing damaged it up to that step."""
-        damaged = {name for name in published.files if self.damaged_at.get(name, step + 1) <= step}
+        touched = {name for name in published.files if self._damaged_at.get(name, step + 1) <= step}
+        damaged = {name for name in touched if not self._looks_whole(published, name)}
         return unit_id in published.unit_ids and unit_id not in {published.unit_of[name] for name in damaged}
 
     def _judge_account(self, published: Published) -> None:
@@ -271,11 +277,13 @@ class Oracle:
 
     def is_unseen_damage(self) -> bool:
         """Whether all that is missing are other bytes of the same size in files of version 1, which has no versions."""
-        standing = self.published.files if self.published else {}
-        there = {name: self.store.contents.get(name) for name in self.broken}
-        return bool(there) and all(
-            "," not in name and file is not None and len(file.data) == standing[name][1] for name, file in there.items()
-        )
+        published = self.published
+        return published is not None and bool(self.broken) and all(self._looks_whole(published, n) for n in self.broken)
+
+    def _looks_whole(self, published: Published, name: str) -> bool:
+        """Whether nobody can tell without reading the file: version 1 kept its size alone."""
+        file = self.store.contents.get(name)
+        return "," not in name and file is not None and len(file.data) == published.files[name][1]
 
     def _tell_all(self) -> None:
         for start in self.starts.values():
