@@ -148,6 +148,10 @@ def _counts(summaries: Sequence[UnitSummary]) -> dict[str, Any]:
 def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
     """Raises LimitError if more files or rows are bad than the operator accepts."""
     refuse_bad_files(seal.quarantined, settings.max_bad_files)
+    if seal.rows_in and seal.quarantined.rows_known == seal.rows_in:
+        first = next(iter([*seal.quarantined.files, *seal.quarantined.units]))
+        found = f"none of them could be read, first {first.uri}: {first.reason} ({first.detail})"
+        raise LimitError(f"publish {seal.rows_in} rows", found, "mend the input, or try again with --retry-quarantined")
     if seal.rejected_rows > settings.max_rejected_share * seal.rows_in:
         found = f"{seal.rejected_rows} of {seal.rows_in} rows have no label {seal.rejected}"
         remedy = "look at _units/*.rejected.parquet, mend the input, or raise --max-rejected-share"

@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "id_column": ("key", '"key"', "key"),
     "carry": ("x,y", '["x", "y"]', ("x", "y")),
     "carry_source": ("true", "true", True),
+    "ignore_table_format": ("true", "true", True),
     "s3_endpoint": ("http://s3", '"http://s3"', "http://s3"),
     "s3_kms_key": ("key-id", '"key-id"', "key-id"),
     "s3_request_payer": ("true", "true", True),
