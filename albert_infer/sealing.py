@@ -154,7 +154,10 @@ def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
         raise LimitError(f"publish {seal.rows_in} rows", found, "mend the input, or try again with --retry-quarantined")
     if seal.rejected_rows > settings.max_rejected_share * seal.rows_in:
         found = f"{seal.rejected_rows} of {seal.rows_in} rows have no label {seal.rejected}"
-        remedy = "look at _units/*.rejected.parquet, mend the input, or raise --max-rejected-share"
+        mend = "mend the input, or raise --max-rejected-share"
+        if not seal.labelled:
+            mend = "see that --premise-column and --hypothesis-column name the texts, and mend the input"
+        remedy = f"look at _units/*.rejected.parquet, {mend}"
         raise LimitError(f"--max-rejected-share {settings.max_rejected_share}", found, remedy)
 
 

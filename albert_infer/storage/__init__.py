@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 MAX_CREATED = 5
 # What a shell, or Spark, would expand; and one location after another.
 PATTERN = re.compile(r"[*?]|\[[^\]/]+\]|\{[^}]*,[^}]*\}")
-LIST = re.compile(r",\s*(?:/|\w+://)")
+LIST = re.compile(r",\s*(?:/|\w+:/)")
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
