@@ -5,7 +5,9 @@
     │   ├── SettingsError       a flag, variable or config key
     │   ├── ModelError          the checkpoint or its tokenizer
     │   ├── InputError          the input as a whole (a bad file is data: it is quarantined)
-    │   │   └── NoInputError        there is none, or no file of it is Parquet
+    │   │   ├── NoInputError        there is none: a night may have none
+    │   │   ├── LeftOutError        there is something, and by the rules nothing of it is read
+    │   │   └── TableError          the files belong to a table, which says what is in them
     │   └── OutputError         the output location
     ├── LimitError           3  a limit was not held; nothing was published
     ├── InfrastructureError  4  run it again and it goes on
@@ -61,6 +63,14 @@ class InputError(RefusedError):
 
 class NoInputError(InputError):
     """Nothing to label is there: a night may have none."""
+
+
+class LeftOutError(InputError):
+    """Objects are there, and none of them is input: a night that was delivered otherwise is not an empty one."""
+
+
+class TableError(InputError):
+    """The files belong to a Delta, Iceberg or Hudi table: some may hold rows that the table has no more."""
 
 
 class OutputError(RefusedError):

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from albert_infer import decoding, storage, validation
-from albert_infer.errors import InputError, NoInputError, SettingsError
+from albert_infer import decoding, selection, validation
+from albert_infer.errors import InputError, LeftOutError, NoInputError, SettingsError, TableError
 from albert_infer.planning import BadFile, survey_input, unit_ranges
 from albert_infer.reading import RowRange, UnreadableError, clean
 from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, RESERVED_NAMES, NliLabel, PairColumns, is_text
@@ -97,10 +97,12 @@ def survey_gold(
     Raises InputError for one that is missing, empty, has no gold column, or has a file that cannot be read.
     """
     try:
-        survey = survey_input(storage.resolve_input(uri, access), columns)
-    except NoInputError as error:
+        survey = survey_input(selection.find_input(uri, access), columns)
+    except (NoInputError, LeftOutError) as error:
         # Of the flag, not of the run: a night may have no input, but a gold set that is named must be there.
         raise InputError(f"{flag} {uri}", error.found, "give pairs with gold labels") from error
+    except TableError as error:
+        raise InputError(f"{flag} {uri}", error.found, "export the rows to plain Parquet and give those") from error
     except SettingsError as error:
         remedy = "name the column that holds the labels with --gold-column, and columns of the input"
         raise InputError(f"{flag} {uri} with column `{columns.gold_column}`", error.found, remedy) from error

@@ -23,6 +23,7 @@ from albert_infer.command import own_error
 from albert_infer.config import LabellingSettings, LabelSettings, NightlySettings
 from albert_infer.config.nightly import PLACE
 from albert_infer.errors import AlbertInferError, NoInputError, SupersededError
+from albert_infer.input_names import told_left_out
 from albert_infer.model import load_checkpoint
 from albert_infer.places import output_access
 from albert_infer.printable import PrintableText, one_line, text_of
@@ -64,12 +65,15 @@ class Night:
     rows: int | None = None
     labelled: int | None = None
     rejected: int | None = None
+    # How many objects of the input are no input, why, and the first of each kind.
+    left_out: str | None = None
     seconds: float = 0.0
 
     def __str__(self) -> str:
         counts = "" if self.rows is None else f", {self.labelled:,} of {self.rows:,} pairs labelled"
+        left_out = f"; left out: {self.left_out}" if self.left_out else ""
         error = f" (exit code {self.exit_code}): {self.error}" if self.error else ""
-        return f"night {self.date}: {self.end.replace('_', ' ')}{counts} in {self.seconds:.1f} s{error}"
+        return f"night {self.date}: {self.end.replace('_', ' ')}{counts} in {self.seconds:.1f} s{left_out}{error}"
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,7 @@ def _as_reported(night: date, report: Report) -> Night:
         rows=report.rows,
         labelled=report.labelled,
         rejected=sum(report.rejected.values()),
+        left_out=told_left_out(report.ignored) or None,
     )
 
 

@@ -15,16 +15,15 @@ from typing import Any, Final, Literal, Protocol
 
 import pyarrow as pa
 
-from albert_infer import reading, schema
+from albert_infer import reading, schema, selection
 from albert_infer.config import LabelSettings
-from albert_infer.errors import InputError, NoInputError, SettingsError
+from albert_infer.errors import InputError, SettingsError
 from albert_infer.reading import Footer, RowRange, UnreadableError
 from albert_infer.schema import PairColumns
 from albert_infer.storage import AccessError, Folder, InputObjects, ObjectPin
 
 # Raised when a change of the code may change a label, so that finished units of the old code are not taken for done.
 LABELS_VERSION: Final = 3
-PARQUET_NAMES: Final = (".parquet", ".pq")
 # Footers are waits, not work.
 FOOTER_THREADS: Final = 16
 
@@ -94,6 +93,27 @@ class Survey:
     bad: tuple[BadFile, ...]
     # Names of objects that are no input by rule, and the rule.
     ignored: dict[str, str]
+    # The columns of the first file that has a footer, and those of the run that no file has.
+    names: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    def refuse_unreadable(self, settings: ColumnSettings) -> None:
+        """Raise InputError if no row of the files can be read: nothing would be published, whatever limits allow."""
+        if not self.bad or any(file.rows for file in self.files):
+            return
+        files, first = len(self.bad), self.bad[0]
+        if self.absent:
+            flags = {
+                settings.premise_column: "--premise-column",
+                settings.hypothesis_column: "--hypothesis-column",
+                settings.id_column: "--id-column",
+            }
+            named = [flags.get(name, "--carry") for name in self.absent]
+            asked = ", ".join(f"{flag} {name}" for flag, name in zip(named, self.absent, strict=True))
+            has = f"none of {files:,} files has it; the columns of the first are {reading.some(self.names)}"
+            raise InputError(asked, has, f"name the columns of the input with {' and '.join(dict.fromkeys(named))}")
+        found = f"none of its {files:,} files can be read, first {first.uri}: {first.reason} ({first.detail})"
+        raise InputError(f"the input {self.folder.uri}", found, "mend or replace the files; only Parquet is read")
 
 
 @dataclass(frozen=True)
@@ -131,19 +151,18 @@ class Plan:
 def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
     """Read every footer and decide which columns the run has: those of the first readable file, in order of names.
 
-    Raises NoInputError if there is nothing to read, InputError if there is no right to, SettingsError for a carried
-    column that is not there or clashes.
+    Raises NoInputError if there is nothing, InputError if all of it is left out or there is no right to read it,
+    SettingsError for a carried column that is not there or clashes.
     """
     folder = found.folder
     try:
-        candidates, ignored = _candidates(found)
+        candidates, ignored = selection.select(found)
         with ThreadPoolExecutor(FOOTER_THREADS) as threads:
             footers = list(threads.map(lambda pin: _footer(folder, pin), candidates))
     except AccessError as error:
         raise InputError(error.asked, error.found, error.remedy) from error
     if not candidates:
-        remedy = "point --input at a folder with .parquet files, or at one file"
-        raise NoInputError(f"the input {found.uri}", f"no Parquet file among {len(found.pins)} objects", remedy)
+        raise selection.no_input(found, ignored)
     readable = [footer.schema for footer in footers if isinstance(footer, Footer)]
     columns = _columns(readable, settings)
     files, bad = [], []
@@ -156,7 +175,9 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
             bad.append(
                 BadFile(folder.uri_of(pin.name), pin.size, pin.version, str(trouble.reason), trouble.detail, rows)
             )
-    return Survey(folder, columns, tuple(files), tuple(bad), ignored)
+    names = tuple(readable[0].names) if readable else ()
+    absent = tuple(name for name in columns.input_names if readable and not any(name in has.names for has in readable))
+    return Survey(folder, columns, tuple(files), tuple(bad), ignored, names, absent)
 
 
 def make_plan(survey: Survey, settings: LabelSettings, recipe: dict[str, Any], max_batch_tokens: int) -> Plan:
@@ -190,7 +211,7 @@ def late_inputs(plan: Plan, found: InputObjects) -> tuple[str, ...]:
     uri_of = found.folder.uri_of
     planned = {uri_of(file.pin.name) for file in plan.files} | {bad.uri for bad in plan.bad}
     new = (pin for pin in found.pins if uri_of(pin.name) not in planned and pin.name not in plan.ignored)
-    late, _ = _candidates(replace(found, pins=tuple(new)))
+    late, _ = selection.select(replace(found, pins=tuple(new)))
     return tuple(uri_of(pin.name) for pin in late)
 
 
@@ -212,21 +233,6 @@ def unit_ranges(row_groups: Sequence[int], unit_rows: int) -> Iterator[RowRange]
         if rows:
             yield RowRange(first_row, rows, group, last, 0)
         first_row, group = first_row + rows, last + 1
-
-
-def _candidates(found: InputObjects) -> tuple[list[ObjectPin], dict[str, str]]:
-    """The objects that are input, and the others with the rule that says so. A file that was named is input."""
-    if found.uri != found.folder.uri:
-        return list(found.pins), {}
-    candidates, ignored = [], {}
-    for pin in found.pins:
-        if any(segment.startswith(("_", ".")) for segment in pin.name.split("/")):
-            ignored[pin.name] = "hidden"
-        elif pin.name.endswith(PARQUET_NAMES) or reading.begins_as_parquet(found.folder, pin):
-            candidates.append(pin)
-        else:
-            ignored[pin.name] = "not_parquet"
-    return candidates, ignored
 
 
 def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:

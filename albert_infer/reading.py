@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ ENCRYPTED_MAGIC: Final = b"PARE"
 # A thousand million rows are a year of labelling on one GPU; a footer that claims more is damaged, or means harm: its
 # units alone would fill the driver's memory.
 MAX_FILE_ROWS: Final = 1 << 30
+# Names of columns in a message.
+MAX_NAMES: Final = 20
 # What a bad footer makes Arrow raise, and the extension types that it calls on the way.
 FOOTER_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
 
@@ -57,12 +59,12 @@ class RowRange:
 
 
 def begins_as_parquet(folder: Folder, pin: ObjectPin) -> bool:
-    """Whether the object's first bytes are Parquet's; also where an archived object keeps it from being seen."""
+    """Whether the first bytes are Parquet's, encrypted or not; also where an archived object cannot be looked at."""
     if pin.size < len(MAGIC):
         return False
     try:
         with folder.open_pinned(pin) as file:
-            return bool(file.read(len(MAGIC)) == MAGIC)
+            return file.read(len(MAGIC)) in (MAGIC, ENCRYPTED_MAGIC)
     except ArchivedError:
         return True  # `read_footer` then says why it cannot be read: never ignored unseen
 
@@ -173,6 +175,12 @@ def told(error: Exception) -> str:
 def clean(text: str) -> str:
     """At most 200 printable characters: a file's own names reach the log, and may hold more or other."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+
+
+def some(names: Sequence[str]) -> str:
+    """The names of columns for a message: a file may have thousands, and any letters."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{', '.join(f'`{clean(name)}`' for name in names[:MAX_NAMES]) or 'no column'}{more}"
 
 
 def _near(name: str, names: list[str]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
 
+from albert_infer.input_names import told_left_out
 from albert_infer.manifest import Manifest, Quarantined
 from albert_infer.preflight import Preflight
 from albert_infer.printable import PrintableText, text_of
@@ -128,6 +129,7 @@ class Report:
             "ids": f"{self.null_ids:,} pairs without an id, {self.duplicate_ids:,} with one that their unit has twice",
             "review": f"{self.needs_review:,} pairs need it: no probability of {self.review_below} or more",
             "quarantined": f"{self.quarantined['files']} files, {self.quarantined['units']} units",
+            "left out": told_left_out(self.ignored),
             "tokens": f"{self.tokens:,}, {cut}, {self.padding_share:.0%} padding avoided",
             "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
             "time": self._times(),
@@ -147,6 +149,8 @@ class Report:
             del lines["ids"]
         if self.review_below is None:
             del lines["review"]
+        if not self.ignored:
+            del lines["left out"]
         if self.leftovers:
             lines["leftovers"] = f"{self.leftovers:,} objects that this identity may not delete; harmless"
         if not self.units["labelled"]:

@@ -37,6 +37,7 @@ from albert_infer.processor import cpu_flags
 from albert_infer.report import Report, quarantine_counts, write_report
 from albert_infer.resources import WorkerResources, resolved_precision, worker_resources
 from albert_infer.schema import Precision
+from albert_infer.selection import find_input
 from albert_infer.storage import Folder, InputObjects, S3Access
 from albert_infer.tokenization import PairTokenizer
 
@@ -113,11 +114,14 @@ def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_
 
 
 def _survey(settings: LabelSettings, output: Folder) -> Survey:
-    found = storage.resolve_input(settings.input, input_access(settings))
+    access = input_access(settings)
+    found = find_input(settings.input, access, ignore_table_format=settings.ignore_table_format)
     if storage.overlaps(found.uri, output.uri):
         remedy = "choose an output folder that neither lies inside the input nor holds it"
         raise OutputError(f"--output {output.uri}", f"it overlaps the input {found.uri}", remedy)
-    return survey_input(found, settings)
+    survey = survey_input(found, settings)
+    survey.refuse_unreadable(settings)
+    return survey
 
 
 def _plan(

@@ -148,9 +148,16 @@ def _counts(summaries: Sequence[UnitSummary]) -> dict[str, Any]:
 def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
     """Raises LimitError if more files or rows are bad than the operator accepts."""
     refuse_bad_files(seal.quarantined, settings.max_bad_files)
+    if seal.rows_in and seal.quarantined.rows_known == seal.rows_in:
+        first = next(iter([*seal.quarantined.files, *seal.quarantined.units]))
+        found = f"none of them could be read, first {first.uri}: {first.reason} ({first.detail})"
+        raise LimitError(f"publish {seal.rows_in} rows", found, "mend the input, or try again with --retry-quarantined")
     if seal.rejected_rows > settings.max_rejected_share * seal.rows_in:
         found = f"{seal.rejected_rows} of {seal.rows_in} rows have no label {seal.rejected}"
-        remedy = "look at _units/*.rejected.parquet, mend the input, or raise --max-rejected-share"
+        mend = "mend the input, or raise --max-rejected-share"
+        if not seal.labelled:
+            mend = "see that --premise-column and --hypothesis-column name the texts, and mend the input"
+        remedy = f"look at _units/*.rejected.parquet, {mend}"
         raise LimitError(f"--max-rejected-share {settings.max_rejected_share}", found, remedy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from albert_infer.validation import MAX_TEXT_BYTES
 UNIT_ROWS = 16
 # No footer that claims so many is believed.
 MANY_ROWS = 1 << 31
+# Whole copies of a file that stands beside them, as tools leave them.
+COPIES = ("extra.parquet.bak", "extra.parquet~", "extra.parquet._COPYING_", "extra.parquet.crdownload", "extra.part")
 
 
 @dataclass
@@ -128,6 +131,7 @@ def input_of_everything(folder: Path, marker: Path) -> list[Written]:
         good_file(folder / "extra.parquet", colour=texts, shape=numbers),
         good_file(folder / "ours.parquet", label=texts, _unit=texts, _row=numbers, rejection=texts, source_file=texts),
         good_file(folder / "premise=EVIL" / "hive.parquet"),
+        good_file(folder / "_day=2026-11-21" / "hive.parquet"),
         good_file(folder / "a b+c%20d é 日本 {x} $y.parquet"),
         bad_file(folder / "rows.parquet", pairs=12_345),
         Written(write_dictionary_bomb(folder / "bomb.parquet", 64), 64, range(0)),
@@ -145,6 +149,8 @@ def input_of_everything(folder: Path, marker: Path) -> list[Written]:
         write_pairs(folder / f"{name}.parquet", made_up_pairs(5, seed=3).rename_columns(names))
     for name in ("_tmp.parquet", ".a.parquet.crc", "_SUCCESS", "_temporary/0/x.parquet"):
         good_file(folder / name)
+    for name in COPIES:
+        shutil.copy(folder / "extra.parquet", folder / name)
     (folder / "notes.txt").write_text("read me")
     (folder / "table.csv").write_text("premise,hypothesis\n")
     return [*files, Written(good_file(folder / "part-without-suffix").path, 5, range(5))]

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 from bad_files import pickled_objects
 from input_of_everything import (
+    COPIES,
     MANY_ROWS,
     TEXT_NAMES,
     TEXT_ROWS,
@@ -361,13 +362,46 @@ def an_empty_input_is_refused(bench: Bench) -> None:
         refused(bench, 2, name, "--input", bench.folder / name)
 
 
-def only_bad_files_are_too_many(bench: Bench) -> None:
+def only_bad_files_are_no_input(bench: Bench) -> None:
     bytes_file(bench.source / "a.parquet", b"")
     bytes_file(bench.source / "b.parquet", b"<html>")
-    outcome = bench.label()
-    assert (outcome.exit_code, visible_files(bench.output)) == (3, [])
-    assert "a.parquet: empty_object" in outcome.errors[0]
-    assert report_of(bench.output)["quarantined"]["reasons"] == {"empty_object": 1, "not_parquet": 1}
+    for outcome in (bench.label(), bench.label(*PUBLISH_ALL)):
+        assert (outcome.exit_code, len(outcome.errors)) == (2, 1)
+        assert "none of its 2 files can be read" in outcome.errors[0]
+        assert "a.parquet: empty_object" in outcome.errors[0]
+    assert not bench.output.exists()
+
+
+def only_objects_left_out_are_refused(bench: Bench) -> None:
+    for name in ("part-0.parquet.gz", "_temporary/0/a.parquet", "a.parquet.bak"):
+        source = bench.folder / name.partition("/")[0].replace(".", "-")
+        bytes_file(source / name, b"\x1f\x8b")
+        refused(bench, 2, f"first {name}", "--input", source)
+
+
+def files_of_a_table_are_refused(bench: Bench) -> None:
+    for log in ("_delta_log/00000000000000000000.json", ".hoodie/hoodie.properties", "metadata/v1.metadata.json"):
+        table = bench.folder / log.partition("/")[0].strip("._")
+        good_file(table / "dt=2026-11-21" / "a.parquet")
+        bytes_file(table / log, b"{}")
+        refused(bench, 2, "--ignore-table-format", "--input", table)
+        refused(bench, 2, "--ignore-table-format", "--input", table / "dt=2026-11-21")
+    all_the_same = bench.here(bench.folder / "all-the-same")
+    bytes_file(all_the_same.source / "_delta_log" / "00000000000000000000.json", b"{}")
+    every = [good_file(all_the_same.source / "dt=2026-11-21" / name) for name in ("a.parquet", "b.parquet")]
+    all_the_same.night(every, "--ignore-table-format").assert_nothing_lost()
+
+
+def columns_that_no_file_has_are_refused(bench: Bench) -> None:
+    for name in ("a.parquet", "b.parquet", "c.parquet"):
+        write_pairs(bench.source / name, made_up_pairs(5, seed=3).rename_columns(["pair_id", "s1", "s2", "topic"]))
+    for outcome in (bench.label(), bench.label(*PUBLISH_ALL)):
+        assert (outcome.exit_code, len(outcome.errors), outcome.report) == (2, 1, ""), outcome.stderr
+        assert (
+            "none of 3 files has it; the columns of the first are `pair_id`, `s1`, `s2`, `topic`" in outcome.errors[0]
+        )
+        assert "--premise-column and --hypothesis-column" in outcome.errors[0]
+    assert not bench.output.exists()
 
 
 def a_text_that_stops_the_tokenizer_is_set_aside(bench: Bench) -> None:
@@ -543,7 +577,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "40-input-changes-meanwhile": an_input_that_changes_holds_the_night_back,
     "41-file-arrives-late": a_late_file_is_labelled_next,
     "44-no-input": an_empty_input_is_refused,
-    "45-only-bad-files": only_bad_files_are_too_many,
+    "45-only-bad-files": only_bad_files_are_no_input,
     "48-tokenizer-raises": a_text_that_stops_the_tokenizer_is_set_aside,
     "49-model-not-to-be-trusted": a_model_that_cannot_be_trusted_is_refused,
     "50-path-without-a-night": a_path_that_names_no_night_is_refused,
@@ -551,6 +585,11 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "53-foreign-object-under-our-key": case(integrity_is_a_persons_matter, spoil=foreign_unit),
     "54-foreign-plan-under-our-key": case(integrity_is_a_persons_matter, spoil=foreign_plan),
     "55-another-plan-published-meanwhile": another_plan_is_published_meanwhile,
+    "57-copies-and-half-written-files": case(is_ignored, *COPIES, rule="copy"),
+    "58-partition-with-an-underscore": case(is_labelled_whole, "_day=2026-11-21/hive.parquet"),
+    "59-nothing-but-objects-left-out": only_objects_left_out_are_refused,
+    "60-files-of-a-table": files_of_a_table_are_refused,
+    "61-columns-that-no-file-has": columns_that_no_file_has_are_refused,
 }
 
 
@@ -572,7 +611,7 @@ ELSEWHERE: Final = {
 
 
 def test_every_bad_input_of_the_list_is_tried() -> None:
-    assert sorted(int(name.partition("-")[0]) for name in [*CASES, *ELSEWHERE]) == list(range(1, 57))
+    assert sorted(int(name.partition("-")[0]) for name in [*CASES, *ELSEWHERE]) == list(range(1, 62))
     for place in ELSEWHERE.values():
         module, _, name = place.partition(".")
         assert f"def {name}" in Path(__file__).with_name(f"{module}.py").read_text(), place

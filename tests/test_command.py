@@ -23,6 +23,8 @@ CODES = {
     errors.ModelError: 2,
     errors.InputError: 2,
     errors.NoInputError: 2,
+    errors.LeftOutError: 2,
+    errors.TableError: 2,
     errors.OutputError: 2,
     errors.LimitError: 3,
     errors.InfrastructureError: 4,

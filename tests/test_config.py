@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pairs import PROPERTY
 from pydantic import ValidationError
 
-from albert_infer.config import UNPICKLING_VARIABLES, LabelSettings, parse_settings
+from albert_infer.config import UNPICKLING_VARIABLES, CleanSettings, LabelSettings, parse_settings
 from albert_infer.errors import SettingsError
 from albert_infer.schema import RESERVED_NAMES
 
@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "id_column": ("key", '"key"', "key"),
     "carry": ("x,y", '["x", "y"]', ("x", "y")),
     "carry_source": ("true", "true", True),
+    "ignore_table_format": ("true", "true", True),
     "s3_endpoint": ("http://s3", '"http://s3"', "http://s3"),
     "s3_kms_key": ("key-id", '"key-id"', "key-id"),
     "s3_request_payer": ("true", "true", True),
@@ -170,6 +171,35 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
 )
 def test_a_bad_setting_is_refused_by_name(argv: tuple[str, ...], named: str) -> None:
     assert named in refusal(*REQUIRED, *argv)
+
+
+@pytest.mark.parametrize(
+    "name", ["x.parquet", "s3://b/labels.PARQUET", "out.csv", "out/labels.jsonl", "s3://b/*", "a,s3://b/c", "out/?"]
+)
+def test_an_output_that_is_no_folder_is_refused_with_what_to_write(name: str) -> None:
+    assert "folder is written" in refusal("--input", "in", "--output", name)
+
+
+def test_an_output_folder_that_is_called_as_a_file_is_ends_in_a_slash() -> None:
+    assert "write labels.parquet/" in refusal("--input", "in", "--output", "out/labels.parquet")
+    for name in ("out/labels.parquet/", "labels", "dt=2026-11-21", "v1.2", "a,b"):
+        assert parsed("--input", "in", "--output", name).output == name
+
+
+@pytest.mark.parametrize(
+    "argv", [("--input", "in", "--input", "b"), ("--input", "in/a.parquet", "in/b.parquet", "in/c.parquet")]
+)
+def test_several_inputs_are_refused_with_what_to_give(argv: tuple[str, ...]) -> None:
+    assert refusal(*argv, "--output", "out").endswith("of several inputs give the folder that holds all, without `*`")
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--dryrun", "-n", "--dry-run=true"])
+def test_who_asks_for_a_dry_run_is_told_what_there_is(flag: str) -> None:
+    told = refusal(*REQUIRED, flag)
+    assert f"{flag.partition('=')[0]} is no setting; there is no dry run, but --max-rows 1 checks" in told
+    assert "exit code 3 before anything is labelled" in told
+    with pytest.raises(SettingsError, match="without --delete nothing is removed"):
+        parse_settings(CleanSettings, ["--output-root", "out", flag], program="clean", about="Clean.")
 
 
 def test_a_missing_setting_is_refused_by_name() -> None:

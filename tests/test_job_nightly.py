@@ -72,12 +72,13 @@ class Nights:
 
 @pytest.fixture
 def nights(checkpoint: Path, tmp_path: Path) -> Nights:
-    """Pairs on the first and the third; of the second a folder with what is no input."""
+    """Pairs on the first and the third; of the second a folder with marks alone."""
     nights = Nights(tmp_path / "inbox", tmp_path / "labels", checkpoint)
     nights.deliver(1, "a.parquet", rows=40)
     nights.deliver(3, "a.parquet", rows=20)
-    nights.deliver(2, "_temporary/a.parquet", rows=8)
-    (nights.source(2) / "notes.txt").write_text("no pairs today")
+    nights.source(2).mkdir()
+    (nights.source(2) / "_SUCCESS").touch()
+    (nights.source(2) / "_committed_42").write_text("{}")
     return nights
 
 
@@ -131,3 +132,18 @@ def test_a_gold_set_that_is_missing_is_no_night_without_input(nights: Nights, tm
     outcome = label(nights, "--missing", "skip", "--gold", tmp_path / "nowhere")
     assert outcome.exit_code == 2
     assert nights.ends() == ["failed", "no_input", "failed"]
+
+
+def test_a_night_that_was_delivered_otherwise_is_not_left_out_with_the_empty_ones(nights: Nights) -> None:
+    (nights.source(2) / "part-0.parquet.gz").write_bytes(b"\x1f\x8b")
+    nights.deliver(1, "_hour=00/b.parquet", rows=8)
+    nights.deliver(1, "_hour=00/b.parquet.bak", rows=8)
+    outcome = label(nights, "--missing", "skip")
+    assert (outcome.exit_code, len(outcome.errors)) == (2, 1)
+    assert "2024-03-02" in outcome.errors[0]
+    assert "1 as not Parquet, first part-0.parquet.gz" in outcome.errors[0]
+    assert nights.ends() == ["published", "failed", "published"]
+    assert labelled_rows(nights.output(1)).num_rows == 48
+    verify(nights.output(1), nights.source(1))
+    assert nights.told()[0]["left_out"] == "1 as a copy or half-written, first _hour=00/b.parquet.bak"
+    assert "left out: 1 as a copy or half-written, first _hour=00/b.parquet.bak" in outcome.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pairs import PROPERTY, RECIPE, numbered_pairs, pair_table, planned, surveyed, write_pairs
+from pairs import PROPERTY, RECIPE, numbered_pairs, pair_table, planned, settings_for, surveyed, write_pairs
 
-from albert_infer.errors import InputError, SettingsError
+from albert_infer.errors import InputError, LeftOutError, NoInputError, SettingsError
 from albert_infer.planning import Plan, canonical_json, unit_ranges
 from albert_infer.reading import RowRange
 
@@ -59,8 +60,8 @@ def test_row_groups_go_together_up_to_unit_rows_and_huge_ones_are_cut() -> None:
 
 
 def test_every_object_is_read_quarantined_or_ignored_by_a_rule(tmp_path: Path) -> None:
-    readable = ["a.parquet", "b.pq", "deep/er/c.parquet", "no extension", "part.snappy"]
-    for name in [*readable, "_hidden/d.parquet", "deep/.e.parquet", "_SUCCESS"]:
+    readable = ["_day=1/x=2/f.parquet", "a.parquet", "b.pq", "deep/er/c.parquet", "no extension", "part.snappy"]
+    for name in [*readable, "_hidden/d.parquet", "deep/.e.parquet", "_SUCCESS", "a.parquet.bak", "part.snappy~"]:
         write_pairs(tmp_path / name, numbered_pairs(2))
     for name, data in {
         "notes.txt": b"PAR",
@@ -68,6 +69,7 @@ def test_every_object_is_read_quarantined_or_ignored_by_a_rule(tmp_path: Path) -
         "empty.parquet": b"",
         "x.parquet": b"text",
         "y.bin": b"PAR1!",
+        "secret": b"PARE....",
     }.items():
         (tmp_path / name).write_bytes(data)
     survey = surveyed(tmp_path)
@@ -76,10 +78,13 @@ def test_every_object_is_read_quarantined_or_ignored_by_a_rule(tmp_path: Path) -
         "empty.parquet": "empty_object",
         "x.parquet": "not_parquet",
         "y.bin": "bad_footer",
+        "secret": "encrypted",
     }
     assert survey.ignored == {
         "_SUCCESS": "hidden",
         "_hidden/d.parquet": "hidden",
+        "a.parquet.bak": "copy",
+        "part.snappy~": "copy",
         "deep/.e.parquet": "hidden",
         "empty": "not_parquet",
         "notes.txt": "not_parquet",
@@ -92,11 +97,19 @@ def test_a_file_that_was_named_is_input_whatever_its_name(tmp_path: Path) -> Non
     assert [file.pin.name for file in surveyed(path).files] == ["_today.dat"]
 
 
-@pytest.mark.parametrize("names", [["notes.txt"], ["_a.parquet"]])
-def test_a_folder_without_parquet_files_is_refused(tmp_path: Path, names: list[str]) -> None:
-    for name in names:
-        (tmp_path / name).write_bytes(b"text")
-    with pytest.raises(InputError, match="no Parquet file among 1 objects"):
+@pytest.mark.parametrize("name", ["notes.txt", "_a.parquet", "a.parquet.bak", "_temporary/0/a.parquet", "a.parquet.gz"])
+def test_a_folder_whose_objects_are_all_left_out_is_not_an_empty_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    for other in (name, "_SUCCESS"):
+        (tmp_path / other).write_bytes(b"text")
+    with pytest.raises(LeftOutError, match=f"all objects are left out: .*first {re.escape(name)}"):
+        surveyed(tmp_path)
+
+
+def test_a_folder_with_marks_alone_is_empty(tmp_path: Path) -> None:
+    for name, data in (("_SUCCESS", b""), ("_committed_12", b"{}"), ("empty.csv", b""), ("._SUCCESS.crc", b"crc")):
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(NoInputError, match="no Parquet file, but 4 marks and empty objects"):
         surveyed(tmp_path)
 
 
@@ -307,3 +320,48 @@ def test_unit_names_are_all_different_and_sixteen_hex_digits(tmp_path: Path) -> 
 def test_canonical_json_does_not_depend_on_the_order_of_keys() -> None:
     assert canonical_json({"a": 1, "b": {"d": 2, "c": 3}}) == canonical_json({"b": {"c": 3, "d": 2}, "a": 1})
     assert canonical_json({"a": 1}) != canonical_json({"a": "1"})
+
+
+def refusal(source: Path, **settings: object) -> str:
+    with pytest.raises(InputError) as refused:
+        surveyed(source, **settings).refuse_unreadable(settings_for(source, **settings))
+    return str(refused.value)
+
+
+def test_an_input_whose_files_all_lack_a_column_is_refused_with_the_columns_that_are_there(tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.parquet"):
+        write_pairs(tmp_path / name, numbered_pairs(2).rename_columns(["pair_id", "s1", "s2"]))
+    told = refusal(tmp_path)
+    assert "none of 2 files has it; the columns of the first are `pair_id`, `s1`, `s2`" in told
+    assert told.endswith("with --premise-column and --hypothesis-column")
+    assert refusal(tmp_path, premise_column="s1").startswith("--hypothesis-column hypothesis: ")
+    texts = {"premise_column": "s1", "hypothesis_column": "s2"}
+    assert refusal(tmp_path, **texts, id_column="key").endswith("with --id-column")
+    surveyed(tmp_path, **texts).refuse_unreadable(settings_for(tmp_path, **texts))
+
+
+def test_an_input_of_which_some_file_has_the_columns_goes_on(tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.parquet"):
+        write_pairs(tmp_path / name, numbered_pairs(2).rename_columns(["pair_id", "s1", "s2"]))
+    write_pairs(tmp_path / "z.parquet", numbered_pairs(2))
+    survey = surveyed(tmp_path)
+    survey.refuse_unreadable(settings_for(tmp_path))
+    assert (len(survey.files), len(survey.bad)) == (1, 2)
+
+
+def test_an_input_of_which_no_row_can_be_read_is_refused_whatever_is_wrong_with_it(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"")
+    (tmp_path / "b.parquet").write_bytes(b"<html>")
+    assert "none of its 2 files can be read, first" in refusal(tmp_path)
+    # One that can be read and has no rows is nothing to publish either.
+    write_pairs(tmp_path / "c.parquet", numbered_pairs(0))
+    assert "a.parquet: empty_object" in refusal(tmp_path)
+    write_pairs(tmp_path / "d.parquet", numbered_pairs(1))
+    surveyed(tmp_path).refuse_unreadable(settings_for(tmp_path))
+
+
+def test_a_file_of_thousands_of_columns_is_told_in_a_line(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", pa.table({f"c{number}": [1] for number in range(3000)}))
+    told = refusal(tmp_path)
+    assert "`c19` and 2980 more" in told
+    assert len(told) < 500

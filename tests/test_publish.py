@@ -355,6 +355,26 @@ def test_more_bad_files_than_allowed_are_not_published(night_of: NightOf, tmp_pa
         assert "--max-bad-files" in refused(night, LimitError)
 
 
+def test_a_run_of_which_no_row_could_be_read_is_not_published_whatever_is_accepted(night_of: NightOf) -> None:
+    night = night_of("a.parquet", "b.parquet", max_bad_files=99, max_rejected_share=1)
+    for unit in night.units:
+        night.quarantine(unit)
+    told = refused(night, LimitError)
+    assert f"publish {2 * ROWS} rows: none of them could be read, first " in told
+    assert "a.parquet: bad_page (damaged)" in told
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_rows_that_are_all_rejected_are_published_only_if_all_may_be(night_of: NightOf, share: float) -> None:
+    night = night_of("a.parquet", max_rejected_share=share)
+    night.label(rejections=[Rejection.NULL_TEXT] * ROWS)
+    if share == 1:
+        manifest = night.publish()
+        assert (manifest["labelled"], manifest["rejected"]) == (0, {"null_text": ROWS})
+    else:
+        assert "see that --premise-column and --hypothesis-column name the texts" in refused(night, LimitError)
+
+
 def test_several_unreadable_units_of_one_file_are_one_bad_file(night_of: NightOf, tmp_path: Path) -> None:
     write_pairs(tmp_path / "in" / "a.parquet", numbered_pairs(2 * ROWS), ROWS)
     night = night_of("b.parquet", unit_rows=ROWS, max_bad_files=1)

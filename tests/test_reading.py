@@ -254,7 +254,7 @@ def test_ids_and_carried_columns_must_have_the_types_of_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "parquet"), [(b"PAR1....", True), (b"PAR1", True), (b"PAR", False), (b"", False), (b"PARE", False)]
+    ("data", "parquet"), [(b"PAR1....", True), (b"PAR1", True), (b"PAR", False), (b"", False), (b"PARE", True)]
 )
 def test_a_parquet_object_is_known_by_its_first_bytes(tmp_path: Path, data: bytes, parquet: bool) -> None:
     (tmp_path / "object").write_bytes(data)

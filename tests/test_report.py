@@ -151,6 +151,14 @@ def test_ids_that_are_missing_or_doubled_are_told_where_there_are_any() -> None:
     assert "3 with" in line
 
 
+def test_objects_that_are_no_input_are_told_by_reason_with_the_first_name() -> None:
+    assert "left out" not in filled().to_text("out")
+    ignored = {"_SUCCESS": "hidden", "a.csv": "not_parquet", "b.csv": "not_parquet", "c.parquet.bak": "copy"}
+    (line,) = [line for line in filled(ignored=ignored).to_text("out").splitlines() if line.startswith("left out ")]
+    for told in ("2 as not Parquet, first a.csv", "1 as a copy or half-written, first c.parquet.bak", "first _SUCCESS"):
+        assert told in line
+
+
 def test_rows_that_need_review_are_told_where_that_was_asked_for() -> None:
     assert "review " not in filled().to_text("out")
     report = filled(review_below=0.7)

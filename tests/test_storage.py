@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pins import parquet_bytes, pinned
 
 from albert_infer import storage
-from albert_infer.errors import InputError, ObjectChangedError, ObjectMissingError, SettingsError
+from albert_infer.errors import InputError, NoInputError, ObjectChangedError, ObjectMissingError, SettingsError
 
 PARQUET = parquet_bytes()
 
@@ -258,6 +258,20 @@ def test_an_input_is_a_folder_or_one_object(folder: storage.Folder) -> None:
 def test_an_input_that_is_not_there_is_refused(folder: storage.Folder) -> None:
     with pytest.raises(InputError, match="nothing is there"):
         storage.resolve_input(folder.uri_of("nothing"))
+
+
+@pytest.mark.parametrize("name", ["*.parquet", "dt=*", "a?", "[ab]", "{a,b}", "a,s3://b/c", "a, /b"])
+def test_a_pattern_or_a_list_that_names_nothing_is_no_input_that_is_missing(folder: storage.Folder, name: str) -> None:
+    folder.put_if_absent("in/a.parquet", b"x")
+    with pytest.raises(InputError, match=r"nothing has this name, and .*; .* folder") as refused:
+        storage.resolve_input(f"{folder.uri}/in/{name}")
+    assert not isinstance(refused.value, NoInputError)
+
+
+def test_an_input_may_be_called_as_a_pattern_is(folder: storage.Folder) -> None:
+    for name in ("x[1]/a.parquet", "a,b/a.parquet", "{x}/a*"):
+        folder.put_if_absent(name, b"x")
+        assert len(storage.resolve_input(folder.uri_of(name.rpartition("/")[0])).pins) == 1
 
 
 REFUSED = [

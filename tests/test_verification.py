@@ -527,9 +527,10 @@ def test_an_input_that_is_not_what_was_planned_is_found(published: PublishedRun,
 
 def test_what_is_no_input_is_not_missed(published: PublishedRun, tmp_path: Path) -> None:
     run = published.copied(tmp_path)
-    for name in ("_later.parquet", ".later.parquet", "notes.txt", "_temporary/x.parquet"):
+    unread = ("_later.parquet", ".later.parquet", "notes.txt", "_temporary/x.parquet", "a.parquet.bak", "a.parquet~")
+    for name in unread:
         (run.source / name).parent.mkdir(exist_ok=True)
-        (run.source / name).write_text("PAR")
+        (run.source / name).write_text("PAR1" if name.startswith("a") else "PAR")
     assert findings(verified(run, with_input=True)) == []
 
 

@@ -13,13 +13,11 @@ from albert_infer.config.settings import (
     MODEL,
     SPEED,
     Debug,
-    LabelOrder,
-    Location,
     LogFormatSetting,
-    Names,
     PrecisionSetting,
     S3Endpoint,
 )
+from albert_infer.config.values import LabelOrder, Location, Names, OutputFolder
 
 REPORT = Group("What is told", sort_key=3)
 
@@ -31,7 +29,8 @@ class EvaluateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     output: Annotated[
-        str, Parameter(group=DATA, help="Folder for evaluation.json and evaluation.html; an older pair is replaced.")
+        OutputFolder,
+        Parameter(group=DATA, help="Folder for evaluation.json and evaluation.html; an older pair is replaced."),
     ]
     run: Annotated[
         Location | None,
@@ -83,7 +82,7 @@ class EvaluateSettings(BaseModel):
         Parameter(group=MODEL, help="`auto` is what the labelling job takes here; int8 is for CPUs."),
     ] = "auto"
     fit_temperature: Annotated[
-        Location | None,
+        OutputFolder | None,
         Parameter(group=MODEL, help="New folder for a copy of --model whose probabilities are calibrated on --pairs."),
     ] = None
 

@@ -14,11 +14,10 @@ from albert_infer.config.settings import (
     MODEL,
     SPEED,
     Debug,
-    LabelOrder,
-    Location,
     LogFormatSetting,
     S3Endpoint,
 )
+from albert_infer.config.values import LabelOrder, Location, OutputFolder
 
 LEARNING = Group("Learning", sort_key=3)
 
@@ -37,7 +36,7 @@ class FinetuneSettings(BaseModel):
         Parameter(group=DATA, help="Labelled pairs to watch: the weights that get most of them right are kept."),
     ]
     output: Annotated[
-        Location, Parameter(group=DATA, help="Folder for the checkpoint; a run that was killed goes on from there.")
+        OutputFolder, Parameter(group=DATA, help="Folder for the checkpoint; a run that was killed goes on from there.")
     ]
     gold_column: Annotated[
         str, Parameter(group=DATA, help="The column of gold labels: names or 0, 1, 2; rows with - or -1 are skipped.")

@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, field_validator, model_validator
 
 from albert_infer.config.settings import DATA, LabellingSettings
+from albert_infer.config.values import checked_folder
 from albert_infer.nights import checked_nights, night_of, nights_between, today, yesterday
 
 NIGHTS = Group("Nights", sort_key=0)
@@ -42,7 +43,8 @@ class NightPlaces(BaseModel):
         Root, Parameter(group=DATA, help="The folder whose partitions are inputs: local path, file:// or s3://.")
     ]
     output_root: Annotated[
-        Root, Parameter(group=DATA, help="The folder whose partitions are outputs; `_runs/nightly.json` is put there.")
+        Annotated[Root, AfterValidator(checked_folder)],
+        Parameter(group=DATA, help="The folder whose partitions are outputs; `_runs/nightly.json` is put there."),
     ]
     partition: Annotated[
         str, Parameter(group=DATA, help=f"A night's folder below both roots; {PLACE} becomes YYYY-MM-DD.")

@@ -7,9 +7,16 @@ from collections.abc import Callable, Collection, Sequence
 from errno import EISDIR
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeGuard, TypeVar
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import (
+    App,
+    CycloptsError,
+    Parameter,
+    RepeatArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 from cyclopts.config import Dict, Env, Toml
 from pydantic import BaseModel, ValidationError
 
@@ -30,6 +37,9 @@ UNPICKLING_VARIABLES = (
     "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA",
     "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE",
 )
+
+# What other programs call a start that changes nothing.
+DRY_RUN = frozenset({"--dry-run", "--dryrun", "--no-act", "--what-if", "-n"})
 
 # The settings of every job: a variable of one is no mistake in the environment of another.
 JOBS = (
@@ -57,7 +67,8 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
     try:
         app.meta(list(argv), exit_on_error=False, print_error=False)
     except (CycloptsError, OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f"the settings of {program}", _found(error), f"see {program} --help") from error
+        remedy = _remedy(error, settings) or f"see {program} --help"
+        raise SettingsError(f"the settings of {program}", _found(error), remedy) from error
     return parsed[0] if parsed else None
 
 
@@ -150,7 +161,33 @@ def _found(error: Exception) -> str:
         return "a value is nested too deeply"
     if isinstance(error, OSError):
         return f"--config {error.filename}: {error.strerror}"
+    if _asks_for_a_dry_run(error):
+        return f"{error.token.keyword} is no setting"  # the library would guess another
     return " ".join(str(error).split())
+
+
+def _asks_for_a_dry_run(error: Exception) -> TypeGuard[UnknownOptionError]:
+    return isinstance(error, UnknownOptionError) and error.token.keyword in DRY_RUN
+
+
+def _remedy(error: Exception, settings: type[BaseModel]) -> str | None:
+    """What to do about a mistake that is often made; None for all others."""
+    if _asks_for_a_dry_run(error):
+        return _dry_run_of(settings)
+    again = isinstance(error, RepeatArgumentError) and error.token.keyword in {"--input", "--input-root"}
+    if again or (isinstance(error, UnusedCliTokensError) and "input" in settings.model_fields):
+        return "each setting is one flag and its value; of several inputs give the folder that holds all, without `*`"
+    return None
+
+
+def _dry_run_of(settings: type[BaseModel]) -> str:
+    """What comes near to a dry run of the job with these settings."""
+    if "max_rows" in settings.model_fields:
+        tried = "settings, input, checkpoint, output and cluster, counts the rows and ends with exit code 3"
+        return f"there is no dry run, but --max-rows 1 checks {tried} before anything is labelled"
+    if "delete" in settings.model_fields:
+        return "leave it out: without --delete nothing is removed"
+    return "there is no dry run of this job; leave it out"
 
 
 def _place(entry: Any) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from cyclopts import Group, Parameter
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     field_validator,
@@ -17,8 +15,8 @@ from pydantic import (
 )
 
 from albert_infer import schema
+from albert_infer.config.values import LabelOrder, Location, Names, OutputFolder
 from albert_infer.logs import LogFormat
-from albert_infer.nights import checked_nights
 
 # What the operator may ask for; `schema.Precision` is what a run resolves it to.
 PrecisionSetting = Literal["auto", "fp32", "bf16", "int8"]
@@ -31,25 +29,6 @@ MODEL = Group("Model", sort_key=2)
 SPEED = Group("Speed and resources", sort_key=3)
 LIMITS = Group("Limits and safety", sort_key=4)
 
-
-def _split_commas(value: Any) -> Any:
-    """`a,b` on the command line and ["a", "b"] in a file mean the same."""
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        return value
-    return tuple(name for part in value for name in str(part).split(",") if name)
-
-
-def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
-    if value and sorted(value) != sorted(schema.NliLabel):
-        raise ValueError("expected each of entailment, neutral, contradiction once")
-    return value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
-LabelOrder = Annotated[Names, AfterValidator(_each_label_once)]
-Location = Annotated[str, AfterValidator(checked_nights)]
 
 # Settings of every job.
 S3Endpoint = Annotated[
@@ -87,6 +66,13 @@ class LabellingSettings(BaseModel):
     ] = ()
     carry_source: Annotated[
         bool, Parameter(group=DATA, help="Add `source_file` and `source_row`: the way back to the input row.")
+    ] = False
+    ignore_table_format: Annotated[
+        bool,
+        Parameter(
+            group=DATA,
+            help="Read every file of a Delta, Iceberg or Hudi table, rows that the table has deleted too.",
+        ),
     ] = False
     s3_endpoint: S3Endpoint = None
     s3_kms_key: Annotated[
@@ -334,7 +320,7 @@ class PairPlaces(BaseModel):
         Parameter(group=DATA, help="Parquet pairs: a folder (at any depth) or one file; local path, file:// or s3://."),
     ]
     output: Annotated[
-        Location,
+        OutputFolder,
         Parameter(group=DATA, help="Folder for the labelled Parquet; must not lie inside the input, nor hold it."),
     ]
 

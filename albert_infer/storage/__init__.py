@@ -35,6 +35,9 @@ Result = TypeVar("Result")
 
 # So often no object is deleted between two puts.
 MAX_CREATED = 5
+# What a shell, or Spark, would expand; and one location after another.
+PATTERN = re.compile(r"[*?]|\[[^\]/]+\]|\{[^}]*,[^}]*\}")
+LIST = re.compile(r",\s*(?:/|\w+:/)")
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
@@ -74,8 +77,8 @@ def subfolder(uri: str, name: str) -> str:
 def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
     """List what an input URI names: the one object, or all objects below the folder; nothing is filtered.
 
-    Raises `NoInputError` if there is nothing, `InputError` if there is no right to see it, and `SettingsError` as
-    `open_folder`.
+    Raises `NoInputError` if there is nothing, `InputError` if there is no right to see it or if nothing can be there,
+    because it is a pattern or a list, and `SettingsError` as `open_folder`.
     """
     folder = open_folder(uri, access)
     try:
@@ -86,7 +89,7 @@ def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
     if single and pins:
         raise InputError(f"the input {folder.uri}", "both an object and a folder", "end the folder's URI with a slash")
     if not single and not pins:
-        raise NoInputError(f"the input {folder.uri}", "nothing is there", "correct the URI, or wait for the files")
+        raise _nothing_there(folder.uri)
     return single or InputObjects(folder.uri, folder, tuple(pins))
 
 
@@ -172,6 +175,21 @@ def _single_object(folder: LocalFolder | S3Folder) -> InputObjects | None:
     parent = replace(folder, uri=parent_uri or "/")
     pin = parent.stat(name)
     return InputObjects(folder.uri, parent, (pin,)) if pin else None
+
+
+def _nothing_there(uri: str) -> InputError:
+    """A night may have no input, but a location that can name nothing is a mistake on every night."""
+    asked = f"the input {uri}"
+    if PATTERN.search(uri):
+        found = "nothing has this name, and patterns are not expanded"
+        return InputError(asked, found, "give the folder: every Parquet file below it is read, at any depth")
+    if LIST.search(uri):
+        found = "nothing has this name, and a list of locations is not taken apart"
+        return InputError(asked, found, "put the files below one folder and give that, or run the job once for each")
+    remedy = "correct the URI, or wait for the files"
+    if "," in uri:
+        remedy += "; one input is read, so put the files of several below one folder"
+    return NoInputError(asked, "nothing is there", remedy)
 
 
 def _inside(inner: str, outer: str) -> bool:

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
-from albert_infer import storage
+from albert_infer import input_names, storage
 from albert_infer.config import VerifySettings
 from albert_infer.errors import IntegrityError, ObjectChangedError, OutputError
 from albert_infer.printable import PrintableText, text_of
@@ -28,8 +28,8 @@ from albert_infer.verification.recount import OutputColumns, Recount, recount_un
 FILE_THREADS: Final = 4
 # More is no help to a person; the rest is counted.
 FINDINGS_TOLD: Final = 50
-PARQUET_NAMES: Final = (".parquet", ".pq")
-MAGIC: Final = b"PAR1"
+# Of Parquet, and of Parquet with an encrypted footer.
+MAGICS: Final = (b"PAR1", b"PARE")
 
 
 @dataclass(frozen=True)
@@ -207,18 +207,18 @@ def _unplanned_input(plan: Plan, found: InputObjects) -> Iterator[Finding]:
             yield changed_input(found.folder.uri_of(name), file, state)
     known = {file.pin.name for file in plan.files} | bad.keys()
     for pin in found.pins:
-        if pin.name not in known and _is_input(found, pin):
+        if pin.name not in known and is_input(found, pin):
             where = f"input {found.folder.uri_of(pin.name)}"
             yield Finding(where, "a file of the plan", "one that the run has no row of: it came later or was left out")
 
 
-def _is_input(found: InputObjects, pin: ObjectPin) -> bool:
-    """A file that was named; in a folder what is not hidden and is Parquet by its name or its first bytes."""
+def is_input(found: InputObjects, pin: ObjectPin) -> bool:
+    """A file that was named; in a folder what is Parquet by its name or its first bytes, and not left out by a rule."""
     if found.uri != found.folder.uri:
         return True
-    if any(part.startswith(("_", ".")) for part in pin.name.split("/")):
+    if input_names.left_out(pin.name) is not None:
         return False
-    if pin.name.endswith(PARQUET_NAMES):
+    if input_names.is_named_parquet(pin.name):
         return True
     with found.folder.open_pinned(pin) as file:
-        return bool(file.read(len(MAGIC)) == MAGIC)
+        return file.read(len(MAGICS[0])) in MAGICS
