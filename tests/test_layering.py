@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "albert_infer"
 
 # What each module may import; what is in EVERYONES everyone may.
-EVERYONES: Final = {"errors", "schema", "failpoints", "json_input", "printable"}
+EVERYONES: Final = {"errors", "schema", "column_types", "failpoints", "json_input", "printable"}
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
 PUBLISHING: Final = {"layout", "manifest", "standing", "sealing", "publish", "publication"}
 ALL: Final = STEPS | {
@@ -39,6 +39,8 @@ ALL: Final = STEPS | {
 MAY_IMPORT: Final[dict[str, set[str]]] = {
     "__init__": {"labeler"},
     "schema": set(),
+    "column_types": set(),
+    "utf8": set(),
     "errors": set(),
     "json_input": set(),
     "printable": set(),
@@ -50,8 +52,9 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "storage": set(),
     "reading": {"storage"},
     "decoding": {"storage", "reading"},
-    "planning": {"storage", "config", "reading"},
-    "validation": set(),
+    "columns": {"reading"},
+    "planning": {"storage", "config", "reading", "columns"},
+    "validation": {"utf8"},
     "words": set(),
     "windows": set(),
     "tokenization": {"words", "windows"},
