@@ -117,7 +117,12 @@ def _survey(settings: LabelSettings, output: Folder) -> Survey:
     if storage.overlaps(found.uri, output.uri):
         remedy = "choose an output folder that neither lies inside the input nor holds it"
         raise OutputError(f"--output {output.uri}", f"it overlaps the input {found.uri}", remedy)
-    return survey_input(found, settings)
+    survey = survey_input(found, settings)
+    if survey.in_paths:
+        names = ", ".join(f"`{name}`" for name in survey.in_paths)
+        told = "they are in the paths of the files and not in the files; --carry-source keeps each row's path"
+        logs.warn("columns_not_carried", f"--carry all leaves out {names}: {told}")
+    return survey
 
 
 def _plan(
