@@ -7,49 +7,177 @@ Only the columns that were asked for are ever decoded.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from albert_infer.reading import RowRange, UnreadableError, told
-from albert_infer.schema import PairColumns, Quarantine
+from albert_infer.column_types import converted
+from albert_infer.reading import READ_OPTIONS, RowRange, UnreadableError, clean, told
+from albert_infer.schema import PAIR_ID, PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
 
 # Rows decoded at a time: some megabytes of text.
 DECODE_ROWS: Final = 16_384
+# The same where a text may take its whole length at once: 64 of 4 MB are what a unit may have.
+PLAIN_DECODE_ROWS: Final = 64
 # 256 MiB, what a read task asks Ray for; 16 kB of text for each of 16,384 rows, a hundred times what a pair has.
 MAX_DECODED_BYTES: Final = 256 << 20
+# Of each column of a row group that several units come from, 1 MiB is held at a time, however large the group.
+READ_BYTES: Final = 1 << 20
 
 
 def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns) -> pa.Table:
-    """The rows of one unit, columns as `columns.pair_fields`, in the order of the file.
+    """The rows of one unit, as `PairReader.read` gives them."""
+    reader = PairReader(folder, columns)
+    try:
+        return reader.read(pin, rows)
+    finally:
+        reader.close()
 
-    Raises UnreadableError if the pages cannot be decoded, hold another number of rows than the footer says, or decode
-    to more than MAX_DECODED_BYTES of text.
 
-    A few hundred bytes of dictionary, times thousands of rows, can stand for gigabytes. So texts are decoded as
-    dictionaries, which Arrow keeps as small as they are, and become texts once their lengths are added up. What may
-    expand otherwise (delta-coded strings, one page with a header that claims gigabytes, nested carried columns) kills
-    its worker, and a unit that does so again and again is quarantined as poison.
+class PairReader:
+    """Reads units of one input, in any order; fastest in that of the file.
+
+    Units that follow each other in one row group are decoded as one stream, which stays open between them.
     """
-    groups = list(range(rows.first_group, rows.last_group + 1))
-    with folder.open_pinned(pin) as file:
+
+    def __init__(self, folder: Folder, columns: PairColumns) -> None:
+        self._folder = folder
+        self._columns = columns
+        self._stream: _Stream | None = None
+        # The file whose texts do not come as dictionaries.
+        self._plain_pin: ObjectPin | None = None
+
+    def read(self, pin: ObjectPin, rows: RowRange) -> pa.Table:
+        """The rows of one unit, columns as `columns.pair_fields`, in the order of the file.
+
+        Raises UnreadableError if the pages cannot be decoded, hold another number of rows than the footer says, decode
+        to more than MAX_DECODED_BYTES of text, or hold a value that the column's type in the run cannot.
+
+        A few hundred bytes of dictionary, times thousands of rows, can stand for gigabytes. So texts are decoded as
+        dictionaries, which Arrow keeps as small as they are, and become texts once their lengths are added up. Where
+        Arrow cannot (delta-coded texts), a few rows are decoded at a time. What may expand otherwise (one page with a
+        header that claims gigabytes, nested carried columns) kills its worker, and a unit that does so again and again
+        is quarantined as poison.
+        """
         try:
-            parquet = pq.ParquetFile(
-                file, page_checksum_verification=True, pre_buffer=True, read_dictionary=_text_names(columns)
-            )
-            kept = list(_rows_of(parquet, groups, rows, columns))
+            pairs = self._read(pin, rows)
+        except UnreadableError as error:
+            if error.reason != Quarantine.BAD_PAGE or self._plain_pin == pin:
+                raise
+            # Not told apart by what Arrow says: a page that is damaged is so either way.
+            self._plain_pin = pin
+            pairs = self._read(pin, rows)
+        if pairs.num_rows != rows.rows:
+            found = f"{pairs.num_rows} rows where the footer says {rows.rows}"
+            raise UnreadableError(Quarantine.ROW_COUNT, found)
+        return pairs
+
+    def close(self) -> None:
+        """Let go of the file. Raises ObjectChangedError if it changed meanwhile."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.file.close()
+
+    def _read(self, pin: ObjectPin, rows: RowRange) -> pa.Table:
+        is_whole = False
+        try:
+            stream = self._stream_at(pin, rows)
+            kept = [_under_our_names(batch, self._columns) for batch in _within_limit(stream.take(rows), rows)]
+            is_whole = stream.goes_on and self._folder.stat(pin.name) == pin
         except MemoryError:
             raise  # this machine's trouble, not the file's
         except (pa.ArrowException, OSError) as error:
             raise UnreadableError(Quarantine.BAD_PAGE, told(error)) from error
-    pairs = pa.Table.from_batches(kept, schema=pa.schema(columns.pair_fields))
-    if pairs.num_rows != rows.rows:
-        found = f"{pairs.num_rows} rows where the footer says {rows.rows}"
-        raise UnreadableError(Quarantine.ROW_COUNT, found)
-    return pairs
+        finally:
+            if not is_whole:
+                self.close()
+        return pa.Table.from_batches(kept, schema=pa.schema(self._columns.pair_fields))
+
+    def _stream_at(self, pin: ObjectPin, rows: RowRange) -> _Stream:
+        """The open stream if the rows are ahead of it, else a new one, from the beginning of their row groups."""
+        stream, is_plain = self._stream, self._plain_pin == pin
+        if stream is None or not stream.leads_to(pin, rows, is_plain=is_plain):
+            self.close()
+            self._stream = stream = _opened(self._folder, pin, rows, self._columns, is_plain=is_plain)
+        return stream
+
+
+@dataclass
+class _Stream:
+    """The rows of one row group, or of several that are one unit, as they are decoded."""
+
+    pin: ObjectPin
+    file: Any
+    first_group: int
+    rows: int
+    is_plain: bool
+    batches: Iterator[pa.RecordBatch]
+    # Rows of the groups before `rest`, which is decoded and not taken yet.
+    begin: int = 0
+    rest: pa.RecordBatch | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether rows are left that another unit may ask for."""
+        return self.begin < self.rows
+
+    def leads_to(self, pin: ObjectPin, rows: RowRange, *, is_plain: bool) -> bool:
+        """Whether the rows are in what is still to come."""
+        is_same = (self.pin, self.first_group, self.is_plain) == (pin, rows.first_group, is_plain)
+        return is_same and rows.first_group == rows.last_group and self.begin <= rows.skip
+
+    def take(self, rows: RowRange) -> Iterator[pa.RecordBatch]:
+        """The unit's rows, batch by batch: never the whole of a huge row group, and nothing behind the unit."""
+        stop = rows.skip + rows.rows
+        while self.begin < stop:
+            batch = self.rest if self.rest is not None else next(self.batches, None)
+            self.rest = None
+            if batch is None:
+                return
+            first, last = max(rows.skip - self.begin, 0), min(stop - self.begin, batch.num_rows)
+            if last < batch.num_rows:
+                self.rest = batch.slice(last)
+            self.begin += last
+            if first < last:
+                yield batch.slice(first, last - first)
+
+
+def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns, *, is_plain: bool) -> _Stream:
+    groups = list(range(rows.first_group, rows.last_group + 1))
+    file = folder.open_pinned(pin)
+    try:
+        metadata = pq.read_metadata(file)
+        held = sum(metadata.row_group(group).num_rows for group in groups)
+        is_part = rows.rows < held
+        there = _types(metadata)
+        names = [name for name in columns.input_names if name in there]
+        # Arrow gives JSON as no dictionary.
+        decoded_plain = is_plain or any(isinstance(there[name], pa.JsonType) for name in names)
+        parquet = pq.ParquetFile(
+            file,
+            metadata=metadata,
+            page_checksum_verification=True,
+            pre_buffer=not is_part,
+            buffer_size=READ_BYTES if is_part else 0,
+            read_dictionary=None if decoded_plain else [name for name in _text_names(columns) if name in there],
+            **READ_OPTIONS,
+        )
+        at_a_time = PLAIN_DECODE_ROWS if decoded_plain else DECODE_ROWS
+        batches = parquet.iter_batches(at_a_time, row_groups=groups, columns=names, use_threads=False)
+    except BaseException:
+        file.close()
+        raise
+    return _Stream(pin, file, rows.first_group, held, is_plain, batches)
+
+
+def _types(metadata: pq.FileMetaData) -> dict[str, Any]:
+    """The columns and types as Parquet has them, whatever Arrow's own notes say."""
+    schema = metadata.schema.to_arrow_schema()
+    return dict(zip(schema.names, schema.types, strict=True))
 
 
 def _text_names(columns: PairColumns) -> list[str]:
@@ -64,43 +192,61 @@ def _is_flat_bytes(kind: Any) -> bool:
     return any(check(kind) for check in (*checks, types.is_binary, types.is_large_binary, types.is_binary_view))
 
 
-def _rows_of(
-    parquet: pq.ParquetFile, groups: list[int], rows: RowRange, columns: PairColumns
-) -> Iterator[pa.RecordBatch]:
-    """Decode batch by batch: a huge row group is never in memory as a whole, and not decoded beyond the range."""
-    begin = decoded_bytes = 0
-    batches = parquet.iter_batches(DECODE_ROWS, row_groups=groups, columns=columns.input_names, use_threads=False)
+def _within_limit(batches: Iterator[pa.RecordBatch], rows: RowRange) -> Iterator[pa.RecordBatch]:
+    decoded_bytes = 0
     for batch in batches:
-        first, last = max(rows.skip - begin, 0), rows.skip + rows.rows - begin
-        begin += batch.num_rows
-        if first < batch.num_rows:
-            kept = batch.select(columns.input_names).slice(first, last - first)
-            decoded_bytes += sum(_decoded_bytes(column) for column in kept.columns)
-            if decoded_bytes > MAX_DECODED_BYTES:
-                found = f"its {rows.rows} rows hold more than {MAX_DECODED_BYTES} bytes of text"
-                raise UnreadableError(Quarantine.LIMIT_DECODED_BYTES, f"{found}; lower --unit-rows if they are meant")
-            yield _under_our_names(kept, columns)
-        if begin >= rows.skip + rows.rows:
-            break
+        decoded_bytes += sum(_decoded_bytes(column) for column in batch.columns)
+        if decoded_bytes > MAX_DECODED_BYTES:
+            found = f"its {rows.rows} rows hold more than {MAX_DECODED_BYTES} bytes of text"
+            raise UnreadableError(Quarantine.LIMIT_DECODED_BYTES, f"{found}; lower --unit-rows if they are meant")
+        yield batch
 
 
 def _decoded_bytes(column: pa.Array) -> int:
     """The bytes that the column's values take one by one."""
+    column = column.storage if isinstance(column.type, pa.JsonType) else column
     kind = column.type
     if pa.types.is_fixed_size_binary(kind):
         return int(len(column) * kind.byte_width)
     if pa.types.is_dictionary(kind) and _is_flat_bytes(kind.value_type):
-        return pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+        lengths = pc.binary_length(_without_view(column.dictionary))
+        return pc.sum(lengths.take(column.indices)).as_py() or 0
+    if _is_flat_bytes(kind):
+        return pc.sum(pc.binary_length(_without_view(column))).as_py() or 0
     return 0
 
 
+def _without_view(column: pa.Array) -> pa.Array:
+    is_view = pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type)
+    return column.cast(pa.large_binary()) if is_view else column
+
+
 def _under_our_names(batch: pa.RecordBatch, columns: PairColumns) -> pa.RecordBatch:
-    fields = columns.pair_fields
-    plain = [_cast(column, field.type) for column, field in zip(batch.columns, fields, strict=True)]
+    """The batch with our names and the types of the run. Raises UnreadableError for a value that does not fit."""
+    found = dict(zip(batch.schema.names, batch.columns, strict=True))
+    nothing = pa.nulls(batch.num_rows)
+    fields, plain = columns.pair_fields, []
+    for name, field in zip(columns.input_names, fields, strict=True):
+        column = found.get(name, nothing)
+        try:
+            plain.append((_ids if field.name == PAIR_ID else converted)(column, field.type))
+        except pa.ArrowInvalid as error:
+            # Not told what Arrow says, since it quotes the value.
+            what = (
+                f"column `{name}` is {column.type} and holds a value that {field.type}, its type in the run, does not"
+            )
+            is_id = field.name == PAIR_ID
+            remedy = "--id-column none labels without ids" if is_id else "do not carry it, or mend the file"
+            reason = Quarantine.SCHEMA_ID if is_id else Quarantine.CARRIED_VALUE
+            raise UnreadableError(reason, clean(f"{what}; {remedy}")) from error
     return pa.RecordBatch.from_arrays(plain, schema=pa.schema(fields))
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(column.type) and not pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-    return column if column.type.equals(kind) else column.cast(kind)
+def _ids(column: pa.Array, kind: Any) -> pa.Array:
+    """Ids as texts or integers. Raises ArrowInvalid for a float that is not a whole number of 64 bits."""
+    if isinstance(column.type, pa.UuidType):
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], kind)
+    if pa.types.is_floating(column.type):
+        # pandas's hole.
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column).cast(pa.int64())
+    return column.cast(kind) if pa.types.is_decimal(column.type) else converted(column, kind)

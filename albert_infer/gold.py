@@ -7,17 +7,20 @@ read: a figure over the rest would be one over something else. Knows nothing of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from albert_infer import decoding, selection, validation
+from albert_infer import selection, validation
+from albert_infer.column_types import plain, plain_type
+from albert_infer.decoding import PairReader
 from albert_infer.errors import InputError, LeftOutError, NoInputError, SettingsError, TableError
 from albert_infer.planning import BadFile, survey_input, unit_ranges
 from albert_infer.reading import RowRange, UnreadableError, clean
-from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, RESERVED_NAMES, NliLabel, PairColumns, is_text
+from albert_infer.schema import HYPOTHESIS, LABEL, NO_IDS, PREMISE, RESERVED_NAMES, NliLabel, PairColumns, is_text
 from albert_infer.storage import DEFAULT_ACCESS, Folder, ObjectPin, S3Access
 
 # The column that `read_slice` adds: the place of the gold label in `NliLabel`, NO_GOLD where the row has none.
@@ -43,7 +46,8 @@ class GoldColumns:
     premise_column: str = PREMISE
     hypothesis_column: str = HYPOTHESIS
     kept: tuple[str, ...] = ()
-    id_column: str | None = None
+    # Nobody looks at them, and a column that is called so need not hold any.
+    id_column: str | None = NO_IDS
     carry_source: bool = False
     review_below: float | None = None
     long_premise: Literal["truncate", "window"] = "truncate"
@@ -119,12 +123,12 @@ def survey_gold(
 def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
     """The rows of one slice, in order: `_gold` (int8) in the gold column's place, `rejection` and `detail` added.
 
-    Rows that the labelling job would reject carry their rejection. Raises InputError for pages that cannot be decoded
-    and for a gold label that is none.
+    Rows that the labelling job would reject carry their rejection. Fastest in the order of the slices, and not for
+    several threads. Raises InputError for pages that cannot be decoded and for a gold label that is none.
     """
     where = gold.folder.uri_of(piece.pin.name)
     try:
-        pairs = decoding.read_pairs(gold.folder, piece.pin, piece.range, gold.columns)
+        pairs = _reader(gold.folder, gold.columns).read(piece.pin, piece.range)
     except UnreadableError as error:
         raise InputError(
             f"the gold labels in {where}", f"{error.reason}: {error.detail}", "replace the file"
@@ -134,12 +138,19 @@ def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
     return validation.mark_rejected(pairs).append_column(GOLD, pa.array(codes))
 
 
+# Two, because an evaluation may compare two gold sets slice by slice.
+@lru_cache(maxsize=2)
+def _reader(folder: Folder, columns: PairColumns) -> PairReader:
+    return PairReader(folder, columns)
+
+
 def gold_codes(labels: pa.ChunkedArray, where: str) -> NDArray[np.int8]:
     """The place of each label in `NliLabel`, NO_GOLD for null, `-` and -1 (int8, as many as `labels`).
 
     Labels are the three names in any case, or the numbers 0 entailment, 1 neutral, 2 contradiction of Hugging Face's
     data sets. Raises InputError, naming the first value that is neither.
     """
+    labels = pa.chunked_array([plain(chunk) for chunk in labels.chunks], plain_type(labels.type))
     kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type
     expected = f"use {', '.join(NliLabel)}, or 0, 1, 2 in this order, and - or -1 for none"
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):

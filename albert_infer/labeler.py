@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from albert_infer import model, tokenization, validation
+from albert_infer import column_types, model, tokenization, validation
 from albert_infer.classification import Classifier, default_batch_tokens
 from albert_infer.errors import InputError, SettingsError
 from albert_infer.schema import HYPOTHESIS, PREMISE, VERDICT_FIELDS, DeviceKind, PairColumns, Precision, is_text
@@ -96,7 +96,7 @@ def _texts(pairs: pa.Table, name: str) -> pa.ChunkedArray:
     kind = pairs.schema.field(name).type
     if not (is_text(kind) or pa.types.is_null(kind)):
         raise InputError(f"texts in column {name}", f"found {kind}", "cast it to strings")
-    return pairs[name].cast(pa.string())
+    return pa.chunked_array([column_types.converted(chunk, pa.string()) for chunk in pairs[name].chunks], pa.string())
 
 
 def _refuse_doubled_columns(pairs: pa.Table, added: Sequence[str]) -> None:

@@ -11,13 +11,12 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
-import pyarrow as pa
-
-from albert_infer import reading, schema, selection
+from albert_infer import reading, selection
+from albert_infer.columns import ColumnSettings, FileColumns, run_columns
 from albert_infer.config import LabelSettings
-from albert_infer.errors import InputError, SettingsError
+from albert_infer.errors import InputError
 from albert_infer.reading import Footer, RowRange, UnreadableError
 from albert_infer.schema import PairColumns
 from albert_infer.storage import AccessError, Folder, InputObjects, ObjectPin
@@ -26,36 +25,6 @@ from albert_infer.storage import AccessError, Folder, InputObjects, ObjectPin
 LABELS_VERSION: Final = 3
 # Footers are waits, not work.
 FOOTER_THREADS: Final = 16
-
-
-class ColumnSettings(Protocol):
-    """Which columns of an input make its pairs, and which are kept: `LabelSettings`, or a gold set's."""
-
-    @property
-    def premise_column(self) -> str: ...  # noqa: D102  (each as the setting of its name)
-
-    @property
-    def hypothesis_column(self) -> str: ...  # noqa: D102
-
-    @property
-    def id_column(self) -> str | None: ...  # noqa: D102
-
-    @property
-    def carry(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def carry_source(self) -> bool: ...  # noqa: D102
-
-    @property
-    def review_below(self) -> float | None: ...  # noqa: D102
-
-    @property
-    def long_premise(self) -> Literal["truncate", "window"]: ...  # noqa: D102
-
-    @property
-    def reserved_names(self) -> frozenset[str]:
-        """What a kept column must not be called."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -96,6 +65,8 @@ class Survey:
     # The columns of the first file that has a footer, and those of the run that no file has.
     names: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    # Columns that were asked for with all others, and that only the paths of the files hold.
+    in_paths: tuple[str, ...] = ()
 
     def refuse_unreadable(self, settings: ColumnSettings) -> None:
         """Raise InputError if no row of the files can be read: nothing would be published, whatever limits allow."""
@@ -149,7 +120,7 @@ class Plan:
 
 
 def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
-    """Read every footer and decide which columns the run has: those of the first readable file, in order of names.
+    """Read every footer and decide which columns the run has, of one type for all its files.
 
     Raises NoInputError if there is nothing, InputError if all of it is left out or there is no right to read it,
     SettingsError for a carried column that is not there or clashes.
@@ -163,11 +134,18 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
         raise InputError(error.asked, error.found, error.remedy) from error
     if not candidates:
         raise selection.no_input(found, ignored)
-    readable = [footer.schema for footer in footers if isinstance(footer, Footer)]
-    columns = _columns(readable, settings)
+    readable = [
+        FileColumns(folder.uri_of(pin.name), footer.schema)
+        for pin, footer in zip(candidates, footers, strict=True)
+        if isinstance(footer, Footer)
+    ]
+    found_columns = run_columns(readable, [pin.name for pin in candidates], settings)
+    columns = found_columns.columns
     files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
-        trouble = footer if isinstance(footer, UnreadableError) else reading.unfit(footer, columns)
+        trouble = footer
+        if isinstance(footer, Footer):
+            trouble = reading.unfit(footer, columns, found_columns.origins)
         if trouble is None and isinstance(footer, Footer):
             files.append(InputFile(pin, footer.row_groups))
         elif trouble is not None:
@@ -175,9 +153,10 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
             bad.append(
                 BadFile(folder.uri_of(pin.name), pin.size, pin.version, str(trouble.reason), trouble.detail, rows)
             )
-    names = tuple(readable[0].names) if readable else ()
-    absent = tuple(name for name in columns.input_names if readable and not any(name in has.names for has in readable))
-    return Survey(folder, columns, tuple(files), tuple(bad), ignored, names, absent)
+    names = tuple(readable[0].schema.names) if readable else ()
+    there = {name for file in readable for name in file.schema.names}
+    absent = tuple(name for name in columns.input_names if readable and name not in there)
+    return Survey(folder, columns, tuple(files), tuple(bad), ignored, names, absent, found_columns.in_paths)
 
 
 def make_plan(survey: Survey, settings: LabelSettings, recipe: dict[str, Any], max_batch_tokens: int) -> Plan:
@@ -240,61 +219,6 @@ def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
         return reading.read_footer(folder, pin)
     except UnreadableError as error:
         return error
-
-
-def _columns(schemas: Sequence[pa.Schema], settings: ColumnSettings) -> PairColumns:
-    columns = PairColumns(
-        settings.premise_column,
-        settings.hypothesis_column,
-        with_source=settings.carry_source,
-        review_below=settings.review_below,
-        with_windows=settings.long_premise == "window",
-    )
-    fit = [found for found in schemas if reading.unfit_column(found, columns) is None]
-    if not fit:
-        return columns
-    name = settings.id_column or schema.PAIR_ID
-    id_types = [reading.id_type(_first(found, name).type) for found in fit if name in found.names]
-    pair_id = name if id_types or settings.id_column else None
-    return replace(
-        columns,
-        pair_id=pair_id,
-        # Without any id that could be one, strings: each file is then told apart by its own schema.
-        id_type=next((kind for kind in id_types if kind is not None), pa.string()),
-        carried=_carried(_first_to_carry(fit, settings), settings, pair_id),
-    )
-
-
-def _first_to_carry(fit: Sequence[pa.Schema], settings: ColumnSettings) -> pa.Schema:
-    """The first schema whose columns to carry are no extensions; a file where one is must not decide their types."""
-    if settings.carry == ("all",):
-        return fit[0]
-    safe = (
-        found
-        for found in fit
-        if not any(field.name in settings.carry and reading.holds_extension(field.type) for field in found)
-    )
-    return next(safe, fit[0])
-
-
-def _carried(found: pa.Schema, settings: ColumnSettings, pair_id: str | None) -> tuple[pa.Field, ...]:
-    taken = {settings.premise_column, settings.hypothesis_column, pair_id}
-    there = list(dict.fromkeys(found.names))
-    names = settings.carry if settings.carry != ("all",) else [name for name in there if name not in taken]
-    clash = [name for name in names if name in settings.reserved_names]
-    if clash:
-        remedy = "rename it in the input, or name the columns that you want"
-        raise SettingsError(f"--carry {','.join(settings.carry)}", f"`{clash[0]}` is a column of ours", remedy)
-    missing = [name for name in names if name not in found.names]
-    if missing:
-        has = f"the first readable file has no `{missing[0]}`, but {', '.join(found.names)}"
-        raise SettingsError(f"--carry {','.join(settings.carry)}", has, "name columns of the input")
-    return tuple(pa.field(name, _first(found, name).type) for name in names)
-
-
-def _first(found: pa.Schema, name: str) -> pa.Field:
-    """The column of that name; of several the first, and `unfit_column` says that there are several."""
-    return found.field(found.names.index(name))
 
 
 def _column_recipe(columns: PairColumns) -> dict[str, Any]:

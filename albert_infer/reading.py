@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from albert_infer.column_types import holds_unknown_extension, plain_type, united
 from albert_infer.schema import PairColumns, Quarantine, is_text
 from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
@@ -25,6 +28,9 @@ ENCRYPTED_MAGIC: Final = b"PARE"
 MAX_FILE_ROWS: Final = 1 << 30
 # Names of columns in a message.
 MAX_NAMES: Final = 20
+# How Parquet becomes Arrow, wherever a file is opened. INT96, which Spark writes, holds years that nanoseconds cannot.
+READ_OPTIONS: Final = {"coerce_int96_timestamp_unit": "us"}
+NOWHERE: Final[Mapping[str, str]] = {}
 # What a bad footer makes Arrow raise, and the extension types that it calls on the way.
 FOOTER_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
 
@@ -40,11 +46,16 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file says of itself: its columns, the rows of each row group, columns of an unknown codec."""
+    """What a Parquet file says of itself: its columns, the rows of each row group, and columns of two kinds.
+
+    `undecodable` ones have an unknown codec. Of `unwritable` ones Arrow keeps the bytes and not the type, which is
+    named: a copy would be another column to other readers.
+    """
 
     schema: pa.Schema
     row_groups: tuple[int, ...]
     undecodable: frozenset[str] = frozenset()
+    unwritable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,12 +98,13 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
         try:
             # No more is asked of the footer than this: of one that is damaged, Arrow's metadata of a column chunk
             # (`row_group(…).column(…)`) ends the process.
-            parquet = pq.ParquetFile(file)
+            parquet = pq.ParquetFile(file, **READ_OPTIONS)
             metadata = parquet.metadata
             groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
             # Names are decoded when they are first asked for.
             names = parquet.schema_arrow.names
-            footer = Footer(parquet.schema_arrow, groups, _undecodable(metadata, pin.size, names))
+            undecodable = _undecodable(metadata, pin.size, names)
+            footer = Footer(parquet.schema_arrow, groups, undecodable, _unwritable(parquet))
         except FOOTER_ERRORS as error:
             raise UnreadableError(Quarantine.BAD_FOOTER, told(error)) from error
     if max(sum(groups), metadata.num_rows) > MAX_FILE_ROWS:
@@ -104,67 +116,92 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
     return footer
 
 
-def unfit(footer: Footer, columns: PairColumns) -> UnreadableError | None:
-    """Why a file with this footer cannot give `columns`, or None if it can."""
+def unfit(footer: Footer, columns: PairColumns, origins: Mapping[str, str] = NOWHERE) -> UnreadableError | None:
+    """Why a file with this footer cannot give `columns`, or None if it can.
+
+    `origins` says for columns of the run which file gave them their type.
+    """
     for name in columns.input_names:
         if name in footer.undecodable:
             return UnreadableError(Quarantine.CODEC, f"column `{name}` is compressed with a codec that is not built in")
-    return unfit_column(footer.schema, columns)
+    for carried in columns.carried:
+        if (kind := footer.unwritable.get(carried.name)) is not None:
+            found = f"column `{carried.name}` is {kind}, which cannot be written as it is; do not carry it"
+            return UnreadableError(Quarantine.SCHEMA_TYPE, clean(found))
+    return unfit_column(footer.schema, columns, origins)
 
 
-def unfit_column(schema: pa.Schema, columns: PairColumns) -> UnreadableError | None:
+def unfit_column(
+    schema: pa.Schema, columns: PairColumns, origins: Mapping[str, str] = NOWHERE
+) -> UnreadableError | None:
     """Why a file with this schema cannot give `columns`, or None if it can."""
+    times = Counter(schema.names)
+    may_lack = {field.name for field in columns.carried} if columns.may_lack_carried else set()
+    kinds = dict(zip(schema.names, schema.types, strict=True))
     for name in columns.input_names:
-        found = schema.get_all_field_indices(name)
-        if not found:
+        if name not in times:
+            if name in may_lack:
+                continue
             return UnreadableError(Quarantine.SCHEMA_MISSING, f"no column `{name}`{_near(name, schema.names)}")
-        if len(found) > 1:
-            return UnreadableError(Quarantine.SCHEMA_DUPLICATE_COLUMN, f"{len(found)} columns `{name}`")
-        if holds_extension(schema.field(name).type):
+        if times[name] > 1:
+            return UnreadableError(Quarantine.SCHEMA_DUPLICATE_COLUMN, f"{times[name]} columns `{name}`")
+        if holds_extension(kinds[name], is_text=name in (columns.premise, columns.hypothesis)):
             return UnreadableError(Quarantine.SCHEMA_EXTENSION, f"column `{name}` is or holds an extension type")
-    for name, (reason, wanted, fits) in _expectations(columns).items():
-        kind = schema.field(name).type
-        if not fits(kind):
-            return UnreadableError(reason, clean(f"column `{name}` is {kind}, not {wanted}"))
+    for name, (reason, wanted, fits) in _expectations(columns, origins).items():
+        if name in kinds and not fits(kinds[name]):
+            return UnreadableError(reason, clean(f"column `{name}` is {kinds[name]}, not {wanted}"))
     return None
 
 
-def _expectations(columns: PairColumns) -> dict[str, tuple[Quarantine, str, Callable[[Any], bool]]]:
+def holds_extension(kind: Any, *, is_text: bool) -> bool:
+    """Whether the type is an extension that is not taken: as a text none is, else Arrow's own ones are."""
+    return isinstance(kind, pa.BaseExtensionType) if is_text else holds_unknown_extension(kind)
+
+
+def _expectations(
+    columns: PairColumns, origins: Mapping[str, str]
+) -> dict[str, tuple[Quarantine, str, Callable[[Any], bool]]]:
     """By input column: the reason if its type does not fit, the type that was expected, and whether a type fits."""
     expected: dict[str, tuple[Quarantine, str, Callable[[Any], bool]]] = {}
-    for field in columns.carried:
-        expected[field.name] = (Quarantine.SCHEMA_TYPE, str(field.type), field.type.equals)
+    for carried in columns.carried:
+        origin = f" as in {origins[carried.name]}" if carried.name in origins else ""
+        expected[carried.name] = (Quarantine.SCHEMA_TYPE, f"{carried.type}{origin}", partial(_widens, carried.type))
     for name in (columns.premise, columns.hypothesis):
         expected[name] = (Quarantine.SCHEMA_TYPE, "string", lambda kind: is_text(kind) or pa.types.is_null(kind))
     if columns.pair_id is not None:
-        wanted = columns.id_type
+        origin = origins.get(columns.pair_id, "the first file that has any")
         expected[columns.pair_id] = (
             Quarantine.SCHEMA_ID,
-            f"{wanted} as the ids of the first file that has any (ids are strings or integers)",
-            lambda kind: id_type(kind) == wanted or pa.types.is_null(kind),
+            f"{columns.id_type} as the ids of {origin} (ids are texts or whole numbers; --id-column none takes none)",
+            partial(_is_id, columns.id_type),
         )
     return expected
 
 
-def id_type(kind: pa.DataType) -> pa.DataType | None:
-    """The type that ids of type `kind` have in the output; None for what is not an id."""
-    if is_text(kind):
-        return pa.string()
-    if pa.types.is_uint64(kind):
-        return kind  # hashes: half of them are beyond int64
-    return pa.int64() if pa.types.is_integer(kind) else None
+def _widens(wanted: Any, kind: Any) -> bool:
+    """Whether every value of `kind` is one of the run's type, too."""
+    found = united(wanted, plain_type(kind))
+    return found is not None and bool(found.equals(wanted))
 
 
-def holds_extension(kind: Any) -> bool:
-    """Whether the type is an Arrow extension, or holds one at any depth.
+def _is_id(wanted: Any, kind: Any) -> bool:
+    """Whether a column gives ids of the run's type; a float may hold whole numbers alone, which its values show."""
+    return pa.types.is_null(kind) or pa.types.is_floating(kind) or id_type(kind) == wanted
 
-    Looking at a value of an extension type runs code that the type brings along: Ray's unpickles what the file holds.
+
+def id_type(kind: Any) -> pa.DataType | None:
+    """The type that ids of type `kind` have in the output; None for what is not an id.
+
+    Texts, UUIDs, JSON and whole decimals are texts, and so are floats, which hold integers where pandas met a hole.
     """
-    if isinstance(kind, pa.BaseExtensionType):
-        return True
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return holds_extension(kind.value_type)
-    return any(holds_extension(kind.field(place).type) for place in range(kind.num_fields))
+    types = pa.types
+    if is_text(kind) or isinstance(kind, pa.UuidType | pa.JsonType) or types.is_floating(kind):
+        return pa.string()
+    if types.is_decimal(kind) and kind.scale == 0:
+        return pa.string()
+    if types.is_uint64(kind):
+        return kind  # hashes: half of them are beyond int64
+    return pa.int64() if types.is_integer(kind) else None
 
 
 def told(error: Exception) -> str:
@@ -220,16 +257,33 @@ def _undecodable(metadata: pq.FileMetaData, size: int, names: list[str]) -> froz
     Arrow looks at the codec before the first page, so it is given pages of zeros. The footer cannot be asked:
     `ColumnChunkMetaData.compression` ends the process at a codec that the format does not have.
     """
-    if not metadata.num_row_groups or not _refuses_codec(metadata, size, names):
+    if not metadata.num_row_groups:
         return frozenset()
-    return frozenset(name for name in names if _refuses_codec(metadata, size, [name]))
-
-
-def _refuses_codec(metadata: pq.FileMetaData, size: int, names: list[str]) -> bool:
-    # With a buffer a column is read as it is needed, else as a whole before the codec is looked at.
+    # One for all columns, since it looks at all of the footer. With a buffer a column is read as it is needed, else as
+    # a whole before the codec is looked at.
     pages = pq.ParquetFile(_Zeros(size), metadata=metadata, buffer_size=4096)
+    if not _refuses_codec(pages, names):
+        return frozenset()
+    return frozenset(name for name in names if _refuses_codec(pages, [name]))
+
+
+def _refuses_codec(pages: pq.ParquetFile, names: list[str]) -> bool:
     try:
         next(pages.iter_batches(1, row_groups=[0], columns=names, use_threads=False), None)
     except (pa.ArrowException, OSError) as error:
         return re.search(r"(?i)compression|codec", str(error)) is not None
     return False
+
+
+def _unwritable(parquet: pq.ParquetFile) -> dict[str, str]:
+    """The columns whose Parquet type has no Arrow type that is written as the same, and what they are."""
+    # Arrow's own times were long written as if they were of a zone.
+    from_arrow = b"ARROW:schema" in (parquet.metadata.metadata or {})
+    found: dict[str, str] = {}
+    for place in range(len(parquet.schema)):
+        leaf = parquet.schema.column(place)
+        if leaf.converted_type == "INTERVAL":
+            found[leaf.path.partition(".")[0]] = "an INTERVAL"
+        elif not from_arrow and leaf.logical_type.type == "TIME" and "UTC=true" in str(leaf.logical_type):
+            found[leaf.path.partition(".")[0]] = "a TIME WITH TIME ZONE"
+    return found

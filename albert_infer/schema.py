@@ -51,6 +51,7 @@ class Quarantine(StrEnum):
     SCHEMA_TYPE = "schema_type"
     SCHEMA_ID = "schema_id"
     SCHEMA_EXTENSION = "schema_extension"
+    CARRIED_VALUE = "carried_value"
     BAD_PAGE = "bad_page"
     ROW_COUNT = "row_count"
     POISON_UNIT = "poison_unit"
@@ -83,6 +84,8 @@ PREMISE_TOKENS: Final = "_premise_segment_tokens"
 LONG_PREMISE: Final = "_long_premise"
 
 PAIR_ID: Final = "pair_id"
+# Named as the column of ids it means that there is none.
+NO_IDS: Final = "none"
 PREMISE: Final = "premise"
 HYPOTHESIS: Final = "hypothesis"
 SOURCE_FILE: Final = "source_file"
@@ -133,8 +136,8 @@ RESERVED_NAMES: Final = frozenset(
 
 
 def is_text(kind: Any) -> bool:
-    """Whether an Arrow type is one of strings, plain or as a dictionary."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    """Whether an Arrow type is one of strings, plain, as a dictionary or run by run."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind) else kind
     return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
@@ -156,6 +159,8 @@ class PairColumns:
     # pa.string(), pa.int64() or pa.uint64(); None without ids.
     id_type: pa.DataType | None = None
     carried: tuple[pa.Field, ...] = ()
+    # Whether a carried column is null in a file that lacks it; else that file is quarantined.
+    may_lack_carried: bool = False
     with_source: bool = False
     # With a number `needs_review` is added: whether the largest probability is below it.
     review_below: float | None = None

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from albert_infer.schema import DETAIL, HYPOTHESIS, PREMISE, REJECTION, Rejection, is_text
+from albert_infer import utf8
+from albert_infer.schema import DETAIL, HYPOTHESIS, PREMISE, REJECTION, Rejection
 
 # 1 MiB: tokenizing it takes about half a second, and no checkpoint reads more than a few thousand bytes of it.
 MAX_TEXT_BYTES: Final = 1 << 20
@@ -26,8 +27,8 @@ def mark_rejected(pairs: pa.Table) -> pa.Table:
     """`pairs` with `rejection` and `detail` added (null for good rows) and the texts of bad rows emptied.
 
     Every row is kept, in order; afterwards both text columns are `string`, valid UTF-8 and without nulls, and values of
-    other text columns (ids, carried) that are not UTF-8 are null. A row with several faults has the first of: null, too
-    long, bad UTF-8, blank; of the premise before the hypothesis, and of both before other columns.
+    other columns (ids, carried) that are not UTF-8, or hold a text that is not, are null. A row with several faults has
+    the first of: null, too long, bad UTF-8, blank; of the premise before the hypothesis, and of both before others.
     """
     rows = pairs.num_rows
     reasons: NDArray[np.object_] = np.full(rows, None, dtype=object)
@@ -36,13 +37,13 @@ def mark_rejected(pairs: pa.Table) -> pa.Table:
         for row, (reason, detail) in _faults(pairs[name], name).items():
             if reasons[row] is None:
                 reasons[row], details[row] = str(reason), detail
-    for name in pairs.column_names:
-        if name not in (PREMISE, HYPOTHESIS) and is_text(pairs.schema.field(name).type):
-            column, faults = _without_bad_utf8(pairs[name], name)
-            pairs = pairs.set_column(pairs.column_names.index(name), pairs.schema.field(name), column)
-            for row, detail in faults.items():
-                if reasons[row] is None:
-                    reasons[row], details[row] = str(Rejection.BAD_UTF8), detail
+    columns = dict(zip(pairs.column_names, pairs.columns, strict=True))
+    for name in [name for name in columns if name not in (PREMISE, HYPOTHESIS)]:
+        columns[name], bad_texts = utf8.cleaned(columns[name])
+        for row, text in bad_texts.items():
+            if reasons[row] is None:
+                reasons[row], details[row] = str(Rejection.BAD_UTF8), _as_base64(name, text)
+    pairs = pa.table(columns, schema=pairs.schema)
     bad = pa.array(reasons != None)  # noqa: E711  element-wise, on an object array
     for name in (PREMISE, HYPOTHESIS):
         column = pc.if_else(bad, pa.scalar(b"", pa.binary()), pairs[name].cast(pa.binary()))
@@ -60,7 +61,7 @@ def _faults(texts: pa.ChunkedArray, name: str) -> dict[int, tuple[Rejection, str
         faults[row] = (Rejection.NULL_TEXT, f"{name} is null")
     for row in _rows_where(pc.fill_null(pc.greater(pc.binary_length(raw), MAX_TEXT_BYTES), False)):
         faults[row] = (Rejection.TEXT_TOO_LONG, f"{name} has {len(raw[row].as_py())} bytes, at most {MAX_TEXT_BYTES}")
-    for row, text in _bad_utf8(raw).items():
+    for row, text in utf8.cleaned(texts)[1].items():
         faults.setdefault(row, (Rejection.BAD_UTF8, _as_base64(name, text)))
     readable = pc.if_else(_mask(faults, len(raw)), pa.scalar(b"-", pa.binary()), raw).cast(pa.string())
     for row in _rows_where(pc.match_substring_regex(readable, _BLANK)):
@@ -68,40 +69,8 @@ def _faults(texts: pa.ChunkedArray, name: str) -> dict[int, tuple[Rejection, str
     return faults
 
 
-def _without_bad_utf8(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, dict[int, str]]:
-    """The column with nulls for what is not UTF-8, which would make readers of an output file fail, and the details."""
-    kind = column.type
-    values = column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
-    raw = values.cast(pa.large_binary())
-    bad = _bad_utf8(raw)
-    if not bad:
-        return column, {}
-    kept = pc.if_else(_mask(bad, len(raw)), pa.scalar(None, pa.large_binary()), raw).cast(values.type)
-    if pa.types.is_dictionary(kind):
-        # Anew, because the old dictionary holds the bad bytes whether a row points at them or not.
-        kept = kept.dictionary_encode().cast(kind)
-    return kept, {row: _as_base64(name, text) for row, text in bad.items()}
-
-
 def _as_base64(name: str, text: bytes) -> str:
     return f"{name} base64 {base64.b64encode(text).decode()}"
-
-
-def _bad_utf8(raw: pa.ChunkedArray) -> dict[int, bytes]:
-    """The texts that are not UTF-8, by row; the common case, none, costs one pass in C++."""
-    try:
-        raw.cast(pa.string())
-    except pa.ArrowInvalid:
-        return {row: text for row, text in enumerate(raw.to_pylist()) if text is not None and not _is_utf8(text)}
-    return {}
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _rows_where(mask: pa.ChunkedArray) -> list[int]:

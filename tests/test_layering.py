@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "albert_infer"
 
 # What each module may import; what is in EVERYONES everyone may.
-EVERYONES: Final = {"errors", "schema", "failpoints", "json_input", "printable"}
+EVERYONES: Final = {"errors", "schema", "column_types", "failpoints", "json_input", "printable"}
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
 PUBLISHING: Final = {"layout", "manifest", "standing", "sealing", "publish", "publication"}
 ALL: Final = STEPS | {
@@ -40,6 +40,8 @@ ALL: Final = STEPS | {
 MAY_IMPORT: Final[dict[str, set[str]]] = {
     "__init__": {"labeler"},
     "schema": set(),
+    "column_types": set(),
+    "utf8": set(),
     "errors": set(),
     "json_input": set(),
     "printable": set(),
@@ -53,8 +55,9 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "input_names": set(),
     "selection": {"storage", "reading", "input_names"},
     "decoding": {"storage", "reading"},
-    "planning": {"storage", "config", "reading", "selection"},
-    "validation": set(),
+    "columns": {"reading"},
+    "planning": {"storage", "config", "reading", "columns", "selection"},
+    "validation": {"utf8"},
     "words": set(),
     "windows": set(),
     "tokenization": {"words", "windows"},

@@ -97,11 +97,12 @@ def test_texts_of_every_arrow_string_type_are_read_as_strings(tmp_path: Path, ki
         *((kind, pa.int64()) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint32())),
         (pa.uint64(), pa.uint64()),
         *((kind, pa.string()) for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string()))),
-        *((kind, None) for kind in (pa.float64(), pa.bool_(), pa.binary(), pa.null(), pa.list_(pa.int64()))),
+        *((kind, pa.string()) for kind in (pa.uuid(), pa.json_(), pa.float64(), pa.float32(), pa.decimal128(38, 0))),
+        *((kind, None) for kind in (pa.decimal128(9, 2), pa.bool_(), pa.binary(), pa.null(), pa.list_(pa.int64()))),
     ],
     ids=str,
 )
-def test_ids_are_strings_or_integers(kind: pa.DataType, found: pa.DataType | None) -> None:
+def test_ids_are_texts_or_integers(kind: pa.DataType, found: pa.DataType | None) -> None:
     assert id_type(kind) == found
 
 

@@ -58,7 +58,7 @@ class LabellingSettings(BaseModel):
     ] = schema.HYPOTHESIS
     id_column: Annotated[
         str | None,
-        Parameter(group=DATA, help="The pair's id; named here it must exist, else `pair_id` is taken if there is one."),
+        Parameter(group=DATA, help="The pair's id, which must exist, or `none`; else `pair_id` is taken if it does."),
     ] = None
     carry: Annotated[
         Names,

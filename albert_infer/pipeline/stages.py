@@ -103,7 +103,7 @@ class UnitReader:
 
     def _pairs(self, unit: Unit) -> pa.Table:
         failpoints.reach("reading", unit.pin.name)
-        return decoding.read_pairs(self.source, unit.pin, unit.range, self.columns)
+        return _pair_reader(self.source, self.columns).read(unit.pin, unit.range)
 
     def _encoded(self, pairs: pa.Table) -> pa.Table:
         return tokenization.append_tokens(validation.mark_rejected(pairs), _shared(self.tokenizer))
@@ -130,6 +130,12 @@ def poison_detail(doing: str) -> str:
 def _shared(reference: ray.ObjectRef[Shared]) -> Shared:
     """What the reference stands for, unpickled once a worker process: a process works on many units."""
     return ray.get(reference)
+
+
+@lru_cache(maxsize=1)
+def _pair_reader(source: Folder, columns: PairColumns) -> decoding.PairReader:
+    """The reader of a worker process: the next unit that it reads is mostly one further on in the same row group."""
+    return decoding.PairReader(source, columns)
 
 
 class UnitSource(Datasource):

@@ -101,10 +101,11 @@ class Recipe(_Claim):
 
 
 class ColumnSettings(_Claim):
-    """The input's names of our two columns."""
+    """The input's names of our two columns, and the columns that were carried."""
 
     premise_column: str
     hypothesis_column: str
+    carry: tuple[str, ...] = ()
 
 
 class Plan(_Claim):
@@ -141,6 +142,11 @@ class Plan(_Claim):
     def with_ids(self) -> bool:
         """Whether the input has a column of ids."""
         return self.recipe.columns[:1] != (self.settings.premise_column,)
+
+    @property
+    def may_lack_carried(self) -> bool:
+        """Whether a carried column is null for the rows of a file that lacks it."""
+        return self.settings.carry == ("all",)
 
     def source_uri(self, name: str) -> str:
         """An input file as `source_file` and the quarantine have it."""

@@ -6,27 +6,29 @@ The input is streamed by positions that are counted from its own footer. No text
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from albert_infer.column_types import plain
 from albert_infer.errors import ObjectChangedError, ObjectMissingError
 from albert_infer.printable import reason_of
 from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, SOURCE_ROW
 from albert_infer.storage import Folder
+from albert_infer.verification import values
 from albert_infer.verification.claims import BadFile, Pin, PlannedFile
 from albert_infer.verification.findings import Finding, differences
 from albert_infer.verification.recount import BATCH_ROWS, OpenUnit, OutputColumns
 
 # 1 MiB of each column is held of a row group at a time, however large it is.
 READ_BYTES: Final = 1 << 20
+SameValues = Callable[[pa.Array, pa.Array], NDArray[np.bool_]]
 
 
 class InputRows:
@@ -35,6 +37,7 @@ class InputRows:
     def __init__(self, parquet: pq.ParquetFile, columns: OutputColumns) -> None:
         self._parquet = parquet
         self.columns = columns
+        self._there = set(parquet.schema_arrow.names)
         metadata = parquet.metadata
         self._stops = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
         self._group = -1
@@ -51,7 +54,10 @@ class InputRows:
         while first < stop:
             batch = self._batch_with(first)
             piece = batch.slice(first - self._first, stop - first)
-            arrays = [piece[name] for name, _ in self.columns.taken]
+            found = dict(zip(piece.schema.names, piece.columns, strict=True))
+            nothing = pa.nulls(piece.num_rows)
+            # Plain, because of views Arrow cannot take some rows.
+            arrays = [plain(found.get(name, nothing)) for name, _ in self.columns.taken]
             yield first, pa.RecordBatch.from_arrays(arrays, names=[name for _, name in self.columns.taken])
             first += piece.num_rows
 
@@ -60,7 +66,7 @@ class InputRows:
         if group == len(self._stops):
             raise EOFError
         if self._batch is None or group != self._group or row < self._first:
-            names = list(dict.fromkeys(name for name, _ in self.columns.taken))
+            names = [name for name in dict.fromkeys(name for name, _ in self.columns.taken) if name in self._there]
             self._group, self._first = group, self._stops[group - 1] if group else 0
             # One group at a time, and in small batches: no page is decoded that the unit itself did not need.
             self._batches = self._parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=names, use_threads=False)
@@ -109,12 +115,20 @@ def _opened(
     stream: Any, file: PlannedFile, uri: str, columns: OutputColumns, findings: list[Finding]
 ) -> InputRows | None:
     try:
-        parquet = pq.ParquetFile(stream, page_checksum_verification=True, buffer_size=READ_BYTES, pre_buffer=False)
-        names = parquet.schema_arrow.names
+        parquet = pq.ParquetFile(
+            stream,
+            page_checksum_verification=True,
+            buffer_size=READ_BYTES,
+            pre_buffer=False,
+            # Nanoseconds, its default, cannot hold the years 1 and 9999, and Arrow then makes up others.
+            coerce_int96_timestamp_unit="us",
+        )
+        names = set(parquet.schema_arrow.names)
     except (pa.ArrowException, OSError, ValueError) as error:
         findings.append(Finding(f"input {uri}", "readable Parquet, which is published as labelled", reason_of(error)))
         return None
-    missing = [name for name, _ in columns.taken if name not in names]
+    may_lack = set(columns.carried) if columns.may_lack_carried else set()
+    missing = [name for name, _ in columns.taken if name not in names | may_lack]
     unlike = differences(
         f"input {uri}", [("rows", file.rows, parquet.metadata.num_rows), ("missing columns", [], missing)]
     )
@@ -123,14 +137,21 @@ def _opened(
 
 
 class _RowCursor:
-    """The rows of a published file, so many at a time; `compared` are the columns that came from the input."""
+    """The rows of a published file, so many at a time; `compared` are the columns that came from the input.
 
-    def __init__(self, parquet: pq.ParquetFile | None, compared: list[str], place: str) -> None:
+    `what` they are is for messages, and `same` says where a column holds what the input's does.
+    """
+
+    def __init__(
+        self, parquet: pq.ParquetFile | None, compared: list[str], place: str, what: str, same: SameValues
+    ) -> None:
         # With `place`, which every file has: rows without any column would not be rows to pyarrow.
         names = [*compared, place]
         self._batches = parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False) if parquet else iter(())
         self._rest = pa.schema([pa.field(name, pa.null()) for name in names]).empty_table()
         self.compared = compared
+        self.what = what
+        self.same = same
         self.taken = 0
 
     def take(self, rows: int) -> pa.Table:
@@ -154,17 +175,15 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
     """
     unit = opened.unit
     names = [name for _, name in source.columns.taken]
-    labelled = _RowCursor(opened.part, names, LABEL)
+    labelled = _RowCursor(opened.part, names, LABEL, "labelled rows", values.same)
     without_texts = [name for name in names if name not in (PREMISE, HYPOTHESIS)]
-    aside = _RowCursor(opened.rejected, without_texts, SOURCE_ROW)
+    aside = _RowCursor(opened.rejected, without_texts, SOURCE_ROW, "rejected rows", values.same_or_unreadable)
     try:
         for first, batch in source.rows(unit.range.first_row, unit.range.stop):
             places = np.arange(first, first + batch.num_rows)
             rejected = np.isin(places, opened.rejected_rows)
-            for cursor, mask, what in ((labelled, ~rejected, "labelled"), (aside, rejected, "rejected")):
-                finding = _first_difference(
-                    batch.filter(pa.array(mask)), places[mask], cursor, f"{what} rows", uri, unit.unit_id
-                )
+            for cursor, mask in ((labelled, ~rejected), (aside, rejected)):
+                finding = _first_difference(batch.filter(pa.array(mask)), places[mask], cursor, uri, unit.unit_id)
                 if finding:
                     return [finding]
         if labelled.take(1).num_rows:
@@ -183,13 +202,13 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
 
 
 def _first_difference(
-    expected: pa.RecordBatch, places: NDArray[np.int64], cursor: _RowCursor, what: str, uri: str, unit_id: str
+    expected: pa.RecordBatch, places: NDArray[np.int64], cursor: _RowCursor, uri: str, unit_id: str
 ) -> Finding | None:
-    begin = cursor.taken
+    begin, what = cursor.taken, cursor.what
     found = cursor.take(expected.num_rows)
     rows = found.num_rows
     for name in cursor.compared if rows else ():
-        same = _same(expected[name].slice(0, rows), found[name].combine_chunks())
+        same = cursor.same(expected[name].slice(0, rows), found[name].combine_chunks())
         if not same.all():
             row = int(np.argmin(same))
             return Finding(
@@ -199,38 +218,3 @@ def _first_difference(
     if rows < expected.num_rows:
         return Finding(f"{what} of unit {unit_id}", f"row {places[rows]} of {uri}", "the end of the file")
     return None
-
-
-def _same(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
-    """Row by row whether two columns hold the same, whatever their encoding; null is null, and NaN is NaN."""
-    left, right = _plain(left), _plain(right)
-    if left.type != right.type and not pa.types.is_nested(right.type):
-        try:
-            left = left.cast(right.type)
-        except pa.ArrowInvalid:  # not told, since it quotes the value
-            return np.zeros(len(left), bool)
-    if left.equals(right):
-        return np.ones(len(left), bool)
-    try:
-        equal = pc.or_(pc.fill_null(pc.equal(left, right), False), pc.and_(left.is_null(), right.is_null()))
-        if pa.types.is_floating(right.type):
-            equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(side), False) for side in (left, right))))
-    except pa.ArrowNotImplementedError:  # lists, structs and the like
-        return np.array([_same_value(one, other) for one, other in zip(left, right, strict=True)], bool)
-    return np.asarray(equal.to_numpy(zero_copy_only=False), bool)
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    """Without a dictionary, and texts as their bytes, which need not be UTF-8."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary)
-    return column.cast(pa.large_binary()) if any(kind(column.type) for kind in kinds) else column
-
-
-def _same_value(one: pa.Scalar, other: pa.Scalar) -> bool:
-    # As text, because NaN differs from itself; what cannot be text is compared as it is.
-    try:
-        return repr(one.as_py()) == repr(other.as_py())
-    except UnicodeDecodeError:
-        return bool(one.equals(other))

@@ -71,6 +71,7 @@ class OutputColumns:
     max_tokens: int
     review_below: float | None = None
     with_windows: bool = False
+    may_lack_carried: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> OutputColumns:
@@ -79,7 +80,19 @@ class OutputColumns:
         names = [*ids, PREMISE, HYPOTHESIS, *columns[len(ids) + 2 :]]
         recipe = plan.recipe
         taken = tuple(zip(columns, names, strict=True))
-        return cls(taken, recipe.with_source, recipe.max_length, recipe.review_below, recipe.long_premise is not None)
+        return cls(
+            taken=taken,
+            with_source=recipe.with_source,
+            max_tokens=recipe.max_length,
+            review_below=recipe.review_below,
+            with_windows=recipe.long_premise is not None,
+            may_lack_carried=plan.may_lack_carried,
+        )
+
+    @property
+    def carried(self) -> list[str]:
+        """The input's names of the carried columns."""
+        return [name for name, ours in self.taken if ours not in (PAIR_ID, PREMISE, HYPOTHESIS)]
 
     @property
     def added(self) -> list[pa.Field]:

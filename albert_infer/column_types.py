@@ -1,0 +1,320 @@
+"""Arrow types of input columns: the plain type of each, the type that two files' columns share, and the way there.
+
+Arrow only; knows nothing of files. Every conversion keeps each value as it is, or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from albert_infer.schema import is_text
+
+types: Final = pa.types
+# Names of one time zone; a writer takes either.
+UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC", "Z", "Zulu", "GMT", "Etc/GMT", "+00:00", "-00:00", "+0000"})
+# The most digits that a decimal of so many bits has.
+DECIMALS: Final = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (76, pa.decimal256))
+UNITS: Final = ("s", "ms", "us", "ns")
+# Integers up to here are the same number as a double.
+WIDEST_IN_DOUBLE: Final = 32
+# Of Arrow itself. Any other extension type brings code along that looking at a value may run.
+KNOWN_EXTENSIONS: Final = (pa.UuidType, pa.JsonType, pa.Bool8Type)
+
+
+def holds_unknown_extension(kind: Any) -> bool:
+    """Whether the type is an Arrow extension that is not Arrow's own, or holds one at any depth.
+
+    Looking at a value of an extension type runs code that the type brings along: Ray's unpickles what the file holds.
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        return not isinstance(kind, KNOWN_EXTENSIONS)
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return holds_unknown_extension(kind.value_type)
+    return any(holds_unknown_extension(kind.field(place).type) for place in range(kind.num_fields))
+
+
+def plain_type(kind: Any) -> Any:
+    """The type that values of `kind` are kept as: no views, no run ends, and no dictionary inside of anything.
+
+    Arrow can neither filter nor take most of these, and readers of the output may not know them.
+    """
+    if types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _inner(kind.value_type), kind.ordered)
+    return _inner(kind)
+
+
+def _inner(kind: Any) -> Any:
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return _inner(kind.value_type)
+    if types.is_string_view(kind):
+        return pa.string()
+    if types.is_binary_view(kind):
+        return pa.binary()
+    if isinstance(kind, pa.JsonType):
+        return pa.json_(_inner(kind.storage_type))
+    if _is_list(kind):
+        return _list_like(kind)(kind.value_field.with_type(_inner(kind.value_type)))
+    if types.is_map(kind):
+        key, item = (field.with_type(_inner(field.type)) for field in (kind.key_field, kind.item_field))
+        return pa.map_(key, item, kind.keys_sorted)
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_inner(field.type)) for field in kind])
+    return kind
+
+
+def united(one: Any, other: Any) -> Any | None:
+    """The type that holds every value of two plain types as it is, `one` itself if it does; None if there is none."""
+    if one.equals(other) or types.is_null(other):
+        return one
+    if types.is_null(one):
+        return other
+    for unite in UNITERS:
+        if (found := unite(one, other)) is not None:
+            return one if found.equals(one) else found
+    return None
+
+
+def _united_dictionaries(one: Any, other: Any) -> Any | None:
+    kinds = [kind for kind in (one, other) if types.is_dictionary(kind)]
+    if not kinds:
+        return None
+    value = united(*(kind.value_type if types.is_dictionary(kind) else kind for kind in (one, other)))
+    if len(kinds) == 1 or value is None:
+        return value
+    index = _united_integers(one.index_type, other.index_type) or pa.int64()
+    return pa.dictionary(index, value, one.ordered and other.ordered)
+
+
+def _united_texts(one: Any, other: Any) -> Any | None:
+    kinds = [kind.storage_type if isinstance(kind, pa.JsonType) else kind for kind in (one, other)]
+    if not all(map(is_text, kinds)):
+        return None
+    text = pa.large_string() if any(map(types.is_large_string, kinds)) else pa.string()
+    return pa.json_(text) if all(isinstance(kind, pa.JsonType) for kind in (one, other)) else text
+
+
+def _united_bytes(one: Any, other: Any) -> Any | None:
+    checks = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    if isinstance(one, pa.UuidType) or isinstance(other, pa.UuidType):
+        return None
+    if not all(any(check(kind) for check in checks) for kind in (one, other)):
+        return None
+    return pa.large_binary() if types.is_large_binary(one) or types.is_large_binary(other) else pa.binary()
+
+
+def _united_integers(one: Any, other: Any) -> Any | None:
+    if not (types.is_integer(one) and types.is_integer(other)):
+        return None
+    bits = max(one.bit_width, other.bit_width)
+    unsigned = [kind for kind in (one, other) if types.is_unsigned_integer(kind)]
+    if len(unsigned) == 2:
+        return getattr(pa, f"uint{bits}")()
+    if unsigned:
+        bits = max(bits, 2 * unsigned[0].bit_width)
+    return getattr(pa, f"int{bits}")() if bits <= 64 else None
+
+
+def _united_floats(one: Any, other: Any) -> Any | None:
+    if types.is_floating(one) and types.is_floating(other):
+        return max((one, other), key=lambda kind: kind.bit_width)
+    numbers = [kind for kind in (one, other) if types.is_integer(kind) and kind.bit_width <= WIDEST_IN_DOUBLE]
+    floats = [kind for kind in (one, other) if types.is_floating(kind)]
+    return pa.float64() if numbers and floats else None
+
+
+def _united_decimals(one: Any, other: Any) -> Any | None:
+    if not (types.is_decimal(one) and types.is_decimal(other)):
+        return None
+    scale = max(one.scale, other.scale)
+    digits = scale + max(kind.precision - kind.scale for kind in (one, other))
+    bits = max(one.bit_width, other.bit_width)
+    for most, make in DECIMALS:
+        if digits <= most and make(most).bit_width >= bits:
+            return make(digits, scale)
+    return None
+
+
+def _united_times(one: Any, other: Any) -> Any | None:
+    """The finer unit. A timestamp or duration that it cannot hold is found where values are converted."""
+    unit = max((getattr(kind, "unit", "s") for kind in (one, other)), key=UNITS.index)
+    if types.is_timestamp(one) and types.is_timestamp(other):
+        zones = {one.tz, other.tz}
+        if len(zones) > 1 and not zones <= UTC_NAMES:
+            return None
+        return pa.timestamp(unit, one.tz if len(zones) == 1 else "UTC")
+    if types.is_duration(one) and types.is_duration(other):
+        return pa.duration(unit)
+    if types.is_time(one) and types.is_time(other):
+        return pa.time64(unit) if unit in ("us", "ns") else pa.time32(unit)
+    return None
+
+
+def _united_lists(one: Any, other: Any) -> Any | None:
+    if not (_is_list(one) and _is_list(other)):
+        return None
+    item = _united_fields(one.value_field, other.value_field)
+    if item is None:
+        return None
+    if types.is_fixed_size_list(one) and types.is_fixed_size_list(other) and one.list_size == other.list_size:
+        return pa.list_(item, one.list_size)
+    return pa.large_list(item) if types.is_large_list(one) or types.is_large_list(other) else pa.list_(item)
+
+
+def _united_maps(one: Any, other: Any) -> Any | None:
+    if not (types.is_map(one) and types.is_map(other)):
+        return None
+    key, item = _united_fields(one.key_field, other.key_field), _united_fields(one.item_field, other.item_field)
+    return None if key is None or item is None else pa.map_(key, item, one.keys_sorted and other.keys_sorted)
+
+
+def _united_structs(one: Any, other: Any) -> Any | None:
+    """The fields of `one`, then what `other` has beside them; a field that one of them lacks is null there."""
+    if not (types.is_struct(one) and types.is_struct(other)):
+        return None
+    ours, theirs = ({field.name: field for field in kind} for kind in (one, other))
+    if len(ours) < one.num_fields or len(theirs) < other.num_fields:
+        return None  # names that stand for two fields
+    fields = []
+    for name in dict.fromkeys(chain(ours, theirs)):
+        if name in ours and name in theirs:
+            field = _united_fields(ours[name], theirs[name])
+            if field is None:
+                return None
+        else:
+            field = (ours.get(name) or theirs[name]).with_nullable(True)
+        fields.append(field)
+    return pa.struct(fields)
+
+
+def _united_fields(one: pa.Field, other: pa.Field) -> pa.Field | None:
+    kind = united(one.type, other.type)
+    return None if kind is None else pa.field(one.name, kind, one.nullable or other.nullable)
+
+
+UNITERS: Final[tuple[Callable[[Any, Any], Any | None], ...]] = (
+    _united_dictionaries,
+    _united_texts,
+    _united_bytes,
+    _united_integers,
+    _united_floats,
+    _united_decimals,
+    _united_times,
+    _united_lists,
+    _united_maps,
+    _united_structs,
+)
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """The column as its `plain_type`."""
+    return converted(column, plain_type(column.type))
+
+
+def converted(column: pa.Array, kind: Any) -> pa.Array:
+    """The same values as `kind`, which is the column's plain type or one united with it.
+
+    Raises ArrowInvalid where `kind` cannot hold a value: a timestamp too far from 1970 for nanoseconds.
+    """
+    found = column.type
+    if found.equals(kind, check_metadata=True):
+        return column
+    if types.is_null(found):
+        return pa.nulls(len(column), kind)
+    if types.is_run_end_encoded(found):
+        return converted(pc.run_end_decode(column), kind)
+    if types.is_dictionary(found):
+        return _converted_dictionary(column, kind)
+    if _is_list(found):
+        return _converted_list(column, kind)
+    if types.is_map(found):
+        return _converted_map(column, kind)
+    if types.is_struct(found):
+        return _converted_struct(column, kind)
+    if isinstance(found, pa.JsonType):
+        if not isinstance(kind, pa.JsonType):
+            return converted(column.storage, kind)
+        return pa.ExtensionArray.from_storage(kind, converted(column.storage, kind.storage_type))
+    return _dictionary(column, kind) if types.is_dictionary(kind) else column.cast(kind)
+
+
+def _dictionary(column: pa.Array, kind: Any) -> pa.Array:
+    return converted(converted(column, kind.value_type).dictionary_encode(), kind)
+
+
+def _converted_dictionary(column: pa.DictionaryArray, kind: Any) -> pa.Array:
+    if not types.is_dictionary(kind):
+        return converted(column.dictionary, kind).take(column.indices)
+    values = converted(column.dictionary, kind.value_type)
+    return pa.DictionaryArray.from_arrays(column.indices.cast(kind.index_type), values, ordered=kind.ordered)
+
+
+def _converted_list(column: pa.Array, kind: Any) -> pa.Array:
+    if types.is_fixed_size_list(kind):
+        width = kind.list_size
+        values = column.values.slice(column.offset * width, len(column) * width)
+        return pa.FixedSizeListArray.from_arrays(converted(values, kind.value_type), type=kind, mask=column.is_null())
+    values, lengths = list_values(column)
+    offsets = _offsets(lengths, kind)
+    make = pa.LargeListArray if types.is_large_list(kind) else pa.ListArray
+    return make.from_arrays(offsets, converted(values, kind.value_type), type=kind, mask=column.is_null())
+
+
+def _converted_map(column: pa.MapArray, kind: Any) -> pa.Array:
+    entries, lengths = list_values(column)
+    keys, items = entries.field(0), entries.field(1)
+    keys, items = converted(keys, kind.key_type), converted(items, kind.item_type)
+    return pa.MapArray.from_arrays(_offsets(lengths, kind), keys, items, type=kind, mask=column.is_null())
+
+
+def _converted_struct(column: pa.StructArray, kind: Any) -> pa.Array:
+    found = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+    if len(found) < column.type.num_fields:
+        found, names = dict(enumerate(column.flatten())), range(column.type.num_fields)
+    else:
+        names = [field.name for field in kind]
+    nothing = pa.nulls(len(column))
+    values = [converted(found.get(name, nothing), field.type) for name, field in zip(names, kind, strict=True)]
+    return pa.StructArray.from_arrays(values, fields=list(kind), mask=column.is_null())
+
+
+def list_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int64]]]:
+    """The values of all lists one after another, none of null rows, and how many each row has."""
+    if types.is_map(column.type):
+        entry = pa.struct([column.type.key_field, column.type.item_field])
+        column = column.cast(pa.list_(entry))
+    if types.is_list_view(column.type) or types.is_large_list_view(column.type):
+        return _view_values(column)
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return column.flatten(), lengths
+
+
+def _view_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int64]]]:
+    # By hand: Arrow 26 loses values when it casts a list view.
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    lengths = np.where(there, column.sizes.to_numpy(), 0).astype(np.int64)
+    begins = column.offsets.to_numpy().astype(np.int64)
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    # Plain first: of most views Arrow cannot take.
+    return plain(column.values).take(pa.array(np.repeat(begins, lengths) + within)), lengths
+
+
+def _offsets(lengths: np.ndarray[Any, np.dtype[np.int64]], kind: Any) -> pa.Array:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return pa.array(offsets, pa.int64() if types.is_large_list(kind) else pa.int32())
+
+
+def _is_list(kind: Any) -> bool:
+    checks = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return any(check(kind) for check in (*checks, types.is_list_view, types.is_large_list_view))
+
+
+def _list_like(kind: Any) -> Callable[[pa.Field], Any]:
+    if types.is_fixed_size_list(kind):
+        return lambda item: pa.list_(item, kind.list_size)
+    return pa.large_list if types.is_large_list(kind) or types.is_large_list_view(kind) else pa.list_

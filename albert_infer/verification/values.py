@@ -1,0 +1,102 @@
+"""Whether a published column holds what the input's does, row by row, whatever the types and encodings of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from albert_infer.schema import is_text
+
+
+def same(expected: pa.Array, found: pa.Array) -> NDArray[np.bool_]:
+    """Where `found` is the input's `expected`, or the text of such an id; null is null, and NaN is NaN."""
+    if is_text(found.type) and not _holds_bytes(expected.type):
+        expected = _as_texts(expected)
+    left, right = _comparable(expected), _comparable(found)
+    if left.type != right.type:
+        try:
+            left = _cast(left, right.type)
+        except pa.ArrowInvalid:  # not told, since it quotes the value
+            return np.zeros(len(left), bool)
+        except pa.ArrowNotImplementedError:
+            return _each_same(left, right)
+    if left.equals(right):
+        return np.ones(len(left), bool)
+    try:
+        equal = pc.or_(pc.fill_null(pc.equal(left, right), False), pc.and_(left.is_null(), right.is_null()))
+        if pa.types.is_floating(right.type):
+            equal = pc.or_(equal, pc.and_(*(pc.fill_null(pc.is_nan(side), False) for side in (left, right))))
+    except pa.ArrowNotImplementedError:  # lists, structs and the like
+        return _each_same(left, right)
+    return np.asarray(equal.to_numpy(zero_copy_only=False), bool)
+
+
+def same_or_unreadable(expected: pa.Array, found: pa.Array) -> NDArray[np.bool_]:
+    """The same of rejected rows, where a value that holds a text which is not UTF-8 is null."""
+    equal = same(expected, found)
+    for row in np.flatnonzero(~equal & found.is_null().to_numpy(zero_copy_only=False)):
+        equal[row] = _is_unreadable(expected[int(row)])
+    return equal
+
+
+def _holds_bytes(kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return is_text(kind) or isinstance(kind, pa.JsonType) or pa.types.is_binary(kind)
+
+
+def _as_texts(column: pa.Array) -> pa.Array:
+    """Ids that are published as texts: a UUID as it is read aloud, a float as the integer that it is."""
+    if isinstance(column.type, pa.UuidType):
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    if pa.types.is_floating(column.type):
+        numbers = column.to_pylist()
+        return pa.array([None if value is None or value != value else f"{value:.0f}" for value in numbers], pa.string())
+    return column.cast(pa.string())
+
+
+def _comparable(column: pa.Array) -> pa.Array:
+    """Without a dictionary, and texts as their bytes, which need not be UTF-8."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if isinstance(column.type, pa.JsonType):
+        column = column.storage
+    return column.cast(pa.large_binary()) if is_text(column.type) or pa.types.is_binary(column.type) else column
+
+
+def _cast(column: pa.Array, kind: Any) -> pa.Array:
+    if pa.types.is_floating(column.type) and pa.types.is_integer(kind):
+        # An id; of a float column that is carried the output is one, too.
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return column.cast(kind)
+
+
+def _each_same(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
+    return np.array([_same_scalar(one, other) for one, other in zip(left, right, strict=True)], bool)
+
+
+def _same_scalar(one: pa.Scalar, other: pa.Scalar) -> bool:
+    try:
+        return _same_value(one.as_py(), other.as_py())
+    except (ValueError, OverflowError):  # what Python cannot hold: texts that are not UTF-8, times of distant years
+        return bool(one.equals(other))
+
+
+def _same_value(one: Any, other: Any) -> bool:
+    """Whether two values of Python are the same; a struct may have its fields in another order, or more of null."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_same_value(one.get(name), other.get(name)) for name in one.keys() | other.keys())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same_value, one, other))
+    return bool(one == other) or (one != one and other != other)
+
+
+def _is_unreadable(value: pa.Scalar) -> bool:
+    try:
+        value.as_py()
+    except UnicodeDecodeError:
+        return True
+    return False
