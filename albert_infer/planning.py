@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Protocol
 import pyarrow as pa
 
 from albert_infer import reading, schema
+from albert_infer.class_names import ClassNames, class_names
 from albert_infer.config import LabelSettings
 from albert_infer.errors import InputError, NoInputError, SettingsError
 from albert_infer.reading import Footer, RowRange, UnreadableError
@@ -61,10 +62,14 @@ class ColumnSettings(Protocol):
 
 @dataclass(frozen=True)
 class InputFile:
-    """A readable input object, pinned, with the rows of each of its row groups."""
+    """A readable input object, pinned, with the rows of each of its row groups.
+
+    `classes` are the carried columns whose numbers the file names, each with its names.
+    """
 
     pin: ObjectPin
     row_groups: tuple[int, ...]
+    classes: tuple[tuple[str, ClassNames], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -150,7 +155,7 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
     for pin, footer in zip(candidates, footers, strict=True):
         trouble = footer if isinstance(footer, UnreadableError) else reading.unfit(footer, columns)
         if trouble is None and isinstance(footer, Footer):
-            files.append(InputFile(pin, footer.row_groups))
+            files.append(InputFile(pin, footer.row_groups, _classes(footer.schema, columns)))
         elif trouble is not None:
             rows = sum(footer.row_groups) if isinstance(footer, Footer) else None
             bad.append(
@@ -284,6 +289,11 @@ def _carried(found: pa.Schema, settings: ColumnSettings, pair_id: str | None) ->
         has = f"the first readable file has no `{missing[0]}`, but {', '.join(found.names)}"
         raise SettingsError(f"--carry {','.join(settings.carry)}", has, "name columns of the input")
     return tuple(pa.field(name, _first(found, name).type) for name in names)
+
+
+def _classes(found: pa.Schema, columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:
+    named = ((field.name, class_names(found, field.name)) for field in columns.carried)
+    return tuple((name, names) for name, names in named if names)
 
 
 def _first(found: pa.Schema, name: str) -> pa.Field:
