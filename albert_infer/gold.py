@@ -28,8 +28,8 @@ GOLD: Final = "_gold"
 NO_GOLD: Final = -1
 # SNLI's mark for pairs on which the annotators did not agree, as text and as Hugging Face's number.
 UNLABELLED: Final = frozenset({"", "-", "-1"})
-# Hugging Face data sets of GLUE, SNLI and MultiNLI number the labels in the order of `NliLabel`: so numbers without names
-# are read.
+# Hugging Face data sets of GLUE, SNLI and MultiNLI number the labels in the order of `NliLabel`. Numbers without names
+# are read so.
 CODES: Final = {
     **{str(label): code for code, label in enumerate(NliLabel)},
     **{str(code): code for code in range(len(NliLabel))},
