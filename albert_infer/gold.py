@@ -6,6 +6,7 @@ read: a figure over the rest would be one over something else. Knows nothing of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -15,9 +16,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from albert_infer import selection, validation
+from albert_infer.class_names import ClassNames
 from albert_infer.column_types import plain, plain_type
 from albert_infer.decoding import PairReader
 from albert_infer.errors import InputError, LeftOutError, NoInputError, SettingsError, TableError
+from albert_infer.label_order import label_called
 from albert_infer.planning import BadFile, survey_input, unit_ranges
 from albert_infer.reading import RowRange, UnreadableError, clean
 from albert_infer.schema import HYPOTHESIS, LABEL, NO_IDS, PREMISE, RESERVED_NAMES, NliLabel, PairColumns, is_text
@@ -28,7 +31,8 @@ GOLD: Final = "_gold"
 NO_GOLD: Final = -1
 # SNLI's mark for pairs on which the annotators did not agree, as text and as Hugging Face's number.
 UNLABELLED: Final = frozenset({"", "-", "-1"})
-# Hugging Face data sets of GLUE, SNLI and MultiNLI number the labels in the order of `NliLabel`.
+# Hugging Face data sets of GLUE, SNLI and MultiNLI number the labels in the order of `NliLabel`. Numbers without names
+# are read so.
 CODES: Final = {
     **{str(label): code for code, label in enumerate(NliLabel)},
     **{str(code): code for code in range(len(NliLabel))},
@@ -65,10 +69,11 @@ class GoldColumns:
 
 @dataclass(frozen=True)
 class GoldSlice:
-    """Consecutive rows of one pinned file."""
+    """Consecutive rows of one pinned file; `names` are those that it gives the numbers of its gold column, if any."""
 
     pin: ObjectPin
     range: RowRange
+    names: ClassNames = ()
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,19 @@ class GoldSet:
         files = dict.fromkeys(piece.pin for piece in self.slices)
         return [[self.folder.uri_of(pin.name), pin.size, pin.version] for pin in files]
 
+    @property
+    def classes(self) -> list[ClassNames]:
+        """What each of these files calls the numbers of its gold column."""
+        return [names for _, names in dict.fromkeys((piece.pin, piece.names) for piece in self.slices)]
+
 
 def survey_gold(
     flag: str, uri: str, columns: GoldColumns, access: S3Access = DEFAULT_ACCESS, slice_rows: int = SLICE_ROWS
 ) -> GoldSet:
     """The gold set at `uri`, from its footers. `flag` names the setting in messages.
 
-    Raises InputError for one that is missing, empty, has no gold column, or has a file that cannot be read.
+    Raises InputError for one that is missing, empty, has no gold column, has a file that cannot be read, or numbers its
+    labels so that nobody can say which is which.
     """
     try:
         survey = survey_input(selection.find_input(uri, access), columns)
@@ -113,10 +124,15 @@ def survey_gold(
     if survey.bad:
         raise _unreadable(flag, survey.bad[0])
     slices = tuple(
-        GoldSlice(file.pin, cut) for file in survey.files for cut in unit_ranges(file.row_groups, slice_rows)
+        GoldSlice(file.pin, cut, dict(file.classes).get(columns.gold_column, ()))
+        for file in survey.files
+        for cut in unit_ranges(file.row_groups, slice_rows)
     )
     if not slices:
         raise InputError(f"{flag} {uri}", "its files have no rows", "give pairs with gold labels")
+    refuse_unclear_numbers(
+        f"{flag} {uri} with column `{columns.gold_column}`", {piece.names: piece.pin.name for piece in slices}
+    )
     return GoldSet(uri, survey.folder, survey.columns, columns.gold_column, slices)
 
 
@@ -133,7 +149,7 @@ def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
         raise InputError(
             f"the gold labels in {where}", f"{error.reason}: {error.detail}", "replace the file"
         ) from error
-    codes = gold_codes(pairs[gold.gold_column], f"column `{gold.gold_column}` of {where}")
+    codes = gold_codes(pairs[gold.gold_column], f"column `{gold.gold_column}` of {where}", piece.names)
     pairs = pairs.drop_columns([gold.gold_column])
     return validation.mark_rejected(pairs).append_column(GOLD, pa.array(codes))
 
@@ -144,21 +160,24 @@ def _reader(folder: Folder, columns: PairColumns) -> PairReader:
     return PairReader(folder, columns)
 
 
-def gold_codes(labels: pa.ChunkedArray, where: str) -> NDArray[np.int8]:
+def gold_codes(labels: pa.ChunkedArray, where: str, names: ClassNames = ()) -> NDArray[np.int8]:
     """The place of each label in `NliLabel`, NO_GOLD for null, `-` and -1 (int8, as many as `labels`).
 
-    Labels are the three names in any case, or the numbers 0 entailment, 1 neutral, 2 contradiction of Hugging Face's
-    data sets. Raises InputError, naming the first value that is neither.
+    Labels are the three names in any case, or numbers: of the `names` that their file gives them, else 0 entailment, 1
+    neutral, 2 contradiction. Raises InputError for other names, and with the first value that is no label.
     """
     labels = pa.chunked_array([plain(chunk) for chunk in labels.chunks], plain_type(labels.type))
     kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type
-    expected = f"use {', '.join(NliLabel)}, or 0, 1, 2 in this order, and - or -1 for none"
-    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+    numbered = pa.types.is_integer(kind)
+    known = codes_of_numbers(names, where) if numbered and names else CODES
+    numbers = "0, 1, 2 in this order" if known is CODES else f"the number of one of its classes {', '.join(names)}"
+    expected = clean(f"use {', '.join(NliLabel)}, or {numbers}, and - or -1 for none")
+    if not (is_text(kind) or _is_bytes(kind) or numbered or pa.types.is_null(kind)):
         raise InputError(where, f"gold labels of type {kind}", expected)
-    distinct = labels.cast(pa.string()).dictionary_encode().combine_chunks()
+    distinct = _as_texts(labels, where, expected).dictionary_encode().combine_chunks()
     codes = np.full(len(distinct.dictionary) + 1, NO_GOLD, np.int8)
     for place, label in enumerate(distinct.dictionary.to_pylist()):
-        code = CODES.get(label.strip().lower())
+        code = known.get(label.strip().lower())
         if code is None:
             raise InputError(where, f"the gold label `{clean(label)}`", expected)
         codes[place] = code
@@ -166,6 +185,44 @@ def gold_codes(labels: pa.ChunkedArray, where: str) -> NDArray[np.int8]:
     places = distinct.indices.fill_null(len(distinct.dictionary)).to_numpy(zero_copy_only=False)
     found: NDArray[np.int8] = codes[places]
     return found
+
+
+def codes_of_numbers(names: ClassNames, where: str) -> dict[str, int]:
+    """The place in `NliLabel` of each number, as text, by these names; NO_GOLD for -1 and for names of no label.
+
+    Raises InputError unless each of the three labels is named once.
+    """
+    labels = [label_called(name) for name in names]
+    unknown = [name for name, label in zip(names, labels, strict=True) if label is None and name not in UNLABELLED]
+    if unknown or sorted(filter(None, labels)) != sorted(NliLabel):
+        found = clean(f"numbers of {len(names)} classes: {', '.join(names)}")
+        raise InputError(where, found, f"give each pair one of {', '.join(NliLabel)}, or - for none, as text")
+    order = list(NliLabel)
+    codes = {str(number): order.index(label) if label else NO_GOLD for number, label in enumerate(labels)}
+    return {**dict.fromkeys(UNLABELLED, NO_GOLD), **codes}
+
+
+def refuse_unclear_numbers(asked: str, file_with: Mapping[ClassNames, str]) -> None:
+    """Raise InputError for names that are not ours, and where only some files say that they have another order.
+
+    `file_with` has one file for each tuple of names that any file gives the numbers of its gold column.
+    """
+    for names, file in file_with.items():
+        if names and not codes_of_numbers(names, asked).items() <= CODES.items() and () in file_with:
+            found = f"{file} calls its numbers {', '.join(names)}, and {file_with[()]} does not say what its own mean"
+            raise InputError(asked, clean(found), "write the labels of every file as text")
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    """Whether these are texts to Parquet that Arrow takes for bytes, as an ENUM's names are."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _as_texts(labels: pa.ChunkedArray, where: str, expected: str) -> pa.ChunkedArray:
+    try:
+        return labels.cast(pa.string())
+    except pa.ArrowInvalid as error:
+        raise InputError(where, "gold labels that are not UTF-8", expected) from error
 
 
 def _unreadable(flag: str, bad: BadFile) -> InputError:

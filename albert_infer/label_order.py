@@ -60,9 +60,14 @@ def named_order(config: dict[str, Any], source: str) -> tuple[NliLabel, ...] | N
 
     Raises ModelError for other than three outputs.
     """
-    known = [SYNONYMS.get(re.sub(r"[\s_-]", "", name.lower())) for name in _output_names(config, source)]
+    known = [label_called(name) for name in _output_names(config, source)]
     order = tuple(label for label in known if label is not None)
     return order if len(set(order)) == len(NliLabel) else None
+
+
+def label_called(name: str) -> NliLabel | None:
+    """The label that has this name, in any case, or a synonym of it."""
+    return SYNONYMS.get(re.sub(r"[\s_-]", "", name.lower()))
 
 
 def _output_names(config: dict[str, Any], source: str) -> list[str]:

@@ -13,7 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+import pyarrow as pa
+
 from albert_infer import reading, selection
+from albert_infer.class_names import ClassNames, class_names
 from albert_infer.columns import ColumnSettings, FileColumns, run_columns
 from albert_infer.config import LabelSettings
 from albert_infer.errors import InputError
@@ -29,10 +32,14 @@ FOOTER_THREADS: Final = 16
 
 @dataclass(frozen=True)
 class InputFile:
-    """A readable input object, pinned, with the rows of each of its row groups."""
+    """A readable input object, pinned, with the rows of each of its row groups.
+
+    `classes` are the carried columns whose numbers the file names, each with its names.
+    """
 
     pin: ObjectPin
     row_groups: tuple[int, ...]
+    classes: tuple[tuple[str, ClassNames], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -147,7 +154,7 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
         if isinstance(footer, Footer):
             trouble = reading.unfit(footer, columns, found_columns.origins)
         if trouble is None and isinstance(footer, Footer):
-            files.append(InputFile(pin, footer.row_groups))
+            files.append(InputFile(pin, footer.row_groups, _classes(footer.schema, columns)))
         elif trouble is not None:
             rows = sum(footer.row_groups) if isinstance(footer, Footer) else None
             bad.append(
@@ -219,6 +226,11 @@ def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
         return reading.read_footer(folder, pin)
     except UnreadableError as error:
         return error
+
+
+def _classes(found: pa.Schema, columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:
+    named = ((field.name, class_names(found, field.name)) for field in columns.carried)
+    return tuple((name, names) for name, names in named if names)
 
 
 def _column_recipe(columns: PairColumns) -> dict[str, Any]:

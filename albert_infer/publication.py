@@ -17,6 +17,7 @@ from albert_infer.config import LabelSettings
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SupersededError
 from albert_infer.manifest import Publication, Seal, Standing
 from albert_infer.planning import Plan, Unit
+from albert_infer.publish import Leftovers
 from albert_infer.standing import Published, Sealed, Seen, Superseded, ToLabel
 from albert_infer.storage import Folder, InputObjects
 
@@ -52,11 +53,11 @@ class Steps(Protocol):
 class End:
     """How a start ended that did not fail: `now` is its plan, published.
 
-    `leftovers` objects could not be deleted. `publishing_seconds` is 0 where an earlier start had published it all.
+    `leftovers` could not be deleted. `publishing_seconds` is 0 where an earlier start had published it all.
     """
 
     now: Standing
-    leftovers: int
+    leftovers: Leftovers
     publishing_seconds: float
 
 

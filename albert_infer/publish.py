@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from albert_infer import failpoints, layout
+from albert_infer.errors import InfrastructureError
 from albert_infer.manifest import Manifest, Publication, PublishedFile, Seal, Standing
 from albert_infer.standing import Seen, is_copied
-from albert_infer.storage import AccessError, Folder, each
+from albert_infer.storage import Folder, each
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Objects that nobody needs and that are still there, or may be: how many, and what stood in the way."""
+
+    count: int = 0
+    reason: str = ""
 
 
 def mark_begun(plan_id: str, seen: Seen, output: Folder) -> None:
@@ -84,12 +93,16 @@ def needless(now: Standing, seen: Seen) -> list[str]:
     return sorted(found[0] for found in staged if found and found["unit"] in units) + seen.dead
 
 
-def deleted(names: Sequence[str], output: Folder) -> int:
-    """Delete the objects; returns how many stay, where this identity has no right to delete: they are harmless."""
+def deleted(names: Sequence[str], output: Folder) -> Leftovers:
+    """Delete the objects; returns those that stay: they are harmless, and the next start or clean-up deletes them.
+
+    Whatever the store answers, what is published stands: no reason to end in an error.
+    """
     if not names:
-        return 0
+        return Leftovers()
     failpoints.reach("deleting")
-    with suppress(AccessError):
+    try:
         output.delete(names)
-        return 0
-    return len(names)
+    except InfrastructureError as error:
+        return Leftovers(len(names), f"{error.found}; {error.remedy}")
+    return Leftovers()

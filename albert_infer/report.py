@@ -73,8 +73,9 @@ class Report:
     replaced_plan: str | None = None
     # URIs of files that came while the run went on: the next run labels them.
     late_inputs: tuple[str, ...] = ()
-    # Staged copies and replaced files that this identity had no right to delete; harmless.
+    # Staged copies and replaced files that could not be deleted, and why; harmless.
     leftovers: int = 0
+    leftovers_reason: str = ""
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
 
     def count(self, manifest: Manifest) -> None:
@@ -152,7 +153,7 @@ class Report:
         if not self.ignored:
             del lines["left out"]
         if self.leftovers:
-            lines["leftovers"] = f"{self.leftovers:,} objects that this identity may not delete; harmless"
+            lines["leftovers"] = f"{self.leftovers:,} objects, harmless, not deleted: {self.leftovers_reason}"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return text_of(f"{name:<12} {text}" for name, text in lines.items())

@@ -213,7 +213,7 @@ def _take_to_published(run: Run) -> None:
         if not steps.is_checked:
             report.units["done_before"] = len(run.plan.units)
         report.count(end.now.manifest)
-        report.leftovers = end.leftovers
+        report.leftovers, report.leftovers_reason = end.leftovers.count, end.leftovers.reason
         report.seconds.publishing = end.publishing_seconds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -41,6 +42,12 @@ def numbered_pairs(rows: int, start: int = 0) -> pa.Table:
     numbers = range(start, start + rows)
     table = pair_table([f"a man plays {row}" for row in numbers], [f"the dog sleeps {row}" for row in numbers])
     return table.add_column(0, "pair_id", pa.array([f"id{row}" for row in numbers], pa.string()))
+
+
+def with_class_names(pairs: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
+    """The table as `datasets` writes one whose column is a ClassLabel: numbers, and in the metadata what they mean."""
+    features = {column: {"names": [*names], "_type": "ClassLabel"}, PREMISE: {"dtype": "string", "_type": "Value"}}
+    return pairs.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
 def write_pairs(path: Path, pairs: pa.Table, row_group_size: int = 1000) -> Path:

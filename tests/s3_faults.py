@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
-Action = Literal["status", "delay", "hold", "hang", "rst_before", "rst_after", "truncate", "flip", "ok200err"]
+Action = Literal[
+    "status", "delay", "hold", "hang", "rst_before", "rst_after", "truncate", "flip", "ok200err", "rewrite"
+]
 # Broken connections are what this module is for; a client that went away needs no answer.
 GONE: Final = (ConnectionError, asyncio.IncompleteReadError)
 # Actions that let the request through and spoil the reply's body.
-OF_THE_REPLY: Final = frozenset({"truncate", "flip"})
+OF_THE_REPLY: Final = frozenset({"truncate", "flip", "rewrite"})
 # Closing with this set sends RST, not FIN.
 LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 
@@ -36,7 +38,8 @@ class Rule:
     resets the connection before the server has seen the request, `rst_after` when it has stored it and answered;
     `truncate` resets half-way through the reply's body, `flip` changes one byte of it; `ok200err` and `status` answer
     `code` in place of the server, a `status` below 300 without a body; `hang` answers nothing for `seconds`, `delay`
-    forwards after them, `hold` once there are other rules.
+    forwards after them, `hold` once there are other rules. `rewrite` puts `put` for all that the regex `find` matches
+    in head and body of the reply. `without` spares requests that have this header.
     """
 
     action: Action
@@ -48,6 +51,9 @@ class Rule:
     code: str = "SlowDown"
     seconds: float = 1.0
     probability: float = 1.0
+    find: str = ""
+    put: str = ""
+    without: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,8 @@ class FaultProxy:
             for rule, counts in self._rules:
                 if rule.method not in {"", request.method} or not re.search(rule.path, request.path):
                     continue
+                if rule.without in request.headers:
+                    continue
                 counts["matched"] += 1
                 spared = counts["matched"] <= rule.skip or counts["hit"] == rule.times
                 if not spared and self._random.random() < rule.probability:
@@ -175,7 +183,11 @@ class FaultProxy:
         return _reset(writer) if rule.action == "rst_after" else await self._replied(reply, None, writer)
 
     async def _replied(self, reply: _Message, rule: Rule | None, writer: asyncio.StreamWriter) -> bool:
-        """Send the reply, spoilt as the rule wants it; one without a body cannot be, and does not count."""
+        """Send the reply, spoilt as the rule wants it; one that it leaves as it is does not count."""
+        if rule and rule.action == "rewrite":
+            reply, before = _rewritten(reply, rule), reply
+            self.faults[rule.action] += reply != before
+            rule = None
         body, half = reply.body, len(reply.body) // 2
         if rule and body:
             self.faults[rule.action] += 1
@@ -235,6 +247,27 @@ def _reset(writer: asyncio.StreamWriter) -> bool:
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
     writer.transport.abort()
     return False
+
+
+def _rewritten(reply: _Message, rule: Rule) -> _Message:
+    """The reply with the text in place, and its length; the head of one without a body keeps the length it has."""
+    body = _unframed(reply.body) if reply.headers.get("transfer-encoding", "").lower() == "chunked" else reply.body
+    head, body = (re.sub(rule.find.encode(), rule.put.encode(), part) for part in (reply.head, body))
+    if (head, body) == (reply.head, reply.body) or not body:
+        return _Message(head, reply.body)
+    lines = [
+        line for line in head.split(b"\r\n")[:-2] if not re.match(rb"(?i)(content-length|transfer-encoding):", line)
+    ]
+    return _Message(b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", b""]), body)
+
+
+def _unframed(raw: bytes) -> bytes:
+    """The body without the frames of its chunks, and without a trailer."""
+    body = b""
+    while size := int(raw.partition(b"\r\n")[0].split(b";")[0], 16):
+        chunk = raw.partition(b"\r\n")[2]
+        body, raw = body + chunk[:size], chunk[size + 2 :]
+    return body
 
 
 def _flipped(body: bytes, place: int) -> bytes:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from evaluated_rows import gold_names, made_up_rows, published_run
-from pairs import numbered_pairs
+from pairs import numbered_pairs, with_class_names
 
 from albert_infer.errors import InputError
 from albert_infer.evaluation.rows import COLUMNS, PLACE, gold_of, labels_of, probabilities_of
@@ -49,6 +49,21 @@ def test_every_labelled_row_comes_once_with_its_gold_label_and_its_place(run: Pa
     assert rows["premise"].to_pylist() == [f"a man plays {row}" for row in kept]
     assert (found.rows, dict(found.rejected)) == (len(kept), {"empty_text": 4})
     assert found.place_of(20) == (str(run.parent / "in" / "a.parquet"), 20)
+
+
+def test_numbers_that_a_run_carried_mean_what_its_input_says(tmp_path: Path) -> None:
+    names = ("contradiction", "entailment", "neutral")
+    numbers = [names.index(name) if name in names else -1 for name in gold_names(ROWS)]
+    pairs = numbered_pairs(len(ROWS.gold)).append_column("gold_label", pa.array(numbers, pa.int64()))
+    run = published_run(tmp_path / "out", with_class_names(pairs, "gold_label", names), ROWS, unit_rows=20)
+    assert gold_of(pa.concat_tables(opened(run).batches())).tolist() == ROWS.gold.tolist()
+
+
+def test_numbers_that_a_run_carried_of_other_classes_are_refused(tmp_path: Path) -> None:
+    pairs = numbered_pairs(len(ROWS.gold)).append_column("gold_label", pa.array([0] * len(ROWS.gold)))
+    run = published_run(tmp_path / "out", with_class_names(pairs, "gold_label", ("yes", "no")), ROWS)
+    with pytest.raises(InputError, match=r"column `gold_label` of the run at .*: numbers of 2 classes: yes, no; give"):
+        list(opened(run).batches())
 
 
 def test_a_run_without_the_gold_column_says_how_to_carry_it(run: Path) -> None:

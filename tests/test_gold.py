@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pairs import pair_table, write_pairs
+from pairs import pair_table, with_class_names, write_pairs
 
 from albert_infer.errors import InputError, NoInputError
 from albert_infer.gold import GOLD, NO_GOLD, GoldColumns, gold_codes, read_slice, survey_gold
@@ -27,6 +27,9 @@ def gold_pairs(labels: Sequence[str | None]) -> pa.Table:
         pa.array([0, 1, 2, -1, -1, None], pa.int64()),
         pa.array([0, 1, 2, -1, -1, None], pa.int8()),
         pa.array(["0", "1", "2", "-1", "-", None], pa.large_string()),
+        # As Arrow reads Parquet's ENUM, and pandas's categories and Polars's enums.
+        pa.array([b"entailment", b"neutral", b"contradiction", b"-", b"", None], pa.binary()),
+        pa.array(["entailment", "neutral", "contradiction", "-", "-", None], pa.large_string()).dictionary_encode(),
     ],
     ids=lambda labels: str(labels.type),
 )
@@ -44,6 +47,89 @@ def test_a_value_that_is_no_label_is_named(label: str) -> None:
 def test_labels_of_another_type_are_refused() -> None:
     with pytest.raises(InputError, match="type double"):
         gold_codes(pa.chunked_array([[0.0, 1.0]]), "here")
+
+
+CONTRADICTION_FIRST = ("contradiction", "entailment", "neutral")
+
+
+def numbered(numbers: Sequence[int | None], names: Sequence[str] = ()) -> pa.Table:
+    """Pairs whose gold labels are numbers, named as a ClassLabel where there are names."""
+    pairs = pair_table([f"a man plays {row}" for row in range(len(numbers))], ["the dog sleeps"] * len(numbers))
+    pairs = pairs.append_column("gold_label", pa.array(numbers, pa.int64()))
+    return with_class_names(pairs, "gold_label", names) if names else pairs
+
+
+def read_codes(folder: Path) -> list[int]:
+    gold = survey_gold("--gold", str(folder), GoldColumns())
+    return [code for piece in gold.slices for code in read_slice(gold, piece)[GOLD].to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("names", "codes"),
+    [
+        (CONTRADICTION_FIRST, [2, 0, 1]),
+        (("entailment", "contradiction", "neutral"), [0, 2, 1]),
+        (("Contradiction", "ENTAILMENT", "Neutral"), [2, 0, 1]),
+        (("REFUTES", "NOT ENOUGH INFO", "SUPPORTS"), [2, 1, 0]),
+        (("0", "1", "2"), [0, 1, 2]),
+        (("entailment", "-", "contradiction", "neutral"), [0, NO_GOLD, 2]),
+    ],
+)
+def test_numbers_mean_what_the_file_says_that_they_mean(
+    tmp_path: Path, names: tuple[str, ...], codes: list[int]
+) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered([0, 1, 2, -1, None], names))
+    assert read_codes(tmp_path) == [*codes, NO_GOLD, NO_GOLD]
+
+
+def test_each_file_of_a_gold_set_is_read_by_its_own_names(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered([0, 1, 2], CONTRADICTION_FIRST))
+    write_pairs(tmp_path / "b.parquet", numbered([0, 1, 2], ("entailment", "neutral", "contradiction")))
+    assert read_codes(tmp_path) == [2, 0, 1, 0, 1, 2]
+    write_pairs(tmp_path / "a.parquet", numbered([0], ("neutral", "entailment", "contradiction")))
+    write_pairs(tmp_path / "c.parquet", numbered([]))
+    assert read_codes(tmp_path) == [1, 0, 1, 2], "an empty file without names says nothing"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("not_entailment", "entailment"), ("entailment", "contradiction"), ("a", "b", "c"), ("entailment",) * 3],
+)
+def test_classes_that_are_not_the_three_labels_are_refused_by_name(tmp_path: Path, names: tuple[str, ...]) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered([0, 1], names))
+    told = rf"--gold .* with column `gold_label`: numbers of {len(names)} classes: {', '.join(names)}; give each pair"
+    with pytest.raises(InputError, match=told):
+        survey_gold("--gold", str(tmp_path), GoldColumns())
+
+
+def test_a_file_without_names_beside_one_with_another_order_is_refused(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered([0, 1, 2], CONTRADICTION_FIRST))
+    write_pairs(tmp_path / "b.parquet", numbered([0, 1, 2]))
+    told = r"a\.parquet calls its numbers contradiction, .*b\.parquet does not say what its own mean; write the labels"
+    with pytest.raises(InputError, match=told):
+        survey_gold("--gold", str(tmp_path), GoldColumns())
+    write_pairs(tmp_path / "a.parquet", numbered([0, 1, 2], ("entailment", "neutral", "contradiction")))
+    assert read_codes(tmp_path) == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_number_beyond_the_names_is_no_label(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered([0, 3], CONTRADICTION_FIRST))
+    with pytest.raises(InputError, match=r"the gold label `3`; use .*one of its classes contradiction, entailment"):
+        read_codes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "{", "[]", '{"info": 3}', '{"info": {"features": {"gold_label": {"_type": "ClassLabel", "names": 3}}}}'],
+)
+def test_metadata_that_says_nothing_about_the_numbers_leaves_them_as_they_are(tmp_path: Path, told: str) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered([0, 1, 2]).replace_schema_metadata({"huggingface": told}))
+    assert read_codes(tmp_path) == [0, 1, 2]
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(InputError, match="gold labels that are not UTF-8"):
+        gold_codes(pa.chunked_array([pa.array([b"\xff"])]), "here")
 
 
 def test_every_row_of_a_gold_set_is_in_one_slice(tmp_path: Path) -> None:

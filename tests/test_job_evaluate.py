@@ -12,7 +12,7 @@ import pytest
 from evaluate import main
 from evaluated_rows import NAMES, gold_names, made_up_rows, published_run
 from job_runs import made_up_pairs, write_pairs
-from pairs import numbered_pairs
+from pairs import numbered_pairs, with_class_names
 
 from albert_infer.calibration import CALIBRATION
 from albert_infer.errors import SettingsError
@@ -54,6 +54,33 @@ def test_a_run_is_evaluated_and_compared(
     assert (found["churn"]["rows"], found["churn"]["only_in_this"]) == (299, 1)
     assert f"{right:.1%}" in (tmp_path / "page" / "evaluation.html").read_text()
     assert f"{right:.1%}" in capsys.readouterr().out
+
+
+def test_gold_labels_that_are_numbers_with_names_are_read_by_name(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, pairs = ["contradiction", "entailment", "neutral"], gold_pairs(240)
+    numbers = pa.array([names.index(name) for name in pairs["gold_label"].to_pylist()])
+    named = with_class_names(pairs.set_column(pairs.num_columns - 1, "gold_label", numbers), "gold_label", names)
+    found = []
+    for name, table in (("text", pairs), ("numbers", named)):
+        write_pairs(tmp_path / name / "a.parquet", table)
+        argv = [
+            "--pairs",
+            tmp_path / name,
+            "--model",
+            checkpoint,
+            "--output",
+            tmp_path / f"{name} page",
+            "--threads",
+            "1",
+        ]
+        assert main([*map(str, argv)]) == 0
+        found.append(told(tmp_path / f"{name} page")["against_gold"]["quality"])
+    assert found[0] == found[1]
+    write_pairs(tmp_path / "two" / "a.parquet", with_class_names(named, "gold_label", ["no", "yes"]))
+    assert main(["--pairs", str(tmp_path / "two"), "--model", str(checkpoint), "--output", str(tmp_path / "page")]) == 2
+    assert "column `gold_label`: numbers of 2 classes: no, yes; give each pair" in capsys.readouterr().err
 
 
 def test_runs_without_gold_labels_are_still_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from job_runs import (
     run_killed,
     write_pairs,
 )
+from s3_faults import FaultProxy, Rule
 from s3_server import S3Location, S3Server
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
@@ -134,8 +135,14 @@ def test_wrong_credentials_and_a_missing_bucket_are_refused_in_one_line(
             "--input", "s3://no-such-bucket/in", "--output", f"{place.uri}/out", *model, env=place.env
         ),
     }
+    skewed = Rule("status", status=403, code="RequestTimeTooSkewed", times=None)
+    with FaultProxy(place.endpoint, [skewed]) as proxy:
+        late = {**place.env, "AWS_ENDPOINT_URL": proxy.endpoint}
+        cases["wrong clock"] = run_alone(*here, "--output", f"{place.uri}/out", *model, env=late)
+    assert proxy.faults["status"] > 0
     ends = {name: (case.exit_code, case.stderr.count("\n")) for name, case in cases.items()}
     assert ends == dict.fromkeys(cases, (2, 1)), cases
     assert "no-such-bucket" in cases["no such bucket"].stderr
+    assert "set the clock" in cases["wrong clock"].stderr
     assert "n0t-the-secret" not in cases["wrong secret"].stderr
     assert objects(place, "out") == {}

@@ -20,6 +20,7 @@ from albert_infer import commit, layout, manifest, publication, publish, schema,
 from albert_infer.config import LabelSettings
 from albert_infer.errors import (
     AlbertInferError,
+    InfrastructureError,
     IntegrityError,
     LimitError,
     ObjectChangedError,
@@ -30,6 +31,7 @@ from albert_infer.layout import SUCCESS, quarantine_name, staged_name
 from albert_infer.manifest import Publication, Seal
 from albert_infer.planning import Plan, Unit
 from albert_infer.publication import End
+from albert_infer.publish import Leftovers
 from albert_infer.schema import PairColumns, Rejection
 from albert_infer.standing import Seen
 from albert_infer.storage import AccessError, Folder, InputObjects
@@ -739,24 +741,35 @@ class _AfterFirst:
 
 @dataclass(frozen=True)
 class NoDeletes:
-    """A folder whose identity has no right to delete."""
+    """A folder that does not delete: the identity has no right to, or the store does not do it."""
 
     folder: Folder
+    error: InfrastructureError
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.folder, name)
 
     def delete(self, names: Iterable[str]) -> None:
         if list(names):
-            raise AccessError("deleting", "S3 answered AccessDenied (403)", "grant s3:DeleteObject")
+            raise self.error
 
 
-def test_without_the_right_to_delete_a_run_is_published_and_its_leftovers_wait(night_of: NightOf) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccessError("deleting", "S3 answered AccessDenied (403)", "grant s3:DeleteObject"),
+        InfrastructureError("deleting", "S3 answered InternalError (500)", "start the run again"),
+    ],
+)
+def test_a_run_whose_leftovers_cannot_be_deleted_is_published_and_they_wait(
+    night_of: NightOf, error: InfrastructureError
+) -> None:
     night = night_of("a.parquet")
-    output: Any = NoDeletes(night.output)
+    output: Any = NoDeletes(night.output, error)
     end = night.start(output=output).end
     assert end is not None
-    assert end.leftovers == 2  # the part and its rejected rows
+    # The part and its rejected rows.
+    assert end.leftovers == Leftovers(2, f"{error.found}; {error.remedy}")
     assert named_units(visible(night.output)) == [night.units[0].unit_id]
     night.start()
     assert staged(night.output) == []

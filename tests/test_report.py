@@ -24,7 +24,7 @@ KEYS = {
     "plan_id", "exit_code", "rows", "labelled", "rejected", "quarantined", "labels", "tokens", "truncated",
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
-    "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
+    "leftovers_reason", "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
 }  # fmt: skip
 BAD_UNIT = {"reason": "bad_page", "detail": "damaged", "uri": "in/b.parquet", "first_row": 0, "rows": 1}
 BAD_FILE = {"uri": "in/a.parquet", "size": 1, "version": "1", "reason": "bad_footer", "detail": "cut", "rows": None}

@@ -57,3 +57,18 @@ def test_each_action_spoils_one_request_and_the_next_goes_through(s3_bucket: S3L
         assert sum(one != other for one, other in zip(flipped, BODY, strict=True)) == 1
         assert got(client, s3_bucket, "x") == BODY
     assert proxy.faults == dict.fromkeys(("rst_before", "status", "hang", "rst_after", "truncate", "flip"), 1)
+
+
+def test_a_rewritten_reply_has_other_text_and_the_right_length(s3_bucket: S3Location) -> None:
+    with FaultProxy(s3_bucket.endpoint) as proxy:
+        client = s3_bucket.client(proxy.endpoint)
+        put(client, s3_bucket, "x")
+        proxy.set_rules([Rule("rewrite", "GET", times=None, find="<Size>.*?</Size>", put="<Size>7</Size>")])
+        listed = client.list_objects_v2(Bucket=s3_bucket.bucket, Prefix=s3_bucket.prefix)
+        assert [entry["Size"] for entry in listed["Contents"]] == [7]
+        proxy.set_rules([Rule("rewrite", "HEAD", find='(?i)(etag): "', put=r'\1: W/"')])
+        head = client.head_object(Bucket=s3_bucket.bucket, Key=f"{s3_bucket.prefix}/x")
+        assert (head["ETag"][:3], head["ContentLength"]) == ('W/"', len(BODY))
+        proxy.set_rules([Rule("status", "GET", without="authorization", times=None)])
+        assert got(client, s3_bucket, "x") == BODY, "a signed request has the header"
+    assert proxy.faults == {"rewrite": 2}

@@ -21,6 +21,7 @@ from albert_infer.errors import (
     ObjectMissingError,
     OutputError,
 )
+from albert_infer.storage.s3_errors import reply_error
 
 pytestmark = pytest.mark.s3
 PARQUET = parquet_bytes()
@@ -223,6 +224,116 @@ def test_a_delete_that_fails_for_one_key_is_raised_and_a_missing_key_is_not(aws_
     for code, error in (("AccessDenied", storage.AccessError), ("InternalError", InfrastructureError)):
         with ScriptedS3(reply(code)) as server, pytest.raises(error, match=f"s3://bucket/out/a: S3 answered {code}"):
             scripted(server).delete(["a"])
+
+
+def test_a_listing_without_a_token_goes_on_after_its_last_key(aws_identity: None) -> None:
+    def page(*names: str, more: bool) -> Reply:
+        entries = (f'<Contents><Key>out/{name}</Key><Size>1</Size><ETag>"e"</ETag></Contents>' for name in names)
+        truncated = f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+        return Reply(200, f"<ListBucketResult>{truncated}{''.join(entries)}</ListBucketResult>".encode())
+
+    with ScriptedS3(page("a", "b", more=True), page("c", more=False)) as server:
+        assert [pin.name for pin in scripted(server).objects()] == ["a", "b", "c"]
+        assert "start-after=out%2Fb" in server.requests[1]
+    for pages in ([page("a", more=True), page("a", more=True)], [page(more=True)]):
+        with ScriptedS3(*pages) as server, pytest.raises(storage.AccessError, match="not where it goes on; use an S3"):
+            scripted(server).objects()
+
+
+def test_a_server_that_demands_the_md5_of_a_delete_gets_it(s3_bucket: S3Location) -> None:
+    demands = Rule("status", "POST", "delete", status=400, code="MissingContentMD5", without="content-md5", times=None)
+    with FaultProxy(s3_bucket.endpoint, [demands]) as proxy:
+        folder = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint))
+        folder.put_if_absent("a", b"x")
+        folder.delete(["a"])
+        assert (folder.objects(), proxy.seen("DELETE")) == ([], [])
+    assert len(proxy.seen("POST")) == 1, "and that is all that it takes"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "MissingContentMD5"), (405, "MethodNotAllowed"), (501, "NotImplemented")]
+)
+def test_a_server_that_does_not_delete_many_deletes_one_by_one(s3_bucket: S3Location, status: int, code: str) -> None:
+    with FaultProxy(s3_bucket.endpoint, [Rule("status", "POST", status=status, code=code, times=None)]) as proxy:
+        folder = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint))
+        for name in ("a", "b ü", "kept"):
+            folder.put_if_absent(name, b"x")
+        folder.delete(["a", "b ü", "not there"])
+        assert [pin.name for pin in folder.objects()] == ["kept"]
+    assert (proxy.faults["status"], len(proxy.seen("DELETE"))) == (1, 3)
+
+
+def test_a_delete_without_the_right_is_not_tried_one_by_one(s3_bucket: S3Location) -> None:
+    denied = Rule("status", "POST", status=403, code="AccessDenied", times=None)
+    with FaultProxy(s3_bucket.endpoint, [denied]) as proxy:
+        with pytest.raises(storage.AccessError, match="grant s3:DeleteObject"):
+            storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint)).delete(["a"])
+        assert proxy.seen("DELETE") == []
+    assert proxy.faults["status"] == 1
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
+def test_an_etag_that_a_proxy_marks_as_weak_is_the_same_etag(s3_bucket: S3Location, method: str) -> None:
+    direct = storage.open_folder(s3_bucket.uri)
+    direct.put_if_absent("a", PARQUET)
+    (pin,) = direct.objects()
+    # In a header, and in the XML of a listing or a copy.
+    weak = Rule("rewrite", method, times=None, find=r'(?i)(etag(?:: |>))("|&#34;|&quot;)', put=r"\1W/\2")
+    with FaultProxy(s3_bucket.endpoint, [weak]) as proxy:
+        folder = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint))
+        assert folder.objects() == [pin] == [folder.stat("a")]
+        with folder.open_pinned(pin) as file:
+            assert file.read() == PARQUET
+        found, data = folder.pinned_read("a")
+        assert (found, data) == (pin, PARQUET)
+        copied = folder.copy(pin, "b")
+        assert copied == direct.stat("b")
+        assert folder.replace("b", b"y", copied)
+    assert proxy.faults["rewrite"] > 0
+
+
+def test_a_listing_without_etags_is_completed_object_by_object(s3_bucket: S3Location) -> None:
+    direct = storage.open_folder(s3_bucket.uri)
+    for name in ("a", "b"):
+        direct.put_if_absent(name, name.encode())
+    with FaultProxy(s3_bucket.endpoint, [Rule("rewrite", "GET", times=None, find="<ETag>.*?</ETag>")]) as proxy:
+        folder = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint))
+        assert folder.objects() == direct.objects()
+        assert folder.stored() == direct.stored()
+    assert proxy.faults["rewrite"] == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        (403, "RequestTimeTooSkewed", "the clock of this machine differs too much from the server's"),
+        (400, "AuthorizationHeaderMalformed", "signed for another region .*; set AWS_DEFAULT_REGION"),
+        (301, "PermanentRedirect", "at another endpoint.*; set AWS_DEFAULT_REGION .*, or correct --s3-endpoint"),
+        (400, "InvalidToken", "the credentials were refused"),
+        (403, "InvalidAccessKeyId", "the credentials were refused"),
+        (400, "InvalidRequest", r"S3 answered InvalidRequest \(400\); .*docs/stores.md"),
+        (403, "AccessDenied", "grant s3:"),
+    ],
+)
+def test_an_answer_that_stays_the_same_is_refused_at_the_start_with_its_cause(
+    s3_bucket: S3Location, status: int, code: str, told: str
+) -> None:
+    answer = Rule("status", status=status, code=code, times=None)
+    with FaultProxy(s3_bucket.endpoint, [answer]) as proxy:
+        access = storage.S3Access(proxy.endpoint)
+        with pytest.raises(OutputError, match=told) as refused:
+            storage.check_writable(storage.open_folder(s3_bucket.uri, access))
+        # The first request of an input is a HEAD, whose answer has no body to say why.
+        with pytest.raises(InputError, match=told):
+            storage.resolve_input(s3_bucket.uri, access)
+    assert refused.value.exit_code == 2
+    assert proxy.faults["status"] >= 3
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "RequestTimeout"), (409, "OperationAborted"), (429, "SlowDown")])
+def test_an_answer_that_may_change_is_no_reason_to_refuse(s3_bucket: S3Location, status: int, code: str) -> None:
+    error = reply_error("list_objects_v2", s3_bucket.uri, status, code)
+    assert (type(error), error.remedy) == (InfrastructureError, "start the run again; it goes on from what is there")
 
 
 def test_a_server_that_is_not_there_is_an_infrastructure_error(aws_identity: None) -> None:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from albert_infer import storage
+from albert_infer.class_names import ClassNames
 from albert_infer.errors import InputError, ObjectMissingError
 from albert_infer.evaluation.rows import COLUMNS, PLACE, file_and_row, places
-from albert_infer.gold import GOLD, NO_GOLD, gold_codes
+from albert_infer.gold import GOLD, NO_GOLD, gold_codes, refuse_unclear_numbers
 from albert_infer.schema import RESERVED_NAMES, SOURCE_ROW
 from albert_infer.storage import AccessError, Folder, S3Access
 from albert_infer.verification import claims
@@ -101,7 +102,21 @@ class PublishedRun:
         for unit in self.plan.units:
             if unit.unit_id in parts:
                 unit_places = places(number[unit.pin], self._labelled_rows(unit))
-                yield from self._part(parts[unit.unit_id], unit_places)
+                yield from self._part(parts[unit.unit_id], unit_places, self._names[number[unit.pin]])
+
+    @cached_property
+    def _names(self) -> list[ClassNames]:
+        """What each input file calls the numbers of its gold column, as the plan has it.
+
+        Raises InputError where nobody can say what they mean.
+        """
+        files = self.plan.files
+        names = [dict(file.classes).get(self.gold_column or "", ()) for file in files]
+        asked = f"column `{self.gold_column}` of the run at {self.folder.uri}"
+        refuse_unclear_numbers(
+            asked, {each: file.pin.name for file, each in zip(files, names, strict=True) if file.rows}
+        )
+        return names
 
     @cached_property
     def _rejected_parts(self) -> dict[str, NamedFile]:
@@ -116,7 +131,7 @@ class PublishedRun:
         gone = pa.Table.from_batches(self._read(rejected.path, [SOURCE_ROW]))[SOURCE_ROW]
         return np.setdiff1d(rows, gone.to_numpy(), assume_unique=True)
 
-    def _part(self, entry: NamedFile, unit_places: NDArray[np.int64]) -> Iterator[pa.Table]:
+    def _part(self, entry: NamedFile, unit_places: NDArray[np.int64], names: ClassNames) -> Iterator[pa.Table]:
         gold = [] if self.gold_column is None else [self.gold_column]
         wanted = [name for name in COLUMNS if name not in (PLACE, GOLD)]
         done = 0
@@ -126,17 +141,17 @@ class PublishedRun:
             done += rows.num_rows
             if len(here) < rows.num_rows:
                 break
-            codes = self._gold(rows, entry.path)
+            codes = self._gold(rows, entry.path, names)
             yield rows.select([*wanted, *self.slices]).append_column(GOLD, codes).append_column(PLACE, pa.array(here))
         if done != len(unit_places):
             found = f"at least {done} rows where plan and rejected rows leave {len(unit_places)}"
             raise InputError(f"the labels in {self.folder.uri_of(entry.path)}", found, REMEDY)
 
-    def _gold(self, rows: pa.Table, path: str) -> pa.Array:
+    def _gold(self, rows: pa.Table, path: str, names: ClassNames) -> pa.Array:
         if self.gold_column is None:
             return pa.array(np.full(rows.num_rows, NO_GOLD, np.int8))
         where = f"column `{self.gold_column}` of {self.folder.uri_of(path)}"
-        return pa.array(gold_codes(rows[self.gold_column], where))
+        return pa.array(gold_codes(rows[self.gold_column], where, names))
 
     def _read(self, path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         try:

@@ -49,6 +49,10 @@ class AccessError(InfrastructureError):
     """The place or the rights to it are missing: a person must act, trying again does not help."""
 
 
+class UnsupportedError(AccessError):
+    """The place does not take such a request at all."""
+
+
 class ArchivedError(InfrastructureError):
     """The object is there, but in an archive storage class that cannot be read until it is restored."""
 

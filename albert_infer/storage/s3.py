@@ -10,8 +10,9 @@ import asyncio
 import base64
 import hashlib
 import io
-import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -22,16 +23,29 @@ from s3fs import S3FileSystem
 
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SettingsError
 from albert_infer.storage.access import S3Access, refuse_unsafe_endpoint
-from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, ObjectPin, StoredObject, holds
+from albert_infer.storage.folder import (
+    REQUESTS_AT_ONCE,
+    AccessError,
+    ObjectPin,
+    StoredObject,
+    UnsupportedError,
+    holds,
+)
 from albert_infer.storage.retries import RETRIES
+from albert_infer.storage.s3_dialect import (
+    ATTEMPTS,
+    add_md5,
+    is_directory_marker,
+    jittered,
+    listed_pin,
+    retry_conflict,
+    version_of,
+)
 from albert_infer.storage.s3_errors import NO_ANSWER, reply_error, translated
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# A request is tried this often, with up to 1, 2, 4 and 8 s between (botocore draws them); then the run ends, and goes
-# on when it is started again. Nothing above retries S3, or the tries would multiply.
-ATTEMPTS: Final = 5
 # botocore's retries end when a reply's header is there; a body that breaks off is our own to fetch again.
 BODY_ATTEMPTS: Final = 3
 # The most keys of one DeleteObjects request.
@@ -62,10 +76,10 @@ class S3Folder:
         return f"{self.uri}/{name}"
 
     def objects(self, prefix: str = "") -> list[ObjectPin]:  # noqa: D102
-        return [_pin(name, entry) for name, entry in self._entries(prefix)]
+        return [listed_pin(name, entry) for name, entry in self._entries(prefix)]
 
     def stored(self, prefix: str = "") -> list[StoredObject]:  # noqa: D102
-        return [StoredObject(_pin(name, entry), entry["LastModified"]) for name, entry in self._entries(prefix)]
+        return [StoredObject(listed_pin(name, entry), entry["LastModified"]) for name, entry in self._entries(prefix)]
 
     def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
         try:
@@ -78,7 +92,7 @@ class S3Folder:
             if self._is_listed(name):
                 raise
             return None
-        return ObjectPin(name, head["ContentLength"], head["ETag"].strip('"'))
+        return ObjectPin(name, head["ContentLength"], version_of(head.get("ETag"), f"looking for {self.uri_of(name)}"))
 
     def read(self, name: str) -> bytes:  # noqa: D102
         return self._body(name)[1]
@@ -114,21 +128,17 @@ class S3Folder:
         origin = {"Bucket": self._bucket, "Key": self._key(source.name)}
         reply = self._call("copy_object", target, CopySource=origin, CopySourceIfMatch=f'"{source.version}"')
         etag = reply.get("CopyObjectResult", {}).get("ETag")
-        if etag is None:
-            asked, found = f"copying to {self.uri_of(target)}", "an answer that names no ETag"
-            raise InfrastructureError(asked, found, "check the endpoint and start the run again")
-        return ObjectPin(target, source.size, etag.strip('"'))
+        return ObjectPin(target, source.size, version_of(etag, f"copying to {self.uri_of(target)}"))
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
-        keys = [{"Key": self._key(name)} for name in names]
-        for first in range(0, len(keys), DELETE_KEYS):
-            request = {"Objects": keys[first : first + DELETE_KEYS], "Quiet": True}
-            reply = self._send("delete_objects", self.uri, Delete=request)
-            for error in reply.get("Errors", []):
-                # One status covers the whole request; that of each key is only in its code.
-                status = {"NoSuchKey": 404, "AccessDenied": 403}.get(error["Code"], 500)
-                if status != 404:
-                    raise reply_error("delete_objects", f"s3://{self._bucket}/{error['Key']}", status, error["Code"])
+        names = list(names)
+        for first in range(0, len(names), DELETE_KEYS):
+            batch = names[first : first + DELETE_KEYS]
+            try:
+                self._delete_together(batch)
+            except UnsupportedError:
+                # Not every store has the request for many; each has the one for one.
+                self._delete_one_by_one(batch)
 
     def arrow(self) -> tuple[Any, str]:  # noqa: D102
         from pyarrow.fs import FSSpecHandler, PyFileSystem  # here, as few runs need it
@@ -179,9 +189,27 @@ class S3Folder:
                 raise SettingsError("the S3 endpoint", found, "give https://host[:port]") from error
         # As resolved: botocore also takes it from AWS_ENDPOINT_URL_S3 and from the profile.
         refuse_unsafe_endpoint(client.meta.endpoint_url)
-        client.meta.events.register_first("needs-retry.s3.PutObject", _retry_conflict)
+        client.meta.events.register_first("needs-retry.s3.PutObject", retry_conflict)
         client.meta.events.register("request-created.s3", RETRIES.note)
+        client.meta.events.register("before-call.s3.DeleteObjects", add_md5)
         return s3
+
+    def _delete_together(self, names: Sequence[str]) -> None:
+        keys = [{"Key": self._key(name)} for name in names]
+        reply = self._send("delete_objects", self.uri, Delete={"Objects": keys, "Quiet": True})
+        for error in reply.get("Errors", []):
+            # One status covers the whole request; that of each key is only in its code.
+            status = {"NoSuchKey": 404, "AccessDenied": 403}.get(error["Code"], 500)
+            if status != 404:
+                raise reply_error("delete_objects", f"s3://{self._bucket}/{error['Key']}", status, error["Code"])
+
+    def _delete_one_by_one(self, names: Sequence[str]) -> None:
+        def delete(name: str) -> None:
+            with suppress(ObjectMissingError):
+                self._call("delete_object", name)
+
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+            list(threads.map(delete, names))
 
     @property
     def _bucket(self) -> str:
@@ -203,19 +231,43 @@ class S3Folder:
         base = len(self._key(""))
         found = [entry for page in self._pages(prefix) for entry in page.get("Contents", [])]
         named = ((entry["Key"][base:], entry) for entry in found)
-        return sorted(
-            ((name, entry) for name, entry in named if not _is_directory_marker(name, entry["Size"])),
-            key=lambda pair: pair[0],
-        )
+        objects = [(name, entry) for name, entry in named if not is_directory_marker(name, entry["Size"])]
+        return sorted(self._with_etags(objects), key=lambda pair: pair[0])
+
+    def _with_etags(self, listed: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+        """The same entries; those of a listing without ETags as a HEAD request says, which costs one for each."""
+        if all(entry.get("ETag") for _, entry in listed):
+            return listed
+
+        def looked_at(named: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]] | None:
+            pin = self.stat(named[0])
+            return pin and (pin.name, {**named[1], "Size": pin.size, "ETag": pin.version})
+
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+            return [found for found in threads.map(looked_at, listed) if found]
 
     def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
         more: dict[str, str] = {}
         while True:
             page = self._send("list_objects_v2", self.uri_of(prefix), Prefix=self._key(prefix), **more)
+            keys = [entry["Key"] for entry in page.get("Contents", [])]
+            if keys and "StartAfter" in more and min(keys) <= more["StartAfter"]:
+                raise self._endless_listing(prefix)
             yield page
             if not page.get("IsTruncated"):
                 return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            if token := page.get("NextContinuationToken"):
+                more = {"ContinuationToken": token}
+            elif keys:
+                more = {"StartAfter": keys[-1]}
+            else:
+                raise self._endless_listing(prefix)
+
+    def _endless_listing(self, prefix: str) -> AccessError:
+        found = "a page that says there is more, and not where it goes on"
+        return AccessError(
+            f"listing {self.uri_of(prefix)}", found, "use an S3 server that keeps ListObjectsV2 (docs/stores.md)"
+        )
 
     def _is_listed(self, name: str) -> bool:
         page = self._send("list_objects_v2", self.uri_of(name), Prefix=self._key(name), MaxKeys=1)
@@ -235,13 +287,13 @@ class S3Folder:
             async with reply["Body"] as stream:
                 data = bytes(await stream.read())
             if "ETag" in reply:
-                return str(reply["ETag"]).strip('"'), data
+                return version_of(reply["ETag"], f"reading {self.uri_of(name)}"), data
             # Every object has one: this is an error told with status 200, which botocore believes of a GET.
             raise ResponseParserError("no ETag")
         except NO_ANSWER:
             if attempts == 1:
                 raise
-        await asyncio.sleep(_jittered(BODY_ATTEMPTS - attempts))
+        await asyncio.sleep(jittered(BODY_ATTEMPTS - attempts))
         RETRIES.note_body()
         return await self._fetched(name, parameters, attempts - 1)
 
@@ -293,22 +345,3 @@ class _PinnedObject(io.RawIOBase):
 @cache
 def _shared_folder(uri: str, access: S3Access) -> S3Folder:
     return S3Folder(uri, access)
-
-
-def _pin(name: str, entry: dict[str, Any]) -> ObjectPin:
-    return ObjectPin(name, entry["Size"], entry["ETag"].strip('"'))
-
-
-def _is_directory_marker(name: str, size: int) -> bool:
-    return size == 0 and (name.endswith("/") or not name)
-
-
-def _retry_conflict(attempts: int, response: tuple[Any, Any] | None, **_: object) -> float | None:
-    """Delay botocore, in seconds, where two conditional PUTs met (409); None leaves it to botocore's own rules."""
-    conflict = response is not None and response[0].status_code == 409
-    return _jittered(attempts - 1) if conflict and attempts < ATTEMPTS else None
-
-
-def _jittered(waits_before: int) -> float:
-    """Seconds to wait, drawn at random so that writers who met once do not meet again."""
-    return random.uniform(0, 2.0**waits_before)  # noqa: S311  (no secret)

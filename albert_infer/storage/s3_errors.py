@@ -20,7 +20,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError
-from albert_infer.storage.folder import AccessError, ArchivedError
+from albert_infer.storage.folder import AccessError, ArchivedError, UnsupportedError
 
 # What no answer, or half of one, looks like; all that botocore did not retry, or retried in vain.
 NO_ANSWER: Final = (
@@ -39,10 +39,40 @@ RIGHTS: Final = {
         "s3:GetObject and s3:PutObject, with a KMS key also kms:Decrypt and kms:GenerateDataKey",
     ),
     "delete_objects": ("deleting", "s3:DeleteObject"),
+    "delete_object": ("deleting", "s3:DeleteObject"),
 }
-REFUSED_CREDENTIALS: Final = frozenset(
-    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"}
+_ENDPOINT: Final = "set AWS_DEFAULT_REGION to the bucket's region, or correct --s3-endpoint (AWS_ENDPOINT_URL)"
+_CREDENTIALS: Final = "check the AWS credentials of this process"
+# What was found and what to do, by code, where trying again does not help.
+CAUSES: Final = {
+    "NoSuchBucket": ("the bucket does not exist", "create it, or correct the URI"),
+    **{
+        code: (f"the credentials were refused ({code})", _CREDENTIALS)
+        for code in (
+            *("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"),
+            *("InvalidClientTokenId", "InvalidSecurity", "NotSignedUp"),
+        )
+    },
+    **{
+        code: (f"the clock of this machine differs too much from the server's ({code})", "set the clock, by NTP")
+        for code in ("RequestTimeTooSkewed", "RequestExpired")
+    },
+    **{
+        code: (f"the request was signed for another region ({code})", _ENDPOINT)
+        for code in ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidRegion")
+    },
+    "PermanentRedirect": ("the bucket is at another endpoint (PermanentRedirect)", _ENDPOINT),
+    "EntityTooLarge": ("the object is too large for this server (EntityTooLarge)", "lower --unit-rows"),
+    "KeyTooLongError": ("the key is too long (KeyTooLongError)", "choose a shorter --output"),
+}
+# A request that came late or damaged (400), and one that met another (409), are right the next time.
+_PASSING_CODES: Final = frozenset(
+    {
+        *("RequestTimeout", "IncompleteBody", "BadDigest", "InvalidDigest"),
+        *("XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"),
+    }
 )
+_PASSING: Final = frozenset({408, 409, 425, 429})
 
 
 @contextmanager
@@ -54,6 +84,10 @@ def translated(operation: str, uri: str) -> Iterator[None]:
     verb, _ = RIGHTS[operation]
     try:
         yield
+    except RecursionError as error:
+        # The SDK looks for the region of a bucket that is redirected, and again for that of the answer to this.
+        found = "the bucket is at another endpoint: each answer is a redirect that does not say where to"
+        raise AccessError(f"{verb} {uri}", found, _ENDPOINT) from error
     except (ClientError, BotoCoreError, *NO_ANSWER) as error:
         # s3fs makes an OSError of an answer with an error code, and keeps the answer as its cause.
         answer = error.__cause__ if isinstance(error.__cause__, ClientError) else error
@@ -72,21 +106,24 @@ def reply_error(operation: str, uri: str, status: int, code: str) -> Infrastruct
     """Make our error of an answer of the server that is not a success."""
     verb, right = RIGHTS[operation]
     asked, found = f"{verb} {uri}", f"S3 answered {code} ({status})"
-    if code == "NoSuchBucket":
-        return AccessError(asked, "the bucket does not exist", "create it, or correct the URI")
-    if code in REFUSED_CREDENTIALS:
-        return AccessError(asked, f"the credentials were refused ({code})", "check the AWS credentials of this process")
+    if code in CAUSES:
+        return AccessError(asked, *CAUSES[code])
     if code == "InvalidObjectState":  # a 403, but no right is missing
         return ArchivedError(asked, "it is in an archive storage class", "restore it, or take it out of the input")
     if code.startswith("KMS."):
         remedy = "check --s3-kms-key, its region, and the rights kms:GenerateDataKey and kms:Decrypt"
         return AccessError(asked, f"KMS answered {code} ({status})", remedy)
     if status in {401, 403}:
-        return AccessError(asked, found, f"grant {right}, or check the AWS credentials of this process")
+        return AccessError(asked, found, f"grant {right}, or {_CREDENTIALS}")
     if status in {405, 501}:
-        return AccessError(asked, found, "use an S3 server that supports this request, with conditional PUTs")
+        return UnsupportedError(asked, found, "use an S3 server that supports this request, with conditional PUTs")
     if status == 404:
         return ObjectMissingError(asked, "it is not there", "put it back, then start the run again")
     if status in {412, 416}:
         return ObjectChangedError(asked, f"it is another object by now ({code})", "start the run again to plan it anew")
+    if 300 <= status < 400:
+        return AccessError(asked, f"the bucket is at another endpoint ({found})", _ENDPOINT)
+    if 400 <= status < 500 and status not in _PASSING and code not in _PASSING_CODES:
+        remedy = "use an S3 server that takes this request (docs/stores.md), or correct the URI and the endpoint"
+        return UnsupportedError(asked, found, remedy)
     return InfrastructureError(asked, found, "start the run again; it goes on from what is there")

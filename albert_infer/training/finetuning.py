@@ -128,8 +128,15 @@ def _run_id(settings: FinetuneSettings, sources: Sources) -> str:
         "eval": sources.eval.pins,
         "model": sources.given.digests,
         "teacher": sources.teacher and sources.teacher.digests,
+        **_classes(sources),
     }
     return hashlib.sha256(canonical_json(decides)).hexdigest()[:16]
+
+
+def _classes(sources: Sources) -> dict[str, Any]:
+    """What the files call the numbers of their labels, where they do: runs without such names keep their ids."""
+    classes = {TRAIN: sources.train.classes, EVAL: sources.eval.classes}
+    return {"classes": classes} if any(any(names) for names in classes.values()) else {}
 
 
 def _standing(output: Folder, run_id: str, settings: FinetuneSettings) -> dict[str, Any] | None:

@@ -69,10 +69,11 @@ class PlannedUnit(_Claim):
 
 
 class PlannedFile(_Claim):
-    """A readable input file."""
+    """A readable input file; `classes` are the carried columns whose numbers it names, in plans that say so."""
 
     pin: Pin
     row_groups: tuple[Count, ...]
+    classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def rows(self) -> int:
