@@ -6,9 +6,7 @@ they could begin lines of their own, colour or hide others, or end the job with 
 
 from __future__ import annotations
 
-import io
 import re
-import sys
 from collections.abc import Iterable
 from typing import Final, NewType
 
@@ -52,12 +50,6 @@ def text_of(lines: Iterable[str]) -> PrintableText:
 def printed(text: str) -> PrintableText:
     """A text of several lines, somebody else's log for one, that keeps its line feeds and nothing else of that kind."""
     return text_of(text.split("\n"))
-
-
-def escape_what_stdout_cannot_encode() -> None:
-    """Let this process's stdout escape what its encoding lacks, as Python's stderr does, rather than raise."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _is_seen(letter: str) -> bool:

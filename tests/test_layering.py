@@ -46,6 +46,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "nights": set(),
     "places": {"storage", "config"},
     "logs": set(),
+    "signals": set(),
+    "streams": set(),
     "config": {"nights", "logs"},
     "storage": set(),
     "reading": {"storage"},
@@ -102,7 +104,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "nightly": ALL | {"command", "places", "run", "tables"},
     "cleaning": {"storage", "config", "layout", "manifest", "standing", "publish", "publication"},
     "submission": {"logs", "config", "model", "storage"},
-    "command": ALL | {"run"},
+    "command": ALL | {"run", "signals", "streams"},
     "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import unicodedata
-from contextlib import redirect_stdout
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.printable import escape_what_stdout_cannot_encode, one_line, printable, printed, reason_of, text_of
+from albert_infer.printable import one_line, printable, printed, reason_of, text_of
 
 # Lone surrogates too: a file name that is not UTF-8 has them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -70,19 +68,3 @@ def test_a_line_of_a_text_cannot_begin_another_one() -> None:
 
 def test_a_log_of_somebody_else_keeps_its_lines_and_no_colours() -> None:
     assert printed("a\r\n\x1b[31mb\n") == "a\\r\n\\x1b[31mb\n"
-
-
-def test_a_stdout_of_another_encoding_escapes_what_it_lacks() -> None:
-    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    with redirect_stdout(stdout):
-        escape_what_stdout_cannot_encode()
-        stdout.write("é\udcff")
-        stdout.flush()
-    assert stdout.buffer.getvalue() == rb"\xe9\udcff"
-
-
-def test_a_stdout_that_encodes_nothing_is_left_alone() -> None:
-    with redirect_stdout(io.StringIO()) as stdout:
-        escape_what_stdout_cannot_encode()
-        stdout.write("é")
-    assert stdout.getvalue() == "é"

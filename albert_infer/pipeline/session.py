@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -61,7 +63,7 @@ def _open(*, debug: bool) -> None:
     # none, so deploy/Dockerfile sets it. A driver that asks more often than its cluster does is cut off by every worker
     # ("too_many_pings"), and Ray takes each of them for dead.
     try:
-        with nullcontext() if debug else _quiet_backend():
+        with nullcontext() if debug else _quiet_backend(), _own_sigterm():
             ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)
     except (ConnectionError, RuntimeError, ValueError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
@@ -87,6 +89,19 @@ def _quiet_backend() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM. Ray's own would exit with code 15, behind a stack of C++ calls."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as error:  # Ray's handler was called while it stood
+        raise KeyboardInterrupt from error
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
