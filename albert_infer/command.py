@@ -41,8 +41,8 @@ def run_command(
     """Parse `argv` (None: the process's own), do the work, print the text that it returns; the exit code.
 
     An end that the operator must hear about is one line on stderr; with `--debug` a traceback too. SIGTERM and SIGHUP
-    end the job as Ctrl-C does. The last line on stdout, whatever the end, is `summary` and a JSON object; it is left out
-    if only help was asked for. What the streams cannot take or encode is lost or escaped, and changes no exit code.
+    end the job as Ctrl-C does. The last line on stdout, whatever the end, is `summary` and a JSON object; it is left
+    out if only help was asked for. What the streams cannot take or encode is lost or escaped, and no failure.
     """
     job = _Job(program, about, sys.argv[1:] if argv is None else argv)
     with unfailing_streams(), ending_as_interrupt() as ending:

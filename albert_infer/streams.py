@@ -44,7 +44,7 @@ def _unfailing(stream: TextIO | None) -> Any:
     with suppress(OSError):
         stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_LossyFile(descriptor, "wb", closefd=False)),
+        _LossyFile(descriptor, "wb", closefd=False),  # type: ignore[type-var]  # as Python's own streams with -u
         encoding=stream.encoding,
         errors="backslashreplace",
         newline="\n",
@@ -57,10 +57,13 @@ class _LossyFile(io.FileIO):
     """A file that takes whatever is written to it; what it cannot keep is lost."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write as much as the file takes; all of it where the file takes nothing any more."""
-        try:
-            while (written := super().write(data)) is None:  # the other end set it to refuse rather than wait
-                select.select([], [self], [])
-        except OSError:
-            return memoryview(data).nbytes
-        return written
+        """Write all of it, as no buffer stands before; the number of bytes that were given."""
+        left = memoryview(data)
+        with suppress(OSError):
+            while left:
+                written = super().write(left)
+                if written is None:  # whoever shares the file has set it to refuse rather than wait
+                    select.select([], [self], [])
+                else:
+                    left = left[written:]
+        return memoryview(data).nbytes

@@ -21,6 +21,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from albert_infer.errors import AlbertInferError, InfrastructureError
+from albert_infer.pipeline.joining import cluster_to_join, opening_error, wait_for_answer
 from albert_infer.resources import Node, WorkerResources
 from albert_infer.schema import DeviceKind
 
@@ -59,16 +60,17 @@ def connected(*, debug: bool) -> Iterator[list[Node]]:
 
 def _open(*, debug: bool) -> None:
     level = logging.INFO if debug else logging.ERROR
+    cluster = cluster_to_join()
+    if cluster is not None:
+        wait_for_answer(cluster)
     # Not set here: how often gRPC asks whether the other side still answers. It is for all processes of a cluster or
     # none, so deploy/Dockerfile sets it. A driver that asks more often than its cluster does is cut off by every worker
     # ("too_many_pings"), and Ray takes each of them for dead.
     try:
         with nullcontext() if debug else _quiet_backend(), _own_sigterm():
             ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        remedy = "check RAY_ADDRESS and the cluster, then run it again"
-        raise InfrastructureError("connecting to Ray", found, remedy) from error
+    except Exception as error:  # of a time-out it raises the bare class
+        raise opening_error(error, cluster) from error
     data_log = logging.getLogger("ray.data")
     data_log.setLevel(level)
     if not debug:

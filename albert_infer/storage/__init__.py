@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
@@ -50,6 +51,8 @@ class InputObjects:
 def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3Folder:
     """Name the folder at a local path, `file://` or `s3://` URI; touches no network, and it need not exist.
 
+    `~` and `~user` at the beginning of a path are what they are to a shell: a path may come from a file or a variable.
+
     `access` is for S3. Raises `SettingsError` for what is no such URI, for credentials in it, which the message does
     not repeat, and for an endpoint that is not safe.
     """
@@ -60,7 +63,7 @@ def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3
         from albert_infer.storage.s3 import S3Folder
 
         return S3Folder(_normalised_s3(uri), access)
-    return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else uri))
+    return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else expanduser(uri)))
 
 
 def subfolder(uri: str, name: str) -> str:
