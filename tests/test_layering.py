@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "albert_infer"
 
 # What each module may import; what is in EVERYONES everyone may.
-EVERYONES: Final = {"errors", "schema", "failpoints", "json_input", "printable"}
+EVERYONES: Final = {"errors", "extras", "schema", "failpoints", "json_input", "printable"}
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
 PUBLISHING: Final = {"layout", "manifest", "standing", "sealing", "publish", "publication"}
 ALL: Final = STEPS | {
@@ -40,6 +40,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "__init__": {"labeler"},
     "schema": set(),
     "errors": set(),
+    "extras": set(),
     "json_input": set(),
     "printable": set(),
     "tables": set(),

@@ -14,7 +14,16 @@ import pytest
 from albert_infer.streams import unfailing_streams
 
 JOBS = Path(__file__).parents[1] / "jobs"
-NAMES = ("label_pairs", "label_nightly", "submit_nightly", "clean_runs", "verify_labels", "evaluate", "finetune", "demo")
+NAMES = (
+    "label_pairs",
+    "label_nightly",
+    "submit_nightly",
+    "clean_runs",
+    "verify_labels",
+    "evaluate",
+    "finetune",
+    "demo",
+)
 # A job that prints all that a job can print: lines, its report, its summary.
 JOB = """
 import sys

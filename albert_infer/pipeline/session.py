@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import ray
+from ray._private import ray_constants
 from ray.data import DataContext
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
@@ -21,7 +22,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from albert_infer.errors import AlbertInferError, InfrastructureError
-from albert_infer.pipeline.joining import cluster_to_join, opening_error, wait_for_answer
+from albert_infer.pipeline.joining import Cluster, cluster_to_join, opening_error, wait_for_answer
 from albert_infer.resources import Node, WorkerResources
 from albert_infer.schema import DeviceKind
 
@@ -67,7 +68,7 @@ def _open(*, debug: bool) -> None:
     # none, so deploy/Dockerfile sets it. A driver that asks more often than its cluster does is cut off by every worker
     # ("too_many_pings"), and Ray takes each of them for dead.
     try:
-        with nullcontext() if debug else _quiet_backend(), _own_sigterm():
+        with nullcontext() if debug else _quiet_backend(), _own_sigterm(), _own_environment(cluster):
             ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)
     except Exception as error:  # of a time-out it raises the bare class
         raise opening_error(error, cluster) from error
@@ -104,6 +105,22 @@ def _own_sigterm() -> Iterator[None]:
     finally:
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _own_environment(cluster: Cluster | None) -> Iterator[None]:
+    """Let workers on this machine run in this process's environment, below `uv run` too.
+
+    There Ray would ship the working folder, whatever it is, and have uv make an environment for every worker. On
+    machines that are joined that may be what brings the package.
+    """
+    before = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    # Read from the environment when Ray is imported, which may have happened long ago.
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = before and cluster is not None
+    try:
+        yield
+    finally:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = before
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3
         from albert_infer.storage.s3 import S3Folder
 
         return S3Folder(_normalised_s3(uri), access)
-    return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else expanduser(uri)))
+    return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else _expanded(uri)))
 
 
 def subfolder(uri: str, name: str) -> str:
@@ -158,6 +158,11 @@ def _normalised_s3(uri: str) -> str:
     if uri.endswith("//"):
         raise SettingsError(f"the location {uri}", "it ends in two slashes", "end it with one or none")
     return uri.removesuffix("/")
+
+
+def _expanded(path: str) -> str:
+    # A Path raises for a user that there is not, where a shell takes the name as it is.
+    return expanduser(path)  # noqa: PTH111
 
 
 def _real_path(path: str) -> str:

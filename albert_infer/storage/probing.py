@@ -31,7 +31,9 @@ def probe_folder(folder: Path) -> None:
     try:
         made = tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=nearest)
     except FileNotFoundError as error:  # as /proc answers, where no name can be made
-        raise AccessError(f"writing {folder}", f"no folder can be made in {nearest}", "choose another output") from error
+        raise AccessError(
+            f"writing {folder}", f"no folder can be made in {nearest}", "choose another output"
+        ) from error
     with made as probe:
         _try_each_step(Path(probe))
     sync(nearest)
@@ -45,7 +47,9 @@ def _refuse_long_names(folder: Path, nearest: Path) -> None:
     longest, longest_path = (os.pathconf(nearest, limit) for limit in ("PC_NAME_MAX", "PC_PATH_MAX"))
     is_long = any(len(os.fsencode(part)) > longest for part in folder.parts)
     if is_long or len(os.fsencode(folder)) + ROOM_BELOW > longest_path:
-        found = f"a name may have {longest} bytes there, a path {longest_path}, {ROOM_BELOW} of them for the run's files"
+        found = (
+            f"a name may have {longest} bytes there, a path {longest_path}, {ROOM_BELOW} of them for the run's files"
+        )
         raise AccessError(f"writing {folder}", found, "choose an output with a shorter name")
 
 

@@ -22,6 +22,7 @@ from ray.train.torch import TorchTrainer
 from albert_infer import model, pipeline, storage
 from albert_infer.config import FinetuneSettings
 from albert_infer.errors import InfrastructureError, InputError, IntegrityError, LimitError, ModelError, SupersededError
+from albert_infer.extras import refuse_missing
 from albert_infer.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.json_input import parsed_json
 from albert_infer.model import CONFIG, TOKENIZER_JSON, CheckpointFiles
@@ -34,7 +35,6 @@ from albert_infer.schema import Precision
 from albert_infer.storage import Folder, S3Access
 from albert_infer.training.board import TrainingBoard, shown
 from albert_infer.training.card import model_card
-from albert_infer.training.curve import curve_png
 from albert_infer.training.learner import KEPT, STATE, told_by
 from albert_infer.training.pairs import PairCounts, counted, tokenized
 from albert_infer.training.start import files_of, starting_model
@@ -79,6 +79,7 @@ def finetune(settings: FinetuneSettings) -> dict[str, Any]:
     A run that was killed goes on from its last milestone; one that is there already is left as it is. Raises
     AlbertInferError.
     """
+    refuse_missing("fine-tuning", "training")
     access = S3Access(settings.s3_endpoint)
     output = storage.open_folder(settings.output, access)
     sources = _sources(settings, access)
@@ -170,6 +171,9 @@ def _trained(
     settings: FinetuneSettings, sources: Sources, output: Folder, run_id: str, nodes: list[Node]
 ) -> dict[str, Any]:
     """Train, and write every file but the last."""
+    # Imported here, where it is known that it can be.
+    from albert_infer.training.curve import curve_png
+
     workers = training_workers(settings, nodes)
     precision = training_precision(settings, workers.device, cpu_flags())
     checkpoint = model.verified(sources.start)
