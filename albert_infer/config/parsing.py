@@ -94,8 +94,9 @@ def asked_log_format(argv: Sequence[str]) -> LogFormat:
 
 def _app(program: str, about: str, receive: Callable[..., None], settings: type[BaseModel]) -> App:
     """A program with one flag per field of `settings`, and `--config` before all others."""
-    # As it is written: markup would eat `<NAME>`, and the line breaks.
-    app = App(name=program, help=about, help_format="plaintext", version_flags=[], result_action="return_value")
+    paragraphs = "\n\n".join(" ".join(paragraph.split()) for paragraph in about.split("\n\n"))
+    # Plain, as markup would take `<NAME>` for a tag.
+    app = App(name=program, help=paragraphs, help_format="plaintext", version_flags=[], result_action="return_value")
     rest = [_aws_environment()] if "s3_endpoint" in settings.model_fields else []
     app.config = [_environment(), *rest]
     receive.__annotations__ = {"settings": settings}
