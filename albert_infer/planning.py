@@ -18,6 +18,7 @@ import pyarrow as pa
 from albert_infer import reading, schema
 from albert_infer.config import LabelSettings
 from albert_infer.errors import InputError, NoInputError, SettingsError
+from albert_infer.printable import how_many
 from albert_infer.reading import Footer, RowRange, UnreadableError
 from albert_infer.schema import PairColumns
 from albert_infer.storage import AccessError, Folder, InputObjects, ObjectPin
@@ -143,7 +144,9 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
         raise InputError(error.asked, error.found, error.remedy) from error
     if not candidates:
         remedy = "point --input at a folder with .parquet files, or at one file"
-        raise NoInputError(f"the input {found.uri}", f"no Parquet file among {len(found.pins)} objects", remedy)
+        raise NoInputError(
+            f"the input {found.uri}", f"no Parquet file among {how_many(len(found.pins), 'object')}", remedy
+        )
     readable = [footer.schema for footer in footers if isinstance(footer, Footer)]
     columns = _columns(readable, settings)
     files, bad = [], []

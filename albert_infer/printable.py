@@ -42,6 +42,12 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)[:REASON_LETTERS]}"
 
 
+def how_many(count: float, what: str, several: str | None = None) -> str:
+    """The count with what is counted: `1 file`, `3,000 files`; `several` where it does not end in an s."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {what if count == 1 else several or what + 's'}"
+
+
 def text_of(lines: Iterable[str]) -> PrintableText:
     """The lines of a text, each made printable: whatever a name holds, it stays on its line."""
     return PrintableText("\n".join(map(printable, lines)))

@@ -2,7 +2,7 @@
 
 python jobs/demo.py
 
-Flags of label_pairs.py are taken too, and win over those of the demo.
+Other flags of label_pairs.py are taken too.
 """
 
 from __future__ import annotations

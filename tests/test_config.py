@@ -264,6 +264,16 @@ def test_help_lists_every_flag_under_the_heading_of_a_group(capsys: pytest.Captu
     assert set.union(*headings.values()) == {*FLAGS.values(), "--config", "--help"}
 
 
+def test_help_is_as_it_is_written_and_shows_no_default_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    about = "Label.\n\nlabel --input s3://inbox/<date>/\n\nA flag, or\nALBERT_INFER_<NAME>, or `--config`."
+    assert parse_settings(LabelSettings, ["--help"], program="label", about=about) is None
+    shown = capsys.readouterr().out
+    assert "s3://inbox/<date>/" in shown
+    assert "A flag, or ALBERT_INFER_<NAME>, or `--config`." in shown
+    assert "()" not in shown
+    assert "[default: premise]" in shown
+
+
 @pytest.mark.parametrize("name", UNPICKLING_VARIABLES)
 def test_an_environment_that_lets_ray_unpickle_what_files_hold_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch

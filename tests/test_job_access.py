@@ -70,7 +70,7 @@ def test_an_archived_object_is_a_bad_file_and_the_limit_decides(place: Place, ch
     with FaultProxy(place.location.endpoint, [archived]) as proxy:
         refused = run(place, checkpoint, proxy, "--max-bad-files", 1)
         assert refused.exit_code == 3
-        assert "2 files are unreadable" in refused.stderr
+        assert "2 unreadable files" in refused.stderr
         assert "archived" in refused.stderr
         proxy.set_rules([Rule(**{**vars(archived), "path": "/in/pairs/b$"})])
         outcome = run(place, checkpoint, proxy, "--max-bad-files", 1)

@@ -96,7 +96,7 @@ def test_a_file_that_was_named_is_input_whatever_its_name(tmp_path: Path) -> Non
 def test_a_folder_without_parquet_files_is_refused(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).write_bytes(b"text")
-    with pytest.raises(InputError, match="no Parquet file among 1 objects"):
+    with pytest.raises(InputError, match="no Parquet file among 1 object"):
         surveyed(tmp_path)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.printable import one_line, printable, printed, reason_of, text_of
+from albert_infer.printable import how_many, one_line, printable, printed, reason_of, text_of
 
 # Lone surrogates too: a file name that is not UTF-8 has them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -60,6 +60,12 @@ def test_one_line_has_one_space_for_any_whitespace() -> None:
 def test_a_reason_is_the_kind_and_a_line_of_limited_length() -> None:
     assert reason_of(ValueError("bad\nname")) == "ValueError: bad name"
     assert len(reason_of(ValueError("x" * 10_000))) < 300
+
+
+def test_one_of_a_kind_is_one_and_all_other_counts_are_several() -> None:
+    assert [how_many(count, "file") for count in (0, 1, 2, 3000)] == ["0 files", "1 file", "2 files", "3,000 files"]
+    assert [how_many(count, "GPU") for count in (1.0, 0.5)] == ["1 GPU", "0.5 GPUs"]
+    assert how_many(2, "micro-batch", "micro-batches") == "2 micro-batches"
 
 
 def test_a_line_of_a_text_cannot_begin_another_one() -> None:

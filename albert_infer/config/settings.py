@@ -47,7 +47,6 @@ def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-# The default is none, which the library would show as `()`.
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas), Parameter(show_default=False)]
 LabelOrder = Annotated[Names, AfterValidator(_each_label_once)]
 Location = Annotated[str, AfterValidator(checked_nights)]

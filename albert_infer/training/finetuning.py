@@ -27,7 +27,7 @@ from albert_infer.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.json_input import parsed_json
 from albert_infer.model import CONFIG, TOKENIZER_JSON, CheckpointFiles
 from albert_infer.planning import canonical_json
-from albert_infer.printable import reason_of
+from albert_infer.printable import how_many, reason_of
 from albert_infer.processor import cpu_flags
 from albert_infer.report import installed_versions
 from albert_infer.resources import Node
@@ -209,7 +209,7 @@ def _trained(
 def _refuse_nothing_to_learn(settings: FinetuneSettings, counts: dict[str, PairCounts]) -> None:
     for flag, uri, found in (("--train", settings.train, counts[TRAIN]), ("--eval", settings.eval, counts[EVAL])):
         if not found.used:
-            told = f"of {found.rows:,} rows {found.without_gold:,} have no gold label, the others are rejected"
+            told = f"of {how_many(found.rows, 'row')} {found.without_gold:,} without a gold label, the others rejected"
             raise InputError(f"{flag} {uri}", told, "give pairs with gold labels")
 
 
