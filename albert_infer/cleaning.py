@@ -25,7 +25,7 @@ from albert_infer.errors import (
     ObjectMissingError,
 )
 from albert_infer.manifest import published_at
-from albert_infer.printable import PrintableText, text_of
+from albert_infer.printable import PrintableText, how_many, text_of
 from albert_infer.publication import random_id
 from albert_infer.standing import Seen
 from albert_infer.storage import AccessError, Folder, ObjectPin, S3Access, StoredObject
@@ -86,10 +86,12 @@ class Leftovers:
     def lines(self) -> Iterable[str]:
         """One for each object, and one for the output."""
         for found in self.objects:
-            yield f"  {self.uri}/{found.name}  {found.size:,} bytes, {found.modified:%Y-%m-%d}, {found.kind}"
+            yield f"  {self.uri}/{found.name}  {how_many(found.size, 'byte')}, {found.modified:%Y-%m-%d}, {found.kind}"
         counts = ", ".join(f"{self._count(kind)} {kind}" for kind in Kind if self._count(kind)) or "nothing"
         yield (
-            f"{self.uri}  left alone: {self.failure}" if self.failure else f"{self.uri}  {counts}, {self.size:,} bytes"
+            f"{self.uri}  left alone: {self.failure}"
+            if self.failure
+            else f"{self.uri}  {counts}, {how_many(self.size, 'byte')}"
         )
 
     def _count(self, kind: Kind) -> int:
@@ -108,7 +110,8 @@ class Cleaning:
         objects = sum(len(output.objects) for output in self.outputs)
         end = "deleted" if self.deleted else "to delete; --delete does"
         total = (
-            f"{objects:,} objects of {len(self.outputs):,} outputs, {sum(o.size for o in self.outputs):,} bytes {end}"
+            f"{how_many(objects, 'object')} of {how_many(len(self.outputs), 'output')}, "
+            f"{how_many(sum(o.size for o in self.outputs), 'byte')} {end}"
         )
         return text_of([*(line for output in self.outputs for line in output.lines()), total])
 

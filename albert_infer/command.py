@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from signal import Signals
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,7 +17,9 @@ from albert_infer import logs
 from albert_infer.config import Settings, asked_log_format, parse_settings
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.logs import LogFormat
-from albert_infer.printable import PrintableText, escape_what_stdout_cannot_encode, one_line
+from albert_infer.printable import PrintableText, one_line
+from albert_infer.signals import Ending, ending_as_interrupt
+from albert_infer.streams import unfailing_streams
 
 
 @dataclass(frozen=True)
@@ -37,38 +40,59 @@ def run_command(
 ) -> int:
     """Parse `argv` (None: the process's own), do the work, print the text that it returns; the exit code.
 
-    An end that the operator must hear about is one line on stderr; with `--debug` a traceback too. The last line on
-    stdout, whatever the end, is `summary` and a JSON object; it is left out if only help was asked for. What stdout
-    cannot encode is escaped from then on.
+    An end that the operator must hear about is one line on stderr; with `--debug` a traceback too. SIGTERM and SIGHUP
+    end the job as Ctrl-C does. The last line on stdout, whatever the end, is `summary` and a JSON object; it is left
+    out if only help was asked for. What the streams cannot take or encode is lost or escaped, and no failure.
     """
-    escape_what_stdout_cannot_encode()
-    argv, begun = sys.argv[1:] if argv is None else argv, time.monotonic()
+    job = _Job(program, about, sys.argv[1:] if argv is None else argv)
+    with unfailing_streams(), ending_as_interrupt() as ending:
+        return _ended(job, settings_type, work, ending)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """How a job is called, and when it began on the monotonic clock."""
+
+    program: str
+    about: str
+    argv: Sequence[str]
+    begun: float = field(default_factory=time.monotonic)
+
+
+def _ended(
+    job: _Job, settings_type: type[Settings], work: Callable[[Settings], PrintableText | Done], ending: Ending
+) -> int:
+    """Do the work, and tell how it ended; the exit code."""
     settings: Settings | None = None
     facts: Mapping[str, Any]
     try:
-        settings = parse_settings(settings_type, argv, program=program, about=about)
+        settings = parse_settings(settings_type, job.argv, program=job.program, about=job.about)
         if settings is None:
             return 0
-        with logs.lines_on_stderr(_log_format(settings, argv)):
+        with logs.lines_on_stderr(_log_format(settings, job.argv)):
             done = work(settings)
+        ending.is_near()
         done = done if isinstance(done, Done) else Done(done)
         sys.stdout.write(f"{done.text}\n")
         code, facts = 0, done.facts
     except (Exception, KeyboardInterrupt) as raised:
-        error = own_error(raised, "the job")
-        with logs.lines_on_stderr(_log_format(settings, argv)):
-            line = _tell(error, program, debug=_debug(settings, argv))
+        ending.is_near()
+        error = own_error(raised, "the job", ending.asked_by)
+        with logs.lines_on_stderr(_log_format(settings, job.argv)):
+            line = _tell(error, job.program, debug=_debug(settings, job.argv))
         code, facts = error.exit_code, {"error": line}
-    _sum_up({"program": program, "exit_code": code, **facts, "seconds": round(time.monotonic() - begun, 1)})
+    seconds = round(time.monotonic() - job.begun, 1)
+    _sum_up({"program": job.program, "exit_code": code, **facts, "seconds": seconds})
     return code
 
 
-def own_error(raised: BaseException, asked: str) -> AlbertInferError:
-    """The error in our own words, with the traceback of what was raised."""
+def own_error(raised: BaseException, asked: str, asked_by: Signals | None = None) -> AlbertInferError:
+    """The error in our own words, with the traceback of what was raised; `asked_by` is the signal that ended it."""
     if isinstance(raised, AlbertInferError):
         return raised
     if isinstance(raised, KeyboardInterrupt):
-        error = InfrastructureError(asked, "interrupted", "run it again and it goes on")
+        found = f"ended from outside by {asked_by.name}" if asked_by else "interrupted"
+        error = InfrastructureError(asked, found, "run it again and it goes on")
     else:  # the last line of defence: nobody sees a traceback for what they can mend
         found = f"{type(raised).__name__}: {' '.join(str(raised).split())[:300]}"
         error = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")

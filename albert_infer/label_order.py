@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from albert_infer.errors import ModelError
+from albert_infer.printable import how_many
 from albert_infer.schema import NliLabel
 
 # Names that checkpoints give to our labels, compared in lower case without spaces, hyphens and underscores.
@@ -78,7 +79,7 @@ def _output_names(config: dict[str, Any], source: str) -> list[str]:
         raise ModelError(f"model {source}", found, "use a checkpoint with a name for each label")
     if len(id2label) != len(NliLabel):
         # Cut, as there may be any number of them.
-        found = f"{len(id2label):,} labels {list(id2label.values())!r:.200}"
+        found = f"{how_many(len(id2label), 'label')} {list(id2label.values())!r:.200}"
         raise ModelError(f"model {source}", found, "use a checkpoint with three NLI labels")
     numbers = [str(number) for number in range(len(id2label))]
     if sorted(id2label) != numbers:

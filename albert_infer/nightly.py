@@ -26,7 +26,7 @@ from albert_infer.errors import AlbertInferError, NoInputError, SupersededError
 from albert_infer.input_names import told_left_out
 from albert_infer.model import load_checkpoint
 from albert_infer.places import output_access
-from albert_infer.printable import PrintableText, one_line, text_of
+from albert_infer.printable import PrintableText, how_many, one_line, text_of
 from albert_infer.report import Report
 from albert_infer.run import label_pairs
 from albert_infer.storage import Folder
@@ -70,7 +70,7 @@ class Night:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        counts = "" if self.rows is None else f", {self.labelled:,} of {self.rows:,} pairs labelled"
+        counts = "" if self.rows is None else f", {self.labelled:,} of {how_many(self.rows, 'pair')} labelled"
         left_out = f"; left out: {self.left_out}" if self.left_out else ""
         error = f" (exit code {self.exit_code}): {self.error}" if self.error else ""
         return f"night {self.date}: {self.end.replace('_', ' ')}{counts} in {self.seconds:.1f} s{left_out}{error}"
@@ -121,7 +121,9 @@ class Nights:
         """Raise the failure of the largest exit code; of several the first."""
         if self.worst is not None:
             failed = [night.date for night in self.nights if night.exit_code]
-            asked = f"{len(failed)} of {len(self.nights)} nights ({', '.join(failed[:7])}), {self.worst.asked}"
+            asked = (
+                f"{len(failed)} of {how_many(len(self.nights), 'night')} ({', '.join(failed[:7])}), {self.worst.asked}"
+            )
             raise type(self.worst)(asked, self.worst.found, self.worst.remedy) from self.worst
 
 

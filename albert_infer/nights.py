@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo, available_timezones
 
 
 def checked_nights(location: str) -> str:
@@ -34,9 +34,21 @@ def night_of(told: object) -> date:
     return night
 
 
+def zone(name: str) -> tzinfo:
+    """The time zone of that name. Raises ValueError for none; UTC is known on a machine without time-zone data too."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, KeyError) as error:  # it looks for a file of that name
+        if not available_timezones():
+            raise ValueError("no time-zone data is on this machine but UTC; install tzdata") from error
+        raise ValueError(f"`{name}` is no time zone; write one as Europe/Berlin") from error
+
+
 def today(timezone: str) -> date:
     """The date in that time zone, now."""
-    return datetime.now(ZoneInfo(timezone)).date()
+    return datetime.now(zone(timezone)).date()
 
 
 def yesterday(timezone: str) -> date:

@@ -6,9 +6,7 @@ they could begin lines of their own, colour or hide others, or end the job with 
 
 from __future__ import annotations
 
-import io
 import re
-import sys
 from collections.abc import Iterable
 from typing import Final, NewType
 
@@ -44,6 +42,12 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)[:REASON_LETTERS]}"
 
 
+def how_many(count: float, what: str, several: str | None = None) -> str:
+    """The count with what is counted: `1 file`, `3,000 files`; `several` where it does not end in an s."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {what if count == 1 else several or what + 's'}"
+
+
 def text_of(lines: Iterable[str]) -> PrintableText:
     """The lines of a text, each made printable: whatever a name holds, it stays on its line."""
     return PrintableText("\n".join(map(printable, lines)))
@@ -52,12 +56,6 @@ def text_of(lines: Iterable[str]) -> PrintableText:
 def printed(text: str) -> PrintableText:
     """A text of several lines, somebody else's log for one, that keeps its line feeds and nothing else of that kind."""
     return text_of(text.split("\n"))
-
-
-def escape_what_stdout_cannot_encode() -> None:
-    """Let this process's stdout escape what its encoding lacks, as Python's stderr does, rather than raise."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _is_seen(letter: str) -> bool:

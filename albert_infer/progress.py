@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from albert_infer import logs
+from albert_infer.printable import how_many
 from albert_infer.schema import ComputedBatch, DeviceKind
 
 # A terminal line may move; a line of a log stays, so there are few of them.
@@ -201,7 +202,7 @@ def _in_log(total: int, done: int, so_far: Callable[[], RunProgress], stop: thre
 def tell_progress(total: int, done: int, speed: float) -> None:
     """One line for a job log: rows, share, rows per second, time left. `speed` is 0 before the first row."""
     seconds_left = round((total - done) / speed) if speed else None
-    text = f"labelling: {done:,} of {total:,} pairs"
+    text = f"labelling: {done:,} of {how_many(total, 'pair')}"
     if seconds_left is None:
         text += ", starting workers"
     else:

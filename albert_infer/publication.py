@@ -17,6 +17,7 @@ from albert_infer.config import LabelSettings
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SupersededError
 from albert_infer.manifest import Publication, Seal, Standing
 from albert_infer.planning import Plan, Unit
+from albert_infer.printable import how_many
 from albert_infer.publish import Leftovers
 from albert_infer.standing import Published, Sealed, Seen, Superseded, ToLabel
 from albert_infer.storage import Folder, InputObjects
@@ -150,8 +151,8 @@ class _Start:
         self.has_begun = True
         self.steps.begin(now.plan_id if now and now.plan_id != self.plan.plan_id else None)
         if seen.damaged:
-            found = f"{len(seen.damaged)} units have lost a file, or have other bytes in one"
-            logs.warn("published_files_damaged", f"{self.output.uri}: {found}; they are labelled again")
+            found = f"{how_many(len(seen.damaged), 'unit')} with a file that is lost or has other bytes"
+            logs.warn("published_files_damaged", f"{self.output.uri}: {found}; labelled again")
         if not standing.counts_on_earlier_starts(self.plan, seen):
             return False
         publish.mark_begun(self.plan.plan_id, seen, self.output)

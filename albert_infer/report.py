@@ -10,13 +10,14 @@ import platform
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
 from albert_infer.input_names import told_left_out
 from albert_infer.manifest import Manifest, Quarantined
 from albert_infer.preflight import Preflight
-from albert_infer.printable import PrintableText, text_of
+from albert_infer.printable import PrintableText, how_many, text_of
 from albert_infer.progress import RunProgress
 from albert_infer.storage import Folder
 
@@ -121,15 +122,17 @@ class Report:
 
     def to_text(self, output_uri: str) -> PrintableText:
         """A few lines for a person."""
-        cut = f"{self.windowed:,} pairs in windows" if self.windowed else f"{self.truncated:,} pairs truncated"
+        pairs = partial(how_many, what="pair")
+        bad = [how_many(self.quarantined[f"{what}s"], what) for what in ("file", "unit")]
+        cut = f"{pairs(self.windowed)} in windows" if self.windowed else f"{pairs(self.truncated)} truncated"
         already = "" if self.seconds.publishing else ", published by an earlier start"
         lines = {
-            "published": f"{self.labelled:,} of {self.rows:,} pairs labelled, in {output_uri}{already}",
+            "published": f"{self.labelled:,} of {pairs(self.rows)} labelled, in {output_uri}{already}",
             "labels": _counts(self.labels),
             "rejected": _counts(self.rejected),
-            "ids": f"{self.null_ids:,} pairs without an id, {self.duplicate_ids:,} with one that their unit has twice",
-            "review": f"{self.needs_review:,} pairs need it: no probability of {self.review_below} or more",
-            "quarantined": f"{self.quarantined['files']} files, {self.quarantined['units']} units",
+            "ids": f"{pairs(self.null_ids)} without an id, {self.duplicate_ids:,} with one that their unit has twice",
+            "review": f"{pairs(self.needs_review)} to look at: no probability of {self.review_below} or more",
+            "quarantined": ", ".join(bad),
             "left out": told_left_out(self.ignored),
             "tokens": f"{self.tokens:,}, {cut}, {self.padding_share:.0%} padding avoided",
             "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
@@ -141,11 +144,14 @@ class Report:
         if self.model["own_label_map"] not in (None, tuple(self.model["label_map"])):
             lines["label order"] = self._overruled_names()
         if self.late_inputs:
-            lines["late"] = f"{len(self.late_inputs):,} files came since the plan, first {self.late_inputs[0]}"
+            lines["late"] = (
+                f"{how_many(len(self.late_inputs), 'file')} came since the plan, first {self.late_inputs[0]}"
+            )
         if self.preflight is not None:
             lines |= self.preflight.lines()
         if self.out_of_memory:
-            lines["memory"] = f"{self.out_of_memory:,} micro-batches halved; a lower --max-batch-tokens is faster"
+            halved = how_many(self.out_of_memory, "micro-batch", "micro-batches")
+            lines["memory"] = f"{halved} halved; a lower --max-batch-tokens is faster"
         if not (self.null_ids or self.duplicate_ids):
             del lines["ids"]
         if self.review_below is None:
@@ -153,7 +159,8 @@ class Report:
         if not self.ignored:
             del lines["left out"]
         if self.leftovers:
-            lines["leftovers"] = f"{self.leftovers:,} objects, harmless, not deleted: {self.leftovers_reason}"
+            leftovers = how_many(self.leftovers, "object")
+            lines["leftovers"] = f"{leftovers}, harmless, not deleted: {self.leftovers_reason}"
         if not self.units["labelled"]:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return text_of(f"{name:<12} {text}" for name, text in lines.items())

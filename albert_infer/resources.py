@@ -12,6 +12,7 @@ from typing import Final
 
 from albert_infer.config import LabelSettings, PrecisionSetting
 from albert_infer.errors import SettingsError
+from albert_infer.printable import how_many
 from albert_infer.processor import BF16_FLAGS
 from albert_infer.schema import DeviceKind, Precision
 
@@ -94,9 +95,9 @@ def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: fl
     room = sum(int(node.gpus // gpus_per_worker) for node in nodes)
     low, high = settings.worker_range or (1, None)
     if low > room and settings.gpu_wait_minutes is None:
-        found = f"the cluster has room for {room}, of {sum(node.gpus for node in nodes):g} GPUs"
+        found = f"the cluster has room for {room}, of {how_many(sum(node.gpus for node in nodes), 'GPU')}"
         remedy = "lower one of them, add GPU nodes, or give --gpu-wait-minutes if they come on demand"
-        raise SettingsError(f"{low} workers of {gpus_per_worker:g} GPUs", found, remedy)
+        raise SettingsError(f"{how_many(low, 'worker')} of {how_many(gpus_per_worker, 'GPU')}", found, remedy)
     # num_cpus=0: an actor's default of one logical CPU would leave none for reading on a machine of few cores.
     return WorkerResources(DeviceKind.CUDA, low, high, gpus_per_worker, 0, None)
 
@@ -112,8 +113,10 @@ def _on_cpus(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
     room = 1 if per_worker == 0 else min(spare // per_worker, sum(int(node.cpus // per_worker) for node in nodes))
     low, high = settings.worker_range or (max(room, 1), max(room, 1))
     if per_worker and low > room:
-        found = f"{total} logical CPUs, one of them for reading, have room for {room}"
-        raise SettingsError(f"{low} workers of {per_worker} CPUs", found, "lower --workers or --cpus-per-worker")
+        found = f"{how_many(total, 'logical CPU')}, one of them for reading, with room for {room}"
+        raise SettingsError(
+            f"{how_many(low, 'worker')} of {how_many(per_worker, 'CPU')}", found, "lower --workers or --cpus-per-worker"
+        )
     # Ray would start as many as fit, and the last CPU would be gone for reading.
     high = min(high, room) if per_worker else high
     # The spare CPU is idle most of the time, so its share goes to torch's threads.

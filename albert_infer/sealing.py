@@ -28,6 +28,7 @@ from albert_infer.manifest import (
     Staged,
 )
 from albert_infer.planning import Plan, Unit
+from albert_infer.printable import how_many
 from albert_infer.standing import Seen
 from albert_infer.storage import Folder, InputObjects, ObjectPin, each
 
@@ -153,7 +154,7 @@ def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
         found = f"none of them could be read, first {first.uri}: {first.reason} ({first.detail})"
         raise LimitError(f"publish {seal.rows_in} rows", found, "mend the input, or try again with --retry-quarantined")
     if seal.rejected_rows > settings.max_rejected_share * seal.rows_in:
-        found = f"{seal.rejected_rows} of {seal.rows_in} rows have no label {seal.rejected}"
+        found = f"{seal.rejected_rows:,} of {how_many(seal.rows_in, 'row')} without a label {seal.rejected}"
         mend = "mend the input, or raise --max-rejected-share"
         if not seal.labelled:
             mend = "see that --premise-column and --hypothesis-column name the texts, and mend the input"
@@ -164,7 +165,7 @@ def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
 def refuse_too_many_rows(rows_in: int, max_rows: int | None) -> None:
     """Raises LimitError if the plan has more rows than the operator wants to pay for."""
     if max_rows is not None and rows_in > max_rows:
-        found = f"the input has {rows_in} rows"
+        found = f"the input has {how_many(rows_in, 'row')}"
         raise LimitError(
             f"--max-rows {max_rows}", found, "look for files that should not be there, or raise --max-rows"
         )
@@ -176,7 +177,7 @@ def refuse_bad_files(quarantined: Quarantined, max_bad_files: int) -> None:
     entries = {entry.uri: entry for entry in every}
     if len(entries) > max_bad_files:
         uri, first = next(iter(entries.items()))
-        found = f"{len(entries)} files are unreadable, first {uri}: {first.reason} ({first.detail})"
+        found = f"{how_many(len(entries), 'unreadable file')}, first {uri}: {first.reason} ({first.detail})"
         raise LimitError(f"--max-bad-files {max_bad_files}", found, "mend or remove them, or raise --max-bad-files")
 
 

@@ -1,11 +1,14 @@
 """Label the pairs that ship in the package with the checkpoint that ships in the package; show what comes back.
 
 python jobs/demo.py
+
+Other flags of label_pairs.py are taken too.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -39,11 +42,11 @@ def labelled(settings: LabelSettings) -> PrintableText:
     return text_of([*table_lines(columns, shown, width=WIDTH, title=title), *report.split("\n"), agreement])
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; its output stays in `demo-output/`, so a second run has nothing to label."""
-    argv = ["--input", str(ROOT / "albert_infer/builtin/pairs.parquet"), "--output", str(ROOT / "demo-output")]
-    argv += ["--carry", "gold_label,domain", "--replace"]
-    return run_command(LabelSettings, labelled, argv, program="demo.py", about=__doc__ or "")
+    asked = ["--input", str(ROOT / "albert_infer/builtin/pairs.parquet"), "--output", str(ROOT / "demo-output")]
+    asked += ["--carry", "gold_label,domain", "--replace", *(sys.argv[1:] if argv is None else argv)]
+    return run_command(LabelSettings, labelled, asked, program="demo.py", about=__doc__ or "")
 
 
 if __name__ == "__main__":

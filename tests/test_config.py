@@ -294,6 +294,16 @@ def test_help_lists_every_flag_under_the_heading_of_a_group(capsys: pytest.Captu
     assert set.union(*headings.values()) == {*FLAGS.values(), "--config", "--help"}
 
 
+def test_help_is_as_it_is_written_and_shows_no_default_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    about = "Label.\n\nlabel --input s3://inbox/<date>/\n\nA flag, or\nALBERT_INFER_<NAME>, or `--config`."
+    assert parse_settings(LabelSettings, ["--help"], program="label", about=about) is None
+    shown = capsys.readouterr().out
+    assert "s3://inbox/<date>/" in shown
+    assert "A flag, or ALBERT_INFER_<NAME>, or `--config`." in shown
+    assert "()" not in shown
+    assert "[default: premise]" in shown
+
+
 @pytest.mark.parametrize("name", UNPICKLING_VARIABLES)
 def test_an_environment_that_lets_ray_unpickle_what_files_hold_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -310,3 +320,34 @@ def test_the_variables_are_those_that_ray_reads() -> None:
     ray_data = Path(find_spec("ray").submodule_search_locations[0], "data")  # type: ignore[union-attr,index]
     read = {name for path in ray_data.rglob("*.py") for name in re.findall(r"RAY_DATA_AUTOLOAD_\w+", path.read_text())}
     assert read == set(UNPICKLING_VARIABLES)
+
+
+def service_variables(prefix: str) -> dict[str, str]:
+    """What Kubernetes puts into a pod for a service with two ports, the second of them named."""
+    docker = {f"PORT_8265_TCP{end}": "x" for end in ("", "_PROTO", "_PORT", "_ADDR")}
+    own = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "8265", "SERVICE_PORT_GCS_SERVER": "6379", "PORT": "tcp://x"}
+    return {f"{prefix}_{name}": value for name, value in (own | docker).items()}
+
+
+@pytest.mark.parametrize("service", ["ALBERT_INFER", "ALBERT_INFER_RAYCLUSTER_X7_HEAD_SVC", "ALBERT_INFER_OUTPUT"])
+def test_variables_of_kubernetes_services_are_no_settings(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = parsed(*REQUIRED)
+    for name, value in service_variables(service).items():
+        monkeypatch.setenv(name, value)
+    assert parsed(*REQUIRED) == before
+    monkeypatch.setenv("ALBERT_INFER_OUTPUT", "b")
+    assert parsed("--input", "in").output == "b"
+
+
+@pytest.mark.parametrize(
+    "name", ["ALBERT_INFER_REPORT", "ALBERT_INFER_SERVICE", "ALBERT_INFER_X_PORT_8265", "ALBERT_INFER_SERVICE_PORTS"]
+)
+def test_what_only_looks_like_one_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    assert name in refusal(*REQUIRED)
+
+
+def test_a_config_file_is_found_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path(config_file(tmp_path, "unit_rows = 7")).rename(tmp_path / "mine.toml")
+    assert parsed(*REQUIRED, "--config", "~/mine.toml").unit_rows == 7

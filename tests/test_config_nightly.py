@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import zoneinfo
 from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -78,3 +81,16 @@ def test_a_root_is_the_same_for_every_night() -> None:
 def test_every_setting_of_a_run_is_one_of_its_nights_but_where_it_reads_and_writes() -> None:
     assert set(LabelSettings.model_fields) - set(NightlySettings.model_fields) == {"input", "output", "replace"}
     assert parsed(*ROOTS, "--carry", "a,b", "--unit-rows", "7").carry == ("a", "b")
+
+
+def test_without_time_zone_data_utc_is_known_and_of_others_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in an image without tzdata: neither the system's nor Python's package is found.
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(())
+    ZoneInfo.clear_cache()
+    try:
+        assert parsed(*ROOTS).nights == (yesterday("UTC"),)
+        with pytest.raises(SettingsError, match="install tzdata"):
+            parsed(*ROOTS, "--timezone", "Europe/Berlin")
+    finally:
+        zoneinfo.reset_tzpath()

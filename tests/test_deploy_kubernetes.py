@@ -113,6 +113,11 @@ def test_no_container_is_root_or_can_become_it(rayjob: Any, made: dict[str, Any]
             assert "memory" in container["resources"]["limits"], container["name"]
 
 
+def test_no_pod_has_variables_of_the_services_around_it(rayjob: Any, made: dict[str, Any]) -> None:
+    pods = [pod_of(made["CronJob"]), *(template["spec"] for template in pod_templates(rayjob))]
+    assert [pod["enableServiceLinks"] for pod in pods] == [False] * 4
+
+
 def test_only_gpu_workers_are_spot_and_workers_come_from_none(rayjob: Any) -> None:
     cluster = rayjob["spec"]["rayClusterSpec"]
     groups = {"head": cluster["headGroupSpec"]} | {group["groupName"]: group for group in cluster["workerGroupSpecs"]}

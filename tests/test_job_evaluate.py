@@ -15,8 +15,6 @@ from job_runs import made_up_pairs, write_pairs
 from pairs import numbered_pairs, with_class_names
 
 from albert_infer.calibration import CALIBRATION
-from albert_infer.errors import SettingsError
-from albert_infer.evaluation import refuse_missing
 from albert_infer.model import load_checkpoint
 
 REAL_PAIRS = os.environ.get("NLI_TEST_PAIRS", "")
@@ -173,11 +171,6 @@ def test_pairs_without_any_gold_label_are_refused(
     argv = ["--pairs", str(tmp_path / "a.parquet"), "--model", str(checkpoint), "--output", str(tmp_path / "page")]
     assert main(argv) == 2
     assert "none of its 5 labelled rows has a gold label" in capsys.readouterr().err
-
-
-def test_a_missing_library_is_named_with_what_installs_it() -> None:
-    with pytest.raises(SettingsError, match=r"no_such_library is not installed; pip install 'albert-infer\[evaluation"):
-        refuse_missing(["json", "no_such_library"])
 
 
 @pytest.mark.skipif(not REAL_PAIRS, reason="NLI_TEST_PAIRS does not name a folder with snli_test_a.parquet")

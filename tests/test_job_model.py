@@ -274,7 +274,7 @@ def test_a_temperature_and_a_limit_for_review_name_other_units_and_leave_the_lab
     unsure = sum(expected["needs_review"].to_pylist())
     assert 0 < unsure < 40
     assert (report["needs_review"], report["review_below"]) == (unsure, 0.4)
-    assert f"{unsure} pairs need it: no probability of 0.4 or more" in outcome.stdout
+    assert f"{unsure} pairs to look at: no probability of 0.4 or more" in outcome.stdout
     assert report["model"]["temperature"] == manifest_of(output)["model"]["temperature"] == 2.5
     verify(output, source)
 

@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "albert_infer"
 
 # What each module may import; what is in EVERYONES everyone may.
-EVERYONES: Final = {"errors", "schema", "column_types", "failpoints", "json_input", "printable"}
+EVERYONES: Final = {"errors", "extras", "schema", "column_types", "failpoints", "json_input", "printable"}
 STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
 PUBLISHING: Final = {"layout", "manifest", "standing", "sealing", "publish", "publication"}
 ALL: Final = STEPS | {
@@ -43,12 +43,15 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "column_types": set(),
     "utf8": set(),
     "errors": set(),
+    "extras": set(),
     "json_input": set(),
     "printable": set(),
     "tables": set(),
     "nights": set(),
     "places": {"storage", "config"},
     "logs": set(),
+    "signals": set(),
+    "streams": set(),
     "config": {"nights", "logs"},
     "storage": set(),
     "reading": {"storage"},
@@ -112,7 +115,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "nightly": ALL | {"command", "places", "run", "tables", "input_names"},
     "cleaning": {"storage", "config", "layout", "manifest", "standing", "publish", "publication"},
     "submission": {"logs", "config", "model", "storage"},
-    "command": ALL | {"run"},
+    "command": ALL | {"run", "signals", "streams"},
     "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import unicodedata
-from contextlib import redirect_stdout
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.printable import escape_what_stdout_cannot_encode, one_line, printable, printed, reason_of, text_of
+from albert_infer.printable import how_many, one_line, printable, printed, reason_of, text_of
 
 # Lone surrogates too: a file name that is not UTF-8 has them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -64,25 +62,15 @@ def test_a_reason_is_the_kind_and_a_line_of_limited_length() -> None:
     assert len(reason_of(ValueError("x" * 10_000))) < 300
 
 
+def test_one_of_a_kind_is_one_and_all_other_counts_are_several() -> None:
+    assert [how_many(count, "file") for count in (0, 1, 2, 3000)] == ["0 files", "1 file", "2 files", "3,000 files"]
+    assert [how_many(count, "GPU") for count in (1.0, 0.5)] == ["1 GPU", "0.5 GPUs"]
+    assert how_many(2, "micro-batch", "micro-batches") == "2 micro-batches"
+
+
 def test_a_line_of_a_text_cannot_begin_another_one() -> None:
     assert text_of(["a\nsummary {}", "b"]).splitlines() == [r"a\nsummary {}", "b"]
 
 
 def test_a_log_of_somebody_else_keeps_its_lines_and_no_colours() -> None:
     assert printed("a\r\n\x1b[31mb\n") == "a\\r\n\\x1b[31mb\n"
-
-
-def test_a_stdout_of_another_encoding_escapes_what_it_lacks() -> None:
-    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    with redirect_stdout(stdout):
-        escape_what_stdout_cannot_encode()
-        stdout.write("é\udcff")
-        stdout.flush()
-    assert stdout.buffer.getvalue() == rb"\xe9\udcff"
-
-
-def test_a_stdout_that_encodes_nothing_is_left_alone() -> None:
-    with redirect_stdout(io.StringIO()) as stdout:
-        escape_what_stdout_cannot_encode()
-        stdout.write("é")
-    assert stdout.getvalue() == "é"

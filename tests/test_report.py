@@ -162,10 +162,10 @@ def test_objects_that_are_no_input_are_told_by_reason_with_the_first_name() -> N
 def test_rows_that_need_review_are_told_where_that_was_asked_for() -> None:
     assert "review " not in filled().to_text("out")
     report = filled(review_below=0.7)
-    assert "0 pairs need it: no probability of 0.7 or more" in report.to_text("out")
+    assert "0 pairs to look at: no probability of 0.7 or more" in report.to_text("out")
     report.count(MANIFEST.model_copy(update={"needs_review": 1_200}))
     assert json.loads(report.to_json())["needs_review"] == 1_200
-    assert "review       1,200 pairs need it" in report.to_text("out")
+    assert "review       1,200 pairs to look at" in report.to_text("out")
 
 
 def test_a_label_order_that_overrules_the_checkpoints_own_names_is_told() -> None:
@@ -199,7 +199,7 @@ def test_the_text_says_what_a_person_asks_first() -> None:
         "s3://labels/today",
         "entailment 1,000,000",
         "null_text 3",
-        "1 files, 2 units",
+        "1 file, 2 units",
         "12,346 pairs/s",
         "70 labelled, 3 done before",
         "builtin in bf16 on cuda",
@@ -252,6 +252,6 @@ def test_a_name_from_outside_stays_on_its_line() -> None:
     lines = named.to_text("out\x85forged 2").splitlines()
     assert lines[0].endswith(r"in out\x85forged 2")
     assert [line for line in lines if line.startswith("late ")] == [
-        r"late         1 files came since the plan, first in/a\nsummary {}\x1b[31m.parquet"
+        r"late         1 file came since the plan, first in/a\nsummary {}\x1b[31m.parquet"
     ]
     assert not [line for line in lines if line.startswith(("summary", "forged")) or not line.isprintable()]

@@ -34,6 +34,23 @@ def test_names_that_lead_out_of_a_local_folder_are_an_integrity_error(tmp_path: 
             use(name)
 
 
+def test_a_path_begins_with_the_home_folder_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for told, meant in (
+        ("~", ""),
+        ("~/a", "/a"),
+        ("./~/a", "/~/a"),
+        ("a/~", "/a/~"),
+        ("~nobody-here/a", "/~nobody-here/a"),
+    ):
+        assert storage.open_folder(told).uri == f"{tmp_path}{meant}"
+    assert storage.open_folder("~root").uri == str(Path("~root").expanduser().resolve())
+    assert storage.subfolder("~/a", "b") == f"{tmp_path}/a/b/"
+    (tmp_path / "pairs.parquet").write_bytes(PARQUET)
+    assert storage.resolve_input("~/pairs.parquet").uri == f"{tmp_path}/pairs.parquet"
+
+
 def test_a_failing_write_leaves_neither_a_half_file_nor_a_temporary_one(tmp_path: Path) -> None:
     folder, (soft, hard) = local(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
     folder.put_if_absent("old", b"x")

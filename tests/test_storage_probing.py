@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from albert_infer.errors import InfrastructureError, OutputError
-from albert_infer.storage import open_folder
+from albert_infer.storage import check_writable, open_folder
 
 # A library that goes before libc and answers one call, `CALL`, with the errno `ANSWER`.
 FAILING_CALLS: Final = r"""
@@ -229,3 +229,16 @@ def test_a_marker_that_a_sticky_bit_keeps_is_refused_at_the_start(shared: Path) 
     assert swapped_by(ALICE, shared).returncode == 0
     assert_refused(swapped_by(BOB, shared), "_SUCCESS belongs to another user", "sticky bit")
     assert swapped_by(ALICE, shared).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["n" * 256, f"new/{'é' * 128}", "/".join(["n" * 200] * 20)], ids=len)
+def test_an_output_with_a_name_too_long_is_refused_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="choose an output with a shorter name"):
+        check_writable(open_folder(str(tmp_path / name)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+def test_an_output_that_cannot_be_made_is_refused() -> None:
+    with pytest.raises(OutputError, match="choose another output"):
+        check_writable(open_folder("/proc/none/x"))

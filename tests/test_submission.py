@@ -177,6 +177,10 @@ def test_a_local_checkpoint_and_gold_set_are_told_as_what_they_are_here(
     monkeypatch.chdir(tmp_path)
     said = command(*DATE, "--model", "./ck", "--gold", "gold/")
     assert {f"--model={tmp_path}/ck", f"--gold={tmp_path}/gold/"} <= set(said)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert {f"--model={tmp_path}/ck", f"--gold={tmp_path}/gold/"} <= set(
+        command(*DATE, "--model=~/ck", "--gold=~/gold/")
+    )
     assert f"--gold={tmp_path}/gold.parquet" in command(*DATE, "--gold", "gold.parquet")
     # Called like a hub id, and a folder all the same.
     (tmp_path / "albert@v1").mkdir()

@@ -103,8 +103,8 @@ def test_an_undamaged_run_passes(published: PublishedRun, sourced: PublishedRun,
         assert findings(outcome) == []
         assert (outcome.exit_code, outcome.stderr) == (0, "")
         assert "54 rows in 4 files" in outcome.stdout
-        assert "1 files, 1 units, 8 rows known" in outcome.stdout
-        assert ("56 rows are those of" in outcome.stdout) == with_input
+        assert "1 file, 1 unit, 8 rows known" in outcome.stdout
+        assert ("56 rows as in" in outcome.stdout) == with_input
 
 
 def test_a_moved_copy_of_input_and_output_passes(published: PublishedRun, tmp_path: Path) -> None:

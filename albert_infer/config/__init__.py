@@ -11,13 +11,22 @@ from albert_infer.config.cleaning import CleanSettings
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
-from albert_infer.config.parsing import UNPICKLING_VARIABLES, Settings, asked_log_format, flags_of, parse_settings
+from albert_infer.config.parsing import (
+    RAY_ADDRESS,
+    UNPICKLING_VARIABLES,
+    Settings,
+    asked_log_format,
+    flags_of,
+    parse_settings,
+    ray_address,
+    ray_uses_tls,
+)
 from albert_infer.config.settings import LabellingSettings, LabelSettings, PrecisionSetting
 from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 
 __all__ = [
-    "UNPICKLING_VARIABLES", "CleanSettings", "EvaluateSettings", "FinetuneSettings", "LabelSettings",
+    "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "EvaluateSettings", "FinetuneSettings", "LabelSettings",
     "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings", "VerifySettings",
-    "asked_log_format", "flags_of", "parse_settings",
+    "asked_log_format", "flags_of", "parse_settings", "ray_address", "ray_uses_tls",
 ]  # fmt: skip

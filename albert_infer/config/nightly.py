@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime
 from typing import Annotated, Final, Literal, Self
-from zoneinfo import ZoneInfo
 
 from cyclopts import Group, Parameter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, field_validator, model_validator
 
 from albert_infer.config.settings import DATA, LabellingSettings
 from albert_infer.config.values import checked_folder
-from albert_infer.nights import checked_nights, night_of, nights_between, today, yesterday
+from albert_infer.nights import checked_nights, night_of, nights_between, today, yesterday, zone
 
 NIGHTS = Group("Nights", sort_key=0)
 # What stands for the night's date in a partition.
@@ -25,10 +24,7 @@ def _without_place(value: str) -> str:
 
 
 def _known_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (OSError, ValueError, KeyError) as error:  # it looks for a file of that name
-        raise ValueError(f"`{value}` is no time zone; write one as Europe/Berlin") from error
+    zone(value)
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from errno import EISDIR
 from itertools import pairwise
@@ -31,6 +32,12 @@ from albert_infer.errors import SettingsError
 from albert_infer.logs import LogFormat
 
 VARIABLE_PREFIX = "ALBERT_INFER_"
+# What Kubernetes puts into every pod of a namespace for a service whose name begins with `albert-infer`.
+SERVICE_VARIABLE = re.compile(
+    VARIABLE_PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+# Ray's own: the cluster to join.
+RAY_ADDRESS = "RAY_ADDRESS"
 # What Ray Data reads to allow pickles inside of Parquet files.
 UNPICKLING_VARIABLES = (
     "RAY_DATA_AUTOLOAD_PICKLE_OBJECT_SCALAR",
@@ -98,7 +105,9 @@ def asked_log_format(argv: Sequence[str]) -> LogFormat:
 
 def _app(program: str, about: str, receive: Callable[..., None], settings: type[BaseModel]) -> App:
     """A program with one flag per field of `settings`, and `--config` before all others."""
-    app = App(name=program, help=about, version_flags=[], result_action="return_value")
+    paragraphs = "\n\n".join(" ".join(paragraph.split()) for paragraph in about.split("\n\n"))
+    # Plain, as markup would take `<NAME>` for a tag.
+    app = App(name=program, help=paragraphs, help_format="plaintext", version_flags=[], result_action="return_value")
     rest = [_aws_environment()] if "s3_endpoint" in settings.model_fields else []
     app.config = [_environment(), *rest]
     receive.__annotations__ = {"settings": settings}
@@ -115,6 +124,7 @@ def _app(program: str, about: str, receive: Callable[..., None], settings: type[
         ] = None,
     ) -> None:
         if config is not None:
+            config = config.expanduser()
             if config.is_dir():  # the library has no message for it
                 raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(config))
             app.config = [_environment(), Toml(config, must_exist=True), *rest]
@@ -126,10 +136,14 @@ def _app(program: str, about: str, receive: Callable[..., None], settings: type[
 def _refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
     """A variable that looks like a setting and is none is a mistake, as an unknown flag is.
 
-    One of another job is none: a night that labels and verifies has one environment.
+    One of another job is none: a night that labels and verifies has one environment. Nor is one of Kubernetes.
     """
     known = {f"{VARIABLE_PREFIX}{name.upper()}" for declared in (settings, *JOBS) for name in declared.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(VARIABLE_PREFIX) and name not in known)
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(VARIABLE_PREFIX) and name not in known and not SERVICE_VARIABLE.fullmatch(name)
+    )
     if unknown:
         found = f"the environment has {unknown[0]}, which is no setting"
         raise SettingsError(f"the settings of {program}", found, f"see {program} --help")
@@ -140,6 +154,16 @@ def _refuse_unpickling(program: str) -> None:
     for name in UNPICKLING_VARIABLES:
         if os.environ.get(name, "").lower() in {"1", "true"}:
             raise SettingsError(f"the environment of {program}", f"{name} is set", "unset it: no input is trusted")
+
+
+def ray_address() -> str | None:
+    """The cluster that the environment tells Ray to join, as it is written there; None for none."""
+    return os.environ.get(RAY_ADDRESS) or None
+
+
+def ray_uses_tls() -> bool:
+    """Whether Ray's processes speak TLS with each other."""
+    return os.environ.get("RAY_USE_TLS", "").lower() in {"1", "true"}
 
 
 def _environment() -> Env:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
+from cyclopts import Parameter
 from pydantic import AfterValidator, BeforeValidator
 
 from albert_infer import schema
@@ -41,7 +42,7 @@ def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas), Parameter(show_default=False)]
 LabelOrder = Annotated[Names, AfterValidator(_each_label_once)]
 Location = Annotated[str, AfterValidator(checked_nights)]
 OutputFolder = Annotated[Location, AfterValidator(checked_folder)]

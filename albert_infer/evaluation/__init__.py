@@ -10,18 +10,15 @@ Importing this package imports none of the libraries that only the extra `evalua
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Final
 
 from albert_infer import storage
 from albert_infer.config import EvaluateSettings
-from albert_infer.errors import OutputError, SettingsError
+from albert_infer.errors import OutputError
+from albert_infer.extras import refuse_missing
 from albert_infer.printable import PrintableText
 from albert_infer.storage import S3Access
 
-# What the extra `evaluation` installs, by the names that Python imports.
-LIBRARIES: Final = ("sklearn", "matplotlib", "jinja2")
 JSON: Final = "evaluation.json"
 PAGE: Final = "evaluation.html"
 
@@ -32,7 +29,7 @@ def evaluate(settings: EvaluateSettings) -> PrintableText:
     With `fit_temperature` a copy of the checkpoint is written too. Returns the headline numbers as text. Raises
     AlbertInferError.
     """
-    refuse_missing(LIBRARIES)
+    refuse_missing("an evaluation", "evaluation")
     # Imported here, where it is known that they can be.
     from albert_infer.evaluation.page import html_page
     from albert_infer.evaluation.summary import headline_text
@@ -46,10 +43,3 @@ def evaluate(settings: EvaluateSettings) -> PrintableText:
             found = "somebody else wrote it at the same moment"
             raise OutputError(f"write {output.uri_of(name)}", found, "give each evaluation an --output of its own")
     return headline_text(evaluation, settings.output)
-
-
-def refuse_missing(libraries: Sequence[str]) -> None:
-    """Raise SettingsError for a library that is not installed."""
-    for name in libraries:
-        if find_spec(name) is None:
-            raise SettingsError("an evaluation", f"{name} is not installed", "pip install 'albert-infer[evaluation]'")

@@ -9,7 +9,7 @@ from rich.table import Column
 from albert_infer.evaluation.document import AgainstGold, Evaluation
 from albert_infer.evaluation.metrics import Estimate
 from albert_infer.evaluation.page import number, percent, points
-from albert_infer.printable import PrintableText, text_of
+from albert_infer.printable import PrintableText, how_many, text_of
 from albert_infer.tables import table_lines
 
 WIDTH = 100
@@ -39,7 +39,9 @@ def headline_text(evaluation: Evaluation, output: str) -> PrintableText:
     lines.append(f"{'rejected':<12} {rejected}")
     if fit := evaluation.fit:
         effect = f"calibration error {percent(fit.ece_before, 2)} before, {percent(fit.ece_after, 2)} after"
-        lines.append(f"{'temperature':<12} {number(fit.temperature)}; {effect}, fitted on {fit.fitted_on:,} pairs")
+        lines.append(
+            f"{'temperature':<12} {number(fit.temperature)}; {effect}, fitted on {how_many(fit.fitted_on, 'pair')}"
+        )
     lines.append(f"{'written':<12} evaluation.html and evaluation.json in {output}")
     return text_of([*table_lines(COLUMNS, figures, width=WIDTH), *lines])
 

@@ -19,6 +19,7 @@ from albert_infer.evaluation.rows import RowSource
 from albert_infer.evaluation.runs import open_run, refuse_other_input, refuse_without_gold
 from albert_infer.gold import GoldColumns, survey_gold
 from albert_infer.model import load_checkpoint
+from albert_infer.printable import how_many
 from albert_infer.schema import N_TOKENS, TRUNCATED
 from albert_infer.storage import S3Access
 
@@ -58,7 +59,7 @@ def evaluated(settings: EvaluateSettings) -> Evaluation:
         if comparison:
             comparison.finish()
     if this.has_gold and not counts.cells.any():
-        found = f"none of its {counts.rows:,} labelled rows has a gold label"
+        found = f"none of its {how_many(counts.rows, 'labelled row')} has a gold label"
         raise InputError(
             f"an evaluation of {settings.run or settings.pairs}", found, "give --gold-column, or other rows"
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import ray
+from ray._private import ray_constants
 from ray.data import DataContext
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
@@ -19,6 +22,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from albert_infer.errors import AlbertInferError, InfrastructureError
+from albert_infer.pipeline.joining import Cluster, cluster_to_join, opening_error, wait_for_answer
 from albert_infer.resources import Node, WorkerResources
 from albert_infer.schema import DeviceKind
 
@@ -57,16 +61,17 @@ def connected(*, debug: bool) -> Iterator[list[Node]]:
 
 def _open(*, debug: bool) -> None:
     level = logging.INFO if debug else logging.ERROR
+    cluster = cluster_to_join()
+    if cluster is not None:
+        wait_for_answer(cluster)
     # Not set here: how often gRPC asks whether the other side still answers. It is for all processes of a cluster or
     # none, so deploy/Dockerfile sets it. A driver that asks more often than its cluster does is cut off by every worker
     # ("too_many_pings"), and Ray takes each of them for dead.
     try:
-        with nullcontext() if debug else _quiet_backend():
+        with nullcontext() if debug else _quiet_backend(), _own_sigterm(), _own_environment(cluster):
             ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        remedy = "check RAY_ADDRESS and the cluster, then run it again"
-        raise InfrastructureError("connecting to Ray", found, remedy) from error
+    except Exception as error:  # of a time-out it raises the bare class
+        raise opening_error(error, cluster) from error
     data_log = logging.getLogger("ray.data")
     data_log.setLevel(level)
     if not debug:
@@ -87,6 +92,35 @@ def _quiet_backend() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM. Ray's own would exit with code 15, behind a stack of C++ calls."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as error:  # Ray's handler was called while it stood
+        raise KeyboardInterrupt from error
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _own_environment(cluster: Cluster | None) -> Iterator[None]:
+    """Let workers on this machine run in this process's environment, below `uv run` too.
+
+    There Ray would ship the working folder, whatever it is, and have uv make an environment for every worker. On
+    machines that are joined that may be what brings the package.
+    """
+    before = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    # Read from the environment when Ray is imported, which may have happened long ago.
+    ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = before and cluster is not None
+    try:
+        yield
+    finally:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = before
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from albert_infer.errors import InfrastructureError
 from albert_infer.pipeline.session import READ_TASK_MEMORY
+from albert_infer.printable import how_many
 from albert_infer.resources import WorkerResources
 
 # What is there already is reserved well within this; only a longer wait is worth a line.
@@ -31,11 +32,13 @@ def wait_for_first_gpu(workers: WorkerResources, minutes: float | None, tell: Ca
     try:
         if _ready(group.ready(), SECONDS_BEFORE_TELLING):
             return
-        tell(f"waiting for the first GPU since {since}, at most {minutes:g} minutes")
+        tell(f"waiting for the first GPU since {since}, at most {how_many(minutes, 'minute')}")
         if not _ready(group.ready(), minutes * 60 - SECONDS_BEFORE_TELLING):
             found = f"none has come since {since}"
             remedy = "look at what the cluster can start and run it again, or label on CPUs with --gpus-per-worker 0"
-            raise InfrastructureError(f"{workers.num_gpus:g} GPU within {minutes:g} minutes", found, remedy)
+            raise InfrastructureError(
+                f"{how_many(workers.num_gpus, 'GPU')} within {how_many(minutes, 'minute')}", found, remedy
+            )
     finally:
         remove_placement_group(group)
 

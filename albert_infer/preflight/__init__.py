@@ -18,6 +18,7 @@ from albert_infer.preflight.numbers import Numbers
 from albert_infer.preflight.probe import Probe
 from albert_infer.preflight.sample import SampledUnit, pairs_of
 from albert_infer.preflight.swap import Swap
+from albert_infer.printable import how_many
 from albert_infer.schema import DeviceKind, Precision
 from albert_infer.tokenization import PairTokenizer
 
@@ -60,7 +61,7 @@ class Preflight:
         """A line for a person on each check, by its name."""
         how = f"in {self.precision} on {self.device}{', fused' if self.fused else ''}"
         lines = {
-            "preflight": f"{self.numbers.pairs} pairs {how}: {self.numbers.to_text()}",
+            "preflight": f"{how_many(self.numbers.pairs, 'pair')} {how}: {self.numbers.to_text()}",
             "probe": self.probe.to_text(),
         }
         if self.gold is not None:

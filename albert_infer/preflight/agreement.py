@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from albert_infer.classification import Classifier
 from albert_infer.errors import LimitError
 from albert_infer.intervals import wilson_interval
+from albert_infer.printable import how_many
 from albert_infer.schema import LABEL, PROBABILITIES, REJECTION, Precision
 
 CONFIDENCE: Final = 0.99
@@ -32,7 +33,7 @@ class Agreement:
     def to_text(self) -> str:
         """For a person."""
         equal = f"{self.equal_labels:.2%} labels as in fp32, at most {self.upper_bound:.2%} of all"
-        return f"{self.pairs:,} pairs of the run: {equal}, largest difference {self.largest_difference:.1g}"
+        return f"{how_many(self.pairs, 'pair')} of the run: {equal}, largest difference {self.largest_difference:.1g}"
 
 
 def measured(classifier: Classifier, exact: Classifier, pairs: pa.Table) -> Agreement | None:

@@ -13,6 +13,7 @@ from albert_infer.classification import Classifier
 from albert_infer.errors import InputError, LimitError
 from albert_infer.gold import GOLD, NO_GOLD, GoldSet, read_slice
 from albert_infer.intervals import wilson_interval
+from albert_infer.printable import how_many
 from albert_infer.schema import LABEL, NEEDS_REVIEW, REJECTION, NliLabel
 from albert_infer.tokenization import PairTokenizer, append_tokens
 
@@ -71,7 +72,7 @@ def measured(classifier: Classifier, tokenizer: PairTokenizer, gold: GoldSet) ->
     accuracy = Accuracy.of(right)
     if accuracy is None:
         remedy = "give pairs with gold labels, or name their column with --gold-column"
-        raise InputError(f"--gold {gold.uri}", f"none of its {gold.rows:,} rows has a gold label", remedy)
+        raise InputError(f"--gold {gold.uri}", f"none of its {how_many(gold.rows, 'row')} has a gold label", remedy)
     parts: dict[bool, Accuracy | None] = {}
     if NEEDS_REVIEW in labelled.column_names:
         review = labelled[NEEDS_REVIEW].to_pylist()  # null of a rejected pair, which is in neither part

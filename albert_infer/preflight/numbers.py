@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from albert_infer.classification import softmax
 from albert_infer.errors import ModelError
 from albert_infer.model import Checkpoint
+from albert_infer.printable import how_many
 from albert_infer.schema import HYPOTHESIS, PREMISE, DeviceKind, EncodedPairs, Precision
 from albert_infer.tokenization import PairTokenizer
 
@@ -112,7 +113,7 @@ def _refuse_nonfinite(
         told = "its outputs are not finite, in fp32 on the CPU neither"
         raise ModelError(asked, told, "use another checkpoint: this one is damaged")
     if bad:
-        told = f"its outputs are not finite for {bad} of {len(found)} pairs, in fp32 on the CPU they are"
+        told = f"its outputs are not finite for {bad} of {how_many(len(found), 'pair')}, in fp32 on the CPU they are"
         raise ModelError(asked, told, _remedy(precision))
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
@@ -53,6 +54,8 @@ class InputObjects:
 def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3Folder:
     """Name the folder at a local path, `file://` or `s3://` URI; touches no network, and it need not exist.
 
+    `~` and `~user` at the beginning of a path are what they are to a shell: a path may come from a file or a variable.
+
     `access` is for S3. Raises `SettingsError` for what is no such URI, for credentials in it, which the message does
     not repeat, and for an endpoint that is not safe.
     """
@@ -63,7 +66,7 @@ def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3
         from albert_infer.storage.s3 import S3Folder
 
         return S3Folder(_normalised_s3(uri), access)
-    return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else uri))
+    return LocalFolder(_real_path(unquote(uri.removeprefix("file://")) if scheme == "file" else _expanded(uri)))
 
 
 def subfolder(uri: str, name: str) -> str:
@@ -158,6 +161,11 @@ def _normalised_s3(uri: str) -> str:
     if uri.endswith("//"):
         raise SettingsError(f"the location {uri}", "it ends in two slashes", "end it with one or none")
     return uri.removesuffix("/")
+
+
+def _expanded(path: str) -> str:
+    # A Path raises for a user that there is not, where a shell takes the name as it is.
+    return expanduser(path)  # noqa: PTH111
 
 
 def _real_path(path: str) -> str:

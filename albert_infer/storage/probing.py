@@ -19,18 +19,38 @@ from albert_infer.storage.folder import AccessError
 
 UNFINISHED = ".albert-infer-"
 LOCK = f"{UNFINISHED}lock"
+# Bytes of a path that are enough for every name below an output.
+ROOM_BELOW = 256
 
 
 def probe_folder(folder: Path) -> None:
     """Try what a run does in the folder, which may not exist yet; leaves nothing behind."""
     # Making it here would leave something behind in a run that is refused.
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=nearest) as probe:
+    _refuse_long_names(folder, nearest)
+    try:
+        made = tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=nearest)
+    except FileNotFoundError as error:  # as /proc answers, where no name can be made
+        raise AccessError(
+            f"writing {folder}", f"no folder can be made in {nearest}", "choose another output"
+        ) from error
+    with made as probe:
         _try_each_step(Path(probe))
     sync(nearest)
     if nearest == folder:
         _refuse_a_closed_lock(folder)
         _refuse_what_others_keep(folder)
+
+
+def _refuse_long_names(folder: Path, nearest: Path) -> None:
+    """Look at the names that the run would make: a file system says what is too long only when it makes it."""
+    longest, longest_path = (os.pathconf(nearest, limit) for limit in ("PC_NAME_MAX", "PC_PATH_MAX"))
+    is_long = any(len(os.fsencode(part)) > longest for part in folder.parts)
+    if is_long or len(os.fsencode(folder)) + ROOM_BELOW > longest_path:
+        found = (
+            f"a name may have {longest} bytes there, a path {longest_path}, {ROOM_BELOW} of them for the run's files"
+        )
+        raise AccessError(f"writing {folder}", found, "choose an output with a shorter name")
 
 
 def _try_each_step(folder: Path) -> None:

@@ -32,6 +32,7 @@ from albert_infer.calibration import CALIBRATION, TEMPERATURE, calibration_json
 from albert_infer.command import run_command
 from albert_infer.config import EvaluateSettings, FinetuneSettings
 from albert_infer.evaluation import JSON, evaluate
+from albert_infer.extras import refuse_missing
 from albert_infer.labeler import Labeler
 from albert_infer.printable import PrintableText, text_of
 from albert_infer.schema import HYPOTHESIS, PREMISE
@@ -74,6 +75,7 @@ class Recipe(BaseModel):
 
 def make_checkpoint(recipe: Recipe) -> PrintableText:
     """Writes the checkpoint of `recipe` to its output folder; one line for the end of the log."""
+    refuse_missing("the built-in checkpoint", "builtin")
     recipe.work.mkdir(parents=True, exist_ok=True)
     write_splits(recipe)
     teacher = recipe.work / "teacher"

@@ -22,11 +22,12 @@ from ray.train.torch import TorchTrainer
 from albert_infer import model, pipeline, storage
 from albert_infer.config import FinetuneSettings
 from albert_infer.errors import InfrastructureError, InputError, IntegrityError, LimitError, ModelError, SupersededError
+from albert_infer.extras import refuse_missing
 from albert_infer.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.json_input import parsed_json
 from albert_infer.model import CONFIG, TOKENIZER_JSON, CheckpointFiles
 from albert_infer.planning import canonical_json
-from albert_infer.printable import reason_of
+from albert_infer.printable import how_many, reason_of
 from albert_infer.processor import cpu_flags
 from albert_infer.report import installed_versions
 from albert_infer.resources import Node
@@ -34,7 +35,6 @@ from albert_infer.schema import Precision
 from albert_infer.storage import Folder, S3Access
 from albert_infer.training.board import TrainingBoard, shown
 from albert_infer.training.card import model_card
-from albert_infer.training.curve import curve_png
 from albert_infer.training.learner import KEPT, STATE, told_by
 from albert_infer.training.pairs import PairCounts, counted, tokenized
 from albert_infer.training.start import files_of, starting_model
@@ -79,6 +79,7 @@ def finetune(settings: FinetuneSettings) -> dict[str, Any]:
     A run that was killed goes on from its last milestone; one that is there already is left as it is. Raises
     AlbertInferError.
     """
+    refuse_missing("fine-tuning", "training")
     access = S3Access(settings.s3_endpoint)
     output = storage.open_folder(settings.output, access)
     sources = _sources(settings, access)
@@ -177,6 +178,9 @@ def _trained(
     settings: FinetuneSettings, sources: Sources, output: Folder, run_id: str, nodes: list[Node]
 ) -> dict[str, Any]:
     """Train, and write every file but the last."""
+    # Imported here, where it is known that it can be.
+    from albert_infer.training.curve import curve_png
+
     workers = training_workers(settings, nodes)
     precision = training_precision(settings, workers.device, cpu_flags())
     checkpoint = model.verified(sources.start)
@@ -212,7 +216,7 @@ def _trained(
 def _refuse_nothing_to_learn(settings: FinetuneSettings, counts: dict[str, PairCounts]) -> None:
     for flag, uri, found in (("--train", settings.train, counts[TRAIN]), ("--eval", settings.eval, counts[EVAL])):
         if not found.used:
-            told = f"of {found.rows:,} rows {found.without_gold:,} have no gold label, the others are rejected"
+            told = f"of {how_many(found.rows, 'row')} {found.without_gold:,} without a gold label, the others rejected"
             raise InputError(f"{flag} {uri}", told, "give pairs with gold labels")
 
 

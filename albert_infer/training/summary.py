@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from albert_infer.intervals import wilson_interval
-from albert_infer.printable import PrintableText, text_of
+from albert_infer.printable import PrintableText, how_many, text_of
 
 
 def summary(made: Mapping[str, Any], output: str) -> PrintableText:
@@ -15,11 +15,11 @@ def summary(made: Mapping[str, Any], output: str) -> PrintableText:
     kept, pairs = made["kept"], made["pairs"]
     used = pairs["eval"]["used"]
     low, high = wilson_interval(round(kept["eval_accuracy"] * used), used)
-    evaluations = len(made["milestones"])
+    evaluations = how_many(len(made["milestones"]), "evaluation")
     lines = {
         "checkpoint": f"{output}, run {made['run_id']}",
-        "right": f"{kept['eval_accuracy']:.2%} of {used:,} eval pairs (95%: {low:.2%} to {high:.2%})",
-        "kept": f"the weights after step {kept['step']:,}, the {made['settings']['keep']} of {evaluations} evaluations",
+        "right": f"{kept['eval_accuracy']:.2%} of {how_many(used, 'eval pair')} (95%: {low:.2%} to {high:.2%})",
+        "kept": f"the weights after step {kept['step']:,}, the {made['settings']['keep']} of {evaluations}",
         "learned from": _counts(pairs["train"]),
         "evaluated on": _counts(pairs["eval"]),
         "workers": f"{made['workers']['count']} on {made['workers']['device']}, in {made['precision']}",
@@ -32,5 +32,5 @@ def summary(made: Mapping[str, Any], output: str) -> PrintableText:
 
 def _counts(found: Mapping[str, Any]) -> str:
     rejected = ", ".join(f"{reason} {rows:,}" for reason, rows in found["rejected"].items()) or "none"
-    used = f"{found['used']:,} of {found['rows']:,} pairs, {found['truncated']:,} cut"
+    used = f"{found['used']:,} of {how_many(found['rows'], 'pair')}, {found['truncated']:,} cut"
     return f"{used}; {found['without_gold']:,} without a gold label, rejected {rejected}"

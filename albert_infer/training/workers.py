@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from albert_infer.config import FinetuneSettings
 from albert_infer.errors import SettingsError
+from albert_infer.printable import how_many
 from albert_infer.processor import BF16_FLAGS
 from albert_infer.resources import Node
 from albert_infer.schema import DeviceKind, Precision
@@ -29,11 +30,13 @@ def training_workers(settings: FinetuneSettings, nodes: Sequence[Node]) -> Train
     if gpus:
         count = settings.workers or gpus
         if count > gpus:
-            raise SettingsError(f"--workers {count}", f"the cluster has {gpus} GPUs", "lower it, or add GPU nodes")
+            raise SettingsError(
+                f"--workers {count}", f"the cluster has {how_many(gpus, 'GPU')}", "lower it, or add GPU nodes"
+            )
         return TrainingWorkers(DeviceKind.CUDA, count, num_gpus=1, num_cpus=0, threads=None)
     count, cpus = settings.workers or 1, sum(int(node.cpus) for node in nodes)
     if count > cpus:
-        raise SettingsError(f"--workers {count}", f"the cluster has {cpus} CPUs", "lower it, or add nodes")
+        raise SettingsError(f"--workers {count}", f"the cluster has {how_many(cpus, 'CPU')}", "lower it, or add nodes")
     largest = max(int(node.cpus) for node in nodes)
     each = max(1, min(cpus // count, largest))
     return TrainingWorkers(DeviceKind.CPU, count, num_gpus=0, num_cpus=each, threads=each)

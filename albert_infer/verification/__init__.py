@@ -16,7 +16,7 @@ from typing import Final
 from albert_infer import input_names, storage
 from albert_infer.config import VerifySettings
 from albert_infer.errors import IntegrityError, ObjectChangedError, OutputError
-from albert_infer.printable import PrintableText, text_of
+from albert_infer.printable import PrintableText, how_many, text_of
 from albert_infer.storage import Folder, InputObjects, ObjectPin, S3Access
 from albert_infer.verification import agreement, claims
 from albert_infer.verification.claims import SUCCESS, Manifest, NamedFile, Pin, Plan, PlannedFile, PlannedUnit
@@ -54,7 +54,7 @@ class Verification:
     def refuse_findings(self) -> None:
         """Raises IntegrityError if anything was found."""
         if self.findings:
-            found = f"{len(self.findings):,} findings, first {self.findings[0]}"
+            found = f"{how_many(len(self.findings), 'finding')}, first {self.findings[0]}"
             remedy = "look at each finding; do not use these labels before"
             raise IntegrityError(f"verify {self.output_uri}", found, remedy)
 
@@ -65,16 +65,17 @@ class Verification:
         rejected = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(counted.rejected.items())) or "none"
         against = "not given: neither the texts nor the order of the rows were compared"
         if self.input_uri is not None:
-            against = f"{counted.compared:,} rows are those of {self.input_uri}, in its order"
+            against = f"{how_many(counted.compared, 'row')} as in {self.input_uri}, in its order"
             if self.findings:
-                against = f"{counted.compared:,} rows were compared with those of {self.input_uri}"
+                against = f"{how_many(counted.compared, 'row')} compared with those of {self.input_uri}"
+        planned = how_many(self.plan.rows_in, "row")
         return {
-            "recounted": f"{self.plan.rows_in:,} rows planned, in {self.output_uri}; plan {self.plan.plan_id}",
-            "labelled": f"{counted.labelled:,} rows in {len(self.manifest.files):,} files",
+            "recounted": f"{planned} planned, in {self.output_uri}; plan {self.plan.plan_id}",
+            "labelled": f"{how_many(counted.labelled, 'row')} in {how_many(len(self.manifest.files), 'file')}",
             "rejected": rejected,
-            "quarantined": f"{len(quarantined.files):,} files, {len(quarantined.units):,} units, "
-            f"{quarantined.rows_known:,} rows known",
-            "units": f"{len(self.plan.units):,} of {len(self.plan.files):,} input files",
+            "quarantined": f"{how_many(len(quarantined.files), 'file')}, {how_many(len(quarantined.units), 'unit')}, "
+            f"{how_many(quarantined.rows_known, 'row')} known",
+            "units": f"{len(self.plan.units):,} of {how_many(len(self.plan.files), 'input file')}",
             "bytes": f"{counted.bytes:,} read and held against their sha256",
             "input": against,
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from albert_infer.printable import how_many
 from albert_infer.verification.claims import (
     SUCCESS,
     Manifest,
@@ -48,7 +49,7 @@ def _coverage(file: PlannedFile, units: list[PlannedUnit]) -> Iterator[Finding]:
             yield Finding(file.pin.name, f"a unit that begins at row {stop}, where the one before ends", found)
         stop = max(stop, unit.range.stop)
     if stop != file.rows:
-        yield Finding(file.pin.name, f"units of all its {file.rows} rows", f"units up to row {stop}")
+        yield Finding(file.pin.name, f"units of all its {how_many(file.rows, 'row')}", f"units up to row {stop}")
 
 
 def manifest_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
@@ -58,7 +59,7 @@ def manifest_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
     accounted = manifest.labelled + sum(manifest.rejected.values()) + manifest.quarantined.rows_known
     if accounted != manifest.rows_in:
         found = f"{manifest.labelled} + {sum(manifest.rejected.values())} + {manifest.quarantined.rows_known}"
-        yield Finding(SUCCESS, f"labelled + rejected + quarantined = {manifest.rows_in} rows", found)
+        yield Finding(SUCCESS, f"labelled + rejected + quarantined = {how_many(manifest.rows_in, 'row')}", found)
     planned: set[tuple[object, ...]] = {(*_pinned(file.pin), file.rows) for file in plan.files}
     yield from _unlike("inputs", planned, [(*_pinned(file), file.rows) for file in manifest.inputs])
     bad = {tuple(file.model_dump().values()) for file in plan.bad}

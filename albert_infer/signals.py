@@ -1,0 +1,57 @@
+"""Signals that ask a job to end, SIGTERM and SIGHUP, made what Ctrl-C is: a KeyboardInterrupt in the main thread."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+# SIGHUP comes when a terminal or an SSH connection closes.
+ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+# A service manager sends both of them, at once: the second must not cut short what the first began.
+ONE_ENDING_SECONDS: Final = 1.0
+
+
+class Ending:
+    """Which signal asked for the end; None if none has."""
+
+    def __init__(self) -> None:
+        self.asked_by: signal.Signals | None = None
+        self._deaf_until = 0.0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt: Ray, asyncio and thread pools know it, and end what they do."""
+        now = time.monotonic()
+        if now < self._deaf_until:
+            return
+        self.asked_by, self._deaf_until = signal.Signals(number), now + ONE_ENDING_SECONDS
+        raise KeyboardInterrupt
+
+    def is_near(self) -> None:
+        """From now on no signal interrupts: what is left is to say how it ended."""
+        self._deaf_until = math.inf
+
+
+@contextmanager
+def ending_as_interrupt() -> Iterator[Ending]:
+    """Interrupt the block where one of the signals comes. One that the process ignores, as below `nohup`, stays so."""
+    ending = Ending()
+    if threading.current_thread() is not threading.main_thread():  # where Python takes no handlers
+        yield ending
+        return
+    before = {each: signal.getsignal(each) for each in ENDING}
+    taken = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
+    for each in taken:
+        signal.signal(each, ending)
+    try:
+        yield ending
+    finally:
+        for each, handler in taken.items():
+            # None: it was not set from Python, and cannot be set from there.
+            if handler is not None:
+                signal.signal(each, handler)

@@ -1,0 +1,118 @@
+"""A signal that asks a job to end is a Ctrl-C: one line, a summary, an exit code that a scheduler tries again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_command import summed_up
+
+from albert_infer.command import run_command
+from albert_infer.config import LabelSettings
+from albert_infer.errors import InfrastructureError
+from albert_infer.printable import PrintableText, text_of
+from albert_infer.signals import ENDING, ending_as_interrupt
+
+NIGHTLY = Path(__file__).parents[1] / "deploy" / "nightly.sh"
+# A job that is ended as soon as it says that it works.
+WAITING_JOB = """
+import sys, time
+from albert_infer.command import run_command
+from albert_infer.config import LabelSettings
+def work(settings):
+    print("working", flush=True)
+    time.sleep(60)
+sys.exit(run_command(LabelSettings, work, ["--input", "a", "--output", "b"], program="job.py", about="A job."))
+"""
+
+
+def ends(work: Callable[[LabelSettings], PrintableText]) -> int:
+    return run_command(LabelSettings, work, ["--input", "a", "--output", "b"], program="job.py", about="A job.")
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_a_job_with_one_line_a_summary_and_the_code_that_is_tried_again(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_settings: LabelSettings) -> PrintableText:
+        os.kill(os.getpid(), number)
+        raise AssertionError("it went on")
+
+    assert ends(work) == InfrastructureError.exit_code
+    out, err = capsys.readouterr()
+    assert err == f"job.py: the job: ended from outside by {number.name}; run it again and it goes on\n"
+    assert summed_up(out)["exit_code"] == 4
+
+
+def test_a_signal_that_comes_with_another_one_does_not_cut_short_what_the_first_began(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tidied = []
+
+    def work(_settings: LabelSettings) -> PrintableText:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+            tidied.append(True)
+        raise AssertionError("it went on")
+
+    assert (ends(work), tidied) == (4, [True])
+    assert "SIGTERM" in capsys.readouterr().err
+
+
+def test_handlers_are_those_of_before_once_the_job_is_over_and_what_is_ignored_stays_ignored(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work(_settings: LabelSettings) -> PrintableText:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return text_of(["done"])
+
+    before = [signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)]
+    try:
+        assert ends(work) == 0
+        assert [signal.getsignal(number) for number in ENDING] == [before[1], signal.SIG_IGN]
+    finally:
+        signal.signal(signal.SIGHUP, before[0])
+    assert summed_up(capsys.readouterr().out)["exit_code"] == 0
+
+
+def test_once_a_job_is_done_a_signal_makes_no_failure_of_it() -> None:
+    with ending_as_interrupt() as ending:
+        ending.is_near()
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ending.asked_by is None
+
+
+def test_in_another_thread_a_job_runs_without_handlers(capsys: pytest.CaptureFixture[str]) -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(ends(lambda _: text_of(["done"]))))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert summed_up(capsys.readouterr().out)["exit_code"] == 0
+
+
+def test_the_nightly_script_runs_a_job_again_that_a_signal_ended(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(WAITING_JOB)
+    command = ["sh", "-c", f"{sys.executable} {job} & echo $! >{tmp_path}/pid; wait $!"]
+    env = {**os.environ, "NIGHTLY_ATTEMPTS": "2", "NIGHTLY_PAUSE_SECONDS": "0"}
+    with subprocess.Popen([NIGHTLY, *command], env=env, stdout=-1, stderr=-1, text=True) as night:
+        assert night.stdout is not None
+        told = []
+        for line in night.stdout:
+            told.append(line)
+            if line == "working\n":
+                os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+        assert night.stderr is not None
+        stderr = night.stderr.read()
+    assert night.returncode == 4, told
+    assert [line.split()[0] for line in told] == ["working", "summary"] * 2, (told, stderr)
+    assert "exit code 4 in attempt 1 of 2; again" in stderr
