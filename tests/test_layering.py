@@ -60,7 +60,18 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "label_order": set(),
     "calibration": set(),
     "hub": set(),
-    "model": {"hub", "engine", "label_order", "calibration", "tokenization", "storage"},
+    "remedies": set(),
+    "tokenizer_files": {"tokenization"},
+    "model": {
+        "hub",
+        "engine",
+        "label_order",
+        "calibration",
+        "remedies",
+        "tokenization",
+        "tokenizer_files",
+        "storage",
+    },
     "classification": {"engine", "model", "calibration", "batching", "tokenization", "windows"},
     "labeler": {"classification", "model", "validation", "tokenization"},
     "gold": {"storage", "reading", "decoding", "planning", "validation"},
@@ -110,7 +121,7 @@ HOMES: Final = {
     # The job server's client, in `submission`, is Ray's too.
     "ray": {"pipeline", "training", "submission"},
     "torch": {"engine", "training"},
-    "transformers": {"model", "tokenization", "training"},
+    "transformers": {"tokenizer_files", "training"},
     "huggingface_hub": {"hub", "training"},
     # What only extras bring.
     **{name: {"evaluation", "training"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
