@@ -36,6 +36,7 @@ KNOWN_ORDERS: Final = (
     "contradiction,entailment,neutral (trained by old run_glue.py)",
     "entailment,contradiction,neutral (VitaminC: SUPPORTS, REFUTES, NOT ENOUGH INFO)",
 )
+SAY_WHICH: Final = f"say which is which with --label-order; known: {'; '.join(KNOWN_ORDERS)}"
 
 
 def label_order_of(config: dict[str, Any], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
@@ -51,9 +52,23 @@ def label_order_of(config: dict[str, Any], given: Sequence[str], source: str) ->
     if given:
         return tuple(NliLabel(name) for name in given)
     if named is None:
-        remedy = f"say which is which with --label-order; known: {'; '.join(KNOWN_ORDERS)}"
-        raise ModelError(f"model {source}", f"its labels are called {_output_names(config, source)!r:.200}", remedy)
+        found = f"its labels are called {_output_names(config, source)!r:.200}"
+        raise ModelError(f"model {source}", found, SAY_WHICH)
     return named
+
+
+def with_outputs(config: dict[str, Any], outputs: int, source: str, *, given: bool) -> dict[str, Any]:
+    """`config` as transformers has it for weights of so many `outputs`; without names they are LABEL_0 and so on.
+
+    More or fewer names than three outputs mean nothing: raises ModelError unless an order was `given`.
+    """
+    names = config.get("id2label") or {}
+    if outputs != len(NliLabel) or not isinstance(names, dict) or len(names) == outputs:
+        return config
+    if names and not given:
+        found = f"config.json names {len(names):,} labels {list(names.values())!r:.200} for {outputs} outputs"
+        raise ModelError(f"model {source}", found, SAY_WHICH)
+    return {**config, "id2label": {str(number): f"LABEL_{number}" for number in range(outputs)}}
 
 
 def named_order(config: dict[str, Any], source: str) -> tuple[NliLabel, ...] | None:

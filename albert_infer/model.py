@@ -8,47 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any, Final, Literal
 
-from albert_infer import hub, storage
+from albert_infer import hub, remedies, storage
 from albert_infer.calibration import CALIBRATION, UNCALIBRATED, temperature_of
 from albert_infer.engine import AlbertShape
-from albert_infer.engine.tensors import refuse_unfit_tensors, tensor_headers
+from albert_infer.engine.tensors import TensorHeader, refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
-from albert_infer.json_input import parsed_json
-from albert_infer.label_order import label_order_of, named_order
+from albert_infer.label_order import label_order_of, named_order, with_outputs
+from albert_infer.remedies import CONFIG
 from albert_infer.schema import NliLabel
 from albert_infer.storage import DEFAULT_ACCESS, AccessError, ArchivedError, S3Access
 from albert_infer.tokenization import PairTokenizer, is_error
+from albert_infer.tokenizer_files import (
+    MAX_SETTINGS_BYTES,
+    SENTENCEPIECE,
+    TOKENIZER_FILES,
+    TOKENIZER_JSON,
+    json_object,
+    tokenizer_text,
+)
 
-CONFIG: Final = "config.json"
-TOKENIZER_JSON: Final[str] = "tokenizer.json"
 WEIGHTS: Final = "model.safetensors"
 WEIGHTS_INDEX: Final = "model.safetensors.index.json"
-# What may decide a token id; whichever of them are there belong to the checkpoint's digests.
-TOKENIZER_FILES: Final[tuple[str, ...]] = (
-    TOKENIZER_JSON,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "spiece.model",
-)
 # Vocabularies: the largest in use, of a quarter of a million words in JSON, has 33 MB.
-VOCABULARIES: Final = (TOKENIZER_JSON, "spiece.model")
+VOCABULARIES: Final = (TOKENIZER_JSON, SENTENCEPIECE)
 MAX_VOCABULARY_BYTES: Final = 64 * 2**20
-# Every other file but weights: a tokenizer_config.json with 6,000 added tokens has 1.2 MB, all others less.
-MAX_SETTINGS_BYTES: Final = 2 * 2**20
-PICKLES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
-# What an operator runs on a checkpoint of pickles: transformers unpickles it, and saves safetensors and tokenizer.
-CONVERSION: Final = (
-    "python -c \"from transformers import *; AutoTokenizer.from_pretrained('IN').save_pretrained('OUT'); "
-    "AutoModelForSequenceClassification.from_pretrained('IN').save_pretrained('OUT')\""
-)
+CLASSIFIER: Final = "classifier.weight"
+# What is fetched from a hub.
+FETCHED: Final = (CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", CALIBRATION, *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
@@ -128,47 +119,77 @@ def load_checkpoint(
     `label_order` names the labels of outputs 0, 1, 2, whatever the checkpoint itself calls them; with a `digest` no
     other bytes than those are taken. Raises ModelError.
     """
-    checkpoint = verified(checkpoint_files(source, access), label_order)
+    checkpoint = verified(checkpoint_files(source, access, label_order), label_order)
     _refuse_other_bytes(checkpoint, digest)
     return checkpoint
 
 
-def checkpoint_files(source: str, access: S3Access = DEFAULT_ACCESS) -> CheckpointFiles:
-    """The files that `source` names, as for `load_checkpoint`, read but not verified. Raises ModelError."""
+def checkpoint_files(
+    source: str, access: S3Access = DEFAULT_ACCESS, label_order: Sequence[str] = ()
+) -> CheckpointFiles:
+    """The files that `source` names, as for `load_checkpoint`, read but not verified.
+
+    Raises ModelError, whose remedy is a command with the `label_order` where a conversion makes files to read.
+    """
+
+    def weights(folder: storage.Folder, files: set[str]) -> dict[str, bytes]:
+        found = safetensors_in(folder, files, source)
+        if not found:
+            raise remedies.without_weights(source, files.union(hub_names(source)), label_order)
+        return found
+
+    return files_with(source, access, weights)
+
+
+def files_with(
+    source: str, access: S3Access, weights: Callable[[storage.Folder, set[str]], dict[str, bytes]]
+) -> CheckpointFiles:
+    """As `checkpoint_files`, with the `weights` that are found for a folder of these files."""
     try:
         folder = checkpoint_folder(source, access)
-        sizes = {name: size for name, size in _sizes(folder, source).items() if "/" not in name}
-        _refuse_oversized(sizes, source)
-        files = set(sizes)
-        config_json = _required(folder, CONFIG, files, source)
-        config = _json_object(CONFIG, config_json, source)
-        _refuse_code(config, source)
-        weights: dict[str, bytes] = {name: _read(folder, name, source) for name in _weight_files(folder, files, source)}
+        all_names = _all_names(folder, source)
+        config_json, config = _config(folder, all_names, source)
+        files = {name for name in all_names if "/" not in name}
+        if files.isdisjoint(VOCABULARIES) and "vocab.txt" in files.union(hub_names(source)):
+            raise remedies.with_words_of_a_bert(source)
+        found = weights(folder, files)
         tokenizer: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
         calibration = _read(folder, CALIBRATION, source) if CALIBRATION in files else None
-        return CheckpointFiles(source, config, weights, tokenizer, config_json, calibration)
+        return CheckpointFiles(source, config, found, tokenizer, config_json, calibration)
     except (AccessError, ArchivedError) as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
+
+
+def safetensors_in(folder: storage.Folder, files: set[str], source: str) -> dict[str, bytes]:
+    """The safetensors among these files of a folder; none where it has none. Raises ModelError for missing parts."""
+    if WEIGHTS in files:
+        return {WEIGHTS: _read(folder, WEIGHTS, source)}
+    if WEIGHTS_INDEX in files:
+        index = json_object(WEIGHTS_INDEX, _read(folder, WEIGHTS_INDEX, source), source)
+        return {name: _read(folder, name, source) for name in _shards(index, files, source)}
+    return {}
 
 
 def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpoint:
     """The checkpoint that these files are; `label_order` as for `load_checkpoint`. Raises ModelError."""
     source = files.source
-    tokenizer_json, cls_token, sep_token = _tokenizer(files.tokenizer, source)
-    shape = AlbertShape.from_config(files.config)
+    headers = _headers(files.weights, source)
+    config = with_outputs(files.config, _outputs(headers, source), source, given=bool(label_order))
+    tokenizer = tokenizer_text(files.tokenizer, source)
+    shape = AlbertShape.from_config(config)
     checkpoint = Checkpoint(
         source=source,
         digests=files.digests,
         shape=shape,
         weights=tuple(files.weights.values()),
-        tokenizer_json=tokenizer_json,
-        cls_token=cls_token,
-        sep_token=sep_token,
-        label_order=label_order_of(files.config, label_order, source),
+        tokenizer_json=tokenizer.json,
+        cls_token=tokenizer.cls_token,
+        sep_token=tokenizer.sep_token,
+        label_order=label_order_of(config, label_order, source),
         temperature=UNCALIBRATED if files.calibration is None else temperature_of(files.calibration, source),
-        named_order=named_order(files.config, source),
+        named_order=named_order(config, source),
     )
-    _refuse_unfit_weights(shape, files.weights, source)
+    _refuse_unfit_weights(shape, headers, source)
     _refuse_foreign_tokenizer(checkpoint)
     return checkpoint
 
@@ -178,9 +199,14 @@ def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage
     if source == "builtin":
         return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"))
     if hub_id := hub.hub_id(source):
-        patterns = [CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", CALIBRATION, *TOKENIZER_FILES]
-        return storage.open_folder(hub.downloaded(hub_id, patterns))
+        return storage.open_folder(hub.downloaded(hub_id, FETCHED))
     return storage.open_folder(source, access)
+
+
+def hub_names(source: str) -> list[str]:
+    """What lies on the hub under this hub id, fetched or not; nothing for other sources."""
+    hub_id = None if source == "builtin" else hub.hub_id(source)
+    return [] if hub_id is None else list(hub.blobs(hub_id))
 
 
 def name_anywhere(source: str) -> str:
@@ -191,13 +217,28 @@ def name_anywhere(source: str) -> str:
     return source if source == "builtin" or hub.hub_id(source) else storage.open_folder(source).uri
 
 
-def _sizes(folder: storage.Folder, source: str) -> dict[str, int]:
-    """The bytes of each file, by name."""
+def _all_names(folder: storage.Folder, source: str) -> list[str]:
+    """The names of all files, at any depth; none of them is too large to be read."""
     sizes = {pin.name: pin.size for pin in folder.objects()}
-    if not sizes:
+    if not sizes and not hub_names(source):
         hint = "give a folder with config.json, or a hub id with its revision, `name@revision`"
         raise ModelError(f"model {source}", "no such folder, or nothing in it", hint)
-    return sizes
+    _refuse_oversized(sizes, source)
+    return list(sizes)
+
+
+def _config(folder: storage.Folder, names: Sequence[str], source: str) -> tuple[bytes, dict[str, Any]]:
+    """config.json as bytes and as an object: of an ALBERT that wants to run no code."""
+    if CONFIG not in names:
+        raise remedies.without_config(source, [*names, *hub_names(source)], lambda name: _read(folder, name, source))
+    config_json = _read(folder, CONFIG, source)
+    config = json_object(CONFIG, config_json, source)
+    if "auto_map" in config:
+        found = "config.json has `auto_map`: it wants to run code of its own"
+        raise ModelError(f"model {source}", found, "use a plain AlbertForSequenceClassification checkpoint")
+    if config.get("model_type") != "albert":
+        raise remedies.of_another_model(source, config.get("model_type"))
+    return config_json, config
 
 
 def _refuse_oversized(sizes: dict[str, int], source: str) -> None:
@@ -216,40 +257,6 @@ def _read(folder: storage.Folder, name: str, source: str) -> bytes:
         raise ModelError(f"model {source}", f"{name} is missing", "complete the folder") from error
 
 
-def _required(folder: storage.Folder, name: str, files: set[str], source: str) -> bytes:
-    if name not in files:
-        raise ModelError(f"model {source}", f"{name} is missing", "give a folder saved by save_pretrained")
-    return _read(folder, name, source)
-
-
-def _json_object(name: str, data: bytes, source: str) -> dict[str, Any]:
-    try:
-        parsed = parsed_json(data, max_bytes=MAX_SETTINGS_BYTES)
-    except ValueError as error:
-        raise ModelError(f"model {source}", f"{name} cannot be read: {error}", "save the checkpoint again") from error
-    if not isinstance(parsed, dict):
-        raise ModelError(f"model {source}", f"{name} is not a JSON object", "save the checkpoint again")
-    return parsed
-
-
-def _refuse_code(config: dict[str, Any], source: str) -> None:
-    if "auto_map" in config:
-        found = "config.json has `auto_map`: it wants to run code of its own"
-        raise ModelError(f"model {source}", found, "use a plain AlbertForSequenceClassification checkpoint")
-
-
-def _weight_files(folder: storage.Folder, files: set[str], source: str) -> list[str]:
-    if WEIGHTS in files:
-        return [WEIGHTS]
-    if WEIGHTS_INDEX in files:
-        return _shards(_json_object(WEIGHTS_INDEX, _read(folder, WEIGHTS_INDEX, source), source), files, source)
-    if any(name.endswith(PICKLES) for name in files):
-        found = "it has pickled weights only, and those are never opened"
-        remedy = f"where you trust it, convert it: {CONVERSION}"
-        raise ModelError(f"model {source}", found, remedy)
-    raise ModelError(f"model {source}", f"{WEIGHTS} is missing", "give a folder saved by save_pretrained")
-
-
 def _shards(index: dict[str, Any], files: set[str], source: str) -> list[str]:
     weight_map = index.get("weight_map")
     names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
@@ -262,63 +269,31 @@ def _shards(index: dict[str, Any], files: set[str], source: str) -> list[str]:
     return names
 
 
-def _tokenizer(files: dict[str, bytes], source: str) -> tuple[str, str, str]:
-    """The tokenizer as one JSON text, with its [CLS] and [SEP]; older checkpoints have a sentencepiece model."""
-    settings = _json_object("tokenizer_config.json", files.get("tokenizer_config.json", b"{}"), source)
-    if TOKENIZER_JSON in files:
-        # Parsed by `tokenizers` alone: within limits of its own, and faster than Python.
-        try:
-            tokenizer_json = files[TOKENIZER_JSON].decode()
-        except UnicodeDecodeError as error:
-            raise ModelError(f"model {source}", f"{TOKENIZER_JSON} is not UTF-8", "save it again") from error
-    elif "spiece.model" in files:
-        tokenizer_json = _converted(files, source)
-    else:
-        raise ModelError(f"model {source}", "no tokenizer.json and no spiece.model", "save its tokenizer beside it")
-    return (
-        tokenizer_json,
-        _token(settings, "cls_token", "[CLS]", source),
-        _token(settings, "sep_token", "[SEP]", source),
-    )
-
-
-def _converted(files: dict[str, bytes], source: str) -> str:
-    """`spiece.model` as the tokenizer.json that transformers makes of it."""
-    # Imported here: it takes seconds, and a checkpoint with a tokenizer.json does not need it.
-    from transformers import AlbertTokenizer
-
-    with tempfile.TemporaryDirectory() as folder:
-        for name, data in files.items():
-            (Path(folder) / name).write_bytes(data)
-        try:
-            return str(AlbertTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.to_str())
-        except Exception as error:  # a dozen kinds; without `sentencepiece` it asks for another package
-            found = f"spiece.model cannot be converted ({type(error).__name__})"
-            remedy = "install the package sentencepiece, or save the tokenizer as tokenizer.json"
-            raise ModelError(f"model {source}", found, remedy) from error
-
-
-def _token(settings: dict[str, Any], key: str, default: str, source: str) -> str:
-    token = settings.get(key) or default
-    token = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(token, str):
-        found = f"tokenizer_config.json {key} is {settings[key]!r:.100}"
-        raise ModelError(f"model {source}", found, "save its tokenizer again")
-    return token
-
-
-def _refuse_unfit_weights(shape: AlbertShape, weights: dict[str, bytes], source: str) -> None:
-    """Refuse weights that are damaged or do not fit config.json, before any device is taken or anything is written."""
-    headers = []
+def _headers(weights: Mapping[str, bytes], source: str) -> dict[str, TensorHeader]:
+    """The tensors of the files by name. Refuses files that are damaged, before any device is taken."""
+    headers: dict[str, TensorHeader] = {}
     for name, data in weights.items():
         try:
-            headers.append(tensor_headers(data))
+            headers |= tensor_headers(data)
         except ValueError as error:
             found = f"{name} is not a whole safetensors file ({len(data):,} bytes): {error}"
             remedy = "copy it again, and compare its checksum with the source's"
             raise ModelError(f"model {source}", found, remedy) from error
+    return headers
+
+
+def _outputs(headers: Mapping[str, TensorHeader], source: str) -> int:
+    """How many outputs the classifier has."""
+    header = headers.get(CLASSIFIER)
+    if headers and not any(name.startswith("classifier.") for name in headers):
+        raise remedies.without_classifier(source)
+    return header.shape[0] if header is not None and header.shape else 0
+
+
+def _refuse_unfit_weights(shape: AlbertShape, headers: Mapping[str, TensorHeader], source: str) -> None:
+    """Refuse weights that do not fit config.json, before any device is taken or anything is written."""
     try:
-        refuse_unfit_tensors(shape, headers)
+        refuse_unfit_tensors(shape, [headers])
     except ModelError as error:
         raise ModelError(f"model {source} with {error.asked}", error.found, error.remedy) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -78,21 +78,18 @@ def overflow_in_bf16(tensors: dict[str, torch.Tensor]) -> None:
     tensors[f"{layer}.ffn_output.weight"][:, 0] = 0
 
 
-def sentencepiece_model(path: Path, **how: Any) -> sentencepiece.SentencePieceProcessor:
+def sentencepiece_model(
+    path: Path, *, more_sentences: Sequence[str] = (), **how: Any
+) -> sentencepiece.SentencePieceProcessor:
     """A tiny SentencePiece model with ALBERT's special pieces, trained on the words of the tests."""
     words = [word for word in WORDS if not word.startswith("#")]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(pair) for pair in permutations(words, 2)]),
+        sentence_iterator=iter([*(" ".join(pair) for pair in permutations(words, 2)), *more_sentences]),
         model_prefix=str(path.with_suffix("")),
-        vocab_size=50,
         hard_vocab_limit=False,
         control_symbols=["[CLS]", "[SEP]"],
         user_defined_symbols=["[MASK]"],
-        pad_id=0,
-        unk_id=1,
-        bos_id=-1,
-        eos_id=-1,
         minloglevel=2,
-        **how,
+        **{"vocab_size": 50, "pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, **how},
     )
     return sentencepiece.SentencePieceProcessor(model_file=str(path))

@@ -70,7 +70,18 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "class_names": set(),
     "calibration": set(),
     "hub": set(),
-    "model": {"hub", "engine", "label_order", "calibration", "tokenization", "storage"},
+    "remedies": set(),
+    "tokenizer_files": {"tokenization"},
+    "model": {
+        "hub",
+        "engine",
+        "label_order",
+        "calibration",
+        "remedies",
+        "tokenization",
+        "tokenizer_files",
+        "storage",
+    },
     "classification": {"engine", "model", "calibration", "batching", "tokenization", "windows"},
     "labeler": {"classification", "model", "validation", "tokenization"},
     "gold": {
@@ -116,14 +127,26 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "cleaning": {"storage", "config", "layout", "manifest", "standing", "publish", "publication"},
     "submission": {"logs", "config", "model", "storage"},
     "command": ALL | {"run", "signals", "streams"},
+    "conversion": {
+        "storage",
+        "config",
+        "hub",
+        "model",
+        "remedies",
+        "tokenizer_files",
+        "calibration",
+        "classification",
+        "engine",
+        "preflight",
+    },
     "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {
     # The job server's client, in `submission`, is Ray's too.
     "ray": {"pipeline", "training", "submission"},
-    "torch": {"engine", "training"},
-    "transformers": {"model", "tokenization", "training"},
+    "torch": {"engine", "training", "conversion"},
+    "transformers": {"tokenizer_files", "training"},
     "huggingface_hub": {"hub", "training"},
     # What only extras bring.
     **{name: {"evaluation", "training"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},

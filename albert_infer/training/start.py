@@ -19,11 +19,10 @@ from albert_infer.calibration import temperature_of
 from albert_infer.engine.shape import AlbertShape
 from albert_infer.engine.tensors import albert_tensors, tensor_headers
 from albert_infer.errors import ModelError
-from albert_infer.label_order import label_order_of
-from albert_infer.model import WEIGHTS, CheckpointFiles
+from albert_infer.label_order import label_order_of, with_outputs
+from albert_infer.model import CLASSIFIER, WEIGHTS, CheckpointFiles
 from albert_infer.schema import NliLabel
 
-CLASSIFIER = "classifier.weight"
 # What pretraining leaves beside the encoder.
 PRETRAINING_HEADS = ("predictions.", "sop_classifier.")
 # What may be missing: a new model has it too.
@@ -49,7 +48,7 @@ def starting_model(
     """
     weights = _encoder_names(_all_tensors(files))
     _refuse_other_encoders(files, weights)
-    order = label_order_of(files.config, label_order, files.source) if _has_classifier(weights) else None
+    order = _order(files, label_order) if _has_classifier(weights) else None
     torch.manual_seed(seed)
     model = _new_model(files, dropout)
     if order is not None:
@@ -61,6 +60,11 @@ def starting_model(
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
     _load(model, weights, files.source)
     return StartingModel(model, order is None)
+
+
+def _order(files: CheckpointFiles, label_order: Sequence[str]) -> tuple[NliLabel, ...]:
+    config = with_outputs(files.config, len(NliLabel), files.source, given=bool(label_order))
+    return label_order_of(config, label_order, files.source)
 
 
 def teaching_model(files: CheckpointFiles) -> AlbertForSequenceClassification:
