@@ -22,7 +22,7 @@ from albert_infer.decoding import PairReader
 from albert_infer.errors import InputError, LeftOutError, NoInputError, SettingsError, TableError
 from albert_infer.label_order import label_called
 from albert_infer.planning import BadFile, survey_input, unit_ranges
-from albert_infer.reading import RowRange, UnreadableError, clean
+from albert_infer.reading import RowRange, UnreadableError, clean, some
 from albert_infer.schema import HYPOTHESIS, LABEL, NO_IDS, PREMISE, RESERVED_NAMES, NliLabel, PairColumns, is_text
 from albert_infer.storage import DEFAULT_ACCESS, Folder, ObjectPin, S3Access
 
@@ -121,6 +121,10 @@ def survey_gold(
     except SettingsError as error:
         remedy = "name the column that holds the labels with --gold-column, and columns of the input"
         raise InputError(f"{flag} {uri} with column `{columns.gold_column}`", error.found, remedy) from error
+    if survey.absent:
+        found = f"no file has a column `{survey.absent[0]}`; the columns of the first are {some(survey.names)}"
+        remedy = "name the columns of the texts with --premise-column and --hypothesis-column"
+        raise InputError(f"{flag} {uri}", found, remedy)
     if survey.bad:
         raise _unreadable(flag, survey.bad[0])
     slices = tuple(

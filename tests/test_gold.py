@@ -178,6 +178,13 @@ def test_a_gold_set_with_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -
         survey_gold("--gold", str(tmp_path), GoldColumns())
 
 
+def test_a_gold_set_whose_texts_are_called_otherwise_is_refused_with_the_columns_that_are_there(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", gold_pairs(["neutral"]).rename_columns(["left", "hypothesis", "gold_label"]))
+    told = r"--gold .*no file has a column `premise`; .* `left`, `hypothesis`, `gold_label`; .*--premise-column"
+    with pytest.raises(InputError, match=told):
+        survey_gold("--gold", str(tmp_path), GoldColumns())
+
+
 def test_a_gold_set_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no rows"):
         survey_gold("--gold", str(write_pairs(tmp_path / "g.parquet", gold_pairs([]))), GoldColumns())

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 from pairs import numbered_pairs, write_pairs
+from pins import parquet_bytes
+from s3_faults import FaultProxy, Rule
+from s3_server import S3Location
 
 from albert_infer import storage
 from albert_infer.config import LabelSettings, NightlySettings
@@ -16,7 +20,7 @@ from albert_infer.nightly import Nights, label_each
 from albert_infer.planning import survey_input
 from albert_infer.report import Report, Seconds
 from albert_infer.selection import find_input, select
-from albert_infer.storage import DEFAULT_ACCESS
+from albert_infer.storage import DEFAULT_ACCESS, S3Access
 from albert_infer.verification import is_input
 
 LOGS = [
@@ -33,7 +37,7 @@ def write_log(table: Path, log: str) -> None:
     (table / log).write_text("{}")
 
 
-def found(source: Path, *, ignore: bool = False) -> list[str]:
+def found(source: Path | str, *, ignore: bool = False) -> list[str]:
     """The names of what is read."""
     pins, _ = select(find_input(str(source), DEFAULT_ACCESS, ignore_table_format=ignore))
     return [pin.name for pin in pins]
@@ -54,6 +58,27 @@ def test_a_tables_files_are_read_only_by_who_says_so(tmp_path: Path, log: str, t
     assert found(tmp_path / source, ignore=True)
     # A file that was named is what was asked for.
     assert found(path) == ["a.parquet"]
+
+
+@pytest.mark.s3
+def test_on_s3_a_table_above_the_input_is_seen_where_the_job_may_list_it(s3_bucket: S3Location) -> None:
+    table = storage.open_folder(s3_bucket.uri)
+    table.put_if_absent("dt=2026-11-21/_h=00/a.parquet", parquet_bytes())
+    source = f"{s3_bucket.uri}/dt=2026-11-21/_h=00/"
+    # Such a prefix alone shows no table, nor does a table beside it.
+    for name in ("_delta_logs/a", "metadata/notes.json", "other/_delta_log/0.json"):
+        table.put_if_absent(name, b"{}")
+    assert found(source) == ["a.parquet"]
+    for log in LOGS:
+        table.put_if_absent(log, b"{}")
+        with pytest.raises(TableError, match=re.escape(f"({s3_bucket.uri})")):
+            found(source)
+        table.delete([log])
+    table.put_if_absent(LOGS[0], b"{}")
+    denied = Rule("status", "GET", r"list-type=2.*_delta_log", status=403, code="AccessDenied", times=None)
+    with FaultProxy(s3_bucket.endpoint, [denied]) as proxy:
+        assert find_input(source, S3Access(proxy.endpoint)).pins
+        assert proxy.faults["status"] == 2
 
 
 def test_a_hudi_partition_says_itself_that_it_is_one(tmp_path: Path) -> None:

@@ -253,6 +253,8 @@ def test_an_input_is_a_folder_or_one_object(folder: storage.Folder) -> None:
     assert single.uri == folder.uri_of("in.parquet")
     assert single.folder.read(single.pins[0].name) == b"x"
     assert single.pins == (folder.stat("in.parquet"),)
+    with pytest.raises(InputError, match="take the slash off"):
+        storage.resolve_input(f"{folder.uri_of('in.parquet')}/")
 
 
 def test_an_input_that_is_not_there_is_refused(folder: storage.Folder) -> None:

@@ -88,10 +88,14 @@ def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
     try:
         single = None if uri.endswith("/") else _single_object(folder)
         pins = folder.objects()
+        # As a file is called: a night's folder that is not there costs no request more.
+        is_file = not pins and uri.endswith("/") and "." in folder.uri.rpartition("/")[2] and _single_object(folder)
     except (AccessError, ObjectMissingError) as error:
         raise InputError(error.asked, error.found, error.remedy) from error
     if single and pins:
         raise InputError(f"the input {folder.uri}", "both an object and a folder", "end the folder's URI with a slash")
+    if is_file:
+        raise InputError(f"the input {folder.uri}/", "it is an object, and no folder", "take the slash off its end")
     if not single and not pins:
         raise _nothing_there(folder.uri)
     return single or InputObjects(folder.uri, folder, tuple(pins))
