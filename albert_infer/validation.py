@@ -38,7 +38,7 @@ def mark_rejected(pairs: pa.Table) -> pa.Table:
                 reasons[row], details[row] = str(reason), detail
     for name in pairs.column_names:
         if name not in (PREMISE, HYPOTHESIS) and is_text(pairs.schema.field(name).type):
-            column, faults = _without_bad_utf8(pairs[name], name)
+            column, faults = without_bad_utf8(pairs[name], name)
             pairs = pairs.set_column(pairs.column_names.index(name), pairs.schema.field(name), column)
             for row, detail in faults.items():
                 if reasons[row] is None:
@@ -68,7 +68,7 @@ def _faults(texts: pa.ChunkedArray, name: str) -> dict[int, tuple[Rejection, str
     return faults
 
 
-def _without_bad_utf8(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, dict[int, str]]:
+def without_bad_utf8(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, dict[int, str]]:
     """The column with nulls for what is not UTF-8, which would make readers of an output file fail, and the details."""
     kind = column.type
     values = column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
