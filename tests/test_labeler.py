@@ -198,6 +198,7 @@ class HuggingFaces:
     column_names = ("premise", "hypothesis")
 
     def with_format(self, name: str) -> HuggingFaces:
+        """Itself, as only Arrow's format is asked for."""
         assert name == "arrow"
         return self
 
