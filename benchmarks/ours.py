@@ -47,7 +47,7 @@ def engine_contender(model: Path, precision: Precision, device: DeviceKind = Dev
 
 def labeler_contender(model: Path, precision: Precision) -> Contender:
     """`Labeler.label`: validation, tokenizing, micro-batches, engine and the output table."""
-    labeler = Labeler(str(model), precision=precision)
+    labeler = Labeler(str(model), precision=precision, device="cpu")
 
     def from_texts(pairs: Pairs) -> Labelling:
         return lambda: _stored_probabilities(labeler.label(pairs))

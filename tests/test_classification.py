@@ -82,7 +82,7 @@ def labeler(checkpoint: Checkpoint) -> Labeler:
 
 
 def labeler_of(folder: Path, order: tuple[NliLabel, ...] = ORDERS[0], max_batch_tokens: int = 64) -> Labeler:
-    return Labeler(str(folder), label_order=order, max_batch_tokens=max_batch_tokens)
+    return Labeler(str(folder), label_order=order, max_batch_tokens=max_batch_tokens, precision="fp32")
 
 
 def probabilities_of(labelled: pa.Table) -> NDArray[np.float32]:
@@ -146,7 +146,9 @@ def test_a_row_needs_review_where_its_largest_stored_probability_is_below_the_li
 ) -> None:
     largest = probabilities_of(labeler.label(GOOD)).max(axis=1)
     limit = data.draw(st.one_of(st.floats(0, 1), st.sampled_from(largest.tolist())))
-    reviewed = Labeler(str(checkpoint.folder), label_order=ORDERS[0], max_batch_tokens=64, review_below=limit)
+    reviewed = Labeler(
+        str(checkpoint.folder), label_order=ORDERS[0], precision="fp32", max_batch_tokens=64, review_below=limit
+    )
     expected = [bool(share < np.float32(limit)) for share in largest] + [None] * len(BAD)
     assert reviewed.label([*GOOD, *BAD])[NEEDS_REVIEW].to_pylist() == expected
 
@@ -278,7 +280,7 @@ def truncating(balanced: Path) -> Labeler:
 
 @pytest.fixture(scope="module")
 def in_windows(balanced: Path) -> Labeler:
-    return Labeler(str(balanced), label_order=ORDERS[0], max_batch_tokens=400, long_premise="window")
+    return Labeler(str(balanced), label_order=ORDERS[0], precision="fp32", max_batch_tokens=400, long_premise="window")
 
 
 @pytest.mark.parametrize("premise", LONG, ids=["60 words", "200 words", "5000 words"])
@@ -373,7 +375,7 @@ def test_a_window_of_no_finite_meaning_rejects_its_pair_alone(
     broken = changed(checkpoint, tmp_path / "nan", without_meaning(wordpiece().get_vocab()["dog"]))
     # Only the last of its windows has the word.
     pairs = [("a man " * 100 + "dog", "a man"), ("a man " * 100, "a man"), ("a man", "a woman")]
-    labelled = Labeler(str(broken), label_order=ORDERS[0], long_premise="window").label(pairs)
+    labelled = Labeler(str(broken), label_order=ORDERS[0], precision="fp32", long_premise="window").label(pairs)
     assert labelled[REJECTION].to_pylist() == [Rejection.NONFINITE_LOGITS, None, None]
     assert labelled[N_WINDOWS].to_pylist() == [8, 8, 1]
     assert labelled[LABEL].to_pylist()[2] == labeler.label(pairs)[LABEL].to_pylist()[2]

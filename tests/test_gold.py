@@ -86,6 +86,8 @@ def test_each_file_of_a_gold_set_is_read_by_its_own_names(tmp_path: Path) -> Non
     write_pairs(tmp_path / "a.parquet", numbered([0, 1, 2], CONTRADICTION_FIRST))
     write_pairs(tmp_path / "b.parquet", numbered([0, 1, 2], ("entailment", "neutral", "contradiction")))
     assert read_codes(tmp_path) == [2, 0, 1, 0, 1, 2]
+    classes = survey_gold("--train", str(tmp_path), GoldColumns()).classes
+    assert classes == [CONTRADICTION_FIRST, ("entailment", "neutral", "contradiction")]
     write_pairs(tmp_path / "a.parquet", numbered([0], ("neutral", "entailment", "contradiction")))
     write_pairs(tmp_path / "c.parquet", numbered([]))
     assert read_codes(tmp_path) == [1, 0, 1, 2], "an empty file without names says nothing"

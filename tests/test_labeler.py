@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +19,21 @@ from checkpoints import random_checkpoint
 from pairs import bytes_column, wordpiece
 
 from albert_infer import Labeler
+from albert_infer.engine.devices import usable_device
 from albert_infer.errors import InputError, SettingsError
-from albert_infer.schema import LABEL, N_TOKENS, PROBABILITIES, REJECTION, NliLabel, Rejection
+from albert_infer.processor import cpu_flags
+from albert_infer.resources import resolved_precision
+from albert_infer.schema import (
+    DETAIL,
+    LABEL,
+    N_TOKENS,
+    PROBABILITIES,
+    REJECTION,
+    DeviceKind,
+    NliLabel,
+    Precision,
+    Rejection,
+)
 
 PAIRS = [("a man", "a"), ("the dog", "b")]
 COLUMNS = {"premise": ["a man", "the dog"], "hypothesis": ["a", "b"]}
@@ -93,14 +111,187 @@ def test_bad_utf8_is_rejected_and_not_raised(labeler: Labeler, kind: pa.DataType
     assert labelled[REJECTION].to_pylist() == [None, Rejection.BAD_UTF8]
 
 
+OBJECTS = ["a man", None, float("nan"), pd.NA, 3, b"a man", ["a man"], "a man \ud83d", " "]
+JUDGED = [
+    (None, None),
+    *[(Rejection.NULL_TEXT, "premise is null")] * 3,
+    *[(Rejection.NULL_TEXT, f"premise is of type {kind}, not a text") for kind in ("int", "bytes", "list")],
+    (Rejection.BAD_UTF8, f"premise base64 {base64.b64encode(b'a man ' + bytes([0xED, 0xA0, 0xBD])).decode()}"),
+    (Rejection.EMPTY_TEXT, "premise is blank"),
+]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(text, "a") for text in OBJECTS],
+        ((text, "a") for text in OBJECTS),
+        pd.DataFrame({"premise": pd.Series(OBJECTS, dtype=object), "hypothesis": "a"}),
+    ],
+    ids=["list", "generator", "frame"],
+)
+def test_a_text_that_is_none_rejects_its_row_and_no_other(labeler: Labeler, pairs: Any) -> None:
+    labelled = labeler.label(pairs)
+    assert list(zip(labelled[REJECTION].to_pylist(), labelled[DETAIL].to_pylist(), strict=True)) == JUDGED
+    assert labelled["premise"].to_pylist() == ["a man", *[None] * 7, " "], "what no column of texts can hold is null"
+    assert [label is not None for label in labelled[LABEL].to_pylist()] == [True, *[False] * 8]
+
+
+def test_of_two_texts_that_are_none_the_first_is_told(labeler: Labeler) -> None:
+    labelled = labeler.label([(None, 3), (3, None), (4, b"x"), ("\ud83d", 3)])
+    premise = [name.partition(" ")[0] for name in labelled[DETAIL].to_pylist()]
+    assert premise == ["premise"] * 4
+    assert labelled[DETAIL].to_pylist()[:3] == [
+        "premise is null",
+        "premise is of type int, not a text",
+        "premise is of type int, not a text",
+    ]
+
+
+def test_a_column_with_bad_utf8_can_be_read_afterwards(labeler: Labeler) -> None:
+    premises = bytes_column([b"a man", b"\xff"])
+    labelled = labeler.label(pa.table({"premise": premises, "hypothesis": ["a", "b"]}))
+    assert labelled["premise"].to_pylist() == ["a man", None]
+    assert labelled[DETAIL].to_pylist() == [None, "premise base64 /w=="]
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        pd.DataFrame({"premise": [], "hypothesis": []}),
+        pd.DataFrame(columns=["premise", "hypothesis"]),
+        pa.table({"premise": pa.array([], pa.int64()), "hypothesis": pa.nulls(0)}),
+        iter([]),
+    ],
+)
+def test_a_table_without_rows_is_taken_whatever_its_columns_hold(labeler: Labeler, empty: Any) -> None:
+    labelled = labeler.label(empty)
+    assert (labelled.num_rows, labelled.column_names) == (0, ["premise", "hypothesis", *labeler.added_columns])
+
+
+@dataclass(frozen=True)
+class OnlyAStream:
+    """A table of a library that speaks Arrow's protocol, and nothing else."""
+
+    table: pa.Table
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+@dataclass(frozen=True)
+class OnlyAnArray:
+    """The same for one batch."""
+
+    batch: pa.RecordBatch
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
+        return self.batch.__arrow_c_array__(requested_schema)
+
+
+@dataclass(frozen=True)
+class HuggingFaces:
+    """A `Dataset` as `datasets` has it: its rows are not those of the table below, but a choice of them."""
+
+    table: pa.Table
+    rows: list[int]
+    column_names = ("premise", "hypothesis")
+
+    def with_format(self, name: str) -> HuggingFaces:
+        """Itself, as only Arrow's format is asked for."""
+        assert name == "arrow"
+        return self
+
+    def __getitem__(self, key: slice) -> pa.Table:
+        assert key == slice(None)
+        return self.table.take(self.rows)
+
+
+def test_tables_of_other_libraries_are_taken(labeler: Labeler) -> None:
+    expected = labeler.label(PAIRS)
+    assert labeler.label(OnlyAStream(pa.table(COLUMNS))).equals(expected)
+    assert labeler.label(OnlyAnArray(pa.record_batch(COLUMNS))).equals(expected)
+    assert labeler.label(HuggingFaces(pa.table(COLUMNS), [1, 0])).equals(expected.take([1, 0]))
+
+
+class Streamed(HuggingFaces):
+    """One whose rows come one by one, or a dictionary of several."""
+
+    def __getitem__(self, key: slice) -> pa.Table:
+        raise NotImplementedError
+
+
+def test_a_data_set_without_a_table_is_refused(labeler: Labeler) -> None:
+    with pytest.raises(InputError, match="Streamed gives no table of all its rows; give one split, as a Dataset that"):
+        labeler.label(Streamed(pa.table(COLUMNS), []))
+
+
+def test_precision_and_device_are_the_jobs_unless_they_are_asked_for(folder: Path, labeler: Labeler) -> None:
+    device = usable_device(DeviceKind.CUDA)
+    assert (labeler.device, labeler.precision) == (device, resolved_precision("auto", device, cpu_flags()))
+    asked = Labeler(str(folder), precision="int8")
+    assert (asked.device, asked.precision) == (DeviceKind.CPU, Precision.INT8)
+    exact = Labeler(str(folder), precision=Precision.FP32, device=DeviceKind.CPU)
+    assert exact.precision is Precision.FP32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "fp8"}, "precision='fp8': it is none; give one of auto, fp32, bf16, int8"),
+        ({"device": "tpu"}, "device='tpu': it is none; give one of auto, cpu, cuda"),
+    ],
+)
+def test_a_precision_or_device_that_is_none_is_refused(folder: Path, arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Labeler(str(folder), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_gpu_that_is_not_there_is_refused(folder: Path) -> None:
+    if usable_device(DeviceKind.CUDA) is DeviceKind.CUDA:
+        pytest.skip("there is one")
+    with pytest.raises(SettingsError, match="device=cuda: torch finds no CUDA device here"):
+        Labeler(str(folder), device="cuda")
+
+
+def test_progress_is_a_line_on_a_terminal_and_changes_nothing(folder: Path) -> None:
+    script = (
+        "import sys; from albert_infer import Labeler; labeler = Labeler(sys.argv[1]); pairs = [('a man', 'a')] * 3;"
+        "assert labeler.label(pairs, progress=True).equals(labeler.label(pairs)); sys.stderr.flush()"
+    )
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-c", script, str(folder)]
+    with subprocess.Popen(command, stderr=end, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"}) as process:
+        os.close(end)
+        shown = b""
+        # The end of a terminal is told as an error.
+        with suppress(OSError):
+            while piece := os.read(terminal, 4096):
+                shown += piece
+    os.close(terminal)
+    assert process.returncode == 0, shown
+    assert b"labelling" in shown
+    assert b"3/3" in shown
+
+
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
         (["ab"], "item 0 is 'ab'"),
         ([("a", "b"), ("a", "b", "c")], "item 1 is"),
-        ([("a", 3)], "of type int"),
-        ([("a", float("nan"))], "of type float"),
+        ([("a",)], "item 0 is"),
+        ([b"ab"], "item 0 is b'ab'"),
         ([7], "item 0 is 7"),
+        (None, "found NoneType; give"),
+        (7, "found int; give"),
+        ("ab", "found str; give"),
+        (COLUMNS, "found dict; give"),
+        (pa.array(["a"]), "pairs as a table: ArrowInvalid"),
+        (
+            pd.DataFrame({**COLUMNS, "genre": pd.Series(["x", 1], dtype=object)}),
+            "in column genre; give columns that Arr",
+        ),
+        (pd.DataFrame({**COLUMNS, "genre": pd.Series(["x", "\ud83d"], dtype=object)}), "in column genre; give columns"),
         (pa.table({"premise": ["a"]}), "one column hypothesis"),
         (pa.table([["a"], ["b"], ["c"]], names=["premise", "hypothesis", "premise"]), "one column premise: 2 among"),
         (pa.table({"premise": ["a"], "hypothesis": [3]}), "found int64"),

@@ -83,7 +83,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "storage",
     },
     "classification": {"engine", "model", "calibration", "batching", "tokenization", "windows"},
-    "labeler": {"classification", "model", "validation", "tokenization"},
+    "intake": {"validation", "utf8"},
+    "labeler": {"classification", "engine", "intake", "model", "processor", "progress", "resources", "tokenization"},
     "gold": {
         *{"storage", "reading", "decoding", "planning", "selection", "validation", "class_names", "label_order"},
     },

@@ -8,12 +8,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from albert_infer.schema import DeviceKind
+from albert_infer.errors import SettingsError
+from albert_infer.schema import DeviceKind, Precision
 
 
 def usable_device(planned: DeviceKind) -> DeviceKind:
     """`planned`, or the CPU where torch finds no CUDA device: a cluster may declare GPUs that are not there."""
     return planned if planned is DeviceKind.CPU or torch.cuda.is_available() else DeviceKind.CPU
+
+
+def asked_device(asked: str, precision: str, *, flag: str) -> DeviceKind:
+    """The device of that name; `auto` is a GPU where torch can use one, and the CPU for int8.
+
+    Raises SettingsError, which names the `flag`, for a GPU that cannot be used.
+    """
+    if asked == "auto":
+        return DeviceKind.CPU if precision == Precision.INT8 else usable_device(DeviceKind.CUDA)
+    device = DeviceKind(asked)
+    if usable_device(device) is not device:
+        raise SettingsError(flag, "torch finds no CUDA device here", "mend the driver, or leave it out")
+    return device
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from albert_infer import progress, tokenization
 from albert_infer.classification import Classifier, default_batch_tokens
 from albert_infer.config import EvaluateSettings
-from albert_infer.errors import SettingsError
 from albert_infer.evaluation.rows import COLUMNS, PLACE, file_and_row, places
 from albert_infer.gold import GoldSet, GoldSlice, read_slice
 from albert_infer.model import Checkpoint
@@ -112,11 +111,6 @@ class LabelledHere:
 
 def _device(settings: EvaluateSettings) -> DeviceKind:
     # Imported here: it loads torch, which a run that is only read has no use for.
-    from albert_infer.engine.devices import usable_device
+    from albert_infer.engine.devices import asked_device
 
-    if settings.device == "auto":
-        return DeviceKind.CPU if settings.precision == "int8" else usable_device(DeviceKind.CUDA)
-    device = DeviceKind(settings.device)
-    if usable_device(device) is not device:
-        raise SettingsError("--device cuda", "torch finds no CUDA device here", "mend the driver, or leave it out")
-    return device
+    return asked_device(settings.device, settings.precision, flag="--device cuda")

@@ -82,7 +82,7 @@ def make_checkpoint(recipe: Recipe) -> PrintableText:
     write_teacher_start(recipe, source_folder())
     log.info("teacher\n%s", summary(finetune(teacher_settings(recipe)), str(teacher)))
     write_calibrated(recipe, teacher)
-    write_recombined(recipe, Labeler(str(teacher)))
+    write_recombined(recipe, Labeler(str(teacher), precision="fp32", device="cpu"))
     write_student_start(recipe)
     student = recipe.work / "student"
     log.info("student\n%s", summary(finetune(student_settings(recipe)), str(student)))
