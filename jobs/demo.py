@@ -24,26 +24,20 @@ from albert_infer.tables import table_lines
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = ROOT / "albert_infer/builtin/pairs.parquet"
 ROWS_SHOWN = 9
-WIDTH = 140
-TEXTS = ("premise", "hypothesis")
-FACTS = ("gold_label", "label")
+NAMES = ("premise", "hypothesis", "gold_label", "label")
 
 
 def labelled(settings: LabelSettings) -> PrintableText:
     """Label the pairs; the first of them and the report as text."""
     report = label_pairs(settings).to_text(settings.output)
     rows = pq.read_table(settings.output).to_pylist()
-    columns = [Column(name, no_wrap=True, max_width=42) for name in TEXTS]
-    columns += [Column(name, no_wrap=True) for name in (*FACTS, "probability")]
-    shown = [
-        (*(str(row[name]) for name in (*TEXTS, *FACTS)), f"{row['p_' + row['label']]:.2f}") for row in rows[:ROWS_SHOWN]
-    ]
-    title = f"the first {len(shown)} of {len(rows)} labelled pairs"
+    columns = [Column(name, no_wrap=True, max_width=42) for name in (*NAMES, "probability")]
+    shown = [(*(str(row[name]) for name in NAMES), f"{row['p_' + row['label']]:.2f}") for row in rows[:ROWS_SHOWN]]
     right = sum(row["label"] == row["gold_label"] for row in rows)
     agreement = f"{'gold label':<12} {right} of {len(rows)} agree ({right / len(rows):.1%})"
     following = f"{'next':<12} {shlex.join(next_command())}"
-    lines = [*table_lines(columns, shown, width=WIDTH, title=title), *report.split("\n"), agreement, following]
-    return text_of(lines)
+    table = table_lines(columns, shown, width=140, title=f"the first {len(shown)} of {len(rows)} labelled pairs")
+    return text_of([*table, *report.split("\n"), agreement, following])
 
 
 def next_command() -> list[str]:
