@@ -17,6 +17,7 @@ from albert_infer.config.parsing import (
     Settings,
     asked_log_format,
     flags_of,
+    job_server,
     parse_settings,
     ray_address,
     ray_uses_tls,
@@ -28,5 +29,5 @@ from albert_infer.config.verification import VerifySettings
 __all__ = [
     "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "EvaluateSettings", "FinetuneSettings", "LabelSettings",
     "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings", "VerifySettings",
-    "asked_log_format", "flags_of", "parse_settings", "ray_address", "ray_uses_tls",
+    "asked_log_format", "flags_of", "job_server", "parse_settings", "ray_address", "ray_uses_tls",
 ]  # fmt: skip

@@ -150,6 +150,11 @@ def ray_address() -> str | None:
     return os.environ.get(RAY_ADDRESS) or None
 
 
+def job_server() -> str | None:
+    """Where the environment says that jobs are submitted to; None if it does not."""
+    return os.environ.get("RAY_API_SERVER_ADDRESS") or ray_address()
+
+
 def ray_uses_tls() -> bool:
     """Whether Ray's processes speak TLS with each other."""
     return os.environ.get("RAY_USE_TLS", "").lower() in {"1", "true"}
