@@ -21,6 +21,7 @@ from albert_infer.config.parsing import (
     parse_settings,
     ray_address,
     ray_uses_tls,
+    ray_variables,
 )
 from albert_infer.config.settings import LabellingSettings, LabelSettings, PrecisionSetting
 from albert_infer.config.submission import SubmitSettings
@@ -29,5 +30,5 @@ from albert_infer.config.verification import VerifySettings
 __all__ = [
     "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "EvaluateSettings", "FinetuneSettings", "LabelSettings",
     "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings", "VerifySettings",
-    "asked_log_format", "flags_of", "job_server", "parse_settings", "ray_address", "ray_uses_tls",
+    "asked_log_format", "flags_of", "job_server", "parse_settings", "ray_address", "ray_uses_tls", "ray_variables",
 ]  # fmt: skip

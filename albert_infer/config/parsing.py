@@ -150,6 +150,11 @@ def ray_address() -> str | None:
     return os.environ.get(RAY_ADDRESS) or None
 
 
+def ray_variables() -> list[str]:
+    """The names of the variables that the environment has for Ray."""
+    return sorted(name for name in os.environ if name.startswith("RAY_"))
+
+
 def job_server() -> str | None:
     """Where the environment says that jobs are submitted to; None if it does not."""
     return os.environ.get("RAY_API_SERVER_ADDRESS") or ray_address()

@@ -17,7 +17,7 @@ from ray._private import services, utils
 from ray.exceptions import AuthenticationError
 
 from albert_infer import logs
-from albert_infer.config import RAY_ADDRESS, ray_address, ray_uses_tls
+from albert_infer.config import RAY_ADDRESS, ray_address, ray_uses_tls, ray_variables
 from albert_infer.errors import AlbertInferError, InfrastructureError, SettingsError
 from albert_infer.printable import REASON_LETTERS, one_line, reason_of
 
@@ -145,7 +145,7 @@ def opening_error(error: Exception, cluster: Cluster | None) -> AlbertInferError
         )
         return SettingsError(asked, found, remedy)
     if isinstance(error, ValueError | TypeError | LookupError):
-        return SettingsError(asked, found, "correct the variable RAY_… of the environment that this is about")
+        return SettingsError(asked, found, f"correct one of the variables that are set: {', '.join(ray_variables())}")
     if type(error) is Exception:  # as for a time-out: the class says nothing
         found = one_line(error)[:REASON_LETTERS]
     remedy = "run it again; if it stays, look into the logs in session_latest/logs of Ray's folder, /tmp/ray unless set"
