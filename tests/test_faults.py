@@ -162,7 +162,7 @@ def test_a_driver_killed_at_any_point_publishes_nothing_and_the_next_start_goes_
     [
         ("reading", signal.SIGTERM),
         pytest.param("sealed", signal.SIGTERM, marks=pytest.mark.slow),
-        ("file_published", signal.SIGHUP),
+        ("files_published", signal.SIGHUP),
     ],
 )
 def test_a_driver_that_is_asked_to_end_says_so_and_the_next_start_goes_on(
