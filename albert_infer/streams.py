@@ -44,7 +44,7 @@ def _unfailing(stream: TextIO | None) -> Any:
     with suppress(OSError):
         stream.flush()
     return io.TextIOWrapper(
-        _LossyFile(descriptor, "wb", closefd=False),  # type: ignore[type-var]  # as Python's own streams with -u
+        _LossyFile(descriptor, "wb", closefd=False),  # without a buffer, as Python's own with -u
         encoding=stream.encoding,
         errors="backslashreplace",
         newline="\n",

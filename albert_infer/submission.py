@@ -14,14 +14,17 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from albert_infer import logs, storage
-from albert_infer.config import NightlySettings, SubmitSettings, flags_of
+from albert_infer.config import NightlySettings, SubmitSettings, flags_of, job_server
 from albert_infer.errors import (
     AlbertInferError,
     AtWorkError,
@@ -43,6 +46,8 @@ POLL_SECONDS: Final = 1.0
 SETTLING_SECONDS: Final = 10.0
 # A tunnel that drops, or a dashboard that starts anew, is back within this; the job does not notice either.
 UNREACHED_SECONDS: Final = 600.0
+# To say which version it has; a busy head takes seconds.
+ANSWER_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,29 @@ def _client(address: str | None) -> JobSubmissionClient:
     if address is not None:
         # The library lets this variable win over its argument; here a flag wins.
         os.environ["RAY_API_SERVER_ADDRESS"] = address
+    asked = job_server()
+    if asked is not None:
+        refuse_silent_server(asked)
     try:
         return JobSubmissionClient(address)
     except ValueError as error:
         found = " ".join(str(error).split())
         raise SettingsError(f"--address {address}", found, "write it as http://head:8265") from error
+
+
+def refuse_silent_server(address: str, seconds: float = ANSWER_SECONDS) -> None:
+    """Raise InfrastructureError for a job server that says nothing: the library would wait for it for ever."""
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        urlopen(f"{address.rstrip('/')}/api/version", timeout=seconds).close()  # noqa: S310  (no other scheme)
+    except HTTPError as error:  # an answer, whatever it is
+        error.close()
+    except (OSError, HTTPException, ValueError) as error:
+        # A connection that is not made in time is wrapped. What else it is the library says.
+        if isinstance(getattr(error, "reason", error), TimeoutError):
+            remedy = "look at the cluster's head, then submit it again"
+            raise InfrastructureError(f"the job server {address}", f"no answer in {seconds:g} s", remedy) from error
 
 
 def _make_way(job: NightJob, client: JobSubmissionClient) -> None:

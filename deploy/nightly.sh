@@ -4,8 +4,8 @@
 # A night is published or not by its `_SUCCESS`, and the command looks there first: run again after it is published it
 # does nothing and exits 0. So its exit code is the judge:
 #   0, 2, 3, 5, 6 and all else   an answer, handed on at once
-#   4                            storage or cluster failed
-#   1, 128 and more              ended from outside; Ray ends a driver whose machine dies
+#   4                            storage or cluster failed, or a signal asked for the end
+#   1, 128 and more              killed; Ray ends a driver whose machine dies
 # The last three are tried NIGHTLY_ATTEMPTS times in all (5), NIGHTLY_PAUSE_SECONDS apart (60, doubled each time).
 set -u
 attempts=${NIGHTLY_ATTEMPTS:-5}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -153,6 +154,31 @@ def test_a_driver_killed_at_any_point_publishes_nothing_and_the_next_start_goes_
     once_more = night.go_on()
     assert (once_more.exit_code, once_more.errors) == (0, [])
     assert state_of(night.output) == finished, "a run that is published is touched by nothing"
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [
+        ("reading", signal.SIGTERM),
+        pytest.param("sealed", signal.SIGTERM, marks=pytest.mark.slow),
+        ("files_published", signal.SIGHUP),
+    ],
+)
+def test_a_driver_that_is_asked_to_end_says_so_and_the_next_start_goes_on(
+    night: Night, point: str, number: signal.Signals
+) -> None:
+    with started([sys.executable, JOB, *night.flags], env=night.armed(f"{point}:wait:1-99")) as process:
+        wait_until(lambda: night.hits(point) >= 1, process)
+        process.send_signal(number)
+        ended = Outcome(process.wait(60), *process.communicate())
+    told = f"the job: ended from outside by {number.name}; run it again and it goes on"
+    assert (ended.exit_code, ended.errors) == (4, [f"label_pairs.py: {told}"])
+    assert ended.summary["error"] == told
+    assert not night.manifest_stands
+    assert report_of(night.output)["exit_code"] == 4
+    assert night.go_on().exit_code == 0
+    assert_published_whole(night)
 
 
 @pytest.mark.usefixtures("session")

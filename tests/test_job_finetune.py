@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -186,6 +187,18 @@ def test_a_driver_that_is_killed_and_started_again_makes_the_same_weights(
     assert outcome.exit_code == 0, outcome.stderr
     assert (output / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
     assert without_times(metrics_of(output)["milestones"]) == without_times(metrics_of(made)["milestones"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_driver_that_is_asked_to_end_says_so(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    armed = {VARIABLE: f"trained@step 000020:wait:1-9:{tmp_path}"}
+    with started(start.program(tmp_path / "checkpoint"), env=in_open_session(armed)) as process:
+        wait_until(lambda: len(list(tmp_path.glob("trained.*"))) > 0, process)
+        process.send_signal(number)
+        ended = Outcome(process.wait(60), *process.communicate())
+    assert ended.exit_code == 4, ended.stderr
+    assert ended.summary["exit_code"] == 4
+    assert ended.stderr.splitlines()[-1].startswith("finetune.py: ")
 
 
 def test_a_worker_that_is_killed_makes_the_same_weights(start: Start, made: Path, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def lacks_token() -> Exception:
         (OSError("validate_socket_filename failed: AF_UNIX path length cannot exceed"), SettingsError, "RAY_TMPDIR"),
         (PermissionError(13, "Permission denied", "/home/x/.ray"), SettingsError, "Permission denied: /home/x/.ray"),
         (OSError(28, "No space left on device"), InfrastructureError, "No space left"),
-        (json.JSONDecodeError("Expecting value", "x", 0), SettingsError, "RAY_…"),
+        (json.JSONDecodeError("Expecting value", "x", 0), SettingsError, "RAY_OVERRIDE_RESOURCES"),
         (RuntimeError("Your /p/pyproject.toml is not in the working_dir; … 'uv run'"), SettingsError, "RAY_ENABLE_UV"),
         (ValueError("Package size (600.00MiB) exceeds the maximum size"), SettingsError, "RAY_ENABLE_UV"),
         (Exception("The current node timed out during startup."), InfrastructureError, ": The current node timed out"),
@@ -205,8 +205,13 @@ def lacks_token() -> Exception:
 )
 @pytest.mark.parametrize("cluster", [None, HERE])
 def test_what_trying_again_does_not_mend_is_a_setting(
-    raised: Exception, kind: type[AlbertInferError], told: str, cluster: Cluster | None
+    raised: Exception,
+    kind: type[AlbertInferError],
+    told: str,
+    cluster: Cluster | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", "nonsense")
     error = opening_error(raised, cluster)
     assert type(error) is kind
     assert told in str(error)

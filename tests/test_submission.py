@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import shlex
+import socket
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -21,8 +22,9 @@ from job_runs import JOB, Outcome, run_main
 from local_server import LocalServer
 
 from albert_infer.config import NightlySettings, SubmitSettings, parse_settings
+from albert_infer.errors import InfrastructureError
 from albert_infer.nights import yesterday
-from albert_infer.submission import SETTLING_SECONDS, NightJob, night_job, write_log
+from albert_infer.submission import SETTLING_SECONDS, NightJob, night_job, refuse_silent_server, write_log
 
 PROJECT = JOB.parents[1]
 ROOTS = ("--input-root", "s3://inbox/", "--output-root", "s3://labels")
@@ -292,6 +294,16 @@ def test_a_submit_without_the_clusters_token_is_refused_in_one_line(status: int)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert "RAY_AUTH_TOKEN" in refused.stderr
     assert not [secret for secret in SECRETS.values() if secret in refused.stderr]
+
+
+def test_a_job_server_that_takes_a_connection_and_says_nothing_is_not_waited_for_for_ever(server: JobServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(InfrastructureError, match=f"{address}: no answer in 0.2 s"):
+            refuse_silent_server(address, seconds=0.2)
+    refuse_silent_server(address, seconds=0.2)  # refused by then: the library says so
+    refuse_silent_server(server.address)
+    refuse_silent_server("ray://head:10001")
 
 
 def test_a_cluster_that_does_not_answer_is_worth_another_try() -> None:

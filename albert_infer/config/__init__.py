@@ -18,9 +18,11 @@ from albert_infer.config.parsing import (
     Settings,
     asked_log_format,
     flags_of,
+    job_server,
     parse_settings,
     ray_address,
     ray_uses_tls,
+    ray_variables,
 )
 from albert_infer.config.settings import LabellingSettings, LabelSettings, PrecisionSetting
 from albert_infer.config.submission import SubmitSettings
@@ -28,6 +30,7 @@ from albert_infer.config.verification import VerifySettings
 
 __all__ = [
     "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "ConvertSettings", "EvaluateSettings", "FinetuneSettings",
-    "LabelSettings", "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings", "VerifySettings",
-    "asked_log_format", "flags_of", "parse_settings", "ray_address", "ray_uses_tls",
+    "LabelSettings", "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings",
+    "VerifySettings", "asked_log_format", "flags_of", "job_server", "parse_settings", "ray_address", "ray_uses_tls",
+    "ray_variables",
 ]  # fmt: skip

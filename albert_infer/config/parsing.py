@@ -163,6 +163,16 @@ def ray_address() -> str | None:
     return os.environ.get(RAY_ADDRESS) or None
 
 
+def ray_variables() -> list[str]:
+    """The names of the variables that the environment has for Ray."""
+    return sorted(name for name in os.environ if name.startswith("RAY_"))
+
+
+def job_server() -> str | None:
+    """Where the environment says that jobs are submitted to; None if it does not."""
+    return os.environ.get("RAY_API_SERVER_ADDRESS") or ray_address()
+
+
 def ray_uses_tls() -> bool:
     """Whether Ray's processes speak TLS with each other."""
     return os.environ.get("RAY_USE_TLS", "").lower() in {"1", "true"}

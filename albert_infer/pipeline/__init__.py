@@ -18,7 +18,15 @@ from albert_infer.model import Checkpoint
 from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.checks import preflighted, sampled
 from albert_infer.pipeline.metrics import RunMetrics
-from albert_infer.pipeline.session import READ_TASK_MEMORY, connected, own_error, reserved, session_settings, shared
+from albert_infer.pipeline.session import (
+    READ_TASK_MEMORY,
+    connected,
+    own_error,
+    own_signals,
+    reserved,
+    session_settings,
+    shared,
+)
 from albert_infer.pipeline.stages import ClassifyActor, UnitReader, UnitSink, UnitSource
 from albert_infer.pipeline.waiting import wait_for_first_gpu
 from albert_infer.planning import Unit
@@ -35,6 +43,7 @@ __all__ = [
     "label_units",
     "labelled_units",
     "own_error",
+    "own_signals",
     "preflighted",
     "reserved",
     "sampled",

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ray._private import services, utils
+from ray._common.utils import get_ray_address_file
+from ray._private import services
+from ray._private.utils import read_ray_address
 from ray.exceptions import AuthenticationError
 
 from albert_infer import logs
-from albert_infer.config import RAY_ADDRESS, ray_address, ray_uses_tls
+from albert_infer.config import RAY_ADDRESS, ray_address, ray_uses_tls, ray_variables
 from albert_infer.errors import AlbertInferError, InfrastructureError, SettingsError
 from albert_infer.printable import REASON_LETTERS, one_line, reason_of
 
@@ -56,13 +58,13 @@ def cluster_to_join() -> Cluster | None:
     there is none.
     """
     named = ray_address()
-    address = named or utils.read_ray_address(None)
+    address = named or read_ray_address(None)
     if address == "auto":
         address = _cluster_of_this_machine()
     if not address or address == "local":
         return None
     # Private, and what `ray.init` goes by, as all of Ray's that is called here.
-    named_by = utils.get_ray_address_file(None) if named in {None, "auto"} else RAY_ADDRESS
+    named_by = get_ray_address_file(None) if named in {None, "auto"} else RAY_ADDRESS
     host, _, port = address.rpartition(":")
     if "/" in host or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         remedy = (
@@ -130,7 +132,7 @@ def opening_error(error: Exception, cluster: Cluster | None) -> AlbertInferError
         )
         return SettingsError(asked, "it takes no job without the cluster's token", remedy)
     if "AF_UNIX path length" in str(error):
-        folder = Path(utils.get_ray_address_file(None)).parent
+        folder = Path(get_ray_address_file(None)).parent
         found = f"paths of sockets in {folder} would be longer than Linux lets them be"
         return SettingsError(asked, found, "set RAY_TMPDIR to a folder with a shorter name, as /tmp")
     if isinstance(error, OSError) and error.errno in NO_PLACE:
@@ -145,7 +147,7 @@ def opening_error(error: Exception, cluster: Cluster | None) -> AlbertInferError
         )
         return SettingsError(asked, found, remedy)
     if isinstance(error, ValueError | TypeError | LookupError):
-        return SettingsError(asked, found, "correct the variable RAY_… of the environment that this is about")
+        return SettingsError(asked, found, f"correct one of the variables that are set: {', '.join(ray_variables())}")
     if type(error) is Exception:  # as for a time-out: the class says nothing
         found = one_line(error)[:REASON_LETTERS]
     remedy = "run it again; if it stays, look into the logs in session_latest/logs of Ray's folder, /tmp/ray unless set"

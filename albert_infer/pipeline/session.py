@@ -68,7 +68,7 @@ def _open(*, debug: bool) -> None:
     # none, so deploy/Dockerfile sets it. A driver that asks more often than its cluster does is cut off by every worker
     # ("too_many_pings"), and Ray takes each of them for dead.
     try:
-        with nullcontext() if debug else _quiet_backend(), _own_sigterm(), _own_environment(cluster):
+        with nullcontext() if debug else _quiet_backend(), own_signals(), _own_environment(cluster):
             ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)
     except Exception as error:  # of a time-out it raises the bare class
         raise opening_error(error, cluster) from error
@@ -95,16 +95,19 @@ def _quiet_backend() -> Iterator[None]:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep this process's handler of SIGTERM. Ray's own would exit with code 15, behind a stack of C++ calls."""
-    handler = signal.getsignal(signal.SIGTERM)
+def own_signals() -> Iterator[None]:
+    """Keep this process's handlers where Ray sets some that exit, with code 15 behind a C++ stack, or with 0."""
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
-    except SystemExit as error:  # Ray's handler was called while it stood
+    except SystemExit as error:  # one of Ray's was called while it stood
         raise KeyboardInterrupt from error
     finally:
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+        if threading.current_thread() is threading.main_thread():
+            for each, handler in handlers.items():
+                # None: it was not set from Python, and cannot be set from there.
+                if handler is not None:
+                    signal.signal(each, handler)
 
 
 @contextmanager

@@ -242,7 +242,8 @@ def _fit(task: TrainTask, pairs: dict[str, Any], workers: TrainingWorkers, outpu
         dataset_config=DataConfig(datasets_to_split=[]),
     )
     try:
-        return trainer.fit()
+        with pipeline.own_signals():
+            return trainer.fit()
     except Exception as error:
         raise pipeline.own_error(error, "training") from error
 
