@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -26,8 +27,9 @@ from transformers import AlbertTokenizer, AutoTokenizer
 import albert_infer
 from albert_infer.conversion.weights import network_can_be_closed, run_alone
 from albert_infer.failpoints import VARIABLE
-from albert_infer.model import load_checkpoint
+from albert_infer.model import checkpoint_files, load_checkpoint
 from albert_infer.tokenizer_files import PROBE_TEXTS, read_tokenizer, token_ids
+from albert_infer.training.start import starting_model
 
 BUILTIN = Path(albert_infer.__file__).parent / "builtin" / "checkpoint"
 TESTS = Path(__file__).parent
@@ -177,10 +179,12 @@ def repository(published: Published, folder: Path, trained: Path) -> Repository:
 
 def held_against_transformers(folder: Path, original: Path) -> None:
     """The tokens of a converted checkpoint are those of transformers for it, and for the original tokenizer."""
-    ours = token_ids(read_tokenizer((folder / "tokenizer.json").read_text(), ""), PROBE_TEXTS)
+    texts = (*PROBE_TEXTS, "a [SEP] dog", "<ent> THE Man")
+    ours = token_ids(read_tokenizer((folder / "tokenizer.json").read_text(), ""), texts)
     for place in (folder, original):
         theirs = AutoTokenizer.from_pretrained(place, local_files_only=True)
-        assert ours == [theirs(text, add_special_tokens=False)["input_ids"] for text in PROBE_TEXTS]
+        assert theirs.pad_token == "<pad>"  # noqa: S105  no password
+        assert ours == [theirs(text, add_special_tokens=False)["input_ids"] for text in texts]
 
 
 @pytest.mark.parametrize("published", PUBLIC, ids=lambda published: published.name)
@@ -230,6 +234,20 @@ def test_each_public_checkpoint_loads_or_is_converted_by_the_command_that_the_re
     assert again["exit_code"] == 2
     assert "the folder is not empty" in again["err"]
     assert load_checkpoint(str(output)).digest == made.digest
+
+
+def test_the_page_has_a_row_for_each_and_the_commands_that_were_tried() -> None:
+    page = (TESTS.parent / "docs" / "checkpoints.md").read_text()
+    for published in PUBLIC:
+        assert f"| `{published.name}` |" in page
+        order = f" --label-order {','.join(published.given)}" if published.given else ""
+        if "model.safetensors" in published.weights:
+            assert f"`--model {published.name}@main`" in page or order.strip() in page
+        else:
+            command = (
+                rf"python jobs/convert_checkpoint.py --model {re.escape(published.name)}@main --output [\w-]+{order}\n"
+            )
+            assert re.search(command, page)
 
 
 def test_the_revision_of_a_pull_request_is_one(world: World, forms: Callable[[Published], Path]) -> None:
@@ -299,6 +317,35 @@ def test_outputs_without_names_are_named_by_what_the_probe_finds(world: World, t
     assert refused["exit_code"] == 2
     assert f"give --label-order {','.join(own)}" in refused["err"]
     assert not (tmp_path / "wrong").exists()
+
+
+def test_settings_beside_the_tokenizer_are_in_the_one_file_that_is_written(
+    world: World, forms: Callable[[Published], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(forms(Published("someone/json", MNLI, tokenizer="tokenizer.json")), tmp_path / "in")
+    settings = {"tokenizer_class": "AlbertTokenizer", "do_lower_case": False, "split_special_tokens": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "added_tokens.json").write_text(json.dumps({"<ent>": 50}))
+    done = world.convert("--model", folder, "--output", tmp_path / "out")
+    assert done["exit_code"] == 0, done
+    held_against_transformers(tmp_path / "out", folder)
+
+
+def test_a_pretrained_albert_is_converted_for_fine_tuning(
+    world: World, forms: Callable[[Published], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(forms(Published("someone/encoder", NAMELESS)), tmp_path / "in")
+    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
+    torch.save(encoder, folder / "pytorch_model.bin")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["AlbertForMaskedLM"]}))
+    done = world.convert("--model", folder, "--output", tmp_path / "out")
+    assert done["exit_code"] == 0, done
+    assert f"jobs/finetune.py --train PAIRS --eval PAIRS --model {tmp_path / 'out'}" in done["out"]
+    start = starting_model(checkpoint_files(str(tmp_path / "out")), dropout=0.0, seed=0)
+    assert start.new_classifier
+    held_against_transformers(tmp_path / "out", folder)
 
 
 def test_outputs_that_nobody_can_name_are_refused(

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from pairs import wordpiece
 from safetensors.numpy import save_file
 
+from albert_infer import hub
 from albert_infer.calibration import CALIBRATION, calibration_json
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import albert_tensors
 from albert_infer.errors import ModelError
-from albert_infer.model import WEIGHTS, Checkpoint, load_checkpoint
+from albert_infer.model import WEIGHTS, Checkpoint, load_checkpoint, name_anywhere
 from albert_infer.schema import NliLabel
 from albert_infer.tokenization import PairTokenizer
 
@@ -431,6 +432,18 @@ def test_a_temperature_is_read_where_there_is_one_and_belongs_to_the_digests(tmp
     assert f"model {folder}: calibration.json has the temperature 0" in refusal(folder)
 
 
+def test_units_are_named_by_the_tokens_where_no_file_is_the_tokenizer(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    plain = loaded(folder).recipe
+    assert plain == {"digests": loaded(folder).digests, "label_map": list(MNLI)}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["(c)"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    applied = loaded(folder).recipe
+    assert re.fullmatch("[0-9a-f]{64}", applied["tokens"])
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "additional_special_tokens": ["U.S.A."]}))
+    assert loaded(folder).recipe["tokens"] != applied["tokens"]
+
+
 def test_sharded_weights_are_read_whole(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
@@ -469,6 +482,17 @@ def test_a_checkpoint_with_a_sentencepiece_model_gets_its_tokens(tmp_path: Path)
         *second,
         pieces.piece_to_id("[SEP]"),
     ]
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "0123456789abcdef", "refs/pr/3", "refs/heads/a-b"])
+def test_a_revision_may_hold_slashes(revision: str) -> None:
+    assert hub.hub_id(f"someone/albert-nli@{revision}") == hub.HubId("someone/albert-nli", revision)
+    assert name_anywhere(f"someone/albert-nli@{revision}") == f"someone/albert-nli@{revision}"
+
+
+@pytest.mark.parametrize("source", ["someone/albert-nli", "someone/albert-nli@", "a/b@/x", "a/b@x/", "a/b@x//y"])
+def test_what_names_no_revision_is_no_hub_id(source: str) -> None:
+    assert hub.hub_id(source) is None
 
 
 HUB_SCRIPT = """
