@@ -6,7 +6,9 @@ Only the columns that were asked for are ever decoded.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from albert_infer.column_types import converted
+from albert_infer.errors import ObjectChangedError
 from albert_infer.reading import READ_OPTIONS, RowRange, UnreadableError, clean, told
 from albert_infer.schema import PAIR_ID, PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
@@ -171,7 +174,15 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
     except BaseException:
         file.close()
         raise
-    return _Stream(pin, file, rows.first_group, held, is_plain, batches)
+    stream = _Stream(pin, file, rows.first_group, held, is_plain, batches)
+    # Of a reader that is not closed: a process keeps one for the next unit, and there may be none.
+    weakref.finalize(stream, _let_go, file)
+    return stream
+
+
+def _let_go(file: Any) -> None:
+    with suppress(ObjectChangedError):  # of no unit's concern any more
+        file.close()
 
 
 def _types(metadata: pq.FileMetaData) -> dict[str, Any]:
@@ -232,9 +243,7 @@ def _under_our_names(batch: pa.RecordBatch, columns: PairColumns) -> pa.RecordBa
             plain.append((_ids if field.name == PAIR_ID else converted)(column, field.type))
         except pa.ArrowInvalid as error:
             # Not told what Arrow says, since it quotes the value.
-            what = (
-                f"column `{name}` is {column.type} and holds a value that {field.type}, its type in the run, does not"
-            )
+            what = f"column `{name}` is {column.type} and holds a value that is no {field.type}, its type in the run"
             is_id = field.name == PAIR_ID
             remedy = "--id-column none labels without ids" if is_id else "do not carry it, or mend the file"
             reason = Quarantine.SCHEMA_ID if is_id else Quarantine.CARRIED_VALUE
