@@ -28,8 +28,15 @@ DECODE_ROWS: Final = 16_384
 PLAIN_DECODE_ROWS: Final = 64
 # 256 MiB, what a read task asks Ray for; 16 kB of text for each of 16,384 rows, a hundred times what a pair has.
 MAX_DECODED_BYTES: Final = 256 << 20
+# The same where the dictionaries are known: of a page without one, each text takes its length in the file, too. Texts
+# of 1 MiB, the longest that are labelled, are then what a unit may have.
+PEEKED_DECODE_ROWS: Final = 256
+# The bytes of one text column that so many rows may have by the longest in its dictionary.
+MAX_PLAIN_BYTES: Final = 16 << 20
 # Of each column of a row group that several units come from, 1 MiB is held at a time, however large the group.
 READ_BYTES: Final = 1 << 20
+# Enough for the first page of most columns.
+PEEK_BYTES: Final = 1 << 16
 
 
 def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns) -> pa.Table:
@@ -62,9 +69,9 @@ class PairReader:
 
         A few hundred bytes of dictionary, times thousands of rows, can stand for gigabytes. So texts are decoded as
         dictionaries, which Arrow keeps as small as they are, and become texts once their lengths are added up. Where
-        Arrow cannot (delta-coded texts), a few rows are decoded at a time. What may expand otherwise (one page with a
-        header that claims gigabytes, nested carried columns) kills its worker, and a unit that does so again and again
-        is quarantined as poison.
+        Arrow cannot (delta-coded texts), or the dictionary would be that of a huge row group, a few rows are decoded at
+        a time. What may expand otherwise (one page with a header that claims gigabytes, nested carried columns) kills
+        its worker, and a unit that does so again and again is quarantined as poison.
         """
         try:
             pairs = self._read(pin, rows)
@@ -155,21 +162,19 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
     try:
         metadata = pq.read_metadata(file)
         held = sum(metadata.row_group(group).num_rows for group in groups)
-        is_part = rows.rows < held
         there = _types(metadata)
         names = [name for name in columns.input_names if name in there]
+        texts = [name for name in _text_names(columns) if name in there]
+        if rows.rows < held:
+            # As plain texts: a dictionary grows with every text of the row group, and so does the time to look it up.
+            at_a_time = PLAIN_DECODE_ROWS if is_plain else _rows_at_a_time(file, metadata, groups[0], texts)
+            how: dict[str, Any] = {"pre_buffer": False, "buffer_size": READ_BYTES}
         # Arrow gives JSON as no dictionary.
-        decoded_plain = is_plain or any(isinstance(there[name], pa.JsonType) for name in names)
-        parquet = pq.ParquetFile(
-            file,
-            metadata=metadata,
-            page_checksum_verification=True,
-            pre_buffer=not is_part,
-            buffer_size=READ_BYTES if is_part else 0,
-            read_dictionary=None if decoded_plain else [name for name in _text_names(columns) if name in there],
-            **READ_OPTIONS,
-        )
-        at_a_time = PLAIN_DECODE_ROWS if decoded_plain else DECODE_ROWS
+        elif is_plain or any(isinstance(there[name], pa.JsonType) for name in names):
+            at_a_time, how = PLAIN_DECODE_ROWS, {"pre_buffer": True}
+        else:
+            at_a_time, how = DECODE_ROWS, {"pre_buffer": True, "read_dictionary": texts}
+        parquet = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **how, **READ_OPTIONS)
         batches = parquet.iter_batches(at_a_time, row_groups=groups, columns=names, use_threads=False)
     except BaseException:
         file.close()
@@ -183,6 +188,23 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
 def _let_go(file: Any) -> None:
     with suppress(ObjectChangedError):  # of no unit's concern any more
         file.close()
+
+
+def _rows_at_a_time(file: Any, metadata: pq.FileMetaData, group: int, texts: list[str]) -> int:
+    """How many rows can be decoded as plain texts: few, where the dictionary of a column holds a long one."""
+    parquet = pq.ParquetFile(
+        file, metadata=metadata, pre_buffer=False, buffer_size=PEEK_BYTES, read_dictionary=texts, **READ_OPTIONS
+    )
+    try:
+        # The first row comes with all that the dictionary page holds.
+        first = next(parquet.iter_batches(1, row_groups=[group], columns=texts, use_threads=False), None)
+    except (pa.ArrowException, OSError):
+        return PLAIN_DECODE_ROWS  # no dictionaries there, or a bad page, which decoding tells of
+    longest = 1
+    for column in first.columns if first else ():
+        if pa.types.is_dictionary(column.type) and _is_flat_bytes(column.type.value_type):
+            longest = max(longest, pc.max(pc.binary_length(_without_view(column.dictionary))).as_py() or 0)
+    return min(max(MAX_PLAIN_BYTES // longest, 1), PEEKED_DECODE_ROWS)
 
 
 def _types(metadata: pq.FileMetaData) -> dict[str, Any]:

@@ -164,8 +164,8 @@ def test_a_worker_reads_a_huge_row_group_once_for_all_units_that_it_gets(tmp_pat
     folder, pin = one_group(tmp_path, 20_000)
     tokenizer = PairTokenizer(
         wordpiece().to_str(),
-        cls_token="[CLS]",
-        sep_token="[SEP]",
+        cls_token="[CLS]",  # noqa: S106  (no password)
+        sep_token="[SEP]",  # noqa: S106
         max_length=16,
         truncation="premise",
     )
