@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from albert_infer.column_types import converted
 from albert_infer.errors import ObjectChangedError
-from albert_infer.reading import READ_OPTIONS, RowRange, UnreadableError, clean, told
+from albert_infer.int96 import READ_OPTIONS, column_that_loses_digits, int96_columns
+from albert_infer.reading import RowRange, UnreadableError, clean, told
 from albert_infer.schema import PAIR_ID, PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
 
@@ -176,6 +177,11 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
             at_a_time, how = DECODE_ROWS, {"pre_buffer": True, "read_dictionary": texts}
         parquet = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **how, **READ_OPTIONS)
         batches = parquet.iter_batches(at_a_time, row_groups=groups, columns=names, use_threads=False)
+        if old_times := int96_columns(metadata, names):
+            exact = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **how)
+            batches = _exact(
+                batches, exact.iter_batches(at_a_time, row_groups=groups, columns=old_times, use_threads=False)
+            )
     except BaseException:
         file.close()
         raise
@@ -183,6 +189,15 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
     # Of a reader that is not closed: a process keeps one for the next unit, and there may be none.
     weakref.finalize(stream, _let_go, file)
     return stream
+
+
+def _exact(batches: Iterator[pa.RecordBatch], exact: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, as long as microseconds hold all their times. Raises UnreadableError."""
+    for batch, nanoseconds in zip(batches, exact, strict=True):
+        if (name := column_that_loses_digits(batch, nanoseconds)) is not None:
+            found = f"column `{name}` is INT96 and holds digits below a microsecond; do not carry it"
+            raise UnreadableError(Quarantine.CARRIED_VALUE, clean(found))
+        yield batch
 
 
 def _let_go(file: Any) -> None:

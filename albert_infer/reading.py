@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from albert_infer.column_types import holds_unknown_extension, plain_type, united
+from albert_infer.int96 import READ_OPTIONS
 from albert_infer.schema import PairColumns, Quarantine, is_text
 from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
@@ -26,8 +27,6 @@ ENCRYPTED_MAGIC: Final = b"PARE"
 # A thousand million rows are a year of labelling on one GPU; a footer that claims more is damaged, or means harm: its
 # units alone would fill the driver's memory.
 MAX_FILE_ROWS: Final = 1 << 30
-# How Parquet becomes Arrow, wherever a file is opened. INT96, which Spark writes, holds years that nanoseconds cannot.
-READ_OPTIONS: Final = {"coerce_int96_timestamp_unit": "us"}
 NOWHERE: Final[Mapping[str, str]] = {}
 # What a bad footer makes Arrow raise, and the extension types that it calls on the way.
 FOOTER_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)

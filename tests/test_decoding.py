@@ -267,6 +267,17 @@ def test_int96_holds_the_years_1_and_9999(tmp_path: Path) -> None:
     assert read["list"].to_pylist() == [[year] for year in YEARS]
 
 
+@pytest.mark.parametrize("nest", [lambda times: times, lambda times: pa.ListArray.from_arrays([0, 1, 2, 3], times)])
+def test_int96_with_digits_below_a_microsecond_is_told(tmp_path: Path, nest: Any) -> None:
+    times = nest(pa.array([1_000, None, 1_001], pa.timestamp("ns")))
+    path = tmp_path / "a.parquet"
+    pairs = pair_table(["a"] * 3, ["b"] * 3).append_column("when", times)
+    pq.write_table(pairs, path, use_deprecated_int96_timestamps=True, store_schema=False)
+    columns = PairColumns(carried=(read_footer(*pinned(path)).schema.field("when"),))
+    assert reason_of_unit(path, columns) == Quarantine.CARRIED_VALUE
+    assert read_pairs(*pinned(path), whole(path), PairColumns()).num_rows == 3
+
+
 def test_a_value_that_the_type_of_the_run_cannot_hold_is_told_without_it(tmp_path: Path) -> None:
     pairs = pair_table(["a"] * 2, ["b"] * 2).append_column("when", pa.array(YEARS[:2], pa.timestamp("us")))
     path = write_pairs(tmp_path / "a.parquet", pairs)
