@@ -319,6 +319,14 @@ def test_a_float_that_is_no_whole_number_is_no_id(tmp_path: Path, value: float) 
     assert str(value) not in unreadable.value.detail
 
 
+def test_a_text_may_be_carried_under_its_own_name_too(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "a.parquet", pair_table(["a"], ["b"]).rename_columns(["s1", "s2"]))
+    columns = PairColumns("s1", "s2", carried=(pa.field("s1", pa.string()),))
+    assert read_pairs(*pinned(path), whole(path), columns).to_pylist() == [
+        {"premise": "a", "hypothesis": "b", "s1": "a"}
+    ]
+
+
 def test_a_carried_column_that_a_file_lacks_is_null(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "a.parquet", numbered_pairs(3))
     columns = replace(IDS, carried=(pa.field("note", pa.string()),), may_lack_carried=True)
