@@ -378,10 +378,12 @@ def test_a_type_that_a_copy_would_lose_is_told_where_it_is_carried(
     path = tmp_path / "a.parquet"
     with duckdb.connect() as connection:
         relation = connection.sql("SELECT 'a' AS premise, 'b' AS hypothesis")
-        relation.project(f"premise, hypothesis, {value} AS x, {{'y': {value}}} AS nested").write_parquet(str(path))
+        relation.project(f"premise, hypothesis, {value} AS \"x.y\", {{'y': {value}}} AS nested").write_parquet(
+            str(path)
+        )
     footer = read_footer(*pinned(path))
     assert unfit(footer, PairColumns()) is None
-    for name in ("x", "nested"):
+    for name in ("x.y", "nested"):
         unreadable = unfit(footer, PairColumns(carried=(footer.schema.field(name),)))
         if told is None:
             assert unreadable is None
