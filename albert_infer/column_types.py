@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from albert_infer.schema import is_text
 
@@ -294,17 +295,18 @@ def _converted_map(column: pa.MapArray, kind: Any) -> pa.Array:
 
 
 def _converted_struct(column: pa.StructArray, kind: Any) -> pa.Array:
-    found = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
-    if len(found) < column.type.num_fields:
-        found, names = dict(enumerate(column.flatten())), range(column.type.num_fields)
+    names = [field.name for field in column.type]
+    if len(set(names)) < len(names):
+        # Names that stand for two fields: `kind` has the same, in the same order.
+        values = map(converted, column.flatten(), (field.type for field in kind))
     else:
-        names = [field.name for field in kind]
-    nothing = pa.nulls(len(column))
-    values = [converted(found.get(name, nothing), field.type) for name, field in zip(names, kind, strict=True)]
-    return pa.StructArray.from_arrays(values, fields=list(kind), mask=column.is_null())
+        found = dict(zip(names, column.flatten(), strict=True))
+        nothing = pa.nulls(len(column))
+        values = (converted(found.get(field.name, nothing), field.type) for field in kind)
+    return pa.StructArray.from_arrays(list(values), fields=list(kind), mask=column.is_null())
 
 
-def list_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int64]]]:
+def list_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
     """The values of all lists one after another, none of null rows, and how many each row has."""
     if types.is_map(column.type):
         entry = pa.struct([column.type.key_field, column.type.item_field])
@@ -315,7 +317,7 @@ def list_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np
     return column.flatten(), lengths
 
 
-def _view_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int64]]]:
+def _view_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
     # By hand: Arrow 26 loses values when it casts a list view.
     there = column.is_valid().to_numpy(zero_copy_only=False)
     lengths = np.where(there, column.sizes.to_numpy(), 0).astype(np.int64)
@@ -325,7 +327,7 @@ def _view_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[n
     return plain(column.values).take(pa.array(np.repeat(begins, lengths) + within)), lengths
 
 
-def _offsets(lengths: np.ndarray[Any, np.dtype[np.int64]], kind: Any) -> pa.Array:
+def _offsets(lengths: NDArray[np.int64], kind: Any) -> pa.Array:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return pa.array(offsets, pa.int64() if types.is_large_list(kind) else pa.int32())
 

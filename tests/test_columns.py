@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pairs import pair_table, planned, surveyed, write_pairs
 
@@ -113,7 +114,7 @@ def test_the_type_of_a_run_whose_files_agree_is_theirs_to_the_letter(tmp_path: P
     for name, kind in kinds.items():
         pairs = pairs.append_column(name, pa.array([], kind))
     paths = [write_pairs(tmp_path / f"{name}.parquet", pairs) for name in "ab"]
-    there = pa.parquet.read_schema(paths[0])
+    there = pq.read_schema(paths[0])
     assert planned(tmp_path, carry="all").recipe["types"] == [
         "string",
         "string",
