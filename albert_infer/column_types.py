@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from albert_infer.schema import is_text
 
@@ -42,30 +43,51 @@ def holds_unknown_extension(kind: Any) -> bool:
 def plain_type(kind: Any) -> Any:
     """The type that values of `kind` are kept as: no views, no run ends, and no dictionary inside of anything.
 
-    Arrow can neither filter nor take most of these, and readers of the output may not know them.
+    Arrow can neither filter nor take most of these, and readers of the output may not know them. A type that is plain
+    is given back itself, down to the names of what it holds.
     """
     if types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _inner(kind.value_type), kind.ordered)
+        value = _inner(kind.value_type)
+        return kind if value.equals(kind.value_type) else pa.dictionary(kind.index_type, value, kind.ordered)
     return _inner(kind)
 
 
 def _inner(kind: Any) -> Any:
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _inner(kind.value_type)
-    if types.is_string_view(kind):
-        return pa.string()
-    if types.is_binary_view(kind):
-        return pa.binary()
     if isinstance(kind, pa.JsonType):
-        return pa.json_(_inner(kind.storage_type))
-    if _is_list(kind):
-        return _list_like(kind)(kind.value_field.with_type(_inner(kind.value_type)))
-    if types.is_map(kind):
-        key, item = (field.with_type(_inner(field.type)) for field in (kind.key_field, kind.item_field))
-        return pa.map_(key, item, kind.keys_sorted)
-    if types.is_struct(kind):
-        return pa.struct([field.with_type(_inner(field.type)) for field in kind])
+        return pa.json_(pa.string()) if types.is_string_view(kind.storage_type) else kind
+    for is_view, without in WITHOUT_VIEW:
+        if is_view(kind):
+            return without(kind)
+    if types.is_nested(kind):
+        fields = [kind.field(place) for place in range(kind.num_fields)]
+        if any(not _inner(field.type).equals(field.type) for field in fields):
+            return _nested(kind)
     return kind
+
+
+def _nested(kind: Any) -> Any:
+    if types.is_struct(kind):
+        return pa.struct([_inner_field(field) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(_inner_field(kind.key_field), _inner_field(kind.item_field), kind.keys_sorted)
+    item = _inner_field(kind.value_field)
+    if types.is_fixed_size_list(kind):
+        return pa.list_(item, kind.list_size)
+    return pa.large_list(item) if types.is_large_list(kind) else pa.list_(item)
+
+
+def _inner_field(field: pa.Field) -> pa.Field:
+    return field.with_type(_inner(field.type))
+
+
+WITHOUT_VIEW: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...]] = (
+    (types.is_string_view, lambda _: pa.string()),
+    (types.is_binary_view, lambda _: pa.binary()),
+    (types.is_list_view, lambda kind: pa.list_(_inner_field(kind.value_field))),
+    (types.is_large_list_view, lambda kind: pa.large_list(_inner_field(kind.value_field))),
+)
 
 
 def united(one: Any, other: Any) -> Any | None:
@@ -273,17 +295,18 @@ def _converted_map(column: pa.MapArray, kind: Any) -> pa.Array:
 
 
 def _converted_struct(column: pa.StructArray, kind: Any) -> pa.Array:
-    found = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
-    if len(found) < column.type.num_fields:
-        found, names = dict(enumerate(column.flatten())), range(column.type.num_fields)
+    names = [field.name for field in column.type]
+    if len(set(names)) < len(names):
+        # Names that stand for two fields: `kind` has the same, in the same order.
+        values = map(converted, column.flatten(), (field.type for field in kind))
     else:
-        names = [field.name for field in kind]
-    nothing = pa.nulls(len(column))
-    values = [converted(found.get(name, nothing), field.type) for name, field in zip(names, kind, strict=True)]
-    return pa.StructArray.from_arrays(values, fields=list(kind), mask=column.is_null())
+        found = dict(zip(names, column.flatten(), strict=True))
+        nothing = pa.nulls(len(column))
+        values = (converted(found.get(field.name, nothing), field.type) for field in kind)
+    return pa.StructArray.from_arrays(list(values), fields=list(kind), mask=column.is_null())
 
 
-def list_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int64]]]:
+def list_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
     """The values of all lists one after another, none of null rows, and how many each row has."""
     if types.is_map(column.type):
         entry = pa.struct([column.type.key_field, column.type.item_field])
@@ -294,7 +317,7 @@ def list_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np
     return column.flatten(), lengths
 
 
-def _view_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[np.int64]]]:
+def _view_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
     # By hand: Arrow 26 loses values when it casts a list view.
     there = column.is_valid().to_numpy(zero_copy_only=False)
     lengths = np.where(there, column.sizes.to_numpy(), 0).astype(np.int64)
@@ -304,7 +327,7 @@ def _view_values(column: pa.Array) -> tuple[pa.Array, np.ndarray[Any, np.dtype[n
     return plain(column.values).take(pa.array(np.repeat(begins, lengths) + within)), lengths
 
 
-def _offsets(lengths: np.ndarray[Any, np.dtype[np.int64]], kind: Any) -> pa.Array:
+def _offsets(lengths: NDArray[np.int64], kind: Any) -> pa.Array:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return pa.array(offsets, pa.int64() if types.is_large_list(kind) else pa.int32())
 
@@ -312,9 +335,3 @@ def _offsets(lengths: np.ndarray[Any, np.dtype[np.int64]], kind: Any) -> pa.Arra
 def _is_list(kind: Any) -> bool:
     checks = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(check(kind) for check in (*checks, types.is_list_view, types.is_large_list_view))
-
-
-def _list_like(kind: Any) -> Callable[[pa.Field], Any]:
-    if types.is_fixed_size_list(kind):
-        return lambda item: pa.list_(item, kind.list_size)
-    return pa.large_list if types.is_large_list(kind) or types.is_large_list_view(kind) else pa.list_

@@ -6,8 +6,11 @@ Only the columns that were asked for are ever decoded.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,7 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from albert_infer.column_types import converted
-from albert_infer.reading import READ_OPTIONS, RowRange, UnreadableError, clean, told
+from albert_infer.errors import ObjectChangedError
+from albert_infer.int96 import READ_OPTIONS, column_that_loses_digits, int96_columns
+from albert_infer.reading import RowRange, UnreadableError, clean, told
 from albert_infer.schema import PAIR_ID, PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
 
@@ -25,8 +30,17 @@ DECODE_ROWS: Final = 16_384
 PLAIN_DECODE_ROWS: Final = 64
 # 256 MiB, what a read task asks Ray for; 16 kB of text for each of 16,384 rows, a hundred times what a pair has.
 MAX_DECODED_BYTES: Final = 256 << 20
+# The same where the dictionaries are known: of a page without one, each text takes its length in the file, too. Texts
+# of 1 MiB, the longest that are labelled, are then what a unit may have.
+PEEKED_DECODE_ROWS: Final = 256
+# The bytes of one text column that so many rows may have by the longest in its dictionary.
+MAX_PLAIN_BYTES: Final = 16 << 20
 # Of each column of a row group that several units come from, 1 MiB is held at a time, however large the group.
 READ_BYTES: Final = 1 << 20
+# The same of all columns together, where there are many.
+MAX_READ_BYTES: Final = 64 << 20
+# Enough for the first page of most columns.
+PEEK_BYTES: Final = 1 << 14
 
 
 def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns) -> pa.Table:
@@ -47,6 +61,8 @@ class PairReader:
     def __init__(self, folder: Folder, columns: PairColumns) -> None:
         self._folder = folder
         self._columns = columns
+        # By the input's names, of which one may be carried that is a text, too.
+        self._fields = list(zip(columns.input_names, columns.pair_fields, strict=True))
         self._stream: _Stream | None = None
         # The file whose texts do not come as dictionaries.
         self._plain_pin: ObjectPin | None = None
@@ -59,9 +75,9 @@ class PairReader:
 
         A few hundred bytes of dictionary, times thousands of rows, can stand for gigabytes. So texts are decoded as
         dictionaries, which Arrow keeps as small as they are, and become texts once their lengths are added up. Where
-        Arrow cannot (delta-coded texts), a few rows are decoded at a time. What may expand otherwise (one page with a
-        header that claims gigabytes, nested carried columns) kills its worker, and a unit that does so again and again
-        is quarantined as poison.
+        Arrow cannot (delta-coded texts), or the dictionary would be that of a huge row group, a few rows are decoded at
+        a time. What may expand otherwise (one page with a header that claims gigabytes, nested carried columns) kills
+        its worker, and a unit that does so again and again is quarantined as poison.
         """
         try:
             pairs = self._read(pin, rows)
@@ -86,7 +102,7 @@ class PairReader:
         is_whole = False
         try:
             stream = self._stream_at(pin, rows)
-            kept = [_under_our_names(batch, self._columns) for batch in _within_limit(stream.take(rows), rows)]
+            kept = [_under_our_names(batch, self._fields) for batch in _within_limit(stream.take(rows), rows)]
             is_whole = stream.goes_on and self._folder.stat(pin.name) == pin
         except MemoryError:
             raise  # this machine's trouble, not the file's
@@ -95,7 +111,7 @@ class PairReader:
         finally:
             if not is_whole:
                 self.close()
-        return pa.Table.from_batches(kept, schema=pa.schema(self._columns.pair_fields))
+        return pa.Table.from_batches(kept, schema=pa.schema([field for _, field in self._fields]))
 
     def _stream_at(self, pin: ObjectPin, rows: RowRange) -> _Stream:
         """The open stream if the rows are ahead of it, else a new one, from the beginning of their row groups."""
@@ -152,26 +168,65 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
     try:
         metadata = pq.read_metadata(file)
         held = sum(metadata.row_group(group).num_rows for group in groups)
-        is_part = rows.rows < held
         there = _types(metadata)
-        names = [name for name in columns.input_names if name in there]
-        # Arrow gives JSON as no dictionary.
-        decoded_plain = is_plain or any(isinstance(there[name], pa.JsonType) for name in names)
-        parquet = pq.ParquetFile(
-            file,
-            metadata=metadata,
-            page_checksum_verification=True,
-            pre_buffer=not is_part,
-            buffer_size=READ_BYTES if is_part else 0,
-            read_dictionary=None if decoded_plain else [name for name in _text_names(columns) if name in there],
-            **READ_OPTIONS,
-        )
-        at_a_time = PLAIN_DECODE_ROWS if decoded_plain else DECODE_ROWS
+        names = [name for name in dict.fromkeys(columns.input_names) if name in there]
+        texts = [name for name in names if _is_flat_text(there[name])]
+        is_part = rows.rows < held
+        how: dict[str, Any] = {"pre_buffer": True}
+        if is_part:
+            how = {"pre_buffer": False, "buffer_size": max(min(READ_BYTES, MAX_READ_BYTES // len(names)), PEEK_BYTES)}
+        # Plain, too, from a huge row group: a dictionary grows with each of its texts, and so does the time to look one
+        # up. And JSON, which Arrow gives as no dictionary.
+        if is_part or is_plain or any(isinstance(there[name], pa.JsonType) for name in names):
+            at_a_time = _rows_at_a_time(file, metadata, groups, texts)
+        else:
+            at_a_time, how = DECODE_ROWS, {**how, "read_dictionary": texts}
+        parquet = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **how, **READ_OPTIONS)
         batches = parquet.iter_batches(at_a_time, row_groups=groups, columns=names, use_threads=False)
+        if old_times := int96_columns(metadata, names):
+            exact = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **how)
+            batches = _exact(
+                batches, exact.iter_batches(at_a_time, row_groups=groups, columns=old_times, use_threads=False)
+            )
     except BaseException:
         file.close()
         raise
-    return _Stream(pin, file, rows.first_group, held, is_plain, batches)
+    stream = _Stream(pin, file, rows.first_group, held, is_plain, batches)
+    # Of a reader that is not closed: a process keeps one for the next unit, and there may be none.
+    weakref.finalize(stream, _let_go, file)
+    return stream
+
+
+def _exact(batches: Iterator[pa.RecordBatch], exact: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, as long as microseconds hold all their times. Raises UnreadableError."""
+    for batch, nanoseconds in zip(batches, exact, strict=True):
+        if (name := column_that_loses_digits(batch, nanoseconds)) is not None:
+            found = f"column `{name}` is INT96 and holds digits below a microsecond; do not carry it"
+            raise UnreadableError(Quarantine.CARRIED_VALUE, clean(found))
+        yield batch
+
+
+def _let_go(file: Any) -> None:
+    with suppress(ObjectChangedError):  # of no unit's concern any more
+        file.close()
+
+
+def _rows_at_a_time(file: Any, metadata: pq.FileMetaData, groups: list[int], texts: list[str]) -> int:
+    """How many rows can be decoded as plain texts: few, where the dictionary of a column holds a long one."""
+    peeking: dict[str, Any] = {"pre_buffer": False, "buffer_size": PEEK_BYTES, "arrow_extensions_enabled": False}
+    parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, **peeking)
+    longest, at_a_time = 1, PEEKED_DECODE_ROWS
+    for group, name in product(groups, texts):
+        try:
+            # The first row comes with all that the dictionary page holds.
+            first = next(parquet.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
+        except (pa.ArrowException, OSError):
+            at_a_time = PLAIN_DECODE_ROWS  # no dictionary, or a bad page, which decoding tells of
+            continue
+        if first is not None and pa.types.is_dictionary(first.column(0).type):
+            lengths = pc.binary_length(_without_view(first.column(0).dictionary))
+            longest = max(longest, pc.max(lengths).as_py() or 0)
+    return min(max(MAX_PLAIN_BYTES // longest, 1), at_a_time)
 
 
 def _types(metadata: pq.FileMetaData) -> dict[str, Any]:
@@ -180,10 +235,8 @@ def _types(metadata: pq.FileMetaData) -> dict[str, Any]:
     return dict(zip(schema.names, schema.types, strict=True))
 
 
-def _text_names(columns: PairColumns) -> list[str]:
-    """The input columns to decode as dictionaries; a carried dictionary comes as one anyway."""
-    fields = zip(columns.input_names, columns.pair_fields, strict=True)
-    return [name for name, field in fields if _is_flat_bytes(field.type)]
+def _is_flat_text(kind: Any) -> bool:
+    return _is_flat_bytes(kind) or isinstance(kind, pa.JsonType)
 
 
 def _is_flat_bytes(kind: Any) -> bool:
@@ -221,25 +274,22 @@ def _without_view(column: pa.Array) -> pa.Array:
     return column.cast(pa.large_binary()) if is_view else column
 
 
-def _under_our_names(batch: pa.RecordBatch, columns: PairColumns) -> pa.RecordBatch:
-    """The batch with our names and the types of the run. Raises UnreadableError for a value that does not fit."""
+def _under_our_names(batch: pa.RecordBatch, fields: list[tuple[str, pa.Field]]) -> pa.RecordBatch:
+    """The batch with our fields, each beside the input's name. Raises UnreadableError for a value that does not fit."""
     found = dict(zip(batch.schema.names, batch.columns, strict=True))
-    nothing = pa.nulls(batch.num_rows)
-    fields, plain = columns.pair_fields, []
-    for name, field in zip(columns.input_names, fields, strict=True):
+    nothing, plain = pa.nulls(batch.num_rows), []
+    for name, field in fields:
         column = found.get(name, nothing)
         try:
             plain.append((_ids if field.name == PAIR_ID else converted)(column, field.type))
         except pa.ArrowInvalid as error:
             # Not told what Arrow says, since it quotes the value.
-            what = (
-                f"column `{name}` is {column.type} and holds a value that {field.type}, its type in the run, does not"
-            )
+            what = f"column `{name}` is {column.type} and holds a value that is no {field.type}, its type in the run"
             is_id = field.name == PAIR_ID
             remedy = "--id-column none labels without ids" if is_id else "do not carry it, or mend the file"
             reason = Quarantine.SCHEMA_ID if is_id else Quarantine.CARRIED_VALUE
             raise UnreadableError(reason, clean(f"{what}; {remedy}")) from error
-    return pa.RecordBatch.from_arrays(plain, schema=pa.schema(fields))
+    return pa.RecordBatch.from_arrays(plain, schema=pa.schema([field for _, field in fields]))
 
 
 def _ids(column: pa.Array, kind: Any) -> pa.Array:

@@ -150,9 +150,7 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
     columns = found_columns.columns
     files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
-        trouble = footer
-        if isinstance(footer, Footer):
-            trouble = reading.unfit(footer, columns, found_columns.origins)
+        trouble = reading.unfit(footer, columns, found_columns.origins) if isinstance(footer, Footer) else footer
         if trouble is None and isinstance(footer, Footer):
             files.append(InputFile(pin, footer.row_groups, _classes(footer.schema, columns)))
         elif trouble is not None:
@@ -169,7 +167,8 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
 def make_plan(survey: Survey, settings: LabelSettings, recipe: dict[str, Any], max_batch_tokens: int) -> Plan:
     """Cut every file into units and name them. `recipe` is what decides labels beside the rows: model, precision, cut.
 
-    The names follow from each file, the recipe and `unit_rows` alone: another file changes nothing for them.
+    The names follow from each file, the recipe and `unit_rows` alone: another file changes nothing for them, unless it
+    widens a type of the run's columns, and so every row of the output.
     """
     recipe = {"labels_version": LABELS_VERSION, **recipe, **_column_recipe(survey.columns)}
     units = tuple(

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from albert_infer.column_types import holds_unknown_extension, plain_type, united
+from albert_infer.int96 import READ_OPTIONS
 from albert_infer.schema import PairColumns, Quarantine, is_text
 from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
@@ -28,8 +29,6 @@ ENCRYPTED_MAGIC: Final = b"PARE"
 MAX_FILE_ROWS: Final = 1 << 30
 # Names of columns in a message.
 MAX_NAMES: Final = 20
-# How Parquet becomes Arrow, wherever a file is opened. INT96, which Spark writes, holds years that nanoseconds cannot.
-READ_OPTIONS: Final = {"coerce_int96_timestamp_unit": "us"}
 NOWHERE: Final[Mapping[str, str]] = {}
 # What a bad footer makes Arrow raise, and the extension types that it calls on the way.
 FOOTER_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
@@ -279,11 +278,19 @@ def _unwritable(parquet: pq.ParquetFile) -> dict[str, str]:
     """The columns whose Parquet type has no Arrow type that is written as the same, and what they are."""
     # Arrow's own times were long written as if they were of a zone.
     from_arrow = b"ARROW:schema" in (parquet.metadata.metadata or {})
+    names = set(parquet.schema_arrow.names)
     found: dict[str, str] = {}
     for place in range(len(parquet.schema)):
         leaf = parquet.schema.column(place)
         if leaf.converted_type == "INTERVAL":
-            found[leaf.path.partition(".")[0]] = "an INTERVAL"
+            found[_column_of(leaf.path, names)] = "an INTERVAL"
         elif not from_arrow and leaf.logical_type.type == "TIME" and "UTC=true" in str(leaf.logical_type):
-            found[leaf.path.partition(".")[0]] = "a TIME WITH TIME ZONE"
+            found[_column_of(leaf.path, names)] = "a TIME WITH TIME ZONE"
     return found
+
+
+def _column_of(path: str, names: set[str]) -> str:
+    """The column that a leaf is in; its own name may have dots, too."""
+    parts = path.split(".")
+    prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in names), path)

@@ -30,6 +30,7 @@ from benchmarks import (
     ours,
     pairs,
     peers,
+    row_groups,
     section,
     targets,
     tokenizing,
@@ -340,6 +341,13 @@ def test_targets_are_judged_by_the_rows_of_the_run() -> None:
         "our job ≥ 5 x Ray's recipe, start-up included": (5.0, "met"),
     }
     assert [target.claim for target in targets.targets(section, {})] == list(found)[:5]
+
+
+def test_row_groups_reads_all_pairs_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    row_groups.main(["--pairs", "40000"])
+    told = json.loads(capsys.readouterr().out)
+    assert [told[way]["rows"] for way in ("one", "small")] == [40_000, 40_000]
+    assert min(told[way]["peak_megabytes"] for way in ("one", "small")) > 0
 
 
 def test_tokenizing_times_both_tokenizers_on_one_core_and_lets_it_go(

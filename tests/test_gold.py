@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pairs import pair_table, with_class_names, write_pairs
 
@@ -164,6 +165,17 @@ def test_other_columns_are_kept_when_asked_for_and_names_may_differ(tmp_path: Pa
     assert read.select([PREMISE, "genre", GOLD]).to_pylist() == [
         {PREMISE: "a man plays 0", "genre": "fiction", GOLD: 1}
     ]
+
+
+def test_a_gold_set_may_come_from_any_writer_and_its_ids_are_nobodys(tmp_path: Path) -> None:
+    pairs = gold_pairs(["neutral", "entailment"])
+    pq.write_table(pairs, tmp_path / "a.parquet", use_dictionary=False, column_encoding=dict.fromkeys(
+        pairs.column_names, "DELTA_BYTE_ARRAY"
+    ))  # fmt: skip
+    views = pa.table([column.cast(pa.string_view()) for column in pairs.columns], names=pairs.column_names)
+    write_pairs(tmp_path / "b.parquet", views.append_column("pair_id", pa.array([1.5, 2.5])))
+    gold = survey_gold("--gold", str(tmp_path), GoldColumns())
+    assert [code for piece in gold.slices for code in read_slice(gold, piece)[GOLD].to_pylist()] == [1, 0, 1, 0]
 
 
 def test_a_gold_set_without_the_gold_column_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from checkpoints import random_checkpoint
 from pairs import bytes_column, wordpiece
@@ -37,6 +38,12 @@ from albert_infer.schema import (
 
 PAIRS = [("a man", "a"), ("the dog", "b")]
 COLUMNS = {"premise": ["a man", "the dog"], "hypothesis": ["a", "b"]}
+CATEGORICAL = pa.dictionary(pa.uint32(), pa.large_string())
+
+
+def dictionary_of_views(texts: list[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.uint32()), pa.array(texts, pa.string_view()))
+
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,6 +74,11 @@ def test_the_built_in_checkpoint_is_the_default() -> None:
         pa.table(COLUMNS),
         pa.table({name: pa.array(texts, pa.large_string()) for name, texts in COLUMNS.items()}),
         pa.table({name: pa.array(texts).dictionary_encode() for name, texts in COLUMNS.items()}),
+        # What Polars gives for texts and for its Categorical.
+        pa.table({name: pa.array(texts, pa.string_view()) for name, texts in COLUMNS.items()}),
+        pa.table({name: pa.array(texts).cast(CATEGORICAL) for name, texts in COLUMNS.items()}),
+        pa.table({name: dictionary_of_views(texts) for name, texts in COLUMNS.items()}),
+        pa.table({name: pc.run_end_encode(pa.array(texts)) for name, texts in COLUMNS.items()}),
         pa.table({name: pa.chunked_array([[text] for text in texts]) for name, texts in COLUMNS.items()}),
         pa.record_batch(COLUMNS),
         pd.DataFrame(COLUMNS),
@@ -104,7 +116,7 @@ def test_a_column_of_nothing_is_rejected_row_by_row(labeler: Labeler) -> None:
     assert labelled[REJECTION].to_pylist() == [Rejection.NULL_TEXT] * 2
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
 def test_bad_utf8_is_rejected_and_not_raised(labeler: Labeler, kind: pa.DataType) -> None:
     premises = bytes_column([b"a man", b"\xff"]).cast(kind)
     labelled = labeler.label(pa.table({"premise": premises, "hypothesis": ["a", "b"]}))

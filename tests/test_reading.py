@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -342,3 +344,49 @@ def test_what_a_library_says_is_told_without_what_it_quotes() -> None:
     assert "secret" in str(raised.value)
     assert "secret" not in told(raised.value)
     assert told(ValueError("a\x1b[31m\nb" + "c" * 999)) == ("a?[31m b" + "c" * 999)[:200]
+
+
+def seconds_to_tell_a_codec(path: Path, columns: int) -> float:
+    """The least processor time of three looks at a footer of so many columns, one of an unknown codec."""
+    write_pairs(path, pa.table({f"c{place}": [place] for place in range(columns)}))
+    claim_codec(path, "c7", LZO)
+    times = []
+    for _ in range(3):
+        begun = time.process_time()
+        assert read_footer(*pinned(path)).undecodable == {"c7"}
+        times.append(time.process_time() - begun)
+    return min(times)
+
+
+def test_a_codec_is_looked_for_in_time_that_grows_with_the_columns_alone(tmp_path: Path) -> None:
+    # Eight times for eight times as many; sixty-four where the whole footer is looked at for each.
+    few, many = (seconds_to_tell_a_codec(tmp_path / f"{columns}.parquet", columns) for columns in (500, 4000))
+    assert many < 24 * few
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("INTERVAL '1 day'", "an INTERVAL"),
+        ("'10:11:12+02'::TIMETZ", "a TIME WITH TIME ZONE"),
+        ("TIME '10:11:12'", None),
+    ],
+)
+def test_a_type_that_a_copy_would_lose_is_told_where_it_is_carried(
+    tmp_path: Path, value: str, told: str | None
+) -> None:
+    path = tmp_path / "a.parquet"
+    with duckdb.connect() as connection:
+        relation = connection.sql("SELECT 'a' AS premise, 'b' AS hypothesis")
+        relation.project(f"premise, hypothesis, {value} AS \"x.y\", {{'y': {value}}} AS nested").write_parquet(
+            str(path)
+        )
+    footer = read_footer(*pinned(path))
+    assert unfit(footer, PairColumns()) is None
+    for name in ("x.y", "nested"):
+        unreadable = unfit(footer, PairColumns(carried=(footer.schema.field(name),)))
+        if told is None:
+            assert unreadable is None
+        else:
+            assert unreadable is not None
+            assert (unreadable.reason, told in unreadable.detail) == (Quarantine.SCHEMA_TYPE, True)

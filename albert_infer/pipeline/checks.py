@@ -19,7 +19,14 @@ def sampled(chosen: Sequence[ChosenRows], reader: UnitReader) -> list[ray.Object
     """The chosen rows, those of each unit by a task of its own."""
     # Without end, because the board counts what a unit kills, here and when it is labelled: at three it is let be.
     reading = ray.remote(num_cpus=1, memory=READ_TASK_MEMORY, max_retries=-1)(UnitReader.sampled)
-    return [reading.remote(reader, rows) for rows in chosen]
+    # Begun in the order of the files, in which a worker reads fastest.
+    places = sorted(range(len(chosen)), key=lambda place: _place_in_input(chosen[place]))
+    tasks = {place: reading.remote(reader, chosen[place]) for place in places}
+    return [tasks[place] for place in range(len(chosen))]
+
+
+def _place_in_input(rows: ChosenRows) -> tuple[str, int]:
+    return rows.unit.pin.name, rows.unit.range.first_row
 
 
 def preflighted(

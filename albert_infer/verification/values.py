@@ -53,9 +53,14 @@ def _as_texts(column: pa.Array) -> pa.Array:
     if isinstance(column.type, pa.UuidType):
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
     if pa.types.is_floating(column.type):
-        numbers = column.to_pylist()
-        return pa.array([None if value is None or value != value else f"{value:.0f}" for value in numbers], pa.string())
+        return pa.array([_integer_text(value) for value in column.to_pylist()], pa.string())
     return column.cast(pa.string())
+
+
+def _integer_text(value: float | None) -> str | None:
+    if value is None or value != value:
+        return None
+    return f"{value:.0f}" if value.is_integer() else str(value)
 
 
 def _comparable(column: pa.Array) -> pa.Array:

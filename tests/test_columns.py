@@ -1,0 +1,182 @@
+"""A run has one type for each column: all files widen to it, and what cannot is told with both files and both types."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pairs import pair_table, planned, surveyed, write_pairs
+
+from albert_infer import decoding
+from albert_infer.errors import SettingsError
+from albert_infer.planning import Survey
+
+
+def write(folder: Path, **columns: Any) -> None:
+    """A file of one pair for each value of a column, called a.parquet, b.parquet and so on."""
+    for place in range(len(next(iter(columns.values())))):
+        pairs = pair_table(["a"], ["b"])
+        for name, values in columns.items():
+            if values[place] is not None:
+                pairs = pairs.append_column(name, values[place])
+        write_pairs(folder / f"{'abcdefgh'[place]}.parquet", pairs)
+
+
+def read(survey: Survey) -> pa.Table:
+    return pa.concat_tables(
+        decoding.read_pairs(survey.folder, unit.pin, unit.range, survey.columns)
+        for unit in planned(Path(survey.folder.uri), carry="all", id_column="none").units
+    )
+
+
+CATEGORY = pa.dictionary(pa.int32(), pa.string())
+REQUIRED = pa.field("item", pa.int8(), nullable=False)
+NOTES: dict[str, tuple[list[pa.Array], pa.DataType, list[Any]]] = {
+    "null, then text": ([pa.nulls(1), pa.array(["x"])], pa.string(), [None, "x"]),
+    "widths": ([pa.array([1], pa.int32()), pa.array([2**40])], pa.int64(), [1, 2**40]),
+    "large text": ([pa.array(["x"]), pa.array(["y"], pa.large_string())], pa.large_string(), ["x", "y"]),
+    "view": ([pa.array(["x"], pa.string_view()), pa.array(["y"])], pa.string(), ["x", "y"]),
+    "dictionaries": (
+        [pa.array(["x"], pa.dictionary(pa.int8(), pa.string())), pa.array(["y"], CATEGORY)],
+        CATEGORY,
+        ["x", "y"],
+    ),
+    "child required": (
+        [pa.array([[1]], pa.list_(REQUIRED)), pa.array([[None]], pa.list_(pa.int8()))],
+        pa.list_(pa.int8()),
+        [[1], [None]],
+    ),
+    "field order": (
+        [pa.array([{"a": 1, "b": "x"}]), pa.array([{"b": "y", "a": 2}])],
+        pa.struct([("a", pa.int64()), ("b", pa.string())]),
+        [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}],
+    ),
+    "missing": ([None, pa.array([1.5])], pa.float64(), [None, 1.5]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOTES)
+def test_all_files_widen_to_one_type_and_keep_their_values(tmp_path: Path, case: str) -> None:
+    columns, kind, values = NOTES[case]
+    for order in ([0, 1], [1, 0]):
+        folder = tmp_path / str(order[0])
+        write(folder, note=[columns[place] for place in order])
+        survey = surveyed(folder, carry="all")
+        assert survey.bad == ()
+        rows = read(survey)
+        assert rows.schema.field("note").type == survey.columns.carried[0].type
+        assert rows["note"].to_pylist() == [values[place] for place in order]
+        if case != "field order":
+            assert survey.columns.carried[0].type == kind
+
+
+def test_times_of_one_zone_under_two_names_are_united(tmp_path: Path) -> None:
+    write(tmp_path, note=[pa.array([1], pa.timestamp("ms", "UTC")), pa.array([1], pa.timestamp("ns", "+00:00"))])
+    survey = surveyed(tmp_path, carry="note")
+    assert (survey.bad, survey.columns.carried[0].type) == ((), pa.timestamp("ns", "UTC"))
+
+
+def test_what_cannot_be_united_names_both_files_and_both_types(tmp_path: Path) -> None:
+    write(tmp_path, note=[pa.nulls(1), pa.array([1], pa.int32()), pa.array([2]), pa.array(["x"]), pa.array([1.5])])
+    survey = surveyed(tmp_path, carry="note")
+    assert [bad.uri.rpartition("/")[2] for bad in survey.bad] == ["d.parquet", "e.parquet"]
+    for bad, kind in zip(survey.bad, ("string", "double"), strict=True):
+        assert bad.reason == "schema_type"
+        assert bad.detail == f"column `note` is {kind}, not int64 as in {tmp_path / 'c.parquet'}"
+
+
+def test_another_type_that_widens_the_run_renames_its_units_and_one_that_does_not_leaves_them(tmp_path: Path) -> None:
+    write(tmp_path, note=[pa.array([1]), pa.array([2])])
+    before = {unit.unit_id for unit in planned(tmp_path, carry="all").units}
+    write_pairs(tmp_path / "c.parquet", pair_table(["a"], ["b"]).append_column("note", pa.array([3], pa.int8())))
+    after = planned(tmp_path, carry="all")
+    assert len(after.units) == 3
+    assert before < {unit.unit_id for unit in after.units}
+    write_pairs(tmp_path / "d.parquet", pair_table(["a"], ["b"]).append_column("note", pa.array([3], pa.decimal128(5))))
+    write_pairs(tmp_path / "0.parquet", pair_table(["a"], ["b"]).append_column("other", pa.array([3])))
+    assert before.isdisjoint(unit.unit_id for unit in planned(tmp_path, carry="all").units)
+
+
+def test_the_type_of_a_run_whose_files_agree_is_theirs_to_the_letter(tmp_path: Path) -> None:
+    """It is in the names of the units, which must not change."""
+    kinds = {
+        "t": pa.timestamp("ns", "+00:00"),
+        "d": pa.dictionary(pa.int8(), pa.string(), ordered=True),
+        "m": pa.map_(pa.string(), pa.list_(REQUIRED)),
+        "l": pa.large_string(),
+    }
+    pairs = pair_table([], [])
+    for name, kind in kinds.items():
+        pairs = pairs.append_column(name, pa.array([], kind))
+    paths = [write_pairs(tmp_path / f"{name}.parquet", pairs) for name in "ab"]
+    there = pq.read_schema(paths[0])
+    assert planned(tmp_path, carry="all").recipe["types"] == [
+        "string",
+        "string",
+        *(str(there.field(n).type) for n in kinds),
+    ]
+
+
+def test_a_column_that_only_the_paths_hold_is_told(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "region=eu" / "year=2026" / "a.parquet", pair_table(["a"], ["b"]))
+    assert surveyed(tmp_path, carry="all").in_paths == ("region", "year")
+    assert surveyed(tmp_path).in_paths == ()
+    with pytest.raises(SettingsError, match=r"`region` is in the paths .*--carry-source"):
+        surveyed(tmp_path, carry="region")
+    write_pairs(tmp_path / "b.parquet", pair_table(["a"], ["b"]).append_column("year", pa.array([2026])))
+    assert surveyed(tmp_path, carry="all").in_paths == ("region",)
+
+
+def test_a_named_column_may_come_first_in_any_file_and_must_be_in_all(tmp_path: Path) -> None:
+    write(tmp_path, note=[None, pa.array(["x"])])
+    survey = surveyed(tmp_path, carry="note")
+    assert [(bad.uri.rpartition("/")[2], bad.reason) for bad in survey.bad] == [("a.parquet", "schema_missing")]
+
+
+def test_ids_that_nobody_asked_for_are_left_out_with_none(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", pair_table(["a"], ["b"]).append_column("pair_id", pa.array([True])))
+    assert [bad.reason for bad in surveyed(tmp_path).bad] == ["schema_id"]
+    assert "--id-column none" in surveyed(tmp_path).bad[0].detail
+    survey = surveyed(tmp_path, id_column="none", carry="all")
+    assert (survey.bad, survey.columns.pair_id, survey.columns.carried) == ((), None, ())
+
+
+IDS: dict[str, tuple[list[pa.Array], pa.DataType]] = {
+    "uuid": ([pa.array([uuid4().bytes], pa.uuid())], pa.string()),
+    "json": ([pa.array(['{"n": 1}'], pa.json_())], pa.string()),
+    "floats": ([pa.array([7.0])], pa.string()),
+    "integers, then floats": ([pa.array([7]), pa.array([8.0])], pa.int64()),
+    "floats, then integers": ([pa.array([7.0]), pa.array([8], pa.int16())], pa.int64()),
+    "texts and uuids": ([pa.array(["x"]), pa.array([uuid4().bytes], pa.uuid())], pa.string()),
+}
+
+
+@pytest.mark.parametrize("case", IDS)
+def test_ids_of_other_types_are_taken_as_texts_or_as_the_integers_that_they_are(tmp_path: Path, case: str) -> None:
+    columns, kind = IDS[case]
+    write(tmp_path, pair_id=columns)
+    survey = surveyed(tmp_path)
+    assert (survey.bad, survey.columns.id_type) == ((), kind)
+
+
+def seconds_for(folder: Path, columns: int) -> float:
+    """The least processor time of three surveys of two files with so many columns, all of them carried."""
+    pairs = pa.table({"premise": ["a"], "hypothesis": ["b"], **{f"c{n}": [n] for n in range(columns)}})
+    for name in ("a.parquet", "b.parquet"):
+        write_pairs(folder / name, pairs)
+    times = []
+    for _ in range(3):
+        begun = time.process_time()
+        assert len(surveyed(folder, carry="all").columns.carried) == columns
+        times.append(time.process_time() - begun)
+    return min(times)
+
+
+def test_a_survey_of_many_columns_takes_as_much_longer_as_there_are_more(tmp_path: Path) -> None:
+    # Eight times for eight times as many; sixty-four where each column is looked for among all.
+    assert seconds_for(tmp_path / "many", 8000) < 24 * seconds_for(tmp_path / "few", 1000)
