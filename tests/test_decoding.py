@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -288,7 +288,7 @@ def test_a_value_that_the_type_of_the_run_cannot_hold_is_told_without_it(tmp_pat
     assert "`when` is timestamp[us] and holds a value that is no timestamp[ns]" in unreadable.value.detail
 
 
-UUIDS = [uuid4(), None]
+UUIDS = [UUID("e091844c-1c0c-4d58-8968-85b86fe0fd8b"), None]
 
 
 @pytest.mark.parametrize(
