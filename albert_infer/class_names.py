@@ -24,9 +24,8 @@ def class_names(found: pa.Schema, column: str) -> ClassNames:
 
     A `ClassLabel` without names of its own has its numbers as names: these say nothing either.
     """
-    kind = found.field(column).type
     raw = (found.metadata or {}).get(KEY)
-    if raw is None or not pa.types.is_integer(kind):
+    if raw is None or column not in found.names or not pa.types.is_integer(found.field(column).type):
         return ()
     try:
         told = parsed_json(raw, max_bytes=MAX_BYTES)

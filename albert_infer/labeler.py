@@ -10,9 +10,8 @@ import pyarrow as pa
 from albert_infer import intake, model, tokenization
 from albert_infer.classification import Classifier, default_batch_tokens, ignore_progress
 from albert_infer.errors import InputError, SettingsError
-from albert_infer.processor import cpu_flags
+from albert_infer.processor import cpu_flags, resolved_precision
 from albert_infer.progress import ProgressCounts, UnitProgress, shown
-from albert_infer.resources import resolved_precision
 from albert_infer.schema import VERDICT_FIELDS, ComputedBatch, DeviceKind, PairColumns, Precision
 
 AUTO: Final = "auto"

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from albert_infer.config import LabelSettings, PrecisionSetting
+from albert_infer.config import LabelSettings
 from albert_infer.errors import SettingsError
 from albert_infer.printable import how_many
-from albert_infer.processor import BF16_FLAGS
-from albert_infer.schema import DeviceKind, Precision
+from albert_infer.schema import DeviceKind
 
 # More threads than this in one forward pass gain little; another actor gains more.
 MAX_DEFAULT_CPUS_PER_WORKER: Final = 4
@@ -74,20 +73,6 @@ def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerRe
     if gpus_per_worker:
         return _on_gpus(settings, nodes, gpus_per_worker)
     return _on_cpus(settings, nodes)
-
-
-def resolved_precision(asked: PrecisionSetting, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
-    """`auto` is bf16 on a GPU and where the processor multiplies in bf16, else fp32.
-
-    Raises SettingsError for int8 on a GPU.
-    """
-    if asked == "int8" and device is DeviceKind.CUDA:
-        remedy = "give --precision bf16, or --gpus-per-worker 0 to label on the CPU"
-        raise SettingsError("--precision int8", "the cluster has GPUs, and int8 is for CPUs", remedy)
-    if asked != "auto":
-        return Precision(asked)
-    fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & BF16_FLAGS)
-    return Precision.BF16 if fast_bf16 else Precision.FP32
 
 
 def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: float) -> WorkerResources:

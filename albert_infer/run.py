@@ -32,9 +32,9 @@ from albert_infer.places import input_access, output_access
 from albert_infer.planning import Plan, Survey, Unit, canonical_json, late_inputs, make_plan, survey_input
 from albert_infer.preflight.sample import chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
-from albert_infer.processor import cpu_flags
+from albert_infer.processor import cpu_flags, resolved_precision
 from albert_infer.report import Report, quarantine_counts, write_report
-from albert_infer.resources import WorkerResources, resolved_precision, worker_resources
+from albert_infer.resources import WorkerResources, worker_resources
 from albert_infer.schema import Precision
 from albert_infer.selection import find_input
 from albert_infer.storage import Folder, InputObjects, S3Access

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from albert_infer.column_types import converted, list_values
+from albert_infer.column_types import converted, list_values, plain
 from albert_infer.schema import is_text
 
 
@@ -89,4 +89,5 @@ def _without(chunk: pa.Array, rows: Collection[int]) -> pa.Array:
     if pa.types.is_dictionary(chunk.type):
         # Anew, because the old dictionary holds the bad bytes whether a row points at them or not.
         return converted(converted(chunk, chunk.type.value_type).take(kept), chunk.type)
-    return chunk.take(kept)
+    # Arrow takes no rows of views.
+    return converted(plain(chunk).take(kept), chunk.type)

@@ -16,6 +16,7 @@ from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError
 from albert_infer.printable import PrintableText, text_of
 from albert_infer.storage import AccessError, ArchivedError
+from albert_infer.storage.folder import UnsupportedError
 
 CODES = {
     errors.RefusedError: 2,
@@ -32,6 +33,7 @@ CODES = {
     errors.ObjectChangedError: 4,
     AccessError: 4,
     ArchivedError: 4,
+    UnsupportedError: 4,
     errors.IntegrityError: 5,
     errors.SupersededError: 6,
     errors.AtWorkError: 6,

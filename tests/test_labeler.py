@@ -22,8 +22,7 @@ from pairs import bytes_column, wordpiece
 from albert_infer import Labeler
 from albert_infer.engine.devices import usable_device
 from albert_infer.errors import InputError, SettingsError
-from albert_infer.processor import cpu_flags
-from albert_infer.resources import resolved_precision
+from albert_infer.processor import cpu_flags, resolved_precision
 from albert_infer.schema import (
     DETAIL,
     LABEL,

@@ -12,7 +12,8 @@ from pairs import PROPERTY, settings_for
 
 from albert_infer.config import PrecisionSetting
 from albert_infer.errors import SettingsError
-from albert_infer.resources import Node, WorkerResources, commits_at_once, resolved_precision, worker_resources
+from albert_infer.processor import resolved_precision
+from albert_infer.resources import Node, WorkerResources, commits_at_once, worker_resources
 from albert_infer.schema import DeviceKind, Precision
 
 CPU, CUDA = DeviceKind.CPU, DeviceKind.CUDA

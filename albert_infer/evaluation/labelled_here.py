@@ -21,9 +21,8 @@ from albert_infer.config import EvaluateSettings
 from albert_infer.evaluation.rows import COLUMNS, PLACE, file_and_row, places
 from albert_infer.gold import GoldSet, GoldSlice, read_slice
 from albert_infer.model import Checkpoint
-from albert_infer.processor import cpu_flags
+from albert_infer.processor import cpu_flags, resolved_precision
 from albert_infer.progress import ProgressCounts, UnitProgress
-from albert_infer.resources import resolved_precision
 from albert_infer.schema import REJECTION, ComputedBatch, DeviceKind
 
 
