@@ -150,7 +150,8 @@ def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
     """Raises LimitError if more files or rows are bad than the operator accepts."""
     refuse_bad_files(seal.quarantined, settings.max_bad_files)
     if seal.rows_in and seal.quarantined.rows_known == seal.rows_in:
-        first = next(iter([*seal.quarantined.files, *seal.quarantined.units]))
+        every: list[QuarantinedFile | QuarantinedUnit] = [*seal.quarantined.files, *seal.quarantined.units]
+        first = every[0]
         found = f"none of them could be read, first {first.uri}: {first.reason} ({first.detail})"
         raise LimitError(f"publish {seal.rows_in} rows", found, "mend the input, or try again with --retry-quarantined")
     if seal.rejected_rows > settings.max_rejected_share * seal.rows_in:

@@ -135,13 +135,9 @@ def nights_of(folder: Path, *, missing: str) -> Nights:
         ignored = survey_input(objects, settings).ignored
         return Report(seconds=Seconds(publishing=1), ignored=ignored)
 
-    settings = NightlySettings(
-        input_root=str(folder / "in"),
-        output_root=str(folder / "out"),
-        since="2024-03-01",
-        until="2024-03-02",
-        missing=missing,
-    )
+    roots = {"input_root": str(folder / "in"), "output_root": str(folder / "out")}
+    asked = {**roots, "since": "2024-03-01", "until": "2024-03-02", "missing": missing}
+    settings = NightlySettings.model_validate(asked)
     return label_each(settings, storage.open_folder(str(folder / "out" / "_runs")), survey)
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field
 
-from albert_infer.config.settings import ACCOUNT, DATA, LIMITS, Debug, Location, S3Endpoint
+from albert_infer.config.settings import ACCOUNT, DATA, LIMITS, Debug, S3Endpoint
+from albert_infer.config.values import Location
 
 
 @Parameter(name="*", negative="", show_env_var=False)

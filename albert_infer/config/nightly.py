@@ -39,7 +39,8 @@ class NightPlaces(BaseModel):
         Root, Parameter(group=DATA, help="The folder whose partitions are inputs: local path, file:// or s3://.")
     ]
     output_root: Annotated[
-        Annotated[Root, AfterValidator(checked_folder)],
+        Root,
+        AfterValidator(checked_folder),
         Parameter(group=DATA, help="The folder whose partitions are outputs; `_runs/nightly.json` is put there."),
     ]
     partition: Annotated[
