@@ -131,7 +131,8 @@ def clean_runs(settings: CleanSettings, now: datetime | None = None) -> Cleaning
     access = S3Access(settings.s3_endpoint, bucket_owner=settings.output_bucket_owner)
     root = storage.open_folder(settings.output_root, access)
     limit = (now or datetime.now(UTC)) - timedelta(days=settings.keep_days)
-    places = sorted(outputs_of(root.stored()))
+    with storage.refused(InputError):
+        places = sorted(outputs_of(root.stored()))
     if not places:
         raise InputError(f"--output-root {root.uri}", "no run has left anything there", "correct the location")
     outputs = []

@@ -79,7 +79,8 @@ def _of_dataset(pairs: Any) -> TakenPairs:
 
 def _of_frame(pairs: Any) -> TakenPairs:
     """A pandas frame, whose columns of objects may hold anything."""
-    columns, not_texts = {}, {}
+    columns: dict[str, pa.ChunkedArray] = {}
+    not_texts: dict[int, str] = {}
     for name in PAIR:
         if list(pairs.columns).count(name) == 1 and str(pairs[name].dtype) == "object":
             columns[name], found = _text_column(pairs[name].tolist(), name)

@@ -13,6 +13,8 @@ from s3_faults import FaultProxy, Rule
 from s3_server import READER, SERVER_TEXT, WRITER, Reply, S3Location, ScriptedS3, error_reply
 
 from albert_infer import storage
+from albert_infer.cleaning import clean_runs
+from albert_infer.config import CleanSettings, VerifySettings
 from albert_infer.errors import (
     AlbertInferError,
     InfrastructureError,
@@ -22,6 +24,7 @@ from albert_infer.errors import (
     OutputError,
 )
 from albert_infer.storage.s3_errors import reply_error
+from albert_infer.verification import verify_labels
 
 pytestmark = pytest.mark.s3
 PARQUET = parquet_bytes()
@@ -326,6 +329,10 @@ def test_an_answer_that_stays_the_same_is_refused_at_the_start_with_its_cause(
         # The first request of an input is a HEAD, whose answer has no body to say why.
         with pytest.raises(InputError, match=told):
             storage.resolve_input(s3_bucket.uri, access)
+        with pytest.raises(OutputError, match=told):
+            verify_labels(VerifySettings(output=s3_bucket.uri, s3_endpoint=proxy.endpoint))
+        with pytest.raises(InputError, match=told):
+            clean_runs(CleanSettings(output_root=s3_bucket.uri, s3_endpoint=proxy.endpoint))
     assert refused.value.exit_code == 2
     assert proxy.faults["status"] >= 3
 

@@ -6,15 +6,23 @@ No other module joins paths or talks to a file system. `Folder` states what ever
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
-from albert_infer.errors import InputError, NoInputError, ObjectMissingError, OutputError, SettingsError
+from albert_infer.errors import (
+    InputError,
+    NoInputError,
+    ObjectMissingError,
+    OutputError,
+    RefusedError,
+    SettingsError,
+)
 from albert_infer.storage.access import DEFAULT_ACCESS, S3Access, refuse_unsafe_endpoint
 from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin, StoredObject
 from albert_infer.storage.local import LocalFolder
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
     "StoredObject", "check_conditional", "check_writable", "each", "open_folder", "overlaps", "put_whole",
-    "refuse_filled", "refuse_unsafe_endpoint", "resolve_input", "s3_retries", "subfolder",
+    "refuse_filled", "refuse_unsafe_endpoint", "refused", "resolve_input", "s3_retries", "subfolder",
 ]  # fmt: skip
 
 # One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
@@ -112,10 +120,17 @@ def check_writable(folder: Folder) -> None:
     Leaves nothing behind. On S3 it needs ListBucket, GetObject and PutObject, as the run does, and no right to delete:
     it sends a PUT on the condition of an ETag that no object has.
     """
-    try:
+    with refused(OutputError):
         folder.probe_write()
+
+
+@contextmanager
+def refused(kind: type[RefusedError]) -> Iterator[None]:
+    """Refuse to start where the place or a right is missing: for the first requests, before anything is written."""
+    try:
+        yield
     except AccessError as error:
-        raise OutputError(error.asked, error.found, error.remedy) from error
+        raise kind(error.asked, error.found, error.remedy) from error
 
 
 def check_conditional(folder: Folder, name: str, data: bytes) -> None:

@@ -241,7 +241,7 @@ class S3Folder:
 
         def looked_at(named: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]] | None:
             pin = self.stat(named[0])
-            return pin and (pin.name, {**named[1], "Size": pin.size, "ETag": pin.version})
+            return None if pin is None else (pin.name, {**named[1], "Size": pin.size, "ETag": pin.version})
 
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
             return [found for found in threads.map(looked_at, listed) if found]

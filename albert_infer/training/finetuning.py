@@ -21,7 +21,15 @@ from ray.train.torch import TorchTrainer
 
 from albert_infer import model, pipeline, storage
 from albert_infer.config import FinetuneSettings
-from albert_infer.errors import InfrastructureError, InputError, IntegrityError, LimitError, ModelError, SupersededError
+from albert_infer.errors import (
+    InfrastructureError,
+    InputError,
+    IntegrityError,
+    LimitError,
+    ModelError,
+    OutputError,
+    SupersededError,
+)
 from albert_infer.extras import refuse_missing
 from albert_infer.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.json_input import parsed_json
@@ -84,7 +92,8 @@ def finetune(settings: FinetuneSettings) -> dict[str, Any]:
     output = storage.open_folder(settings.output, access)
     sources = _sources(settings, access)
     run_id = _run_id(settings, sources)
-    there = _standing(output, run_id, settings)
+    with storage.refused(OutputError):
+        there = _standing(output, run_id, settings)
     if there is not None:
         return there
     storage.check_writable(output)

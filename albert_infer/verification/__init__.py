@@ -104,7 +104,8 @@ def verify_labels(settings: VerifySettings) -> Verification:
     published meanwhile.
     """
     output = storage.open_folder(settings.output, S3Access(settings.s3_endpoint))
-    success = output.stat(SUCCESS)
+    with storage.refused(OutputError):
+        success = output.stat(SUCCESS)
     if success is None:
         remedy = "give the --output of a run that is published"
         raise OutputError(f"verify {output.uri}", f"nothing is published there: it has no {SUCCESS}", remedy)
