@@ -147,7 +147,8 @@ def opening_error(error: Exception, cluster: Cluster | None) -> AlbertInferError
         )
         return SettingsError(asked, found, remedy)
     if isinstance(error, ValueError | TypeError | LookupError):
-        return SettingsError(asked, found, f"correct one of the variables that are set: {', '.join(ray_variables())}")
+        names = ", ".join(ray_variables()) or "none"
+        return SettingsError(asked, found, f"correct what this is about; variables that are set for Ray: {names}")
     if type(error) is Exception:  # as for a time-out: the class says nothing
         found = one_line(error)[:REASON_LETTERS]
     remedy = "run it again; if it stays, look into the logs in session_latest/logs of Ray's folder, /tmp/ray unless set"
