@@ -87,12 +87,16 @@ class TokenizerText:
     sep_token: str
 
 
-def tokenizer_text(files: Mapping[str, bytes], source: str) -> TokenizerText:
-    """The tokenizer that these files are, by the names of TOKENIZER_FILES. Raises ModelError, which names `source`."""
+def tokenizer_text(files: Mapping[str, bytes], config: Mapping[str, Any], source: str) -> TokenizerText:
+    """The tokenizer that these files are, by the names of TOKENIZER_FILES, beside this config.json.
+
+    Raises ModelError, which names the `source`.
+    """
     settings = {
         name: json_object(name, files.get(name, b"{}"), source)
         for name in (TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)
     }
+    settings[TOKENIZER_CONFIG].setdefault("tokenizer_class", config.get("tokenizer_class"))
     named = _named_tokens(settings)
     cls_token, sep_token = _token(named, "cls_token", "[CLS]", source), _token(named, "sep_token", "[SEP]", source)
     if TOKENIZER_JSON in files:
@@ -270,9 +274,9 @@ def _converted(files: Mapping[str, bytes], settings: Mapping[str, dict[str, Any]
     text = json.dumps(parts, ensure_ascii=False)
     texts = [*PROBE_TEXTS, *_of_several_words(pieces)]
     expected = [list(pieces.encode(_prepared(each, settings[TOKENIZER_CONFIG]))) for each in texts]
-    found = token_ids(read_tokenizer(text, source), texts)
-    if found != expected:
-        told = f"{SENTENCEPIECE} cannot be converted: {_first_difference(texts, found, expected)} by sentencepiece"
+    made = token_ids(read_tokenizer(text, source), texts)
+    if made != expected:
+        told = f"{SENTENCEPIECE} cannot be converted: {_first_difference(texts, made, expected)} by sentencepiece"
         raise ModelError(f"model {source}", told, SAVE_AS_JSON)
     return text
 
