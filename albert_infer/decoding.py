@@ -174,7 +174,10 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
         is_part = rows.rows < held
         how: dict[str, Any] = {"pre_buffer": True}
         if is_part:
-            how = {"pre_buffer": False, "buffer_size": max(min(READ_BYTES, MAX_READ_BYTES // len(names)), PEEK_BYTES)}
+            how = {
+                "pre_buffer": False,
+                "buffer_size": max(min(READ_BYTES, MAX_READ_BYTES // len(columns.input_names)), PEEK_BYTES),
+            }
         # Plain, too, from a huge row group: a dictionary grows with each of its texts, and so does the time to look one
         # up. And JSON, which Arrow gives as no dictionary.
         if is_part or is_plain or any(isinstance(there[name], pa.JsonType) for name in names):

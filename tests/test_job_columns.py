@@ -172,4 +172,5 @@ def test_a_worker_reads_a_huge_row_group_once_for_all_units_that_it_gets(tmp_pat
     reader = UnitReader(folder, surveyed(tmp_path).columns, ray.put(tokenizer), RunBoard.start())
     rows = [replace(reader).prepared(unit).num_rows for unit in planned(tmp_path, unit_rows=1000).units]
     assert rows == [1000] * 20
-    assert sum(folder.read_sizes) < 1.2 * pin.size
+    # The dictionary page of each column, up to 1 MB, is looked at beforehand.
+    assert sum(folder.read_sizes) < 1.5 * pin.size
