@@ -136,7 +136,9 @@ class Oracle:
             self.violated(f"I3 exit 5 {why}", f"{name} of plan {start.plan_id}")
         if code == 4 and name not in self.gave_up and not self.is_stale:
             self.violated("I3 exit 4 though the store answered", f"{name} of plan {start.plan_id}")
-        if code not in {0, 4, 5, 6}:
+        if code == 3 and not units.are_unreadable(start.unit_ids):
+            self.violated("I3 exit 3 though a row could be read", f"{name} of plan {start.plan_id}")
+        if code not in {0, 3, 4, 5, 6}:
             self.violated("I3 exit code", f"{name} ended with {code}")
 
     def cleaned(self, name: str, code: int) -> None:

@@ -7,6 +7,7 @@ so each object has two variants; of some units these have the same size, of othe
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -76,6 +77,11 @@ def planned_units(file: str, recipe: str) -> tuple[PlannedUnit, ...]:
 def unit_of(unit_id: str) -> PlannedUnit:
     """The unit of that id, of whatever plan. Raises KeyError if there is none."""
     return _all_units()[unit_id]
+
+
+def are_unreadable(unit_ids: Iterable[str]) -> bool:
+    """Whether workers may die of every one of the units: then nothing is published."""
+    return all(unit_of(unit_id).is_poisoned for unit_id in unit_ids)
 
 
 @cache
