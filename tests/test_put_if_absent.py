@@ -29,7 +29,7 @@ from albert_infer.errors import AlbertInferError, InfrastructureError, Integrity
 from albert_infer.layout import staged_name, staged_rejected_name
 from albert_infer.schema import PairColumns, Rejection
 from albert_infer.storage import AccessError, Folder, S3Access
-from albert_infer.storage.s3 import ATTEMPTS
+from albert_infer.storage.s3_dialect import ATTEMPTS
 
 OURS, THEIRS = b"ours" * 1000, b"theirs"
 READ_TIMEOUT_SECONDS = 1
