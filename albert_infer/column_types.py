@@ -298,12 +298,12 @@ def _converted_struct(column: pa.StructArray, kind: Any) -> pa.Array:
     names = [field.name for field in column.type]
     if len(set(names)) < len(names):
         # Names that stand for two fields: `kind` has the same, in the same order.
-        values = map(converted, column.flatten(), (field.type for field in kind))
+        values = [converted(child, field.type) for child, field in zip(column.flatten(), kind, strict=True)]
     else:
         found = dict(zip(names, column.flatten(), strict=True))
         nothing = pa.nulls(len(column))
-        values = (converted(found.get(field.name, nothing), field.type) for field in kind)
-    return pa.StructArray.from_arrays(list(values), fields=list(kind), mask=column.is_null())
+        values = [converted(found.get(field.name, nothing), field.type) for field in kind]
+    return pa.StructArray.from_arrays(values, fields=list(kind), mask=column.is_null())
 
 
 def list_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:

@@ -148,7 +148,8 @@ def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
     """
     where = gold.folder.uri_of(piece.pin.name)
     try:
-        pairs = _reader(gold.folder, gold.columns).read(piece.pin, piece.range)
+        reader = _reader(gold.folder, gold.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
+        pairs = reader.read(piece.pin, piece.range)
     except UnreadableError as error:
         raise InputError(
             f"the gold labels in {where}", f"{error.reason}: {error.detail}", "replace the file"

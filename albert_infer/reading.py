@@ -185,7 +185,7 @@ def _widens(wanted: Any, kind: Any) -> bool:
 
 def _is_id(wanted: Any, kind: Any) -> bool:
     """Whether a column gives ids of the run's type; a float may hold whole numbers alone, which its values show."""
-    return pa.types.is_null(kind) or pa.types.is_floating(kind) or id_type(kind) == wanted
+    return bool(pa.types.is_null(kind) or pa.types.is_floating(kind) or id_type(kind) == wanted)
 
 
 def id_type(kind: Any) -> pa.DataType | None:

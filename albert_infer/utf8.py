@@ -20,7 +20,8 @@ def cleaned(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[int, bytes]]
 
     The bytes of these texts are nowhere in it: a dictionary is written whole, whether a row points at a text or not.
     """
-    chunks, found, first = [], {}, 0
+    chunks, first = [], 0
+    found: dict[int, bytes] = {}
     for chunk in column.chunks:
         if not _is_clean(chunk):
             bad = _bad_texts(chunk)

@@ -26,7 +26,8 @@ from albert_infer.errors import ObjectChangedError
 from albert_infer.planning import unit_ranges
 from albert_infer.reading import RowRange, UnreadableError, read_footer, unfit
 from albert_infer.schema import PairColumns, Quarantine
-from albert_infer.storage import LocalFolder, ObjectPin
+from albert_infer.storage import ObjectPin
+from albert_infer.storage.local import LocalFolder
 
 # Beside what Python and Arrow take: the dictionary is copied some times on its way through the decoder.
 BOMB_MEGABYTES = 400

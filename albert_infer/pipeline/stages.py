@@ -103,7 +103,8 @@ class UnitReader:
 
     def _pairs(self, unit: Unit) -> pa.Table:
         failpoints.reach("reading", unit.pin.name)
-        return _pair_reader(self.source, self.columns).read(unit.pin, unit.range)
+        reader = _pair_reader(self.source, self.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
+        return reader.read(unit.pin, unit.range)
 
     def _encoded(self, pairs: pa.Table) -> pa.Table:
         return tokenization.append_tokens(validation.mark_rejected(pairs), _shared(self.tokenizer))
