@@ -7,7 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict
 
-from albert_infer.config.settings import DATA, MODEL, Debug, LabelOrder, Location, LogFormatSetting, S3Endpoint
+from albert_infer.config.settings import DATA, MODEL, Debug, LogFormatSetting, S3Endpoint
+from albert_infer.config.values import LabelOrder, OutputFolder
 
 
 @Parameter(name="*", negative="", show_env_var=False)
@@ -19,7 +20,9 @@ class ConvertSettings(BaseModel):
     model: Annotated[
         str, Parameter(group=MODEL, help="A checkpoint folder (local or s3://), or a hub id `name@revision`.")
     ]
-    output: Annotated[Location, Parameter(group=DATA, help="New folder for the converted checkpoint: local or s3://.")]
+    output: Annotated[
+        OutputFolder, Parameter(group=DATA, help="New folder for the converted checkpoint: local or s3://.")
+    ]
     label_order: Annotated[
         LabelOrder,
         Parameter(
