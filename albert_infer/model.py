@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final, Literal
@@ -131,20 +131,43 @@ def checkpoint_files(
 
     Raises ModelError, whose remedy is a command with the `label_order` where a conversion makes files to read.
     """
+
+    def weights(folder: storage.Folder, files: set[str]) -> dict[str, bytes]:
+        found = safetensors_in(folder, files, source)
+        if not found:
+            raise remedies.without_weights(source, files.union(hub_names(source)), label_order)
+        return found
+
+    return files_with(source, access, weights)
+
+
+def files_with(
+    source: str, access: S3Access, weights: Callable[[storage.Folder, set[str]], dict[str, bytes]]
+) -> CheckpointFiles:
+    """As `checkpoint_files`, with the `weights` that are found for a folder of these files."""
     try:
         folder = checkpoint_folder(source, access)
         all_names = _all_names(folder, source)
         config_json, config = _config(folder, all_names, source)
         files = {name for name in all_names if "/" not in name}
-        names = _weight_files(folder, files, source, label_order)
         if files.isdisjoint(VOCABULARIES) and "vocab.txt" in files.union(hub_names(source)):
             raise remedies.with_words_of_a_bert(source)
-        weights: dict[str, bytes] = {name: _read(folder, name, source) for name in names}
+        found = weights(folder, files)
         tokenizer: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
         calibration = _read(folder, CALIBRATION, source) if CALIBRATION in files else None
-        return CheckpointFiles(source, config, weights, tokenizer, config_json, calibration)
+        return CheckpointFiles(source, config, found, tokenizer, config_json, calibration)
     except (AccessError, ArchivedError) as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
+
+
+def safetensors_in(folder: storage.Folder, files: set[str], source: str) -> dict[str, bytes]:
+    """The safetensors among these files of a folder; none where it has none. Raises ModelError for missing parts."""
+    if WEIGHTS in files:
+        return {WEIGHTS: _read(folder, WEIGHTS, source)}
+    if WEIGHTS_INDEX in files:
+        index = json_object(WEIGHTS_INDEX, _read(folder, WEIGHTS_INDEX, source), source)
+        return {name: _read(folder, name, source) for name in _shards(index, files, source)}
+    return {}
 
 
 def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpoint:
@@ -232,14 +255,6 @@ def _read(folder: storage.Folder, name: str, source: str) -> bytes:
         return folder.read(name)
     except ObjectMissingError as error:
         raise ModelError(f"model {source}", f"{name} is missing", "complete the folder") from error
-
-
-def _weight_files(folder: storage.Folder, files: set[str], source: str, label_order: Sequence[str]) -> list[str]:
-    if WEIGHTS in files:
-        return [WEIGHTS]
-    if WEIGHTS_INDEX in files:
-        return _shards(json_object(WEIGHTS_INDEX, _read(folder, WEIGHTS_INDEX, source), source), files, source)
-    raise remedies.without_weights(source, files | set(hub_names(source)), label_order)
 
 
 def _shards(index: dict[str, Any], files: set[str], source: str) -> list[str]:

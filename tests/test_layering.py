@@ -114,13 +114,25 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "cleaning": {"storage", "config", "layout", "manifest", "standing", "publish", "publication"},
     "submission": {"logs", "config", "model", "storage"},
     "command": ALL | {"run"},
+    "conversion": {
+        "storage",
+        "config",
+        "hub",
+        "model",
+        "remedies",
+        "tokenizer_files",
+        "calibration",
+        "classification",
+        "engine",
+        "preflight",
+    },
     "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {
     # The job server's client, in `submission`, is Ray's too.
     "ray": {"pipeline", "training", "submission"},
-    "torch": {"engine", "training"},
+    "torch": {"engine", "training", "conversion"},
     "transformers": {"tokenizer_files", "training"},
     "huggingface_hub": {"hub", "training"},
     # What only extras bring.

@@ -8,6 +8,7 @@ Settings that exist are valid. Nothing else in the package reads the environment
 from __future__ import annotations
 
 from albert_infer.config.cleaning import CleanSettings
+from albert_infer.config.conversion import ConvertSettings
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
@@ -17,7 +18,7 @@ from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 
 __all__ = [
-    "UNPICKLING_VARIABLES", "CleanSettings", "EvaluateSettings", "FinetuneSettings", "LabelSettings",
-    "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings", "VerifySettings",
-    "asked_log_format", "flags_of", "parse_settings",
+    "UNPICKLING_VARIABLES", "CleanSettings", "ConvertSettings", "EvaluateSettings", "FinetuneSettings",
+    "LabelSettings", "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings",
+    "VerifySettings", "asked_log_format", "flags_of", "parse_settings",
 ]  # fmt: skip

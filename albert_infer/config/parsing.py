@@ -14,6 +14,7 @@ from cyclopts.config import Dict, Env, Toml
 from pydantic import BaseModel, ValidationError
 
 from albert_infer.config.cleaning import CleanSettings
+from albert_infer.config.conversion import ConvertSettings
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
@@ -40,6 +41,7 @@ JOBS = (
     VerifySettings,
     EvaluateSettings,
     FinetuneSettings,
+    ConvertSettings,
 )
 
 Settings = TypeVar("Settings", bound=BaseModel)

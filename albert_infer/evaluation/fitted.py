@@ -22,8 +22,7 @@ def refuse_taken(uri: str, access: S3Access) -> Folder:
     """The empty folder for a copy. Raises OutputError where something is in it, or without the right to write."""
     folder = storage.open_folder(uri, access)
     storage.check_writable(folder)
-    if folder.objects():
-        raise OutputError(f"--fit-temperature {folder.uri}", "the folder is not empty", "give a new one")
+    storage.refuse_filled(folder, "--fit-temperature")
     return folder
 
 

@@ -18,14 +18,15 @@ from albert_infer.storage.access import DEFAULT_ACCESS, S3Access, refuse_unsafe_
 from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin, StoredObject
 from albert_infer.storage.local import LocalFolder
 from albert_infer.storage.retries import s3_retries
+from albert_infer.storage.whole import put_whole, refuse_filled
 
 if TYPE_CHECKING:
     from albert_infer.storage.s3 import S3Folder
 
 __all__ = [
     "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
-    "StoredObject", "check_conditional", "check_writable", "each", "open_folder", "overlaps", "refuse_unsafe_endpoint",
-    "resolve_input", "s3_retries", "subfolder",
+    "StoredObject", "check_conditional", "check_writable", "each", "open_folder", "overlaps", "put_whole",
+    "refuse_filled", "refuse_unsafe_endpoint", "resolve_input", "s3_retries", "subfolder",
 ]  # fmt: skip
 
 # One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
