@@ -1,4 +1,4 @@
-"""The commands in `deploy/` and in the operator's page are ones that the jobs take."""
+"""The commands in `deploy/`, in the operator's page and in that of the checkpoints are ones that the jobs take."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from albert_infer.config import (
     CleanSettings,
+    ConvertSettings,
     LabelSettings,
     NightlySettings,
     SubmitSettings,
@@ -22,6 +23,7 @@ from albert_infer.config import (
 
 SETTINGS: Final[dict[str, type[BaseModel]]] = {
     "clean_runs.py": CleanSettings,
+    "convert_checkpoint.py": ConvertSettings,
     "label_nightly.py": NightlySettings,
     "label_pairs.py": LabelSettings,
     "submit_nightly.py": SubmitSettings,
@@ -52,8 +54,9 @@ def test_a_nights_command_is_taken_and_waits_for_gpus_that_come_on_demand(path: 
     assert settings.gpu_wait_minutes is not None, "without it the night is labelled on CPUs"
 
 
-def test_every_command_of_the_operators_page_is_taken() -> None:
-    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("page", ["operations.md", "checkpoints.md"])
+def test_every_command_of_a_page_is_taken(page: str) -> None:
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
     found = [command for block in blocks for command in commands(block) if command[0] in SETTINGS]
     assert len(found) >= 5
     for job, argv in found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -230,6 +231,20 @@ def test_each_public_checkpoint_loads_or_is_converted_by_the_command_that_the_re
     assert again["exit_code"] == 2
     assert "the folder is not empty" in again["err"]
     assert load_checkpoint(str(output)).digest == made.digest
+
+
+def test_the_page_has_a_row_for_each_and_the_commands_that_were_tried() -> None:
+    page = (TESTS.parent / "docs" / "checkpoints.md").read_text()
+    for published in PUBLIC:
+        assert f"| `{published.name}` |" in page
+        order = f" --label-order {','.join(published.given)}" if published.given else ""
+        if "model.safetensors" in published.weights:
+            assert f"`--model {published.name}@main`" in page or order.strip() in page
+        else:
+            command = (
+                rf"python jobs/convert_checkpoint.py --model {re.escape(published.name)}@main --output [\w-]+{order}\n"
+            )
+            assert re.search(command, page)
 
 
 def test_the_revision_of_a_pull_request_is_one(world: World, forms: Callable[[Published], Path]) -> None:
