@@ -25,10 +25,13 @@ from albert_infer.storage import DEFAULT_ACCESS, AccessError, ArchivedError, S3A
 from albert_infer.tokenization import PairTokenizer, is_error
 from albert_infer.tokenizer_files import (
     MAX_SETTINGS_BYTES,
+    PROBE_TEXTS,
     SENTENCEPIECE,
     TOKENIZER_FILES,
     TOKENIZER_JSON,
     json_object,
+    read_tokenizer,
+    token_ids,
     tokenizer_text,
 )
 
@@ -86,6 +89,19 @@ class Checkpoint:
         """One sha256 for all the files: of `digests` as canonical JSON."""
         canonical = json.dumps(self.digests, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All of it that decides labels, for the names of units."""
+        recipe: dict[str, Any] = {"digests": self.digests, "label_map": list(self.label_order)}
+        # Only of a checkpoint that has been calibrated, so that units of the others keep their names.
+        if CALIBRATION in self.digests:
+            recipe["temperature"] = self.temperature
+        # Only of a tokenizer that was made of its files: another version may make another one of them.
+        if self.digests.get(TOKENIZER_JSON) != hashlib.sha256(self.tokenizer_json.encode()).hexdigest():
+            ids = token_ids(read_tokenizer(self.tokenizer_json, self.source), PROBE_TEXTS)
+            recipe["tokens"] = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+        return recipe
 
     def tokenizer(
         self,
@@ -230,7 +246,9 @@ def _all_names(folder: storage.Folder, source: str) -> list[str]:
 def _config(folder: storage.Folder, names: Sequence[str], source: str) -> tuple[bytes, dict[str, Any]]:
     """config.json as bytes and as an object: of an ALBERT that wants to run no code."""
     if CONFIG not in names:
-        raise remedies.without_config(source, [*names, *hub_names(source)], lambda name: _read(folder, name, source))
+        # Of a hub none but the top: nothing names a folder below it.
+        there = [*names, *(name for name in hub_names(source) if "/" not in name)]
+        raise remedies.without_config(source, there, lambda name: _read(folder, name, source))
     config_json = _read(folder, CONFIG, source)
     config = json_object(CONFIG, config_json, source)
     if "auto_map" in config:

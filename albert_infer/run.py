@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from albert_infer import failpoints, layout, logs, pipeline, preflight, progress, publication, sealing, storage
-from albert_infer.calibration import CALIBRATION
 from albert_infer.classification import default_batch_tokens
 from albert_infer.config import LabelSettings
 from albert_infer.errors import (
@@ -128,10 +127,8 @@ def _plan(
     workers: WorkerResources,
     precision: Precision,
 ) -> Plan:
-    # Only of a checkpoint that has been calibrated, so that units of the others keep their names.
-    calibrated = {"temperature": checkpoint.temperature} if CALIBRATION in checkpoint.digests else {}
     recipe = {
-        "model": {"digests": checkpoint.digests, "label_map": list(checkpoint.label_order), **calibrated},
+        "model": checkpoint.recipe,
         "precision": precision,
         "truncation": settings.truncation,
         "max_length": tokenizer.max_length,

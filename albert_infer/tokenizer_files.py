@@ -60,6 +60,7 @@ INERT: Final = frozenset(
         "truncation_strategy",
     }
 )
+SPLIT_SPECIAL_TOKENS: Final = "split_special_tokens"
 # What an added token has beside its text.
 ATTRIBUTES: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")
 SAVE_AS_JSON: Final = "save the tokenizer as a tokenizer.json, with PreTrainedTokenizerFast.save_pretrained"

@@ -178,10 +178,11 @@ def repository(published: Published, folder: Path, trained: Path) -> Repository:
 
 def held_against_transformers(folder: Path, original: Path) -> None:
     """The tokens of a converted checkpoint are those of transformers for it, and for the original tokenizer."""
-    ours = token_ids(read_tokenizer((folder / "tokenizer.json").read_text(), ""), PROBE_TEXTS)
+    texts = (*PROBE_TEXTS, "a [SEP] dog", "<ent> THE Man")
+    ours = token_ids(read_tokenizer((folder / "tokenizer.json").read_text(), ""), texts)
     for place in (folder, original):
         theirs = AutoTokenizer.from_pretrained(place, local_files_only=True)
-        assert ours == [theirs(text, add_special_tokens=False)["input_ids"] for text in PROBE_TEXTS]
+        assert ours == [theirs(text, add_special_tokens=False)["input_ids"] for text in texts]
 
 
 @pytest.mark.parametrize("published", PUBLIC, ids=lambda published: published.name)
@@ -314,6 +315,18 @@ def test_outputs_without_names_are_named_by_what_the_probe_finds(world: World, t
     assert refused["exit_code"] == 2
     assert f"give --label-order {','.join(own)}" in refused["err"]
     assert not (tmp_path / "wrong").exists()
+
+
+def test_settings_beside_the_tokenizer_are_in_the_one_file_that_is_written(
+    world: World, forms: Callable[[Published], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(forms(Published("someone/json", MNLI, tokenizer="tokenizer.json")), tmp_path / "in")
+    settings = {"tokenizer_class": "AlbertTokenizer", "do_lower_case": False, "split_special_tokens": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "added_tokens.json").write_text(json.dumps({"<ent>": 50}))
+    done = world.convert("--model", folder, "--output", tmp_path / "out")
+    assert done["exit_code"] == 0, done
+    held_against_transformers(tmp_path / "out", folder)
 
 
 def test_outputs_that_nobody_can_name_are_refused(

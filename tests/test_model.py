@@ -431,6 +431,18 @@ def test_a_temperature_is_read_where_there_is_one_and_belongs_to_the_digests(tmp
     assert f"model {folder}: calibration.json has the temperature 0" in refusal(folder)
 
 
+def test_units_are_named_by_the_tokens_where_no_file_is_the_tokenizer(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    plain = loaded(folder).recipe
+    assert plain == {"digests": loaded(folder).digests, "label_map": list(MNLI)}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["(c)"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    applied = loaded(folder).recipe
+    assert re.fullmatch("[0-9a-f]{64}", applied["tokens"])
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "additional_special_tokens": ["U.S.A."]}))
+    assert loaded(folder).recipe["tokens"] != applied["tokens"]
+
+
 def test_sharded_weights_are_read_whole(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]

@@ -25,7 +25,14 @@ from albert_infer.printable import PrintableText, text_of
 from albert_infer.remedies import CONFIG
 from albert_infer.schema import DeviceKind, NliLabel, Precision
 from albert_infer.storage import S3Access
-from albert_infer.tokenizer_files import PROBE_TEXTS, SENTENCEPIECE, TOKENIZER_CONFIG, TOKENIZER_JSON
+from albert_infer.tokenizer_files import (
+    PROBE_TEXTS,
+    SENTENCEPIECE,
+    SPLIT_SPECIAL_TOKENS,
+    TOKENIZER_CONFIG,
+    TOKENIZER_JSON,
+    json_object,
+)
 
 CARD: Final = "README.md"
 
@@ -83,6 +90,7 @@ def convert(settings: ConvertSettings) -> Converted:
         digests=given.digests,
     )
     converted = Converted(verified(made), finder.origin, tokenizer, by, probe)
+    _refuse_other_tokens(converted.checkpoint, checkpoint)
     files = {**made.weights, **_index(made.weights), **made.tokenizer, CONFIG: made.config_json, CARD: card.encode()}
     if made.calibration is not None:
         files[CALIBRATION] = made.calibration
@@ -134,9 +142,21 @@ def _files(given: CheckpointFiles, checkpoint: Checkpoint, uri: str) -> Checkpoi
         "cls_token": checkpoint.cls_token,
         "sep_token": checkpoint.sep_token,
         "model_max_length": checkpoint.shape.max_position_embeddings,
+        # The one setting that a tokenizer.json has no word for.
+        SPLIT_SPECIAL_TOKENS: bool(_settings(given).get(SPLIT_SPECIAL_TOKENS)),
     }
     tokenizer = {TOKENIZER_JSON: checkpoint.tokenizer_json.encode(), TOKENIZER_CONFIG: _json(settings)}
     return CheckpointFiles(uri, config, given.weights, tokenizer, _json(config), given.calibration)
+
+
+def _settings(files: CheckpointFiles) -> dict[str, Any]:
+    return json_object(TOKENIZER_CONFIG, files.tokenizer.get(TOKENIZER_CONFIG, b"{}"), files.source)
+
+
+def _refuse_other_tokens(made: Checkpoint, original: Checkpoint) -> None:
+    if made.tokenizer_json != original.tokenizer_json:
+        found = "with the names of its special tokens transformers makes another one of its tokenizer.json"
+        raise ModelError(f"model {original.source}", found, "save its tokenizer again, with PreTrainedTokenizerFast")
 
 
 def _tokenizer_told(given: CheckpointFiles) -> str:

@@ -54,7 +54,7 @@ class WeightFinder:
     def _offered(self, hub_id: hub.HubId) -> dict[str, bytes]:
         """The safetensors of a pull request of the hub's bot that was made from the same pickles."""
         ours = _pickles(hub.blobs(hub_id))
-        for request in hub.conversions(hub_id):
+        for request in hub.conversions(hub_id) if ours else ():
             there = hub.blobs(request.at)
             if _pickles(there) != ours or not {WEIGHTS, WEIGHTS_INDEX} & there.keys():
                 continue
