@@ -151,9 +151,8 @@ def _with_settings(text: str, files: Mapping[str, bytes], settings: Mapping[str,
     ours = read_tokenizer(text, source)
     if _settings_say_nothing(ours, settings):
         return text
-    declared = settings[TOKENIZER_CONFIG].get("tokenizer_class")
     model = _model(ours.to_str())
-    loaded = _loaded(files, str(declared or ("AlbertTokenizer" if model["type"] == "Unigram" else "")), source)
+    loaded = _loaded(files, _class(settings) or ("AlbertTokenizer" if model["type"] == "Unigram" else ""), source)
     theirs = loaded.backend_tokenizer
     texts = [*PROBE_TEXTS, *_with_added_tokens(ours, theirs)]
     expected = token_ids(theirs, texts)
@@ -168,10 +167,14 @@ def _with_settings(text: str, files: Mapping[str, bytes], settings: Mapping[str,
     return applied
 
 
+def _class(settings: Mapping[str, dict[str, Any]]) -> str:
+    """The class of transformers that the tokenizer is declared to be; empty where nothing is said."""
+    return str(settings[TOKENIZER_CONFIG].get("tokenizer_class") or "")
+
+
 def _settings_say_nothing(tokenizer: Tokenizer, settings: Mapping[str, dict[str, Any]]) -> bool:
     """Whether no setting can change a token: then transformers, which takes seconds, need not be asked."""
-    declared = settings[TOKENIZER_CONFIG].get("tokenizer_class")
-    if declared is not None and declared not in PLAIN_CLASSES:
+    if _class(settings) not in {"", *PLAIN_CLASSES}:
         return False
     known = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
     says = {
@@ -200,7 +203,9 @@ def _loaded(files: Mapping[str, bytes], class_name: str, source: str) -> Any:
     # Imported here: it takes seconds, and most checkpoints do not need it.
     import transformers
 
-    kind = getattr(transformers, class_name, None) or transformers.PreTrainedTokenizerFast
+    kind = getattr(transformers, class_name, None)
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedTokenizerBase)):
+        kind = transformers.PreTrainedTokenizerFast
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)

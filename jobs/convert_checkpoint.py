@@ -20,7 +20,7 @@ from albert_infer.conversion import convert
 def converted(settings: ConvertSettings) -> Done:
     """Convert; what came of it as text and facts."""
     made = convert(settings)
-    return Done(made.to_text(), made.facts())
+    return Done(made.to_text(), made.facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,8 +27,9 @@ from transformers import AlbertTokenizer, AutoTokenizer
 import albert_infer
 from albert_infer.conversion.weights import network_can_be_closed, run_alone
 from albert_infer.failpoints import VARIABLE
-from albert_infer.model import load_checkpoint
+from albert_infer.model import checkpoint_files, load_checkpoint
 from albert_infer.tokenizer_files import PROBE_TEXTS, read_tokenizer, token_ids
+from albert_infer.training.start import starting_model
 
 BUILTIN = Path(albert_infer.__file__).parent / "builtin" / "checkpoint"
 TESTS = Path(__file__).parent
@@ -326,6 +327,23 @@ def test_settings_beside_the_tokenizer_are_in_the_one_file_that_is_written(
     (folder / "added_tokens.json").write_text(json.dumps({"<ent>": 50}))
     done = world.convert("--model", folder, "--output", tmp_path / "out")
     assert done["exit_code"] == 0, done
+    held_against_transformers(tmp_path / "out", folder)
+
+
+def test_a_pretrained_albert_is_converted_for_fine_tuning(
+    world: World, forms: Callable[[Published], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(forms(Published("someone/encoder", NAMELESS)), tmp_path / "in")
+    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
+    torch.save(encoder, folder / "pytorch_model.bin")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["AlbertForMaskedLM"]}))
+    done = world.convert("--model", folder, "--output", tmp_path / "out")
+    assert done["exit_code"] == 0, done
+    assert f"jobs/finetune.py --train PAIRS --eval PAIRS --model {tmp_path / 'out'}" in done["out"]
+    start = starting_model(checkpoint_files(str(tmp_path / "out")), dropout=0.0, seed=0)
+    assert start.new_classifier
     held_against_transformers(tmp_path / "out", folder)
 
 

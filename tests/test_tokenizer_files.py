@@ -176,6 +176,12 @@ def test_settings_that_transformers_cannot_load_are_refused(tmp_path: Path) -> N
     assert "transformers cannot load tokenizer.json as AlbertTokenizer" in told
 
 
+@pytest.mark.parametrize("declared", [["a"], {"a": 1}, 7, "AutoModel", "pipeline", "OfAnotherWorldTokenizer"], ids=str)
+def test_a_class_that_is_none_changes_nothing(tmp_path: Path, declared: object) -> None:
+    folder = saved(tmp_path, wordpiece().to_str(), tokenizer_config={"tokenizer_class": declared})
+    assert our_ids(folder) == token_ids(wordpiece(), TEXTS)
+
+
 @pytest.mark.parametrize("name", ["special_tokens_map.json", "added_tokens.json"])
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": NaN}'])
 def test_a_broken_settings_file_is_refused_by_name(tmp_path: Path, name: str, text: str) -> None:

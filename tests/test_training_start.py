@@ -68,6 +68,15 @@ def test_a_classifier_without_names_needs_a_label_order(tmp_path: Path) -> None:
     assert not started(tmp_path, "contradiction", "entailment", "neutral").new_classifier
 
 
+def test_two_names_for_three_outputs_and_the_positions_of_older_checkpoints_are_no_hindrance(tmp_path: Path) -> None:
+    teacher = tiny_teacher()
+    expected = logits(teacher)
+    save_model(teacher, tmp_path)
+    renamed_outputs(tmp_path, ["no", "yes"])
+    change_weights(tmp_path, lambda held: held.update({"albert.embeddings.position_ids": torch.arange(512)[None]}))
+    torch.testing.assert_close(logits(started(tmp_path, *map(str, NliLabel)).model), expected)
+
+
 def test_a_teacher_teaches_its_calibrated_answers(tmp_path: Path) -> None:
     teacher = tiny_teacher()
     expected = logits(teacher)

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from albert_infer import __version__, storage
@@ -31,7 +31,9 @@ from albert_infer.tokenizer_files import (
     SPLIT_SPECIAL_TOKENS,
     TOKENIZER_CONFIG,
     TOKENIZER_JSON,
+    TokenizerText,
     json_object,
+    tokenizer_text,
 )
 
 CARD: Final = "README.md"
@@ -39,33 +41,15 @@ CARD: Final = "README.md"
 
 @dataclass(frozen=True)
 class Converted:
-    """A checkpoint that was written, with where its weights came from and how its outputs are known."""
+    """What was written, what is `told` of it by heading, and the facts for a program."""
 
-    checkpoint: Checkpoint
-    origin: str
-    tokenizer: str
-    ordered_by: str
-    probe: Probe
+    files: CheckpointFiles
+    told: Mapping[str, str]
+    facts: Mapping[str, Any]
 
     def to_text(self) -> PrintableText:
-        """For a person: what was made of what, and the command that labels with it."""
-        made = self.checkpoint
-        use = f"python jobs/label_pairs.py --input PAIRS --output LABELS --model {made.source}"
-        return text_of(
-            [
-                f"checkpoint   {made.source}",
-                f"weights      {self.origin}",
-                f"tokenizer    {self.tokenizer}",
-                f"label order  {', '.join(made.label_order)}, {self.ordered_by}",
-                f"probe        {self.probe.to_text()}",
-                f"digest       {made.digest}",
-                f"use it with  {use} --model-digest {made.digest}",
-            ]
-        )
-
-    def facts(self) -> dict[str, Any]:
-        """For a program."""
-        return {"digest": self.checkpoint.digest, "label_order": list(self.checkpoint.label_order)}
+        """For a person."""
+        return text_of(f"{name:<13}{value}" for name, value in self.told.items())
 
 
 def convert(settings: ConvertSettings) -> Converted:
@@ -76,26 +60,47 @@ def convert(settings: ConvertSettings) -> Converted:
     storage.check_writable(output)
     finder = WeightFinder(settings.model)
     given = files_with(settings.model, access, finder)
-    checkpoint, by, probe = _ordered(given, settings.label_order)
-    made = _files(given, checkpoint, output.uri)
-    tokenizer = _tokenizer_told(given)
-    card = model_card(
-        settings.model,
-        version=__version__,
-        origin=finder.origin,
-        tokenizer=tokenizer,
-        labels=checkpoint.label_order,
-        by=by,
-        probe=probe.to_text(),
-        digests=given.digests,
-    )
-    converted = Converted(verified(made), finder.origin, tokenizer, by, probe)
-    _refuse_other_tokens(converted.checkpoint, checkpoint)
-    files = {**made.weights, **_index(made.weights), **made.tokenizer, CONFIG: made.config_json, CARD: card.encode()}
-    if made.calibration is not None:
-        files[CALIBRATION] = made.calibration
-    storage.put_whole(output, files, "--output", last=CONFIG)
-    return converted
+    is_classifier = any(name.startswith("classifier.") for data in given.weights.values() for name in _tensors(data))
+    made = _classifier(given, settings.label_order, output.uri) if is_classifier else _encoder(given, output.uri)
+    told = {"checkpoint": output.uri, "weights": finder.origin, **made.told}
+    card = model_card(settings.model, __version__, told, given.digests)
+    storage.put_whole(output, {**_by_name(made.files), CARD: card.encode()}, "--output", last=CONFIG)
+    return replace(made, told=told)
+
+
+def _classifier(given: CheckpointFiles, label_order: Sequence[str], uri: str) -> Converted:
+    """A checkpoint that labels. Raises ModelError where it could not."""
+    checkpoint, by, probe = _ordered(given, label_order)
+    names = {str(number): str(label) for number, label in enumerate(checkpoint.label_order)}
+    config = {
+        **{name: value for name, value in given.config.items() if name != "num_labels"},
+        "architectures": [ARCHITECTURE],
+        "id2label": names,
+        "label2id": {label: int(number) for number, label in names.items()},
+    }
+    text = TokenizerText(checkpoint.tokenizer_json, checkpoint.cls_token, checkpoint.sep_token)
+    files = _files(given, config, text, uri)
+    made = verified(files)
+    _refuse_other_tokens(made.tokenizer_json, checkpoint.tokenizer_json, given.source)
+    use = f"python jobs/label_pairs.py --input PAIRS --output LABELS --model {uri} --model-digest {made.digest}"
+    told = {
+        "tokenizer": _tokenizer_told(given),
+        "label order": f"{', '.join(made.label_order)}, {by}",
+        "probe": probe.to_text(),
+        "digest": made.digest,
+        "use it with": use,
+    }
+    return Converted(files, told, {"digest": made.digest, "label_order": list(made.label_order)})
+
+
+def _encoder(given: CheckpointFiles, uri: str) -> Converted:
+    """A pretrained ALBERT, which has learned no labels: for fine-tuning."""
+    text = tokenizer_text(given.tokenizer, given.source)
+    files = _files(given, given.config, text, uri)
+    _refuse_other_tokens(tokenizer_text(files.tokenizer, uri).json, text.json, given.source)
+    use = f"python jobs/finetune.py --train PAIRS --eval PAIRS --model {uri} --output NEW"
+    told = {"tokenizer": _tokenizer_told(given), "labels": "none: it has no classifier", "use it with": use}
+    return Converted(files, told, {"label_order": None})
 
 
 def _ordered(files: CheckpointFiles, given: Sequence[str]) -> tuple[Checkpoint, str, Probe]:
@@ -127,50 +132,52 @@ def _probed(checkpoint: Checkpoint) -> Probe:
     return measured(checkpoint, classifier)
 
 
-def _files(given: CheckpointFiles, checkpoint: Checkpoint, uri: str) -> CheckpointFiles:
-    """The files of the converted checkpoint: outputs with names, a tokenizer of one file that transformers reads so."""
-    names = {str(number): str(label) for number, label in enumerate(checkpoint.label_order)}
-    config = {
-        **{name: value for name, value in given.config.items() if name != "num_labels"},
-        "architectures": [ARCHITECTURE],
-        "id2label": names,
-        "label2id": {label: int(number) for number, label in names.items()},
-    }
+def _files(given: CheckpointFiles, config: dict[str, Any], text: TokenizerText, uri: str) -> CheckpointFiles:
+    """The files of the converted checkpoint: its tokenizer is one file, and transformers reads it as it is."""
     settings = {
         # Of all classes the one that makes no tokenizer of its own from the file.
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "cls_token": checkpoint.cls_token,
-        "sep_token": checkpoint.sep_token,
-        "model_max_length": checkpoint.shape.max_position_embeddings,
+        "cls_token": text.cls_token,
+        "sep_token": text.sep_token,
         # The one setting that a tokenizer.json has no word for.
         SPLIT_SPECIAL_TOKENS: bool(_settings(given).get(SPLIT_SPECIAL_TOKENS)),
     }
-    tokenizer = {TOKENIZER_JSON: checkpoint.tokenizer_json.encode(), TOKENIZER_CONFIG: _json(settings)}
+    tokenizer = {TOKENIZER_JSON: text.json.encode(), TOKENIZER_CONFIG: _json(settings)}
     return CheckpointFiles(uri, config, given.weights, tokenizer, _json(config), given.calibration)
+
+
+def _by_name(files: CheckpointFiles) -> dict[str, bytes]:
+    named = {**files.weights, **files.tokenizer, CONFIG: files.config_json}
+    if files.calibration is not None:
+        named[CALIBRATION] = files.calibration
+    if len(files.weights) > 1:
+        places = {tensor: name for name, data in files.weights.items() for tensor in _tensors(data)}
+        named[WEIGHTS_INDEX] = _json({"metadata": {}, "weight_map": places})
+    return named
+
+
+def _tensors(data: bytes) -> Collection[str]:
+    """The names of the tensors in a safetensors file; none in a damaged one, which is refused where it is verified."""
+    try:
+        return tensor_headers(data)
+    except ValueError:
+        return ("classifier.",)
 
 
 def _settings(files: CheckpointFiles) -> dict[str, Any]:
     return json_object(TOKENIZER_CONFIG, files.tokenizer.get(TOKENIZER_CONFIG, b"{}"), files.source)
 
 
-def _refuse_other_tokens(made: Checkpoint, original: Checkpoint) -> None:
-    if made.tokenizer_json != original.tokenizer_json:
+def _refuse_other_tokens(made: str, original: str, source: str) -> None:
+    if made != original:
         found = "with the names of its special tokens transformers makes another one of its tokenizer.json"
-        raise ModelError(f"model {original.source}", found, "save its tokenizer again, with PreTrainedTokenizerFast")
+        raise ModelError(f"model {source}", found, "save its tokenizer again, with PreTrainedTokenizerFast")
 
 
 def _tokenizer_told(given: CheckpointFiles) -> str:
     if TOKENIZER_JSON in given.tokenizer:
         return f"{TOKENIZER_JSON}, with the settings beside it, as transformers has {len(PROBE_TEXTS)} texts"
     return f"of {SENTENCEPIECE}, as sentencepiece has {len(PROBE_TEXTS)} texts"
-
-
-def _index(weights: dict[str, bytes]) -> dict[str, bytes]:
-    """The index of weights in several files."""
-    if len(weights) == 1:
-        return {}
-    places = {tensor: name for name, data in weights.items() for tensor in tensor_headers(data)}
-    return {WEIGHTS_INDEX: _json({"metadata": {}, "weight_map": places})}
 
 
 def _json(value: dict[str, Any]) -> bytes:

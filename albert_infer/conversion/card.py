@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 CARD: Final = """---
 library_name: transformers
-pipeline_tag: text-classification
-tags: [natural-language-inference, albert]
+tags: [albert]
 ---
 
 # {source}, converted
@@ -17,10 +16,7 @@ Made by `jobs/convert_checkpoint.py` of albert-infer {version} from `{source}`. 
 
 | | |
 |---|---|
-| weights | {origin} |
-| tokenizer | {tokenizer} |
-| outputs 0, 1, 2 | {labels}, {by} |
-| label probe | {probe} |
+{told}
 
 Its licence and its limits are those of `{source}`: look there before it is given to others.
 
@@ -32,13 +28,10 @@ Bytes that it was made from:
 """
 
 
-def model_card(
-    source: str, *, version: str, origin: str, tokenizer: str, labels: Sequence[str], by: str, probe: str,
-    digests: Mapping[str, str],
-) -> str:  # fmt: skip
-    """The card, as Markdown."""
-    rows = "\n".join(f"| {name} | `{digest}` |" for name, digest in digests.items())
-    return CARD.format(
-        source=source, version=version, origin=origin, tokenizer=tokenizer, labels=", ".join(labels), by=by,
-        probe=probe, digests=rows,
-    )  # fmt: skip
+def model_card(source: str, version: str, told: Mapping[str, str], digests: Mapping[str, str]) -> str:
+    """The card, as Markdown, with what is `told` of the conversion and the `digests` of what it was made from."""
+    return CARD.format(source=source, version=version, told=_rows(told), digests=_rows(digests))
+
+
+def _rows(cells: Mapping[str, str]) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in cells.items())

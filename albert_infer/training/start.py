@@ -25,6 +25,8 @@ from albert_infer.schema import NliLabel
 
 # What pretraining leaves beside the encoder.
 PRETRAINING_HEADS = ("predictions.", "sop_classifier.")
+# What transformers kept beside the weights before release 4.31: the numbers 0, 1, 2, …
+POSITIONS = "embeddings.position_ids"
 # What may be missing: a new model has it too.
 HEADS = ("classifier.", "albert.pooler.")
 LABELS: Mapping[int, str] = dict(enumerate(map(str, NliLabel)))
@@ -144,8 +146,12 @@ def _all_tensors(files: CheckpointFiles) -> dict[str, torch.Tensor]:
 
 
 def _encoder_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors under the names that they have below a classifier; those of pretraining's own heads are left out."""
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(PRETRAINING_HEADS)}
+    """The tensors under the names that they have below a classifier; what is no part of the encoder is left out."""
+    kept = {
+        name: tensor
+        for name, tensor in weights.items()
+        if not (name.startswith(PRETRAINING_HEADS) or name.endswith(POSITIONS))
+    }
     if any(name.startswith("albert.") for name in kept):
         return kept
     return {name if name.startswith("classifier.") else f"albert.{name}": tensor for name, tensor in kept.items()}
