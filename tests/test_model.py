@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from pairs import wordpiece
 from safetensors.numpy import save_file
 
+from albert_infer import hub
 from albert_infer.calibration import CALIBRATION, calibration_json
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import albert_tensors
 from albert_infer.errors import ModelError
-from albert_infer.model import WEIGHTS, Checkpoint, load_checkpoint
+from albert_infer.model import WEIGHTS, Checkpoint, load_checkpoint, name_anywhere
 from albert_infer.schema import NliLabel
 from albert_infer.tokenization import PairTokenizer
 
@@ -481,6 +482,17 @@ def test_a_checkpoint_with_a_sentencepiece_model_gets_its_tokens(tmp_path: Path)
         *second,
         pieces.piece_to_id("[SEP]"),
     ]
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "0123456789abcdef", "refs/pr/3", "refs/heads/a-b"])
+def test_a_revision_may_hold_slashes(revision: str) -> None:
+    assert hub.hub_id(f"someone/albert-nli@{revision}") == hub.HubId("someone/albert-nli", revision)
+    assert name_anywhere(f"someone/albert-nli@{revision}") == f"someone/albert-nli@{revision}"
+
+
+@pytest.mark.parametrize("source", ["someone/albert-nli", "someone/albert-nli@", "a/b@/x", "a/b@x/", "a/b@x//y"])
+def test_what_names_no_revision_is_no_hub_id(source: str) -> None:
+    assert hub.hub_id(source) is None
 
 
 HUB_SCRIPT = """
