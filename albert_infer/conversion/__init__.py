@@ -16,7 +16,7 @@ from albert_infer.classification import Classifier, default_batch_tokens
 from albert_infer.config import ConvertSettings
 from albert_infer.conversion.card import model_card
 from albert_infer.conversion.weights import WeightFinder
-from albert_infer.engine.shape import ARCHITECTURE
+from albert_infer.engine.shape import ARCHITECTURE, DEFAULT_SIZES
 from albert_infer.engine.tensors import tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.model import WEIGHTS_INDEX, Checkpoint, CheckpointFiles, files_with, verified
@@ -33,10 +33,13 @@ from albert_infer.tokenizer_files import (
     TOKENIZER_JSON,
     TokenizerText,
     json_object,
+    read_tokenizer,
     tokenizer_text,
 )
 
 CARD: Final = "README.md"
+# What an ALBERT calls them.
+SPECIAL_TOKENS: Final = {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "[MASK]"}
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,8 @@ def _ordered(files: CheckpointFiles, given: Sequence[str]) -> tuple[Checkpoint, 
     Raises ModelError where nobody says it, or where they say otherwise.
     """
     unnamed = verified(files, given or tuple(NliLabel))
-    if given or unnamed.named_order is not None:
-        checkpoint = verified(files, given)
+    if order := given or unnamed.named_order:
+        checkpoint = replace(unnamed, label_order=tuple(map(NliLabel, order)))
         probe = _probed(checkpoint)
         refuse_wrong_order(checkpoint, probe, required=False)
         return checkpoint, "by --label-order" if given else "as config.json calls them", probe
@@ -119,7 +122,7 @@ def _ordered(files: CheckpointFiles, given: Sequence[str]) -> tuple[Checkpoint, 
         asked = f"model {files.source}, whose config.json does not say what its outputs mean"
         raise ModelError(asked, f"{probe.doubt()}: too few to tell", "give --label-order")
     found = Probe(probe.pairs, probe.best_right, probe.best_order, probe.best_right)
-    return verified(files, probe.best_order), "as the label probe found them", found
+    return replace(unnamed, label_order=probe.best_order), "as the label probe found them", found
 
 
 def _probed(checkpoint: Checkpoint) -> Probe:
@@ -134,16 +137,24 @@ def _probed(checkpoint: Checkpoint) -> Probe:
 
 def _files(given: CheckpointFiles, config: dict[str, Any], text: TokenizerText, uri: str) -> CheckpointFiles:
     """The files of the converted checkpoint: its tokenizer is one file, and transformers reads it as it is."""
+    said = json_object(TOKENIZER_CONFIG, given.tokenizer.get(TOKENIZER_CONFIG, b"{}"), given.source)
+    splits = bool(said.get(SPLIT_SPECIAL_TOKENS))
+    tokenizer = read_tokenizer(text.json, given.source)
+    # One that is only a word of the vocabulary would become a token of its own by its name.
+    known = tokenizer.get_vocab() if splits else {t.content for t in tokenizer.get_added_tokens_decoder().values()}
     settings = {
         # Of all classes the one that makes no tokenizer of its own from the file.
         "tokenizer_class": "PreTrainedTokenizerFast",
+        # For those who use it with transformers.
+        "model_max_length": config.get("max_position_embeddings", DEFAULT_SIZES["max_position_embeddings"]),
+        **{name: token for name, token in SPECIAL_TOKENS.items() if token in known},
         "cls_token": text.cls_token,
         "sep_token": text.sep_token,
         # The one setting that a tokenizer.json has no word for.
-        SPLIT_SPECIAL_TOKENS: bool(_settings(given).get(SPLIT_SPECIAL_TOKENS)),
+        SPLIT_SPECIAL_TOKENS: splits,
     }
-    tokenizer = {TOKENIZER_JSON: text.json.encode(), TOKENIZER_CONFIG: _json(settings)}
-    return CheckpointFiles(uri, config, given.weights, tokenizer, _json(config), given.calibration)
+    files = {TOKENIZER_JSON: text.json.encode(), TOKENIZER_CONFIG: _json(settings)}
+    return CheckpointFiles(uri, config, given.weights, files, _json(config), given.calibration)
 
 
 def _by_name(files: CheckpointFiles) -> dict[str, bytes]:
@@ -162,10 +173,6 @@ def _tensors(data: bytes) -> Collection[str]:
         return tensor_headers(data)
     except ValueError:
         return ("classifier.",)
-
-
-def _settings(files: CheckpointFiles) -> dict[str, Any]:
-    return json_object(TOKENIZER_CONFIG, files.tokenizer.get(TOKENIZER_CONFIG, b"{}"), files.source)
 
 
 def _refuse_other_tokens(made: str, original: str, source: str) -> None:
