@@ -191,7 +191,7 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
     source = files.source
     headers = _headers(files.weights, source)
     config = with_outputs(files.config, _outputs(headers, source), source, given=bool(label_order))
-    tokenizer = tokenizer_text(files.tokenizer, source)
+    tokenizer = tokenizer_text(files.tokenizer, files.config, source)
     shape = AlbertShape.from_config(config)
     checkpoint = Checkpoint(
         source=source,

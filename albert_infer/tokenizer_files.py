@@ -87,12 +87,16 @@ class TokenizerText:
     sep_token: str
 
 
-def tokenizer_text(files: Mapping[str, bytes], source: str) -> TokenizerText:
-    """The tokenizer that these files are, by the names of TOKENIZER_FILES. Raises ModelError, which names `source`."""
+def tokenizer_text(files: Mapping[str, bytes], config: Mapping[str, Any], source: str) -> TokenizerText:
+    """The tokenizer that these files are, by the names of TOKENIZER_FILES, beside this config.json.
+
+    Raises ModelError, which names the `source`.
+    """
     settings = {
         name: json_object(name, files.get(name, b"{}"), source)
         for name in (TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)
     }
+    settings[TOKENIZER_CONFIG].setdefault("tokenizer_class", config.get("tokenizer_class"))
     named = _named_tokens(settings)
     cls_token, sep_token = _token(named, "cls_token", "[CLS]", source), _token(named, "sep_token", "[SEP]", source)
     if TOKENIZER_JSON in files:

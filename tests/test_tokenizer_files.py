@@ -14,7 +14,14 @@ from tokenizers import Tokenizer
 from transformers import AlbertTokenizer, AutoTokenizer
 
 from albert_infer.errors import ModelError
-from albert_infer.tokenizer_files import PROBE_TEXTS, TOKENIZER_FILES, read_tokenizer, token_ids, tokenizer_text
+from albert_infer.tokenizer_files import (
+    PROBE_TEXTS,
+    TOKENIZER_FILES,
+    TokenizerText,
+    read_tokenizer,
+    token_ids,
+    tokenizer_text,
+)
 
 TEXTS = (
     *("a man plays music", "A MAN Plays", "Über café", "a  man [SEP] dog [MASK] x", "<ent> the dog zebra", "a zebrax"),
@@ -37,9 +44,9 @@ def albert_json() -> str:
     return text
 
 
-def saved(folder: Path, text: str, **settings: dict[str, Any]) -> Path:
+def saved(folder: Path, text: str, *, config: dict[str, Any] | None = None, **settings: dict[str, Any]) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": "albert"}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "albert", **(config or {})}))
     (folder / "tokenizer.json").write_text(text)
     for name, said in settings.items():
         (folder / f"{name}.json").write_text(json.dumps(said))
@@ -50,13 +57,18 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).exists()}
 
 
+def tokenizer_of(folder: Path) -> TokenizerText:
+    config = folder / "config.json"
+    return tokenizer_text(files_of(folder), json.loads(config.read_text()) if config.exists() else {}, "m")
+
+
 def our_ids(folder: Path, texts: tuple[str, ...] = TEXTS) -> list[list[int] | None]:
-    return token_ids(read_tokenizer(tokenizer_text(files_of(folder), "m").json, "m"), texts)
+    return token_ids(read_tokenizer(tokenizer_of(folder).json, "m"), texts)
 
 
 def refusal(folder: Path) -> str:
     with pytest.raises(ModelError) as refused:
-        tokenizer_text(files_of(folder), "m")
+        tokenizer_of(folder)
     return str(refused.value)
 
 
@@ -138,6 +150,8 @@ def test_two_hundred_texts_and_more_are_compared() -> None:
         {"tokenizer_config": {"do_lower_case": False}},
         {"tokenizer_config": {**ALBERT, "do_lower_case": False}},
         {"tokenizer_config": {**FAST, "do_lower_case": False}},
+        {"tokenizer_config": {"do_lower_case": False}, "config": FAST},
+        {"config": ALBERT},
         {"tokenizer_config": {**ALBERT, "keep_accents": True}},
         {"tokenizer_config": {**ALBERT, "remove_space": False}},
         {"tokenizer_config": {**ALBERT, "do_lower_case": True}, "special_tokens_map": {"cls_token": "[CLS]"}},
@@ -157,7 +171,7 @@ def test_settings_beside_a_tokenizer_json_are_applied_as_transformers_applies_th
 
 def test_the_tokens_without_settings_are_those_of_tokenizer_json(tmp_path: Path) -> None:
     folder = saved(tmp_path, wordpiece().to_str())
-    assert tokenizer_text(files_of(folder), "m").json == wordpiece().to_str()
+    assert tokenizer_of(folder).json == wordpiece().to_str()
 
 
 def test_a_tokenizer_json_that_its_class_would_read_otherwise_is_refused(tmp_path: Path) -> None:
@@ -192,5 +206,5 @@ def test_a_broken_settings_file_is_refused_by_name(tmp_path: Path, name: str, te
 def test_the_names_of_the_special_tokens_may_stand_in_the_map(tmp_path: Path) -> None:
     text = wordpiece().to_str().replace("[CLS]", "<s>").replace("[SEP]", "</s>")
     folder = saved(tmp_path, text, special_tokens_map={"cls_token": "<s>", "sep_token": {"content": "</s>"}})
-    found = tokenizer_text(files_of(folder), "m")
+    found = tokenizer_of(folder)
     assert (found.cls_token, found.sep_token) == ("<s>", "</s>")

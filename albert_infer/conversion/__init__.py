@@ -98,9 +98,9 @@ def _classifier(given: CheckpointFiles, label_order: Sequence[str], uri: str) ->
 
 def _encoder(given: CheckpointFiles, uri: str) -> Converted:
     """A pretrained ALBERT, which has learned no labels: for fine-tuning."""
-    text = tokenizer_text(given.tokenizer, given.source)
+    text = tokenizer_text(given.tokenizer, given.config, given.source)
     files = _files(given, given.config, text, uri)
-    _refuse_other_tokens(tokenizer_text(files.tokenizer, uri).json, text.json, given.source)
+    _refuse_other_tokens(tokenizer_text(files.tokenizer, files.config, uri).json, text.json, given.source)
     use = f"python jobs/finetune.py --train PAIRS --eval PAIRS --model {uri} --output NEW"
     told = {"tokenizer": _tokenizer_told(given), "labels": "none: it has no classifier", "use it with": use}
     return Converted(files, told, {"label_order": None})
