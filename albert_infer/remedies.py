@@ -79,10 +79,10 @@ def without_config(source: str, names: Collection[str], read: Callable[[str], by
     if below:
         return ModelError(f"model {source}", f"{CONFIG} is missing, but {below[0]}/ has one", f"give {base}/{below[0]}")
     others = {PurePosixPath(name).suffix: name for name in names}
-    found = next((others[suffix] for suffix in (*EXPORTS, *OTHER_FRAMEWORKS) if suffix in others), None)
-    if found is not None:
+    export = next((others[suffix] for suffix in (*EXPORTS, *OTHER_FRAMEWORKS) if suffix in others), None)
+    if export is not None:
         remedy = "give the checkpoint that it was made from, a folder saved by save_pretrained"
-        return ModelError(f"model {source}", f"{CONFIG} is missing, and {found} has no weights for us", remedy)
+        return ModelError(f"model {source}", f"{CONFIG} is missing, and {export} has no weights for us", remedy)
     return ModelError(f"model {source}", f"{CONFIG} is missing", SAVED)
 
 
