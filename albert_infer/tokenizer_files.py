@@ -274,9 +274,9 @@ def _converted(files: Mapping[str, bytes], settings: Mapping[str, dict[str, Any]
     text = json.dumps(parts, ensure_ascii=False)
     texts = [*PROBE_TEXTS, *_of_several_words(pieces)]
     expected = [list(pieces.encode(_prepared(each, settings[TOKENIZER_CONFIG]))) for each in texts]
-    found = token_ids(read_tokenizer(text, source), texts)
-    if found != expected:
-        told = f"{SENTENCEPIECE} cannot be converted: {_first_difference(texts, found, expected)} by sentencepiece"
+    made = token_ids(read_tokenizer(text, source), texts)
+    if made != expected:
+        told = f"{SENTENCEPIECE} cannot be converted: {_first_difference(texts, made, expected)} by sentencepiece"
         raise ModelError(f"model {source}", told, SAVE_AS_JSON)
     return text
 

@@ -126,7 +126,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
         "engine",
         "preflight",
     },
-    "training": ALL | {"command", "evaluation", "intervals", "label_order", "labeler", "report"},
+    "training": ALL
+    | {"command", "evaluation", "intervals", "label_order", "labeler", "remedies", "report", "tokenizer_files"},
 }
 # The only homes of what is heavy, of what opens files, and of Ray.
 HOMES: Final = {

@@ -18,9 +18,10 @@ from typing import Final
 
 from albert_infer import hub, remedies, storage
 from albert_infer.errors import ModelError
-from albert_infer.model import WEIGHTS, WEIGHTS_INDEX, hub_names, json_object, safetensors_in
+from albert_infer.model import WEIGHTS, WEIGHTS_INDEX, hub_names, safetensors_in
 from albert_infer.remedies import PICKLED_INDEX, PICKLED_WEIGHTS
 from albert_infer.storage import Folder
+from albert_infer.tokenizer_files import json_object
 
 SAFETENSORS: Final = (WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors")
 PICKLES: Final = (PICKLED_WEIGHTS, PICKLED_INDEX, "pytorch_model-*.bin")

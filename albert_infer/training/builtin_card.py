@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from albert_infer.calibration import CALIBRATION, TEMPERATURE
-from albert_infer.model import CONFIG, WEIGHTS
+from albert_infer.model import WEIGHTS
+from albert_infer.remedies import CONFIG
 
 TEMPLATE = Path(__file__).with_name("builtin_card.md")
 

@@ -24,14 +24,16 @@ from albert_infer.config import FinetuneSettings
 from albert_infer.errors import InfrastructureError, InputError, IntegrityError, LimitError, ModelError, SupersededError
 from albert_infer.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.json_input import parsed_json
-from albert_infer.model import CONFIG, TOKENIZER_JSON, CheckpointFiles
+from albert_infer.model import CheckpointFiles
 from albert_infer.planning import canonical_json
 from albert_infer.printable import reason_of
 from albert_infer.processor import cpu_flags
+from albert_infer.remedies import CONFIG
 from albert_infer.report import installed_versions
 from albert_infer.resources import Node
 from albert_infer.schema import Precision
 from albert_infer.storage import Folder, S3Access
+from albert_infer.tokenizer_files import TOKENIZER_JSON
 from albert_infer.training.board import TrainingBoard, shown
 from albert_infer.training.card import model_card
 from albert_infer.training.curve import curve_png
