@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -21,7 +23,8 @@ from pairs import bytes_column, wordpiece
 
 from albert_infer import Labeler
 from albert_infer.engine.devices import usable_device
-from albert_infer.errors import InputError, SettingsError
+from albert_infer.errors import InputError, ModelError, SettingsError
+from albert_infer.model import checkpoint_folder
 from albert_infer.processor import cpu_flags, resolved_precision
 from albert_infer.schema import (
     DETAIL,
@@ -62,6 +65,32 @@ def labeler(folder: Path) -> Labeler:
 def test_the_built_in_checkpoint_is_the_default() -> None:
     labelled = Labeler().label([("A man plays the guitar.", "Someone makes music.")])
     assert labelled[LABEL].to_pylist() == [NliLabel.ENTAILMENT]
+
+
+@pytest.fixture(scope="module")
+def misnamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in checkpoint with the names of its outputs in the wrong order."""
+    folder = tmp_path_factory.mktemp("misnamed")
+    shutil.copytree(checkpoint_folder("builtin").uri, folder, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    names = ["contradiction", "neutral", "entailment"]
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": dict(enumerate(names))}))
+    return folder
+
+
+def test_a_wrong_label_order_is_refused_with_the_argument_that_mends_it(misnamed: Path) -> None:
+    with pytest.raises(ModelError) as refused:
+        Labeler(str(misnamed))
+    assert refused.value.asked == f"model {misnamed} with label order contradiction,neutral,entailment"
+    assert "pairs beyond doubt are right" in refused.value.found
+    assert refused.value.remedy == 'give label_order="entailment,neutral,contradiction"'
+    with pytest.raises(ModelError, match="give label_order="):
+        Labeler(label_order=["neutral", "contradiction", "entailment"])
+
+
+def test_an_order_that_is_given_overrules_wrong_names(misnamed: Path) -> None:
+    mended = Labeler(str(misnamed), label_order=["entailment", "neutral", "contradiction"])
+    assert mended.label([("A man plays the guitar.", "Someone makes music.")])[LABEL].to_pylist() == ["entailment"]
 
 
 @pytest.mark.parametrize(
