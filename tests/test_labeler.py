@@ -144,6 +144,27 @@ def test_a_column_of_nothing_is_rejected_row_by_row(labeler: Labeler) -> None:
     assert labelled[REJECTION].to_pylist() == [Rejection.NULL_TEXT] * 2
 
 
+NANS = [float("nan")] * 2
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pd.DataFrame({"premise": NANS, "hypothesis": ["a", "b"]}),
+        pd.DataFrame({"premise": pd.Series([None, None], dtype="Int64"), "hypothesis": ["a", "b"]}),
+        pd.DataFrame({"premise": pd.Series([pd.NaT, pd.NaT]), "hypothesis": ["a", "b"]}),
+        pa.table({"premise": NANS, "hypothesis": ["a", "b"]}),
+        pa.table({"premise": pa.array([None, NANS[0]], pa.float32()), "hypothesis": ["a", "b"]}),
+        pa.table({"premise": pa.nulls(2, pa.bool_()), "hypothesis": ["a", "b"]}),
+    ],
+    ids=["NaN", "NA", "NaT", "doubles", "floats", "nulls"],
+)
+def test_a_column_without_values_is_nulls_whatever_it_could_hold(labeler: Labeler, pairs: Any) -> None:
+    labelled = labeler.label(pairs)
+    assert labelled[DETAIL].to_pylist() == ["premise is null"] * 2
+    assert labelled.column_names == ["premise", "hypothesis", *labeler.added_columns]
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
 def test_bad_utf8_is_rejected_and_not_raised(labeler: Labeler, kind: pa.DataType) -> None:
     premises = bytes_column([b"a man", b"\xff"]).cast(kind)
@@ -332,9 +353,12 @@ def test_progress_is_a_line_on_a_terminal_and_changes_nothing(folder: Path) -> N
             "in column genre; give columns that Arr",
         ),
         (pd.DataFrame({**COLUMNS, "genre": pd.Series(["x", "\ud83d"], dtype=object)}), "in column genre; give columns"),
+        (pd.DataFrame(COLUMNS).iterrows(), "item 0 holds a Series of a table; give the table itself"),
+        (pd.DataFrame(COLUMNS, index=["x", "y"]).items(), "item 0 holds a Series of a table; give the table itself"),
         (pa.table({"premise": ["a"]}), "one column hypothesis"),
         (pa.table([["a"], ["b"], ["c"]], names=["premise", "hypothesis", "premise"]), "one column premise: 2 among"),
         (pa.table({"premise": ["a"], "hypothesis": [3]}), "found int64"),
+        (pa.table({"premise": [1.5, float("nan")], "hypothesis": ["a", "b"]}), "found double"),
         (pa.table({"premise": ["a"], "hypothesis": ["b"], "label": ["c"]}), "columns label are there"),
     ],
 )
