@@ -207,9 +207,7 @@ def test_a_missing_setting_is_refused_by_name() -> None:
     assert "--input is missing" in refusal()
 
 
-@pytest.mark.parametrize(
-    "argv", [("--inptu", "i", "--output", "o"), ("--inptu=i", "--output", "o"), ("--inptu", "i")]
-)
+@pytest.mark.parametrize("argv", [("--inptu", "i", "--output", "o"), ("--inptu=i", "--output", "o"), ("--inptu", "i")])
 def test_a_mistyped_flag_is_named_where_the_right_one_must_be_given(argv: tuple[str, ...]) -> None:
     assert refusal(*argv) == "the settings of label: --inptu is no setting; did you mean --input?; see label --help"
     assert "-x is no setting; see" in refusal("-x", "in")
