@@ -30,7 +30,7 @@ class Ending:
         if now < self._deaf_until:
             return
         self.asked_by, self._deaf_until = signal.Signals(number), now + ONE_ENDING_SECONDS
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"by {self.asked_by.name}")
 
     def is_near(self) -> None:
         """From now on no signal interrupts: what is left is to say how it ended."""

@@ -16,8 +16,10 @@ from test_command import summed_up
 from albert_infer.command import run_command
 from albert_infer.config import LabelSettings
 from albert_infer.errors import InfrastructureError
+from albert_infer.pipeline import own_signals
 from albert_infer.printable import PrintableText, text_of
 from albert_infer.signals import ENDING, ending_as_interrupt
+from albert_infer.submission import interrupted
 
 NIGHTLY = Path(__file__).parents[1] / "deploy" / "nightly.sh"
 # A job that is ended as soon as it says that it works.
@@ -48,6 +50,27 @@ def test_a_signal_ends_a_job_with_one_line_a_summary_and_the_code_that_is_tried_
     out, err = capsys.readouterr()
     assert err == f"job.py: the job: ended from outside by {number.name}; run it again and it goes on\n"
     assert summed_up(out)["exit_code"] == 4
+
+
+def test_a_signal_that_comes_while_rays_handler_stands_is_named_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work(_settings: LabelSettings) -> PrintableText:
+        with own_signals():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as `ray.init` does
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    assert ends(work) == InfrastructureError.exit_code
+    assert "ended from outside by SIGTERM" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_following_that_a_signal_ends_names_it(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt) as raised, ending_as_interrupt():
+        os.kill(os.getpid(), number)
+    assert interrupted("nli", raised.value).found == f"interrupted by {number.name}, and the job goes on"
+    assert interrupted("nli", KeyboardInterrupt()).found == "interrupted, and the job goes on"
 
 
 def test_a_signal_that_comes_with_another_one_does_not_cut_short_what_the_first_began(
