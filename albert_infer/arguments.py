@@ -35,15 +35,15 @@ def choice(name: str, value: str, choices: Collection[str]) -> None:
         raise _refused(name, value, "it is none", f"give one of {', '.join(choices)}")
 
 
-def whole_number(name: str, value: int | None, *, least: int) -> None:
+def whole_number(name: str, value: object, *, least: int) -> None:
     """A whole number, or None."""
-    if value is not None and not (isinstance(value, Integral) and not isinstance(value, bool) and value >= least):
+    if value is not None and not (isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least):
         raise _refused(name, value, "it is none", f"give a whole number of at least {least}, or leave it out")
 
 
-def share(name: str, value: float | None) -> None:
+def share(name: str, value: object) -> None:
     """A number from 0 to 1, or None."""
-    if value is not None and not (isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= 1):
+    if value is not None and not (isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1):
         raise _refused(name, value, "it is no probability", "give a number from 0 to 1")
 
 

@@ -12,14 +12,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from rich.table import Column
+from albert_infer.signals import starting
 
-from albert_infer.command import run_command
-from albert_infer.config import DemoSettings
-from albert_infer.printable import PrintableText, text_of
-from albert_infer.run import label_pairs
-from albert_infer.tables import table_lines
+with starting(__file__):
+    import pyarrow.parquet as pq
+    from rich.table import Column
+
+    from albert_infer.command import run_command
+    from albert_infer.config import DemoSettings
+    from albert_infer.printable import PrintableText, text_of
+    from albert_infer.run import label_pairs
+    from albert_infer.tables import table_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = ROOT / "albert_infer/builtin/pairs.parquet"

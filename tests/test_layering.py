@@ -165,7 +165,7 @@ HOMES: Final = {
 }
 MODULE_LINES: Final = 350
 FUNCTION_LINES: Final = 60
-JOB_LINES: Final = 60
+JOB_LINES: Final = 65
 
 
 def sources(folder: str) -> list[Path]:
