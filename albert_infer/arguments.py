@@ -37,13 +37,13 @@ def choice(name: str, value: str, choices: Collection[str]) -> None:
 
 def whole_number(name: str, value: object, *, least: int) -> None:
     """A whole number, or None."""
-    if value is not None and not (isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least):
+    if isinstance(value, bool) or not (value is None or (isinstance(value, Integral) and int(value) >= least)):
         raise _refused(name, value, "it is none", f"give a whole number of at least {least}, or leave it out")
 
 
 def share(name: str, value: object) -> None:
     """A number from 0 to 1, or None."""
-    if value is not None and not (isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1):
+    if isinstance(value, bool) or not (value is None or (isinstance(value, Real) and 0 <= float(value) <= 1)):
         raise _refused(name, value, "it is no probability", "give a number from 0 to 1")
 
 
