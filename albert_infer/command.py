@@ -18,7 +18,7 @@ from albert_infer.config import Settings, asked_log_format, parse_settings
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.logs import LogFormat
 from albert_infer.printable import PrintableText, one_line
-from albert_infer.signals import Ending, ending_as_interrupt
+from albert_infer.signals import Ending, ending_as_interrupt, interruption
 from albert_infer.streams import unfailing_streams
 
 
@@ -91,8 +91,7 @@ def own_error(raised: BaseException, asked: str, asked_by: Signals | None = None
     if isinstance(raised, AlbertInferError):
         return raised
     if isinstance(raised, KeyboardInterrupt):
-        found = f"ended from outside by {asked_by.name}" if asked_by else "interrupted"
-        error = InfrastructureError(asked, found, "run it again and it goes on")
+        error = interruption(asked, asked_by)
     else:  # the last line of defence: nobody sees a traceback for what they can mend
         found = f"{type(raised).__name__}: {' '.join(str(raised).split())[:300]}"
         error = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from albert_infer import column_types, utf8, validation
 from albert_infer.errors import InputError
@@ -121,6 +122,9 @@ def _of_items(pairs: Iterable[Any]) -> TakenPairs:
     columns: tuple[list[Any], list[Any]] = ([], [])
     for place, pair in enumerate(pairs):
         # A text of two letters would unfold into a pair, too.
+        if isinstance(pair, tuple) and any(_is_series(part) for part in pair):
+            found = f"item {place} holds a {type(pair[-1]).__name__} of a table"
+            raise InputError("pairs of a premise and a hypothesis", found, "give the table itself")
         if isinstance(pair, str | bytes) or not isinstance(pair, Sequence) or len(pair) != len(columns):
             raise InputError("pairs of a premise and a hypothesis", f"item {place} is {pair!r:.200}", REMEDY)
         for column, text in zip(columns, pair, strict=True):
@@ -129,6 +133,11 @@ def _of_items(pairs: Iterable[Any]) -> TakenPairs:
     texts = pa.table([premises, hypotheses], names=PAIR)
     readable = [utf8.cleaned(texts[name])[0] for name in PAIR]
     return TakenPairs(pa.table(readable, names=PAIR), texts, {**no_hypotheses, **no_premises})
+
+
+def _is_series(part: Any) -> bool:
+    """Whether it is a row or a column of a pandas frame, as `iterrows` and `items` give them beside their names."""
+    return hasattr(part, "iloc")
 
 
 def _text_column(values: Sequence[Any], name: str) -> tuple[pa.ChunkedArray, dict[int, str]]:
@@ -156,15 +165,21 @@ def _texts(given: pa.Table, known: Mapping[str, pa.ChunkedArray]) -> pa.Table:
     return pa.table({name: known[name] if name in known else _text_of(given, name) for name in PAIR})
 
 
+def _has_no_values(column: pa.ChunkedArray) -> bool:
+    """Whether nothing but nulls is there; of numbers NaN is one."""
+    missing = pc.is_null(column, nan_is_null=True) if pa.types.is_floating(column.type) else column.is_null()
+    return bool(pc.all(missing, min_count=0).as_py())
+
+
 def _text_of(given: pa.Table, name: str) -> pa.ChunkedArray:
     if given.column_names.count(name) != 1:
         found = f"{given.column_names.count(name)} among {', '.join(given.column_names)}"
         raise InputError(f"one column {name}", found, "rename the columns of the pairs")
     kind = given.schema.field(name).type
-    # Whoever makes an empty table may not have said what its columns are to hold.
-    if not given.num_rows:
-        return pa.chunked_array([], pa.string())
-    if not (is_text(kind) or pa.types.is_null(kind)):
+    # Whoever makes a table may not have said what a column holds that has no values: pandas takes it for numbers.
+    if _has_no_values(given[name]):
+        return pa.chunked_array([pa.nulls(given.num_rows, pa.string())])
+    if not is_text(kind):
         raise InputError(f"texts in column {name}", f"found {kind}", "cast it to strings")
     try:
         chunks = [column_types.converted(chunk, pa.string()) for chunk in given[name].chunks]

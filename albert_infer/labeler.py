@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import pyarrow as pa
 
-from albert_infer import intake, model, tokenization
+from albert_infer import arguments, intake, label_probe, model, tokenization
 from albert_infer.classification import Classifier, default_batch_tokens, ignore_progress
 from albert_infer.errors import InputError, SettingsError
 from albert_infer.processor import cpu_flags, resolved_precision
 from albert_infer.progress import ProgressCounts, UnitProgress, shown
-from albert_infer.schema import VERDICT_FIELDS, ComputedBatch, DeviceKind, PairColumns, Precision
+from albert_infer.schema import MIN_LENGTH, VERDICT_FIELDS, ComputedBatch, DeviceKind, PairColumns, Precision
 
 AUTO: Final = "auto"
+Truncation = Literal["premise", "longest_first"]
+LongPremise = Literal["truncate", "window"]
+TRUNCATIONS: Final = get_args(Truncation)
+LONG_PREMISES: Final = get_args(LongPremise)
 
 
 class Labeler:
@@ -32,19 +37,26 @@ class Labeler:
 
     def __init__(
         self,
-        source: str = "builtin",
+        source: str | os.PathLike[str] = "builtin",
         *,
         label_order: Sequence[str] = (),
         max_length: int | None = None,
-        truncation: Literal["premise", "longest_first"] = "premise",
-        long_premise: Literal["truncate", "window"] = "truncate",
+        truncation: Truncation = "premise",
+        long_premise: LongPremise = "truncate",
         precision: Precision | str = AUTO,
         device: DeviceKind | str = AUTO,
         max_batch_tokens: int | None = None,
         review_below: float | None = None,
     ) -> None:
-        if review_below is not None and not 0 <= review_below <= 1:
-            raise SettingsError(f"review_below={review_below}", "it is no probability", "give a number from 0 to 1")
+        source = arguments.location("source", source)
+        label_order = arguments.label_order("label_order", label_order)
+        arguments.choice("truncation", truncation, TRUNCATIONS)
+        arguments.choice("long_premise", long_premise, LONG_PREMISES)
+        arguments.choice("precision", precision, [AUTO, *Precision])
+        arguments.choice("device", device, [AUTO, *DeviceKind])
+        arguments.whole_number("max_length", max_length, least=MIN_LENGTH)
+        arguments.whole_number("max_batch_tokens", max_batch_tokens, least=1)
+        arguments.share("review_below", review_below)
         if long_premise == "window" and truncation != "premise":
             found, remedy = f"truncation={truncation} cuts the hypothesis", "leave truncation out"
             raise SettingsError("long_premise=window", found, remedy)
@@ -59,6 +71,10 @@ class Labeler:
             max_batch_tokens=max_batch_tokens or default_batch_tokens(self.device, checkpoint.shape),
             review_below=review_below,
         )
+        # The built-in checkpoint's own order is known to be right.
+        if source != "builtin" or label_order:
+            found = label_probe.measured(checkpoint, self._classifier)
+            label_probe.refuse_wrong_order(checkpoint, found, remedy='give label_order="{}"')
         # The job's, and what it writes to `_rejected/`: here every row stays.
         columns = PairColumns(review_below=review_below, with_windows=long_premise == "window")
         fields = [*columns.label_fields, *VERDICT_FIELDS]
@@ -99,16 +115,10 @@ def _device(device: DeviceKind | str, precision: Precision | str) -> DeviceKind:
     # Imported here: it loads torch, which takes seconds.
     from albert_infer.engine.devices import asked_device
 
-    choices = [AUTO, *DeviceKind]
-    if device not in choices:
-        raise SettingsError(f"device={device!r:.50}", "it is none", f"give one of {', '.join(choices)}")
     return asked_device(str(device), str(precision), flag="device=cuda")
 
 
 def _precision(precision: Precision | str, device: DeviceKind) -> Precision:
-    choices = [AUTO, *Precision]
-    if precision not in choices:
-        raise SettingsError(f"precision={precision!r:.50}", "it is none", f"give one of {', '.join(choices)}")
     if precision == Precision.INT8 and device is DeviceKind.CUDA:
         raise SettingsError("precision=int8 with device=cuda", "int8 is for CPUs", "leave one of them out")
     return Precision(precision) if precision != AUTO else resolved_precision(AUTO, device, cpu_flags())

@@ -90,6 +90,10 @@ PREMISE: Final = "premise"
 HYPOTHESIS: Final = "hypothesis"
 SOURCE_FILE: Final = "source_file"
 SOURCE_ROW: Final = "source_row"
+
+# The tokens of the shortest pair: [CLS] premise [SEP] hypothesis [SEP] with one token of each.
+MIN_LENGTH: Final = 5
+
 LABEL: Final = "label"
 PROBABILITIES: Final = tuple(f"p_{label}" for label in NliLabel)
 N_TOKENS: Final = "n_tokens"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final
+
+from albert_infer.errors import InfrastructureError
 
 # SIGHUP comes when a terminal or an SSH connection closes.
 ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -30,7 +35,7 @@ class Ending:
         if now < self._deaf_until:
             return
         self.asked_by, self._deaf_until = signal.Signals(number), now + ONE_ENDING_SECONDS
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"by {self.asked_by.name}")
 
     def is_near(self) -> None:
         """From now on no signal interrupts: what is left is to say how it ended."""
@@ -55,3 +60,25 @@ def ending_as_interrupt() -> Iterator[Ending]:
             # None: it was not set from Python, and cannot be set from there.
             if handler is not None:
                 signal.signal(each, handler)
+
+
+def interruption(asked: str, asked_by: signal.Signals | None) -> InfrastructureError:
+    """The error of what Ctrl-C ended, or one of the signals."""
+    found = f"ended from outside by {asked_by.name}" if asked_by else "interrupted"
+    return InfrastructureError(asked, found, "run it again and it goes on")
+
+
+@contextmanager
+def starting(script: str) -> Iterator[None]:
+    """Where a job script imports its parts, which takes seconds: Ctrl-C or a signal ends it there as it does later."""
+    begun, program = time.monotonic(), Path(script).name
+    with ending_as_interrupt() as ending:
+        try:
+            yield
+        except KeyboardInterrupt:
+            ending.is_near()
+            error = interruption("the job", ending.asked_by)
+            sys.stderr.write(f"{program}: {error}\n")
+            facts = {"program": program, "exit_code": error.exit_code, "error": str(error)}
+            sys.stdout.write(f"summary {json.dumps({**facts, 'seconds': round(time.monotonic() - begun, 1)})}\n")
+            sys.exit(error.exit_code)

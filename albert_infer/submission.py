@@ -190,9 +190,14 @@ def _follow(job: NightJob, client: JobSubmissionClient) -> None:
         asyncio.run(_copy_log(job, client))
         _wait_for_end(job, client)
     except KeyboardInterrupt as error:
-        name = job.submission_id
-        remedy = f"follow it with `ray job logs --follow {name}`, or end it with `ray job stop {name}`"
-        raise InfrastructureError(f"following {name}", "interrupted, and the job goes on", remedy) from error
+        raise interrupted(job.submission_id, error) from error
+
+
+def interrupted(name: str, error: KeyboardInterrupt) -> InfrastructureError:
+    """The error of a following that Ctrl-C or a signal ended."""
+    found = " ".join(["interrupted", *error.args])
+    remedy = f"follow it with `ray job logs --follow {name}`, or end it with `ray job stop {name}`"
+    return InfrastructureError(f"following {name}", f"{found}, and the job goes on", remedy)
 
 
 def _wait_for_end(job: NightJob, client: JobSubmissionClient) -> None:

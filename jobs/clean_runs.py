@@ -11,10 +11,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from albert_infer.cleaning import clean_runs
-from albert_infer.command import run_command
-from albert_infer.config import CleanSettings
-from albert_infer.printable import PrintableText
+from albert_infer.signals import starting
+
+with starting(__file__):
+    from albert_infer.cleaning import clean_runs
+    from albert_infer.command import run_command
+    from albert_infer.config import CleanSettings
+    from albert_infer.printable import PrintableText
 
 
 def cleaned(settings: CleanSettings) -> PrintableText:

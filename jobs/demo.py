@@ -2,7 +2,7 @@
 
 python jobs/demo.py
 
-Other flags of label_pairs.py are taken too.
+Its input, output, --carry and --replace are its own; other flags of label_pairs.py are taken too.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from rich.table import Column
+from albert_infer.signals import starting
 
-from albert_infer.command import run_command
-from albert_infer.config import LabelSettings
-from albert_infer.printable import PrintableText, text_of
-from albert_infer.run import label_pairs
-from albert_infer.tables import table_lines
+with starting(__file__):
+    import pyarrow.parquet as pq
+    from rich.table import Column
+
+    from albert_infer.command import run_command
+    from albert_infer.config import DemoSettings
+    from albert_infer.printable import PrintableText, text_of
+    from albert_infer.run import label_pairs
+    from albert_infer.tables import table_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = ROOT / "albert_infer/builtin/pairs.parquet"
@@ -27,7 +30,7 @@ ROWS_SHOWN = 9
 NAMES = ("premise", "hypothesis", "gold_label", "label")
 
 
-def labelled(settings: LabelSettings) -> PrintableText:
+def labelled(settings: DemoSettings) -> PrintableText:
     """Label the pairs; the first of them and the report as text."""
     report = label_pairs(settings).to_text(settings.output)
     rows = pq.read_table(settings.output).to_pylist()
@@ -52,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; its output stays in `demo-output/`, so a second run has nothing to label."""
     asked = ["--input", str(PAIRS), "--output", str(ROOT / "demo-output")]
     asked += ["--carry", "gold_label,domain", "--replace", *(sys.argv[1:] if argv is None else argv)]
-    return run_command(LabelSettings, labelled, asked, program="demo.py", about=__doc__ or "")
+    return run_command(DemoSettings, labelled, asked, program="demo.py", about=__doc__ or "")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from albert_infer.command import run_command
-from albert_infer.config import VerifySettings
-from albert_infer.printable import PrintableText
-from albert_infer.verification import verify_labels
+from albert_infer.signals import starting
+
+with starting(__file__):
+    from albert_infer.command import run_command
+    from albert_infer.config import VerifySettings
+    from albert_infer.printable import PrintableText
+    from albert_infer.verification import verify_labels
 
 
 def verified(settings: VerifySettings) -> PrintableText:

@@ -203,7 +203,25 @@ def test_who_asks_for_a_dry_run_is_told_what_there_is(flag: str) -> None:
 
 
 def test_a_missing_setting_is_refused_by_name() -> None:
-    assert "--output" in refusal("--input", "in")
+    assert "--output is missing" in refusal("--input", "in")
+    assert "--input is missing" in refusal()
+
+
+@pytest.mark.parametrize("argv", [("--inptu", "i", "--output", "o"), ("--inptu=i", "--output", "o"), ("--inptu", "i")])
+def test_a_mistyped_flag_is_named_where_the_right_one_must_be_given(argv: tuple[str, ...]) -> None:
+    assert refusal(*argv) == "the settings of label: --inptu is no setting; did you mean --input?; see label --help"
+    assert "-x is no setting; see" in refusal("-x", "in")
+    assert "--dry-run is no setting; there is no dry run" in refusal("--input", "in", "--dry-run")
+
+
+def test_a_place_without_its_flag_is_told_which_is_missing() -> None:
+    told = "in stands behind no flag, and --input is missing; if it is to be --input, write --input in"
+    assert refusal("in", "--output", "o").endswith(told)
+    assert refusal("in").endswith(told)
+    assert refusal("in", "out").endswith(told)
+    assert refusal("--input", "in", "out").endswith("if it is to be --output, write --output out")
+    with pytest.raises(SettingsError, match="write --output-root out"):
+        parse_settings(CleanSettings, ["out"], program="clean", about="Clean.")
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "1:", ":2", "3:2", "1:2:3", "two", "1.5", ""])
@@ -226,11 +244,36 @@ def test_workers_are_a_number_or_a_range(low: int, more: int) -> None:
         ("unit_row = 5", "unit_row"),
         ('unit_rows = "many"', "--unit-rows"),
         ("[label]\nunit_rows = 5", "label"),
-        ("unit_rows = ", "TOML"),
+        ("unit_rows = ", "it is no TOML: Invalid value (at end of document); write each setting on a line of its own"),
+        ("unit_rows = 1\nunit_rows = 2\n", "Cannot overwrite a value (at line 2, column 14)"),
+        ("--unit-rows 5", "it is no TOML: Expected '=' after a key in a key/value pair (at line 1, column 13)"),
+        ('config = "other.toml"', "it has config, which is no setting of a file"),
     ],
 )
 def test_a_bad_config_file_is_refused_by_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:
-    assert named in refusal(*REQUIRED, "--config", config_file(tmp_path, text))
+    path = config_file(tmp_path, text)
+    told = refusal(*REQUIRED, "--config", path)
+    assert named in told
+    assert path in told or named.startswith("--"), "a value is refused by its setting, whoever gives it"
+    assert "Error" not in told
+
+
+def test_a_config_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(b"\xef\xbb\xbfunit_rows = 7\r\n")
+    assert parsed(*REQUIRED, "--config", str(path)).unit_rows == 7
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"), [("unit_rows = 7".encode("utf-16"), 1), (b'unit_rows = 7\nmodel = "m\xfc"', 2)]
+)
+def test_a_config_file_that_is_not_utf8_is_refused_by_its_line(tmp_path: Path, raw: bytes, line: int) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(raw)
+    assert (
+        refusal(*REQUIRED, "--config", str(path))
+        == f"--config {path}: line {line} is not UTF-8; save the file as UTF-8"
+    )
 
 
 @pytest.mark.parametrize("flag", ["--carry", "--label-order"])
@@ -243,7 +286,7 @@ def test_a_list_that_is_nested_deeply_is_refused(flag: str, monkeypatch: pytest.
 
 def test_a_config_file_that_is_nested_deeply_or_a_folder_is_refused(tmp_path: Path) -> None:
     deep = config_file(tmp_path, f"carry = {'[' * 100_000}")
-    assert "RecursionError" in refusal(*REQUIRED, "--config", deep)
+    assert f"--config {deep}: a value is nested too deeply" in refusal(*REQUIRED, "--config", deep)
     assert f"--config {tmp_path}: Is a directory" in refusal(*REQUIRED, "--config", str(tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,3 +31,12 @@ def test_the_demo_shows_its_help_and_labels_nothing(capsys: pytest.CaptureFixtur
     told = capsys.readouterr().out
     assert told.startswith("Usage: demo.py")
     assert "summary" not in told
+
+
+def test_the_help_shows_what_may_be_given_and_nothing_as_required(capsys: pytest.CaptureFixture[str]) -> None:
+    demo.main(["--help"])
+    told = capsys.readouterr().out
+    assert "required" not in told
+    flags = re.findall(r"^│ (--[a-z0-9-]+)", told, re.MULTILINE)
+    assert {"--model", "--carry-source", "--config"} <= {*flags}
+    assert {"--input", "--output", "--carry", "--replace"}.isdisjoint(flags)

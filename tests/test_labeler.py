@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -21,7 +23,8 @@ from pairs import bytes_column, wordpiece
 
 from albert_infer import Labeler
 from albert_infer.engine.devices import usable_device
-from albert_infer.errors import InputError, SettingsError
+from albert_infer.errors import InputError, ModelError, SettingsError
+from albert_infer.model import checkpoint_folder
 from albert_infer.processor import cpu_flags, resolved_precision
 from albert_infer.schema import (
     DETAIL,
@@ -62,6 +65,32 @@ def labeler(folder: Path) -> Labeler:
 def test_the_built_in_checkpoint_is_the_default() -> None:
     labelled = Labeler().label([("A man plays the guitar.", "Someone makes music.")])
     assert labelled[LABEL].to_pylist() == [NliLabel.ENTAILMENT]
+
+
+@pytest.fixture(scope="module")
+def misnamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in checkpoint with the names of its outputs in the wrong order."""
+    folder = tmp_path_factory.mktemp("misnamed")
+    shutil.copytree(checkpoint_folder("builtin").uri, folder, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    names = ["contradiction", "neutral", "entailment"]
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": dict(enumerate(names))}))
+    return folder
+
+
+def test_a_wrong_label_order_is_refused_with_the_argument_that_mends_it(misnamed: Path) -> None:
+    with pytest.raises(ModelError) as refused:
+        Labeler(str(misnamed))
+    assert refused.value.asked == f"model {misnamed} with label order contradiction,neutral,entailment"
+    assert "pairs beyond doubt are right" in refused.value.found
+    assert refused.value.remedy == 'give label_order="entailment,neutral,contradiction"'
+    with pytest.raises(ModelError, match="give label_order="):
+        Labeler(label_order=["neutral", "contradiction", "entailment"])
+
+
+def test_an_order_that_is_given_overrules_wrong_names(misnamed: Path) -> None:
+    mended = Labeler(str(misnamed), label_order=["entailment", "neutral", "contradiction"])
+    assert mended.label([("A man plays the guitar.", "Someone makes music.")])[LABEL].to_pylist() == ["entailment"]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +142,27 @@ def test_pairs_that_are_all_rejected_have_no_labels_but_their_reasons(labeler: L
 def test_a_column_of_nothing_is_rejected_row_by_row(labeler: Labeler) -> None:
     labelled = labeler.label(pa.table({"premise": pa.nulls(2), "hypothesis": ["a", "b"]}))
     assert labelled[REJECTION].to_pylist() == [Rejection.NULL_TEXT] * 2
+
+
+NANS = [float("nan")] * 2
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pd.DataFrame({"premise": NANS, "hypothesis": ["a", "b"]}),
+        pd.DataFrame({"premise": pd.Series([None, None], dtype="Int64"), "hypothesis": ["a", "b"]}),
+        pd.DataFrame({"premise": pd.Series([pd.NaT, pd.NaT]), "hypothesis": ["a", "b"]}),
+        pa.table({"premise": NANS, "hypothesis": ["a", "b"]}),
+        pa.table({"premise": pa.array([None, NANS[0]], pa.float32()), "hypothesis": ["a", "b"]}),
+        pa.table({"premise": pa.nulls(2, pa.bool_()), "hypothesis": ["a", "b"]}),
+    ],
+    ids=["NaN", "NA", "NaT", "doubles", "floats", "nulls"],
+)
+def test_a_column_without_values_is_nulls_whatever_it_could_hold(labeler: Labeler, pairs: Any) -> None:
+    labelled = labeler.label(pairs)
+    assert labelled[DETAIL].to_pylist() == ["premise is null"] * 2
+    assert labelled.column_names == ["premise", "hypothesis", *labeler.added_columns]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
@@ -303,9 +353,12 @@ def test_progress_is_a_line_on_a_terminal_and_changes_nothing(folder: Path) -> N
             "in column genre; give columns that Arr",
         ),
         (pd.DataFrame({**COLUMNS, "genre": pd.Series(["x", "\ud83d"], dtype=object)}), "in column genre; give columns"),
+        (pd.DataFrame(COLUMNS).iterrows(), "item 0 holds a Series of a table; give the table itself"),
+        (pd.DataFrame(COLUMNS, index=["x", "y"]).items(), "item 0 holds a Series of a table; give the table itself"),
         (pa.table({"premise": ["a"]}), "one column hypothesis"),
         (pa.table([["a"], ["b"], ["c"]], names=["premise", "hypothesis", "premise"]), "one column premise: 2 among"),
         (pa.table({"premise": ["a"], "hypothesis": [3]}), "found int64"),
+        (pa.table({"premise": [1.5, float("nan")], "hypothesis": ["a", "b"]}), "found double"),
         (pa.table({"premise": ["a"], "hypothesis": ["b"], "label": ["c"]}), "columns label are there"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -16,9 +17,12 @@ from test_command import summed_up
 from albert_infer.command import run_command
 from albert_infer.config import LabelSettings
 from albert_infer.errors import InfrastructureError
+from albert_infer.pipeline import own_signals
 from albert_infer.printable import PrintableText, text_of
 from albert_infer.signals import ENDING, ending_as_interrupt
+from albert_infer.submission import interrupted
 
+JOBS = Path(__file__).parents[1] / "jobs"
 NIGHTLY = Path(__file__).parents[1] / "deploy" / "nightly.sh"
 # A job that is ended as soon as it says that it works.
 WAITING_JOB = """
@@ -48,6 +52,27 @@ def test_a_signal_ends_a_job_with_one_line_a_summary_and_the_code_that_is_tried_
     out, err = capsys.readouterr()
     assert err == f"job.py: the job: ended from outside by {number.name}; run it again and it goes on\n"
     assert summed_up(out)["exit_code"] == 4
+
+
+def test_a_signal_that_comes_while_rays_handler_stands_is_named_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work(_settings: LabelSettings) -> PrintableText:
+        with own_signals():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as `ray.init` does
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    assert ends(work) == InfrastructureError.exit_code
+    assert "ended from outside by SIGTERM" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_following_that_a_signal_ends_names_it(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt) as raised, ending_as_interrupt():
+        os.kill(os.getpid(), number)
+    assert interrupted("nli", raised.value).found == f"interrupted by {number.name}, and the job goes on"
+    assert interrupted("nli", KeyboardInterrupt()).found == "interrupted, and the job goes on"
 
 
 def test_a_signal_that_comes_with_another_one_does_not_cut_short_what_the_first_began(
@@ -116,3 +141,34 @@ def test_the_nightly_script_runs_a_job_again_that_a_signal_ended(tmp_path: Path)
     assert night.returncode == 4, told
     assert [line.split()[0] for line in told] == ["working", "summary"] * 2, (told, stderr)
     assert "exit code 4 in attempt 1 of 2; again" in stderr
+
+
+# A script whose imports take so long that somebody ends it meanwhile.
+STARTING_JOB = """
+import os, signal
+from albert_infer.signals import starting
+with starting(__file__):
+    os.kill(os.getpid(), signal.Signals.{number})
+    import time
+raise AssertionError("it went on")
+"""
+
+
+@pytest.mark.parametrize(("number", "found"), [("SIGINT", "interrupted"), ("SIGTERM", "ended from outside by SIGTERM")])
+def test_a_job_that_is_ended_while_it_imports_says_so_in_one_line(number: str, found: str, tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(STARTING_JOB.format(number=number))
+    ended = subprocess.run([sys.executable, job], capture_output=True, text=True, check=False)
+    assert ended.returncode == 4
+    assert ended.stderr == f"job.py: the job: {found}; run it again and it goes on\n"
+    assert summed_up(ended.stdout)["error"] == f"the job: {found}; run it again and it goes on"
+
+
+@pytest.mark.parametrize("script", sorted(JOBS.glob("*.py")), ids=lambda script: script.name)
+def test_a_job_script_imports_its_parts_where_it_can_be_ended(script: Path) -> None:
+    tree = ast.parse(script.read_text())
+    at_once = {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
+    at_once |= {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    assert {name for name in at_once if name.split(".")[0] not in sys.stdlib_module_names} == {"albert_infer.signals"}
+    [block] = [node for node in tree.body if isinstance(node, ast.With)]
+    assert ast.unparse(block.items[0]) == "starting(__file__)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from albert_infer.config.cleaning import CleanSettings
 from albert_infer.config.conversion import ConvertSettings
+from albert_infer.config.demo import DemoSettings
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
@@ -29,8 +30,8 @@ from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 
 __all__ = [
-    "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "ConvertSettings", "EvaluateSettings", "FinetuneSettings",
-    "LabelSettings", "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings", "SubmitSettings",
-    "VerifySettings", "asked_log_format", "flags_of", "job_server", "parse_settings", "ray_address", "ray_uses_tls",
-    "ray_variables",
+    "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "ConvertSettings", "DemoSettings", "EvaluateSettings",
+    "FinetuneSettings", "LabelSettings", "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings",
+    "SubmitSettings", "VerifySettings", "asked_log_format", "flags_of", "job_server", "parse_settings", "ray_address",
+    "ray_uses_tls", "ray_variables",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
-from errno import EISDIR
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard, TypeVar
@@ -13,17 +13,19 @@ from typing import Annotated, Any, TypeGuard, TypeVar
 from cyclopts import (
     App,
     CycloptsError,
+    MissingArgumentError,
     Parameter,
     RepeatArgumentError,
     UnknownOptionError,
     UnusedCliTokensError,
 )
-from cyclopts.config import Dict, Env, Toml
+from cyclopts.config import Dict, Env
 from pydantic import BaseModel, ValidationError
 
 from albert_infer.config.cleaning import CleanSettings
 from albert_infer.config.conversion import ConvertSettings
 from albert_infer.config.evaluation import EvaluateSettings
+from albert_infer.config.file import settings_in
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
 from albert_infer.config.settings import DATA, LabelSettings
@@ -75,9 +77,9 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
     app = _app(program, about, lambda *, settings: parsed.append(settings), settings)
     try:
         app.meta(list(argv), exit_on_error=False, print_error=False)
-    except (CycloptsError, OSError, ValueError, RecursionError) as error:
+    except (CycloptsError, ValueError, RecursionError) as error:
         remedy = _remedy(error, settings) or f"see {program} --help"
-        raise SettingsError(f"the settings of {program}", _found(error), remedy) from error
+        raise SettingsError(f"the settings of {program}", _found(error, settings), remedy) from error
     return parsed[0] if parsed else None
 
 
@@ -127,9 +129,7 @@ def _app(program: str, about: str, receive: Callable[..., None], settings: type[
     ) -> None:
         if config is not None:
             config = config.expanduser()
-            if config.is_dir():  # the library has no message for it
-                raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(config))
-            app.config = [_environment(), Toml(config, must_exist=True), *rest]
+            app.config = [_environment(), Dict(settings_in(config), source=str(config)), *rest]
         app(tokens, exit_on_error=False, print_error=False)
 
     return app
@@ -188,31 +188,57 @@ def _aws_environment() -> Dict:
     return Dict({"s3_endpoint": endpoint} if endpoint else {}, source="AWS_ENDPOINT_URL")
 
 
-def _found(error: Exception) -> str:
+def _found(error: Exception, settings: type[BaseModel]) -> str:
     """One line of what the library says, without its links."""
-    cause = error.__cause__
+    cause, unknown = error.__cause__, _unknown_flag(error)
+    if unknown in DRY_RUN:
+        return f"{unknown} is no setting"  # the library would guess another
+    # A flag that is mistyped is why the right one is missing.
+    if unknown is not None and _is_missing(error):
+        return f"{unknown} is no setting{_guess(unknown, settings)}"
+    if _is_missing(error) and error.unused_tokens:
+        return f"{error.unused_tokens[0]} stands behind no flag, and {_name(error)} is missing"
+    if _is_missing(error) and not isinstance(cause, ValidationError):
+        return f"{_name(error)} is missing"
     if isinstance(cause, ValidationError):
-        return "; ".join(f"{_place(entry)}{entry['msg'].removeprefix('Value error, ')}" for entry in cause.errors())
+        return "; ".join(f"{_place(entry)}{_told(entry)}" for entry in cause.errors())
     if isinstance(error, RecursionError):
         return "a value is nested too deeply"
-    if isinstance(error, OSError):
-        return f"--config {error.filename}: {error.strerror}"
-    if _asks_for_a_dry_run(error):
-        return f"{error.token.keyword} is no setting"  # the library would guess another
     return " ".join(str(error).split())
 
 
-def _asks_for_a_dry_run(error: Exception) -> TypeGuard[UnknownOptionError]:
-    return isinstance(error, UnknownOptionError) and error.token.keyword in DRY_RUN
+def _unknown_flag(error: Exception) -> str | None:
+    """The first flag of the command line that is none."""
+    if isinstance(error, UnknownOptionError):
+        return error.token.keyword
+    unused = error.unused_tokens or [] if _is_missing(error) else []
+    return next((word.partition("=")[0] for word in unused if word.startswith("-")), None)
+
+
+def _is_missing(error: Exception) -> TypeGuard[MissingArgumentError]:
+    """Whether a setting that must be given is not, rather than its value."""
+    return isinstance(error, MissingArgumentError) and error.argument is not None and error.keyword is None
+
+
+def _name(error: MissingArgumentError) -> str:
+    return error.argument.name if error.argument is not None else ""
+
+
+def _guess(unknown: str, settings: type[BaseModel]) -> str:
+    """Which flag may have been meant."""
+    flags = [f"--{name.replace('_', '-')}" for name in settings.model_fields]
+    return "".join(f"; did you mean {flag}?" for flag in get_close_matches(unknown, flags, n=1))
 
 
 def _remedy(error: Exception, settings: type[BaseModel]) -> str | None:
     """What to do about a mistake that is often made; None for all others."""
-    if _asks_for_a_dry_run(error):
+    if _unknown_flag(error) in DRY_RUN:
         return _dry_run_of(settings)
     again = isinstance(error, RepeatArgumentError) and error.token.keyword in {"--input", "--input-root"}
     if again or (isinstance(error, UnusedCliTokensError) and "input" in settings.model_fields):
         return "each setting is one flag and its value; of several inputs give the folder that holds all, without `*`"
+    if _is_missing(error) and error.unused_tokens and _unknown_flag(error) is None:
+        return f"if it is to be {_name(error)}, write {_name(error)} {error.unused_tokens[0]}"
     return None
 
 
@@ -224,6 +250,10 @@ def _dry_run_of(settings: type[BaseModel]) -> str:
     if "delete" in settings.model_fields:
         return "leave it out: without --delete nothing is removed"
     return "there is no dry run of this job; leave it out"
+
+
+def _told(entry: Any) -> str:
+    return "is missing" if entry["type"] == "missing" else str(entry["msg"].removeprefix("Value error, "))
 
 
 def _place(entry: Any) -> str:

@@ -123,8 +123,7 @@ class LabellingSettings(BaseModel):
     ] = "truncate"
     max_length: Annotated[
         int | None,
-        # [CLS] premise [SEP] hypothesis [SEP] with one token of each is 5.
-        Field(ge=5),
+        Field(ge=schema.MIN_LENGTH),
         Parameter(group=MODEL, help="Tokens a pair may have; the checkpoint's max_position_embeddings if not given."),
     ] = None
     precision: Annotated[

@@ -19,8 +19,8 @@ from albert_infer.conversion.weights import WeightFinder
 from albert_infer.engine.shape import ARCHITECTURE, DEFAULT_SIZES
 from albert_infer.engine.tensors import tensor_headers
 from albert_infer.errors import ModelError
+from albert_infer.label_probe import FITS, Probe, measured, refuse_wrong_order
 from albert_infer.model import WEIGHTS_INDEX, Checkpoint, CheckpointFiles, files_with, verified
-from albert_infer.preflight.probe import FITS, Probe, measured, refuse_wrong_order
 from albert_infer.printable import PrintableText, text_of
 from albert_infer.remedies import CONFIG
 from albert_infer.schema import DeviceKind, NliLabel, Precision

@@ -97,10 +97,13 @@ def _quiet_backend() -> Iterator[None]:
 @contextmanager
 def own_signals() -> Iterator[None]:
     """Keep this process's handlers where Ray sets some that exit, with code 15 behind a C++ stack, or with 0."""
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    handlers: dict[Any, Any] = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
-    except SystemExit as error:  # one of Ray's was called while it stood
+    except SystemExit as error:  # one of Ray's was called while it stood, with the signal's number or 0
+        handler = handlers.get(error.code)
+        if callable(handler):
+            handler(error.code, None)  # which knows afterwards that the signal came
         raise KeyboardInterrupt from error
     finally:
         if threading.current_thread() is threading.main_thread():

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from albert_infer import label_probe
 from albert_infer.classification import Classifier
 from albert_infer.gold import GoldSet
+from albert_infer.label_probe import Probe
 from albert_infer.model import Checkpoint
-from albert_infer.preflight import agreement, gate, numbers, probe, swap
+from albert_infer.preflight import agreement, gate, numbers, swap
 from albert_infer.preflight.agreement import Agreement
 from albert_infer.preflight.gate import Gold
 from albert_infer.preflight.numbers import Numbers
-from albert_infer.preflight.probe import Probe
 from albert_infer.preflight.sample import SampledUnit, pairs_of
 from albert_infer.preflight.swap import Swap
 from albert_infer.printable import how_many
@@ -103,8 +104,8 @@ def checked(
         checkpoint, classifier.engine, reference.engine, max_length=checks.tokenizer.max_length, device=device
     )
     # Before gold set and sample, which may take minutes.
-    found_probe = probe.measured(checkpoint, classifier)
-    probe.refuse_wrong_order(checkpoint, found_probe, required=checks.require_probe)
+    found_probe = label_probe.measured(checkpoint, classifier)
+    label_probe.refuse_wrong_order(checkpoint, found_probe, required=checks.require_probe)
     pairs = pairs_of(sample)
     return Preflight(
         precision=checks.precision,

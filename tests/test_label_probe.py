@@ -19,9 +19,9 @@ from pairs import PROPERTY
 
 import albert_infer
 from albert_infer.errors import ModelError
+from albert_infer.label_probe import FAILS, FITS, TELLS, Probe, judged, probe_pairs, refuse_wrong_order
 from albert_infer.model import load_checkpoint
 from albert_infer.preflight import Checks, Preflight, checked
-from albert_infer.preflight.probe import FAILS, FITS, TELLS, Probe, judged, probe_pairs, refuse_wrong_order
 from albert_infer.schema import LABEL, DeviceKind, NliLabel, Precision
 
 ORDERS = [*permutations(NliLabel)]

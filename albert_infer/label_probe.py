@@ -81,16 +81,21 @@ def judged(declared: tuple[NliLabel, ...], labelled: pa.Table) -> Probe:
     return Probe(labelled.num_rows, right[declared], best, right[best])
 
 
-def refuse_wrong_order(checkpoint: Checkpoint, found: Probe, *, required: bool) -> None:
-    """Raises ModelError where another order fits; with `required` also where none is seen to be right."""
+def refuse_wrong_order(
+    checkpoint: Checkpoint, found: Probe, *, required: bool = False, remedy: str = "give --label-order {}"
+) -> None:
+    """Raises ModelError where another order fits; with `required` also where none is seen to be right.
+
+    `remedy` is what to do about the first, with `{}` for the order that fits.
+    """
     if found.best_right >= FITS and found.right <= FAILS:
         asked = f"model {checkpoint.source} with label order {','.join(checkpoint.label_order)}"
         best = f"{_counted(found.best_right, found.pairs)} in the order {','.join(found.best_order)}"
         told = f"{_counted(found.right, found.pairs)} pairs beyond doubt are right, but {best}"
-        raise ModelError(asked, told, f"give --label-order {','.join(found.best_order)}")
+        raise ModelError(asked, told, remedy.format(",".join(found.best_order)))
     if required and not found.tells:
-        remedy = "give --label-order, or another checkpoint, or leave --require-probe out"
-        raise ModelError(f"--require-probe of model {checkpoint.source}", found.doubt(), remedy)
+        others = "give --label-order, or another checkpoint, or leave --require-probe out"
+        raise ModelError(f"--require-probe of model {checkpoint.source}", found.doubt(), others)
 
 
 def _counted(share: float, pairs: int) -> str:
