@@ -63,6 +63,15 @@ def test_the_files_of_a_table_are_refused_with_how_to_export_them(tmp_path: Path
     )
 
 
+def test_a_link_to_nothing_is_refused_as_that_unless_its_name_leaves_it_out(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "in" / "b.parquet", made_up_pairs(5, seed=1))
+    (path.parent / ".#b.parquet").symlink_to("user@host.1234:5678")
+    (path.parent / "note.txt").symlink_to("gone")
+    assert "none of 1 files has it" in told(path.parent, tmp_path / "out", "--premise-column", "text")
+    (path.parent / "a.parquet").symlink_to("gone")
+    assert f"{path.parent}/a.parquet is a link to nothing; " in told(path.parent, tmp_path / "out")
+
+
 def test_what_is_no_location_of_an_input_or_output_says_what_to_give(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(5, seed=1))
     folder, out = path.parent, tmp_path / "out"

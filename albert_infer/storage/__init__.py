@@ -24,7 +24,7 @@ from albert_infer.errors import (
     SettingsError,
 )
 from albert_infer.storage.access import DEFAULT_ACCESS, S3Access, refuse_unsafe_endpoint
-from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin, StoredObject
+from albert_infer.storage.folder import AccessError, ArchivedError, DeadLinkError, Folder, ObjectPin, StoredObject
 from albert_infer.storage.local import LocalFolder
 from albert_infer.storage.retries import s3_retries
 from albert_infer.storage.whole import put_whole, refuse_filled
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from albert_infer.storage.s3 import S3Folder
 
 __all__ = [
-    "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
-    "StoredObject", "check_conditional", "check_writable", "each", "open_folder", "overlaps", "put_whole",
+    "DEFAULT_ACCESS", "AccessError", "ArchivedError", "DeadLinkError", "Folder", "InputObjects", "ObjectPin",
+    "S3Access", "StoredObject", "check_conditional", "check_writable", "each", "open_folder", "overlaps", "put_whole",
     "refuse_filled", "refuse_unsafe_endpoint", "refused", "resolve_input", "s3_retries", "subfolder",
 ]  # fmt: skip
 
