@@ -276,7 +276,9 @@ def test_a_config_file_that_is_not_there_is_refused() -> None:
     assert "nowhere.toml" in refusal(*REQUIRED, "--config", "nowhere.toml")
 
 
-@pytest.mark.parametrize("argv", [("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",)])
+@pytest.mark.parametrize(
+    "argv", [("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",), ("--carry=a,", "--carry=b")]
+)
 def test_carried_columns_may_be_one_list_or_several_flags(argv: tuple[str, ...]) -> None:
     assert parsed(*REQUIRED, *argv).carry == ("a", "b")
 
