@@ -94,8 +94,8 @@ class LocalFolder:
             try:
                 with path.open("rb") as file:
                     return pin_of(name, os.fstat(file.fileno())), file.read()
-            except (FileNotFoundError, IsADirectoryError) as error:
-                if os.path.lexists(path):
+            except OSError as error:
+                if error.errno in {errno.EISDIR, *LEADS_NOWHERE} and os.path.lexists(path):
                     found = "a folder, or a link to nothing, stands in the place of a file"
                     raise IntegrityError(f"reading {path}", found, "move it away") from error
                 raise
