@@ -12,18 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from albert_infer import (
-    failpoints,
-    layout,
-    logs,
-    pipeline,
-    preflight,
-    progress,
-    publication,
-    sealing,
-    standing,
-    storage,
-)
+from albert_infer import failpoints, layout, logs, pipeline, preflight, progress, publication, sealing, storage
 from albert_infer.classification import default_batch_tokens
 from albert_infer.config import LabelSettings
 from albert_infer.errors import (
@@ -35,7 +24,8 @@ from albert_infer.errors import (
     OutputError,
     RefusedError,
 )
-from albert_infer.gold import GoldColumns, GoldSet, survey_gold
+from albert_infer.gate_pairs import gold_before_ray, gold_set
+from albert_infer.gold import GoldSet
 from albert_infer.manifest import Seal
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, RunBoard, RunMetrics
@@ -101,7 +91,7 @@ def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_
         max_length=settings.max_length, truncation=settings.truncation, long_premise=settings.long_premise
     )
     storage.check_writable(output)
-    first, gold = _gold_before_ray(settings, output)
+    first, gold = gold_before_ray(settings, output)
     planned = time.monotonic() - begun
     with pipeline.connected(debug=settings.debug) as nodes:
         workers = worker_resources(settings, nodes)
@@ -273,7 +263,7 @@ def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
         compared=compared,
         require_probe=settings.require_probe,
         review_below=task.columns.review_below,
-        gold=run.gold or _gold(settings),
+        gold=run.gold or gold_set(settings),
     )
     chosen = chosen_rows(run.plan.units, settings.agreement_sample if compared else LABELLED_PAIRS)
     sample = pipeline.sampled(chosen, task.reader(board))
@@ -282,24 +272,6 @@ def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
     if found.swap.suspected:
         logs.warn("columns_exchanged", found.swap.warning())
     preflight.refuse_limits(found, min_agreement=settings.min_agreement, min_accuracy=settings.min_accuracy)
-
-
-def _gold_before_ray(settings: LabelSettings, output: Folder) -> tuple[Seen | None, GoldSet | None]:
-    """The first look at the output, and the gold set if the run will need it: a wrong one must cost no cluster.
-
-    A run that may be published or sealed already may need none, and only its plan, which is made later, tells.
-    """
-    if settings.gold is None:
-        return None, None
-    first = standing.look(output)
-    return first, _gold(settings) if first.is_unsealed else None
-
-
-def _gold(settings: LabelSettings) -> GoldSet | None:
-    if settings.gold is None:
-        return None
-    columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column)
-    return survey_gold("--gold", settings.gold, columns, S3Access(settings.s3_endpoint))
 
 
 def _task(run: Run) -> LabelTask:
