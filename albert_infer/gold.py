@@ -134,9 +134,10 @@ def survey_gold(
     )
     if not slices:
         raise InputError(f"{flag} {uri}", "its files have no rows", "give pairs with gold labels")
-    refuse_unclear_numbers(
-        f"{flag} {uri} with column `{columns.gold_column}`", {piece.names: piece.pin.name for piece in slices}
-    )
+    asked = f"{flag} {uri} with column `{columns.gold_column}`"
+    found_type = next(field.type for field in survey.columns.carried if field.name == columns.gold_column)
+    _refuse_type(_kind(plain_type(found_type)), asked, f"use {', '.join(NliLabel)}, or their numbers")
+    refuse_unclear_numbers(asked, {piece.names: piece.pin.name for piece in slices})
     return GoldSet(uri, survey.folder, survey.columns, columns.gold_column, slices)
 
 
@@ -172,13 +173,12 @@ def gold_codes(labels: pa.ChunkedArray, where: str, names: ClassNames = ()) -> N
     neutral, 2 contradiction. Raises InputError for other names, and with the first value that is no label.
     """
     labels = pa.chunked_array([plain(chunk) for chunk in labels.chunks], plain_type(labels.type))
-    kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type
+    kind = _kind(labels.type)
     numbered = pa.types.is_integer(kind)
     known = codes_of_numbers(names, where) if numbered and names else CODES
     numbers = "0, 1, 2 in this order" if known is CODES else f"the number of one of its classes {', '.join(names)}"
     expected = clean(f"use {', '.join(NliLabel)}, or {numbers}, and - or -1 for none")
-    if not (is_text(kind) or _is_bytes(kind) or numbered or pa.types.is_null(kind)):
-        raise InputError(where, f"gold labels of type {kind}", expected)
+    _refuse_type(kind, where, expected)
     distinct = _as_texts(labels, where, expected).dictionary_encode().combine_chunks()
     codes = np.full(len(distinct.dictionary) + 1, NO_GOLD, np.int8)
     for place, label in enumerate(distinct.dictionary.to_pylist()):
@@ -190,6 +190,15 @@ def gold_codes(labels: pa.ChunkedArray, where: str, names: ClassNames = ()) -> N
     places = distinct.indices.fill_null(len(distinct.dictionary)).to_numpy(zero_copy_only=False)
     found: NDArray[np.int8] = codes[places]
     return found
+
+
+def _kind(told: pa.DataType) -> pa.DataType:
+    return told.value_type if pa.types.is_dictionary(told) else told
+
+
+def _refuse_type(kind: pa.DataType, where: str, expected: str) -> None:
+    if not (is_text(kind) or _is_bytes(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise InputError(where, f"gold labels of type {kind}", expected)
 
 
 def codes_of_numbers(names: ClassNames, where: str) -> dict[str, int]:

@@ -94,6 +94,15 @@ def is_named_parquet(name: str) -> bool:
     return name.lower().endswith(PARQUET_NAMES)
 
 
+def may_be_parquet(name: str) -> bool:
+    """Whether the name leaves it open that the object is Parquet, for one whose bytes cannot be seen.
+
+    An ending that nobody gives to Parquet files closes it: `note.txt`.
+    """
+    last = name.rpartition("/")[2]
+    return re.search(rf"^[^.]*$|\.(?:{CODECS})$|parquet|\.(?:pq|parq)\b", last, re.IGNORECASE) is not None
+
+
 def is_mark(name: str, size: int) -> bool:
     """Whether the object can hold no row: a night that has no others is empty."""
     return size == 0 or _is_marks_name(name)

@@ -75,6 +75,11 @@ def sealed_name(plan_id: str) -> str:
     return f"{run_folder(plan_id)}sealed.json"
 
 
+def is_seal(name: str) -> bool:
+    """Whether this is the seal of a run, whichever."""
+    return name == sealed_name(name.rpartition("/")[0].removeprefix(RUNS))
+
+
 def report_name(plan_id: str) -> str:
     """The report of the last start of a run."""
     return f"{run_folder(plan_id)}report.json"

@@ -22,7 +22,7 @@ from albert_infer.config import LabelSettings
 from albert_infer.errors import InputError
 from albert_infer.reading import Footer, RowRange, UnreadableError
 from albert_infer.schema import PairColumns
-from albert_infer.storage import AccessError, Folder, InputObjects, ObjectPin
+from albert_infer.storage import AccessError, DeadLinkError, Folder, InputObjects, ObjectPin
 
 # Raised when a change of the code may change a label, so that finished units of the old code are not taken for done.
 LABELS_VERSION: Final = 3
@@ -137,7 +137,7 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
         candidates, ignored = selection.select(found)
         with ThreadPoolExecutor(FOOTER_THREADS) as threads:
             footers = list(threads.map(lambda pin: _footer(folder, pin), candidates))
-    except AccessError as error:
+    except (AccessError, DeadLinkError) as error:
         raise InputError(error.asked, error.found, error.remedy) from error
     if not candidates:
         raise selection.no_input(found, ignored)

@@ -68,14 +68,21 @@ def random_id() -> str:
 
 
 def to_published(
-    plan: Plan, output: Folder, settings: LabelSettings, steps: Steps, new_id: Callable[[], str] = random_id
+    plan: Plan,
+    output: Folder,
+    settings: LabelSettings,
+    steps: Steps,
+    new_id: Callable[[], str] = random_id,
+    first: Seen | None = None,
 ) -> End:
     """Take the plan to published. Raises AlbertInferError, and whatever `steps` raise.
+
+    `first` is a look at the output that this start has taken already.
 
     SupersededError: another plan is published here, or was published meanwhile. IntegrityError: an object is there that
     no run makes. LimitError: a limit was not held.
     """
-    seen = standing.look(output)
+    seen = first or standing.look(output)
     start = _Start(
         plan,
         output,

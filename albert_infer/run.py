@@ -24,7 +24,8 @@ from albert_infer.errors import (
     OutputError,
     RefusedError,
 )
-from albert_infer.gold import GoldColumns, GoldSet, survey_gold
+from albert_infer.gate_pairs import gold_before_ray, gold_set
+from albert_infer.gold import GoldSet
 from albert_infer.manifest import Seal
 from albert_infer.model import Checkpoint, load_checkpoint
 from albert_infer.pipeline import LabelTask, RunBoard, RunMetrics
@@ -37,6 +38,7 @@ from albert_infer.report import Report, quarantine_counts, write_report
 from albert_infer.resources import WorkerResources, worker_resources
 from albert_infer.schema import Precision
 from albert_infer.selection import find_input
+from albert_infer.standing import Seen
 from albert_infer.storage import Folder, InputObjects, S3Access
 from albert_infer.tokenization import PairTokenizer
 
@@ -65,6 +67,9 @@ class Run:
     report: Report
     metrics: RunMetrics
     begun: float
+    # What lay at the output, and the gold set, where a gold set made this start look before Ray.
+    first: Seen | None
+    gold: GoldSet | None
 
 
 def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_checkpoint) -> Report:
@@ -86,6 +91,7 @@ def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_
         max_length=settings.max_length, truncation=settings.truncation, long_premise=settings.long_premise
     )
     storage.check_writable(output)
+    first, gold = gold_before_ray(settings, output)
     planned = time.monotonic() - begun
     with pipeline.connected(debug=settings.debug) as nodes:
         workers = worker_resources(settings, nodes)
@@ -103,6 +109,8 @@ def label_pairs(settings: LabelSettings, load: Callable[..., Checkpoint] = load_
             report=_report(plan, survey, checkpoint, workers),
             metrics=RunMetrics(plan.plan_id, retries_before=retries),
             begun=begun,
+            first=first,
+            gold=gold,
         )
         run.report.seconds.planning = planned
         try:
@@ -206,7 +214,7 @@ def _take_to_published(run: Run) -> None:
     report = run.report
     with ExitStack() as until_the_end:
         steps = _Steps(run, until_the_end)
-        end = publication.to_published(run.plan, run.output, run.settings, steps)
+        end = publication.to_published(run.plan, run.output, run.settings, steps, first=run.first)
         if not steps.is_checked:
             report.units["done_before"] = len(run.plan.units)
         report.count(end.now.manifest)
@@ -255,7 +263,7 @@ def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
         compared=compared,
         require_probe=settings.require_probe,
         review_below=task.columns.review_below,
-        gold=_gold(settings),
+        gold=run.gold or gold_set(settings),
     )
     chosen = chosen_rows(run.plan.units, settings.agreement_sample if compared else LABELLED_PAIRS)
     sample = pipeline.sampled(chosen, task.reader(board))
@@ -264,13 +272,6 @@ def _check(run: Run, task: LabelTask, board: RunBoard) -> None:
     if found.swap.suspected:
         logs.warn("columns_exchanged", found.swap.warning())
     preflight.refuse_limits(found, min_agreement=settings.min_agreement, min_accuracy=settings.min_accuracy)
-
-
-def _gold(settings: LabelSettings) -> GoldSet | None:
-    if settings.gold is None:
-        return None
-    columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column)
-    return survey_gold("--gold", settings.gold, columns, S3Access(settings.s3_endpoint))
 
 
 def _task(run: Run) -> LabelTask:

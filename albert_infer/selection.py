@@ -18,10 +18,11 @@ from albert_infer.input_names import (
     is_named_parquet,
     is_partition,
     left_out,
+    may_be_parquet,
     table_of,
     told_left_out,
 )
-from albert_infer.storage import AccessError, InputObjects, ObjectPin, S3Access
+from albert_infer.storage import AccessError, DeadLinkError, Folder, InputObjects, ObjectPin, S3Access
 
 RULES: Final = "docs/inputs.md"
 
@@ -44,13 +45,23 @@ def select(found: InputObjects) -> tuple[list[ObjectPin], dict[str, str]]:
     candidates, ignored = [], {}
     for pin in found.pins:
         reason = left_out(pin.name)
-        if reason is None and not is_named_parquet(pin.name) and not reading.begins_as_parquet(found.folder, pin):
+        if reason is None and not is_named_parquet(pin.name) and not _begins_as_parquet(found.folder, pin):
             reason = LeftOut.NOT_PARQUET
         if reason is None:
             candidates.append(pin)
         else:
             ignored[pin.name] = str(reason)
     return candidates, ignored
+
+
+def _begins_as_parquet(folder: Folder, pin: ObjectPin) -> bool:
+    """Whether the first bytes are Parquet's. Raises if they cannot be seen and the name leaves it open."""
+    try:
+        return reading.begins_as_parquet(folder, pin)
+    except (AccessError, DeadLinkError):
+        if may_be_parquet(pin.name):
+            raise
+        return False
 
 
 def no_input(found: InputObjects, ignored: dict[str, str]) -> InputError:

@@ -76,6 +76,11 @@ class Seen:
         return {match["unit"] for match in found if match and name_of(match["unit"]) == match[0]}
 
     @cached_property
+    def is_unsealed(self) -> bool:
+        """Whether nothing is published and no run is sealed: then every plan is still to be labelled or checked."""
+        return self.now is None and not any(map(layout.is_seal, self.pins))
+
+    @cached_property
     def intact(self) -> Mapping[str, list[PublishedFile]]:
         """The files of each published unit that is whole."""
         units = self.now.units if self.now else {}

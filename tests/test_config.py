@@ -180,6 +180,31 @@ def test_an_output_that_is_no_folder_is_refused_with_what_to_write(name: str) ->
     assert "folder is written" in refusal("--input", "in", "--output", name)
 
 
+@pytest.mark.parametrize("flag", ["--input", "--output", "--gold"])
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        (
+            "gs://b/x",
+            "gs://…: only local paths and s3:// are read; Google Cloud Storage has an S3 interface: see docs/",
+        ),
+        ("abfss://c@a.dfs.core.windows.net/x", "abfss://…: only local paths and s3:// are read; copy the files to a"),
+        ("hdfs://name/x", "hdfs://…: only local paths and s3:// are read; copy the files to a local path"),
+        (
+            "https://h/x?X-Amz-Signature=n3verpr1nt",
+            "https://…: only local paths and s3:// are read; download the files",
+        ),
+        ("s3a://b/x", "s3a://…: only local paths and s3:// are read; write s3://bucket/prefix"),
+        ("s3:/b/x", "s3:/…: only local paths and s3:// are read; write s3://bucket/prefix"),
+    ],
+)
+def test_a_place_of_another_kind_is_refused_by_its_flag_with_what_to_do(flag: str, uri: str, told: str) -> None:
+    places = {"--input": "in", "--output": "out", flag: uri}
+    line = refusal(*(word for place in places.items() for word in place))
+    assert f"{flag} {told}" in line
+    assert "n3verpr1nt" not in line
+
+
 def test_an_output_folder_that_is_called_as_a_file_is_ends_in_a_slash() -> None:
     assert "write labels.parquet/" in refusal("--input", "in", "--output", "out/labels.parquet")
     for name in ("out/labels.parquet/", "labels", "dt=2026-11-21", "v1.2", "a,b"):
@@ -294,7 +319,9 @@ def test_a_config_file_that_is_not_there_is_refused() -> None:
     assert "nowhere.toml" in refusal(*REQUIRED, "--config", "nowhere.toml")
 
 
-@pytest.mark.parametrize("argv", [("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",)])
+@pytest.mark.parametrize(
+    "argv", [("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",), ("--carry=a,", "--carry=b")]
+)
 def test_carried_columns_may_be_one_list_or_several_flags(argv: tuple[str, ...]) -> None:
     assert parsed(*REQUIRED, *argv).carry == ("a", "b")
 

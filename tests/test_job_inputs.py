@@ -6,6 +6,7 @@ from pathlib import Path
 
 import evaluate
 import label_nightly
+import pyarrow as pa
 import pytest
 import ray
 from job_runs import Outcome, made_up_pairs, run_here, run_main, write_pairs
@@ -61,6 +62,25 @@ def test_the_files_of_a_table_are_refused_with_how_to_export_them(tmp_path: Path
     assert "a Delta table" in refusal(
         run_main(evaluate.main, "--pairs", tmp_path / "in", "--output", tmp_path / "page")
     )
+
+
+def test_a_link_to_nothing_is_refused_as_that_unless_its_name_leaves_it_out(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "in" / "b.parquet", made_up_pairs(5, seed=1))
+    (path.parent / ".#b.parquet").symlink_to("user@host.1234:5678")
+    (path.parent / "note.txt").symlink_to("gone")
+    assert "none of 1 files has it" in told(path.parent, tmp_path / "out", "--premise-column", "text")
+    (path.parent / "a.parquet").symlink_to("gone")
+    assert f"{path.parent}/a.parquet is a link to nothing; " in told(path.parent, tmp_path / "out")
+
+
+def test_a_gold_set_whose_footers_show_that_it_is_none_is_refused_before_ray(tmp_path: Path) -> None:
+    pairs = made_up_pairs(5, seed=1)
+    path, out = write_pairs(tmp_path / "in" / "b.parquet", pairs), tmp_path / "out"
+    gold = write_pairs(tmp_path / "gold.parquet", pairs.append_column("score", pa.array([0.5] * 5)))
+    assert f"--gold {tmp_path}/none: nothing is there" in told(path, out, "--gold", tmp_path / "none")
+    assert "`gold_label`" in told(path, out, "--gold", gold)
+    assert "gold labels of type double" in told(path, out, "--gold", gold, "--gold-column", "score")
+    assert not out.exists()
 
 
 def test_what_is_no_location_of_an_input_or_output_says_what_to_give(tmp_path: Path) -> None:

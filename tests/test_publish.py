@@ -496,6 +496,27 @@ def test_a_success_marker_that_is_not_ours_is_an_integrity_error(night_of: Night
     assert night.output.read(SUCCESS) == foreign
 
 
+def test_a_run_is_to_be_labelled_or_checked_for_certain_until_it_is_sealed(night_of: NightOf) -> None:
+    night, unsealed = night_of("a.parquet"), {}
+    assert night.seen().is_unsealed
+    night.start(on=lambda step: unsealed.setdefault(step, night.seen().is_unsealed))
+    assert unsealed == {"begin": True, "label": True, "accounted": True}
+    assert not night.seen().is_unsealed
+    night.output.delete([SUCCESS])
+    assert not night.seen().is_unsealed, "the seal is there, and may be published without a label more"
+
+
+def test_a_start_may_go_on_from_a_look_that_it_took_before_its_plan(night_of: NightOf) -> None:
+    night = night_of("a.parquet")
+    first = night.seen()
+    night.publish()
+    start = Start(night, str)
+    end = publication.to_published(night.plan, night.output, night.settings, start, first=first)
+    assert end.now.plan_id == night.plan.plan_id, "the look was old, and nothing was written over"
+    assert end.now == night.seen().now
+    assert (night.seen().now or end.now).number == 1
+
+
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_a_seal_that_is_not_ours_is_an_integrity_error(night_of: NightOf, foreign: bytes) -> None:
     night = night_of("a.parquet")

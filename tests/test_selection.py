@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from pairs import numbered_pairs, write_pairs
@@ -125,6 +129,60 @@ def test_a_verification_agrees_with_the_job_about_what_is_input(tmp_path: Path) 
     chosen, ignored = select(objects)
     assert [pin for pin in objects.pins if is_input(objects, pin)] == chosen
     assert len(chosen) + len(ignored) == len(objects.pins)
+
+
+# What leads to nothing, to itself, and what another user may not read.
+UNREADABLE = {
+    "gone": lambda path: path.symlink_to("user@host.1234:5678"),
+    "loop": lambda path: path.symlink_to(path.name),
+    "forbidden": lambda path: (path.write_bytes(b"PAR1...."), path.chmod(0)),
+}
+
+
+@contextmanager
+def readable_folder() -> Iterator[Path]:
+    """A folder with one file of pairs, seen by a user that is not root."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        folder, before = Path(name), os.geteuid()
+        folder.chmod(0o755)
+        write_pairs(folder / "b.parquet", numbered_pairs(2)).chmod(0o644)
+        try:
+            yield folder
+        finally:
+            os.seteuid(before)
+
+
+def as_a_user() -> None:
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+
+
+@pytest.mark.parametrize("made", UNREADABLE.values(), ids=UNREADABLE)
+def test_names_come_before_what_cannot_be_read(made: Callable[[Path], object]) -> None:
+    names = {".#a.parquet": "hidden", "_x": "hidden", "a.parquet.bak": "copy", "v~": "copy", "note.txt": "not_parquet"}
+    with readable_folder() as folder:
+        for name in names:
+            made(folder / name)
+        as_a_user()
+        objects = find_input(str(folder), DEFAULT_ACCESS)
+        assert survey_input(objects, LabelSettings(input=str(folder), output="out")).ignored == names
+        assert [pin.name for pin in objects.pins if is_input(objects, pin)] == ["b.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("gone", "a link to nothing"), ("loop", "a link that leads to itself"), ("forbidden", "Permission denied")],
+)
+@pytest.mark.parametrize("name", ["a.parquet", "000000_0", "part-0.snappy", "x.parquet-00000-of-00010"])
+def test_what_may_be_data_and_cannot_be_read_is_refused_with_the_reason(name: str, reason: str, told: str) -> None:
+    with readable_folder() as folder:
+        UNREADABLE[reason](folder / name)
+        as_a_user()
+        objects = find_input(str(folder), DEFAULT_ACCESS)
+        with pytest.raises(InputError, match=told) as refused:
+            survey_input(objects, LabelSettings(input=str(folder), output="out"))
+        assert str(folder / name) in str(refused.value)
+        assert [pin.name for pin in objects.pins if is_input(objects, pin)] == sorted([name, "b.parquet"])
 
 
 def nights_of(folder: Path, *, missing: str) -> Nights:

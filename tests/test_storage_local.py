@@ -19,9 +19,9 @@ from albert_infer.errors import (
     InputError,
     IntegrityError,
     ObjectChangedError,
-    ObjectMissingError,
     OutputError,
 )
+from albert_infer.storage import DeadLinkError
 
 PARQUET = parquet_bytes()
 
@@ -135,10 +135,20 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert [pin.name for pin in folder.objects()] == ["d/a", "to file", "to folder/b"]
 
 
-def test_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").symlink_to(tmp_path / "gone")
-    with pytest.raises(ObjectMissingError, match=r"a\.parquet"):
-        local(tmp_path).objects()
+@pytest.mark.parametrize(
+    ("target", "told"), [("gone", "a link to nothing"), ("a.parquet", "a link that leads to itself")]
+)
+def test_a_link_to_nothing_is_listed_and_told_by_who_reads_it(tmp_path: Path, target: str, told: str) -> None:
+    (tmp_path / "a.parquet").symlink_to(tmp_path / target)
+    folder = local(tmp_path)
+    (pin,) = folder.objects()
+    for read in (lambda: folder.read(pin.name), lambda: folder.open_pinned(pin)):
+        with pytest.raises(DeadLinkError, match=rf"a\.parquet is {told}; .*remove the link"):
+            read()
+    with pytest.raises(IntegrityError, match="a link to nothing"):
+        folder.pinned_read(pin.name)
+    assert folder.stat(pin.name) is None
+    assert folder.stored() == []
 
 
 def test_a_local_name_that_is_not_text_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
 from rich.table import Column
 
 from albert_infer.tables import table_lines
@@ -19,3 +24,19 @@ def test_a_title_stands_above_and_no_line_is_wider_than_asked() -> None:
     lines = table_lines([Column("name", no_wrap=True)], [("x" * 200,)], width=40, title="[b]first[/b]")
     assert lines[0].strip() == "[b]first[/b]"
     assert max(map(len, lines)) <= 40
+
+
+@pytest.mark.parametrize(("encoding", "rule"), [("utf-8", "─"), ("ascii", "-"), ("latin-1", "-"), ("no such", "-")])
+def test_the_rule_and_the_mark_of_a_cut_are_in_the_encoding(encoding: str, rule: str) -> None:
+    lines = table_lines([Column("name", no_wrap=True)], [("x" * 200,)], width=40, encoding=encoding)
+    assert len(lines) == 5
+    assert set(lines[2].strip()) == {rule}
+    assert "".join(lines).isascii() == (rule == "-")
+    assert max(map(len, lines)) <= 40
+
+
+def test_without_an_encoding_stdout_decides() -> None:
+    command = "from albert_infer.tables import *; print(*table_lines([Column('n')], [('x',)], width=9), sep='|')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:backslashreplace"}
+    shown = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout == "| n| -| x|\n"

@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, field_validator, model_validator
 
 from albert_infer.config.settings import DATA, LabellingSettings
-from albert_infer.config.values import checked_folder
+from albert_infer.config.values import Place, checked_folder
 from albert_infer.nights import checked_nights, night_of, nights_between, today, yesterday, zone
 
 NIGHTS = Group("Nights", sort_key=0)
@@ -28,7 +28,7 @@ def _known_zone(value: str) -> str:
     return value
 
 
-Root = Annotated[str, AfterValidator(_without_place), AfterValidator(checked_nights)]
+Root = Annotated[Place, AfterValidator(_without_place), AfterValidator(checked_nights)]
 Night = Annotated[datetime.date, BeforeValidator(night_of)]
 
 

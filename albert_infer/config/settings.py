@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from albert_infer import schema
-from albert_infer.config.values import LabelOrder, Location, Names, OutputFolder
+from albert_infer.config.values import LabelOrder, Location, Names, OutputFolder, Place
 from albert_infer.logs import LogFormat
 
 # What the operator may ask for; `schema.Precision` is what a run resolves it to.
@@ -213,7 +213,7 @@ class LabellingSettings(BaseModel):
         ),
     ] = 0.99
     gold: Annotated[
-        str | None,
+        Place | None,
         Parameter(
             group=LIMITS,
             help="Pairs with gold labels that are labelled first: Parquet whose texts are called as those of --input.",

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from albert_infer import schema
 from albert_infer.nights import checked_nights
+from albert_infer.schemes import checked_scheme
 
 # How a file is called, and not a folder that a job fills.
 FILE_NAME: Final = re.compile(
@@ -44,5 +45,6 @@ def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas), Parameter(show_default=False)]
 LabelOrder = Annotated[Names, AfterValidator(_each_label_once)]
-Location = Annotated[str, AfterValidator(checked_nights)]
+Place = Annotated[str, AfterValidator(checked_scheme)]
+Location = Annotated[Place, AfterValidator(checked_nights)]
 OutputFolder = Annotated[Location, AfterValidator(checked_folder)]

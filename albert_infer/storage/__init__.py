@@ -23,8 +23,9 @@ from albert_infer.errors import (
     RefusedError,
     SettingsError,
 )
+from albert_infer.schemes import SchemeError, scheme_of
 from albert_infer.storage.access import DEFAULT_ACCESS, S3Access, refuse_unsafe_endpoint
-from albert_infer.storage.folder import AccessError, ArchivedError, Folder, ObjectPin, StoredObject
+from albert_infer.storage.folder import AccessError, ArchivedError, DeadLinkError, Folder, ObjectPin, StoredObject
 from albert_infer.storage.local import LocalFolder
 from albert_infer.storage.retries import s3_retries
 from albert_infer.storage.whole import put_whole, refuse_filled
@@ -33,13 +34,11 @@ if TYPE_CHECKING:
     from albert_infer.storage.s3 import S3Folder
 
 __all__ = [
-    "DEFAULT_ACCESS", "AccessError", "ArchivedError", "Folder", "InputObjects", "ObjectPin", "S3Access",
-    "StoredObject", "check_conditional", "check_writable", "each", "open_folder", "overlaps", "put_whole",
+    "DEFAULT_ACCESS", "AccessError", "ArchivedError", "DeadLinkError", "Folder", "InputObjects", "ObjectPin",
+    "S3Access", "StoredObject", "check_conditional", "check_writable", "each", "open_folder", "overlaps", "put_whole",
     "refuse_filled", "refuse_unsafe_endpoint", "refused", "resolve_input", "s3_retries", "subfolder",
 ]  # fmt: skip
 
-# One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -158,11 +157,10 @@ def _scheme(uri: str) -> str:
     """`s3`, `file`, or nothing for a path. Raises `SettingsError` for anything else."""
     if not uri or "\0" in uri:
         raise SettingsError("a location", f"{uri!r}", "give a path, file:// or s3:// URI")
-    match = SCHEME.match(uri)
-    scheme = match[1] if match else ""
-    if scheme not in {"", "s3", "file"} or (scheme and not uri.startswith(f"{scheme}://")):
-        # Not repeated as a whole: a signed https:// link carries its signature.
-        raise SettingsError("a location", f"it begins with {scheme}:/", "give a path, file:// or s3:// URI")
+    try:
+        scheme = scheme_of(uri)
+    except SchemeError as error:
+        raise SettingsError(f"the location {error.asked}", error.found, error.remedy) from error
     if scheme == "file" and not uri.startswith("file:///"):
         raise SettingsError("a location", "file:// with a host", "write file:///absolute/path")
     return scheme

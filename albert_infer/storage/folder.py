@@ -49,6 +49,10 @@ class AccessError(InfrastructureError):
     """The place or the rights to it are missing: a person must act, trying again does not help."""
 
 
+class DeadLinkError(ObjectMissingError):
+    """The object is a local link that leads to nothing, or to itself: a person must act."""
+
+
 class UnsupportedError(AccessError):
     """The place does not take such a request at all."""
 
@@ -84,7 +88,8 @@ class Folder(Protocol):
         """List every object whose name begins with `prefix`, at any depth, sorted by name; none for a missing folder.
 
         Nothing is filtered by name. Not objects: directories and their zero-byte S3 markers (`dir/`), devices, and
-        local puts that are not finished. Raises `InputError` for a local name that is not UTF-8.
+        local puts that are not finished. A local link to nothing is an object, and to open it raises
+        `DeadLinkError`. Raises `InputError` for a local name that is not UTF-8.
         """
         ...
 

@@ -21,8 +21,23 @@ from uuid import uuid4
 
 from albert_infer import failpoints
 from albert_infer.errors import InfrastructureError, IntegrityError, ObjectChangedError, ObjectMissingError
-from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, ObjectPin, StoredObject, holds
-from albert_infer.storage.listing import StatusOf, pin_of, pins_below, status_if_any, status_of
+from albert_infer.storage.folder import (
+    REQUESTS_AT_ONCE,
+    AccessError,
+    DeadLinkError,
+    ObjectPin,
+    StoredObject,
+    holds,
+)
+from albert_infer.storage.listing import (
+    LEADS_NOWHERE,
+    StatusOf,
+    leads_nowhere,
+    pin_of,
+    pins_below,
+    status_if_any,
+    status_of,
+)
 from albert_infer.storage.probing import UNFINISHED, locked, probe_folder
 from albert_infer.storage.probing import sync as _sync
 
@@ -62,8 +77,10 @@ class LocalFolder:
         with _reading(str(path)):
             try:
                 status = path.stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+            except OSError as error:
+                if error.errno in LEADS_NOWHERE:
+                    return None
+                raise
         return pin_of(name, status) if stat.S_ISREG(status.st_mode) else None
 
     def read(self, name: str) -> bytes:  # noqa: D102
@@ -77,8 +94,8 @@ class LocalFolder:
             try:
                 with path.open("rb") as file:
                     return pin_of(name, os.fstat(file.fileno())), file.read()
-            except (FileNotFoundError, IsADirectoryError) as error:
-                if os.path.lexists(path):
+            except OSError as error:
+                if error.errno in {errno.EISDIR, *LEADS_NOWHERE} and os.path.lexists(path):
                     found = "a folder, or a link to nothing, stands in the place of a file"
                     raise IntegrityError(f"reading {path}", found, "move it away") from error
                 raise
@@ -281,11 +298,19 @@ def _locked(folder: Path) -> Iterator[None]:
 def _reading(uri: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        found = f"no such file: {error.filename or uri}"
-        raise ObjectMissingError(f"reading {uri}", found, "put it back, then start the run again") from error
     except OSError as error:
-        raise _error(f"reading {uri}", error) from error
+        raise _not_read(uri, error) from error
+
+
+def _not_read(uri: str, error: OSError) -> InfrastructureError:
+    path = error.filename or uri
+    if error.errno in LEADS_NOWHERE and leads_nowhere(path):
+        found = "a link that leads to itself" if error.errno == errno.ELOOP else "a link to nothing"
+        remedy = "put back what it leads to, or remove the link, then start the run again"
+        return DeadLinkError(f"reading {uri}", f"{path} is {found}", remedy)
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return ObjectMissingError(f"reading {uri}", f"no such file: {path}", "put it back, then start the run again")
+    return _error(f"reading {uri}", error)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from albert_infer import input_names, storage
 from albert_infer.config import VerifySettings
 from albert_infer.errors import IntegrityError, ObjectChangedError, OutputError
 from albert_infer.printable import PrintableText, how_many, text_of
-from albert_infer.storage import Folder, InputObjects, ObjectPin, S3Access
+from albert_infer.storage import AccessError, DeadLinkError, Folder, InputObjects, ObjectPin, S3Access
 from albert_infer.verification import agreement, claims
 from albert_infer.verification.claims import SUCCESS, Manifest, NamedFile, Pin, Plan, PlannedFile, PlannedUnit
 from albert_infer.verification.comparison import changed_input, compare_unit, input_rows
@@ -222,5 +222,8 @@ def is_input(found: InputObjects, pin: ObjectPin) -> bool:
         return False
     if input_names.is_named_parquet(pin.name):
         return True
-    with found.folder.open_pinned(pin) as file:
-        return file.read(len(MAGICS[0])) in MAGICS
+    try:
+        with found.folder.open_pinned(pin) as file:
+            return file.read(len(MAGICS[0])) in MAGICS
+    except (AccessError, DeadLinkError):
+        return input_names.may_be_parquet(pin.name)

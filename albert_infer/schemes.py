@@ -1,0 +1,45 @@
+"""Which URIs name a place that is read and written: local paths, `file://` and `s3://`. What to do with all others."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_COPY: Final = "copy the files to a local path or to an S3 store (docs/stores.md)"
+_REMEDIES: Final = {
+    "s3": "write s3://bucket/prefix",
+    "s3a": "write s3://bucket/prefix",
+    "s3n": "write s3://bucket/prefix",
+    "file": "write file:///absolute/path",
+    "gs": "Google Cloud Storage has an S3 interface: see docs/stores.md, or copy the files to a local path",
+    "gcs": "Google Cloud Storage has an S3 interface: see docs/stores.md, or copy the files to a local path",
+    "http": "download the files, and give the local path",
+    "https": "download the files, and give the local path",
+}
+
+
+class SchemeError(ValueError):
+    """A URI of another kind: what was asked, what was found, what to do. The rest of the URI may hold a signature."""
+
+    def __init__(self, scheme: str, slashes: str) -> None:
+        self.asked = f"{scheme}:{slashes}…"
+        self.found = "only local paths and s3:// are read"
+        self.remedy = _REMEDIES.get(scheme.lower(), _COPY)
+        super().__init__(f"{self.asked}: {self.found}; {self.remedy}")
+
+
+def scheme_of(uri: str) -> str:
+    """`s3`, `file`, or nothing for a path. Raises SchemeError for anything else."""
+    match = _SCHEME.match(uri)
+    scheme = match[1] if match else ""
+    if scheme and (scheme not in {"s3", "file"} or not uri.startswith(f"{scheme}://")):
+        raise SchemeError(scheme, "//" if uri.startswith(f"{scheme}://") else "/")
+    return scheme
+
+
+def checked_scheme(location: str) -> str:
+    """The location as it is; raises SchemeError as `scheme_of`."""
+    scheme_of(location)
+    return location
