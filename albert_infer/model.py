@@ -41,8 +41,8 @@ WEIGHTS_INDEX: Final = "model.safetensors.index.json"
 VOCABULARIES: Final = (TOKENIZER_JSON, SENTENCEPIECE)
 MAX_VOCABULARY_BYTES: Final = 64 * 2**20
 CLASSIFIER: Final = "classifier.weight"
-# What is fetched from a hub.
-FETCHED: Final = (CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", CALIBRATION, *TOKENIZER_FILES)
+# What is fetched from a hub, with the files that the index names.
+FETCHED: Final = (CONFIG, WEIGHTS, WEIGHTS_INDEX, CALIBRATION, *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage
     if source == "builtin":
         return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"))
     if hub_id := hub.hub_id(source):
-        return storage.open_folder(hub.downloaded(hub_id, FETCHED))
+        return storage.open_folder(hub.downloaded(hub_id, FETCHED, index=WEIGHTS_INDEX))
     return storage.open_folder(source, access)
 
 

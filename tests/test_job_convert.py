@@ -257,7 +257,7 @@ def test_the_revision_of_a_pull_request_is_one(world: World, forms: Callable[[Pu
     found = world.load("someone/offered@refs/pr/3")
     assert found["label_order"] == list(MNLI)
     assert "model.safetensors" in found["files"]
-    assert "could not be downloaded" in world.load("someone/offered@refs/pr/4")["refused"]
+    assert "has no such" in world.load("someone/offered@refs/pr/4")["refused"]
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from albert_infer.remedies import PICKLED_INDEX, PICKLED_WEIGHTS
 from albert_infer.storage import Folder
 from albert_infer.tokenizer_files import json_object
 
-SAFETENSORS: Final = (WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors")
-PICKLES: Final = (PICKLED_WEIGHTS, PICKLED_INDEX, "pytorch_model-*.bin")
+SAFETENSORS: Final = (WEIGHTS, WEIGHTS_INDEX)
+PICKLES: Final = (PICKLED_WEIGHTS, PICKLED_INDEX)
 UNPICKLED: Final = Path(__file__).with_name("unpickled.py")
 # A network of its own that leads nowhere; of util-linux.
 WITHOUT_NETWORK: Final = ("unshare", "--user", "--map-root-user", "--net", "--")
@@ -49,7 +49,7 @@ class WeightFinder:
         if names.isdisjoint((PICKLED_WEIGHTS, PICKLED_INDEX)):
             raise remedies.without_weights(self.source, names)
         if hub_id is not None:
-            folder = storage.open_folder(hub.downloaded(hub_id, PICKLES))
+            folder = storage.open_folder(hub.downloaded(hub_id, PICKLES, index=PICKLED_INDEX))
         return self._unpickled(folder)
 
     def _offered(self, hub_id: hub.HubId) -> dict[str, bytes]:
@@ -59,7 +59,7 @@ class WeightFinder:
             there = hub.blobs(request.at)
             if _pickles(there) != ours or not {WEIGHTS, WEIGHTS_INDEX} & there.keys():
                 continue
-            folder = storage.open_folder(hub.downloaded(request.at, SAFETENSORS))
+            folder = storage.open_folder(hub.downloaded(request.at, SAFETENSORS, index=WEIGHTS_INDEX))
             found = safetensors_in(folder, {pin.name for pin in folder.objects()}, str(request.at))
             self.origin = (
                 f"{', '.join(found)} of pull request {request.number} by {hub.CONVERSION_BOT}, "
