@@ -131,6 +131,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "submission": {"logs", "config", "model", "storage"},
     "command": ALL | {"run", "signals", "streams"},
     "conversion": {
+        "logs",
         "storage",
         "config",
         "hub",
