@@ -10,7 +10,7 @@ from glob import escape
 from pathlib import Path
 from typing import Final
 
-from albert_infer.errors import InfrastructureError, RefusedError
+from albert_infer.errors import AlbertInferError, RefusedError
 from albert_infer.hub_calls import PATIENCE_SECONDS, Heard, answer_of, endpoint, silent_bar, tell_downloading
 from albert_infer.json_input import parsed_json
 
@@ -57,7 +57,7 @@ def downloaded(
     """The local folder with its files whose names match, and with those that its file `index` names, if it has one.
 
     Raises ModelError where it cannot be had, and InfrastructureError where another try may have it. What the cache has
-    is taken from there while the hub is down.
+    is taken from there while the hub does not give it.
     """
     folder = Path(_snapshot(hub_id, patterns, patience_seconds))
     named = [] if index is None else _shards(folder / index)
@@ -71,28 +71,36 @@ def downloaded(
 def _snapshot(hub_id: HubId, patterns: Sequence[str], patience_seconds: float) -> str:
     from huggingface_hub import snapshot_download
 
-    heard = Heard()
-
-    def download(*, local_files_only: bool = False) -> str:
-        return str(
-            snapshot_download(
-                hub_id.name,
-                revision=hub_id.revision,
-                allow_patterns=list(patterns),
-                tqdm_class=silent_bar(heard),
-                local_files_only=local_files_only,
-            )
-        )
-
-    asked = f"model {hub_id}"
+    asked, heard = f"model {hub_id}", Heard()
     tell_downloading(hub_id, endpoint())
     try:
-        return answer_of(asked, download, heard=heard, patience_seconds=patience_seconds)
-    except InfrastructureError as down:
+        return answer_of(
+            asked, partial(_fetched, hub_id, patterns, heard), heard=heard, patience_seconds=patience_seconds
+        )
+    except AlbertInferError as refused:
         try:
-            return download(local_files_only=True)
-        except Exception:  # a dozen kinds, as above; all mean that the cache has not all of it
-            raise down from None
+            cached = snapshot_download(
+                hub_id.name, revision=hub_id.revision, allow_patterns=list(patterns), local_files_only=True
+            )
+        except Exception:  # the hub's client raises a dozen kinds; all mean that the cache has not all of it
+            raise refused from refused.__cause__
+        return str(cached)
+
+
+def _fetched(hub_id: HubId, patterns: Sequence[str], heard: Heard) -> str:
+    """Download one file after the other: the threads of `snapshot_download` would keep a job from ending."""
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
+
+    # Nothing but the list of files, by which the cache knows later whether it has them all; the folder is the commit.
+    bar = silent_bar(heard)
+    commit = Path(snapshot_download(hub_id.name, revision=hub_id.revision, allow_patterns=[], tqdm_class=bar)).name
+    heard.now()
+    listed = [file.rfilename for file in HfApi().model_info(hub_id.name, revision=commit).siblings or ()]
+    for name in filter_repo_objects(listed, allow_patterns=list(patterns)):
+        heard.now()
+        hf_hub_download(hub_id.name, name, revision=commit, tqdm_class=bar)
+    return str(snapshot_download(hub_id.name, revision=commit, allow_patterns=list(patterns), tqdm_class=bar))
 
 
 def _shards(index: Path) -> list[str]:

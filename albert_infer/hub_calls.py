@@ -170,4 +170,6 @@ def _status(error: BaseException) -> int | None:
 
 def tell_downloading(what: object, url: str) -> None:
     """One line before the first byte."""
-    logs.tell("downloading", f"downloading {what} from {url}, unless the cache has it", {"model": str(what), "hub": url})
+    logs.tell(
+        "downloading", f"downloading {what} from {url}, unless the cache has it", {"model": str(what), "hub": url}
+    )

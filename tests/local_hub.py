@@ -50,6 +50,8 @@ class Hub:
     status: int | None = None
     code: str = ""
     page: bytes | None = None
+    # Files are refused with 429 until an hour has passed; the rest is answered.
+    files_busy: bool = False
 
 
 def commit_of(files: Files) -> str:
@@ -86,8 +88,11 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             found = _api(hub, unquote(url.path), parse_qs(url.query)) or _file(hub, url.path)
             if hub.page is not None:
                 found = hub.page, {"Content-Type": "text/html"}
-            if found is None or hub.status is not None:
-                self.send_response(hub.status or 404)
+            busy = hub.files_busy and "/resolve/" in url.path
+            if found is None or hub.status is not None or busy:
+                self.send_response(429 if busy else hub.status or 404)
+                if busy:
+                    self.send_header("Retry-After", "3600")
                 self.send_header("X-Error-Code", hub.code or "EntryNotFound")
                 self.send_header("Content-Length", "0")
                 self.end_headers()

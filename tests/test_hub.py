@@ -44,7 +44,7 @@ from albert_infer.hub import HubId, downloaded
 from albert_infer.logs import lines_on_stderr
 try:
     with lines_on_stderr("json"):
-        downloaded(HubId("someone/silent", "main"), ["config.json"], patience_seconds=0.2)
+        downloaded(HubId("someone/silent", "main"), ["config.json"], patience_seconds=2)
 except AlbertInferError as error:
     print(error.exit_code, error)
 """
@@ -163,10 +163,20 @@ def test_a_hub_that_accepts_and_says_nothing_ends_with_4_after_a_line(tmp_path: 
         ran = subprocess.run(
             command, env=environment(url, tmp_path), capture_output=True, text=True, check=True, timeout=60
         )
-    assert ran.stdout.startswith(f"4 model someone/silent@main: the hub {url} says nothing for 0.2 s; run it again")
+    assert ran.stdout.startswith(f"4 model someone/silent@main: the hub {url} says nothing for 2 s; run it again")
     line = json.loads(ran.stderr.splitlines()[0])
     assert line["event"] == "downloading"
     assert line["message"].startswith(f"downloading someone/silent@main from {url}")
+
+
+def test_a_hub_that_gives_no_file_for_an_hour_keeps_no_job_from_ending(tmp_path: Path) -> None:
+    hub = Hub({"someone/silent": Repository({"config.json": b"{}"})}, files_busy=True)
+    with LocalServer(handler(hub)) as server:
+        command = [sys.executable, "-c", SILENT_SCRIPT]
+        home = environment(server.url, tmp_path)
+        ran = subprocess.run(command, env=home, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.startswith("4 model someone/silent@main: the hub")
+    assert any("/resolve/" in path for path in hub.asked)
 
 
 def test_a_call_that_never_ends_is_given_up() -> None:
