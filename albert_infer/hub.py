@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -90,14 +91,13 @@ def _snapshot(hub_id: HubId, patterns: Sequence[str], patience_seconds: float) -
 def _fetched(hub_id: HubId, patterns: Sequence[str], heard: Heard) -> str:
     """Download one file after the other: the threads of `snapshot_download` would keep a job from ending."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.utils import filter_repo_objects
 
     # Nothing but the list of files, by which the cache knows later whether it has them all; the folder is the commit.
     bar = silent_bar(heard)
     commit = Path(snapshot_download(hub_id.name, revision=hub_id.revision, allow_patterns=[], tqdm_class=bar)).name
     heard.now()
     listed = [file.rfilename for file in HfApi().model_info(hub_id.name, revision=commit).siblings or ()]
-    for name in filter_repo_objects(listed, allow_patterns=list(patterns)):
+    for name in [name for name in listed if any(fnmatchcase(name, pattern) for pattern in patterns)]:
         heard.now()
         hf_hub_download(hub_id.name, name, revision=commit, tqdm_class=bar)
     return str(snapshot_download(hub_id.name, revision=commit, allow_patterns=list(patterns), tqdm_class=bar))
