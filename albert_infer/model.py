@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from albert_infer import hub, remedies, storage
 from albert_infer.calibration import CALIBRATION, UNCALIBRATED, temperature_of
 from albert_infer.engine import AlbertShape
-from albert_infer.engine.tensors import TensorHeader, refuse_unfit_tensors, tensor_headers
+from albert_infer.engine.tensors import TensorHeader, refuse_unfit_tensors, tensor_headers, wrapper_of
 from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
 from albert_infer.label_order import label_order_of, named_order, with_outputs
 from albert_infer.remedies import CONFIG
@@ -41,8 +41,8 @@ WEIGHTS_INDEX: Final = "model.safetensors.index.json"
 VOCABULARIES: Final = (TOKENIZER_JSON, SENTENCEPIECE)
 MAX_VOCABULARY_BYTES: Final = 64 * 2**20
 CLASSIFIER: Final = "classifier.weight"
-# What is fetched from a hub.
-FETCHED: Final = (CONFIG, WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors", CALIBRATION, *TOKENIZER_FILES)
+# What is fetched from a hub, with the files that the index names.
+FETCHED: Final = (CONFIG, WEIGHTS, WEIGHTS_INDEX, CALIBRATION, *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class CheckpointFiles:
     # The bytes that `config` was read from.
     config_json: bytes
     calibration: bytes | None = None
+    # Of the store that they were read from, for commands that read them again.
+    s3_endpoint: str | None = None
 
     @property
     def digests(self) -> dict[str, str]:
@@ -151,7 +153,7 @@ def checkpoint_files(
     def weights(folder: storage.Folder, files: set[str]) -> dict[str, bytes]:
         found = safetensors_in(folder, files, source)
         if not found:
-            raise remedies.without_weights(source, files.union(hub_names(source)), label_order)
+            raise remedies.without_weights(source, files.union(hub_names(source)), label_order, access.endpoint)
         return found
 
     return files_with(source, access, weights)
@@ -171,9 +173,12 @@ def files_with(
         found = weights(folder, files)
         tokenizer: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
         calibration = _read(folder, CALIBRATION, source) if CALIBRATION in files else None
-        return CheckpointFiles(source, config, found, tokenizer, config_json, calibration)
+        return CheckpointFiles(source, config, found, tokenizer, config_json, calibration, access.endpoint)
     except (AccessError, ArchivedError) as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
+    except ObjectMissingError as error:
+        remedy = "complete the folder: a link in it may lead nowhere"
+        raise ModelError(f"model {source}", f"{error.found} ({error.asked})", remedy) from error
 
 
 def safetensors_in(folder: storage.Folder, files: set[str], source: str) -> dict[str, bytes]:
@@ -190,9 +195,10 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
     """The checkpoint that these files are; `label_order` as for `load_checkpoint`. Raises ModelError."""
     source = files.source
     headers = _headers(files.weights, source)
-    config = with_outputs(files.config, _outputs(headers, source), source, given=bool(label_order))
+    config = with_outputs(files.config, _outputs(headers, files, label_order), source, given=bool(label_order))
     tokenizer = tokenizer_text(files.tokenizer, files.config, source)
-    shape = AlbertShape.from_config(config)
+    with remedies.naming(source):
+        shape = AlbertShape.from_config(config)
     checkpoint = Checkpoint(
         source=source,
         digests=files.digests,
@@ -205,7 +211,9 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
         temperature=UNCALIBRATED if files.calibration is None else temperature_of(files.calibration, source),
         named_order=named_order(config, source),
     )
-    _refuse_unfit_weights(shape, headers, source)
+    # Before any device is taken or anything is written.
+    with remedies.naming(source):
+        refuse_unfit_tensors(shape, [headers])
     _refuse_foreign_tokenizer(checkpoint)
     return checkpoint
 
@@ -215,7 +223,7 @@ def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage
     if source == "builtin":
         return storage.open_folder(str(resources.files("albert_infer") / "builtin" / "checkpoint"))
     if hub_id := hub.hub_id(source):
-        return storage.open_folder(hub.downloaded(hub_id, FETCHED))
+        return storage.open_folder(hub.downloaded(hub_id, FETCHED, index=WEIGHTS_INDEX))
     return storage.open_folder(source, access)
 
 
@@ -270,7 +278,7 @@ def _refuse_oversized(sizes: dict[str, int], source: str) -> None:
 
 def _read(folder: storage.Folder, name: str, source: str) -> bytes:
     try:
-        return folder.read(name)
+        return remedies.no_pointer(folder.read(name), name, source)
     except ObjectMissingError as error:
         raise ModelError(f"model {source}", f"{name} is missing", "complete the folder") from error
 
@@ -300,20 +308,14 @@ def _headers(weights: Mapping[str, bytes], source: str) -> dict[str, TensorHeade
     return headers
 
 
-def _outputs(headers: Mapping[str, TensorHeader], source: str) -> int:
+def _outputs(headers: Mapping[str, TensorHeader], files: CheckpointFiles, label_order: Sequence[str]) -> int:
     """How many outputs the classifier has."""
     header = headers.get(CLASSIFIER)
+    if wrapper := wrapper_of(headers):
+        raise remedies.wrapped(files.source, wrapper, label_order, files.s3_endpoint)
     if headers and not any(name.startswith("classifier.") for name in headers):
-        raise remedies.without_classifier(source)
+        raise remedies.without_classifier(files.source, files.s3_endpoint)
     return header.shape[0] if header is not None and header.shape else 0
-
-
-def _refuse_unfit_weights(shape: AlbertShape, headers: Mapping[str, TensorHeader], source: str) -> None:
-    """Refuse weights that do not fit config.json, before any device is taken or anything is written."""
-    try:
-        refuse_unfit_tensors(shape, [headers])
-    except ModelError as error:
-        raise ModelError(f"model {source} with {error.asked}", error.found, error.remedy) from error
 
 
 def _refuse_other_bytes(checkpoint: Checkpoint, expected: str | None) -> None:

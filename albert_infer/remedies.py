@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -15,6 +16,11 @@ from albert_infer.errors import ModelError
 from albert_infer.json_input import parsed_json
 
 CONFIG: Final = "config.json"
+SAFETENSORS: Final = "model.safetensors"
+# Of PEFT: what a LoRA changes of a model that lies elsewhere.
+ADAPTER: Final = "adapter_config.json"
+# How a file begins that git-lfs has not fetched.
+LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 PICKLED_WEIGHTS: Final = "pytorch_model.bin"
 PICKLED_INDEX: Final = "pytorch_model.bin.index.json"
 # What is pickled and no `pytorch_model.bin`: who wrote it knows what it holds.
@@ -32,20 +38,52 @@ MAX_STATE_BYTES: Final = 32 * 2**20
 _STEP: Final = re.compile(r"checkpoint-(\d{1,12})")
 
 
-def conversion_command(source: str, label_order: Sequence[str] = ()) -> str:
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Have a ModelError of the block, which knows config.json and tensors alone, name the model."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"model {source} with {error.asked}", error.found, error.remedy) from error
+
+
+def no_pointer(data: bytes, name: str, source: str) -> bytes:
+    """The file as it is. Raises ModelError for what git leaves in the place of a large file."""
+    if data.startswith(LFS_POINTER):
+        found = f"{name} is a pointer of git-lfs: the file itself was not fetched"
+        raise ModelError(f"model {source}", found, "run `git lfs pull` in the folder")
+    return data
+
+
+def conversion_command(source: str, label_order: Sequence[str] = (), s3_endpoint: str | None = None) -> str:
     """The command that makes a folder for labelling of `source`."""
     name = source.partition("@")[0] if not source.startswith(("s3://", "/")) else source
     target = f"{PurePosixPath(name).name or 'checkpoint'}-safetensors"
     words = ["--model", source, "--output", target]
     words += ["--label-order", ",".join(label_order)] if label_order else []
-    return f"python jobs/convert_checkpoint.py {shlex.join(words)}"
+    return f"python jobs/convert_checkpoint.py {shlex.join(words)}{endpoint_flag(s3_endpoint)}"
 
 
-def without_weights(source: str, names: Collection[str], label_order: Sequence[str] = ()) -> ModelError:
+def endpoint_flag(s3_endpoint: str | None) -> str:
+    """What a command needs for the store of this one."""
+    return "" if s3_endpoint is None else f" --s3-endpoint {shlex.quote(s3_endpoint)}"
+
+
+def without_weights(
+    source: str, names: Collection[str], label_order: Sequence[str] = (), s3_endpoint: str | None = None
+) -> ModelError:
     """For a checkpoint that has a config.json and no safetensors."""
+    if ADAPTER in names:
+        return _adapter(source)
     if {PICKLED_WEIGHTS, PICKLED_INDEX} & set(names):
         found = f"it has pickled weights only ({PICKLED_WEIGHTS}), which labelling never opens"
-        return ModelError(f"model {source}", found, f"convert it once: {conversion_command(source, label_order)}")
+        command = conversion_command(source, label_order, s3_endpoint)
+        return ModelError(f"model {source}", found, f"convert it once: {command}")
+    others = sorted(name for name in names if name.endswith(".safetensors"))
+    if others:
+        found = f"{SAFETENSORS} is missing, but {', '.join(others[:3])} is there"
+        remedy = f"if {others[0]} has the weights, give a folder in which it is called {SAFETENSORS}"
+        return ModelError(f"model {source}", found, remedy)
     kinds = {PurePosixPath(name).suffix: name for name in names if name not in NO_WEIGHTS}
     for suffix, framework in OTHER_FRAMEWORKS.items():
         if suffix in kinds:
@@ -60,14 +98,19 @@ def without_weights(source: str, names: Collection[str], label_order: Sequence[s
             return ModelError(f"model {source}", found, "give the checkpoint that the export was made from")
     pickles = sorted(name for suffix, name in kinds.items() if suffix in OTHER_PICKLES)
     if pickles:
-        found = f"it has pickled weights only ({pickles[0]}), which labelling never opens"
-        remedy = "load it where it was made, and give the folder that save_pretrained makes of it"
+        found = f"it has pickled weights only ({pickles[0]}), not called as save_pretrained calls them"
+        remedy = (
+            "load it where it was made, and give the folder that save_pretrained makes of it; "
+            f"if it is a table of tensors by name, call it {PICKLED_WEIGHTS} and convert it"
+        )
         return ModelError(f"model {source}", found, remedy)
-    return ModelError(f"model {source}", "model.safetensors is missing", SAVED)
+    return ModelError(f"model {source}", f"{SAFETENSORS} is missing", SAVED)
 
 
 def without_config(source: str, names: Collection[str], read: Callable[[str], bytes]) -> ModelError:
     """For a folder with no config.json at its top; `read` gives a file of it."""
+    if ADAPTER in names:
+        return _adapter(source)
     below = sorted({name.rpartition("/")[0] for name in names if name.count("/") == 1 and name.endswith(f"/{CONFIG}")})
     steps = sorted((int(found[1]), folder) for folder in below if (found := _STEP.fullmatch(folder)))
     base = source.rstrip("/")
@@ -99,11 +142,24 @@ def of_another_model(source: str, model_type: object) -> ModelError:
     return ModelError(f"model {source}", found, "give an ALBERT with three NLI labels: docs/checkpoints.md lists some")
 
 
-def without_classifier(source: str) -> ModelError:
+def wrapped(source: str, wrapper: str, label_order: Sequence[str], s3_endpoint: str | None) -> ModelError:
+    """For weights whose names all begin with what DataParallel, torch.compile or Lightning put there."""
+    found = f"the name of each tensor begins with {wrapper!r}: it was saved from within a wrapper"
+    command = conversion_command(source, label_order, s3_endpoint)
+    return ModelError(f"model {source}", found, f"convert it once: {command}")
+
+
+def without_classifier(source: str, s3_endpoint: str | None = None) -> ModelError:
     """For an ALBERT that was pretrained and has learned no labels."""
     found = "it has no classifier: a pretrained ALBERT, which has learned no labels"
     command = f"python jobs/finetune.py --train PAIRS --eval PAIRS --model {shlex.quote(source)} --output NEW"
+    command += endpoint_flag(s3_endpoint)
     return ModelError(f"model {source}", found, f"train one: {command}")
+
+
+def _adapter(source: str) -> ModelError:
+    remedy = "load it with PEFT where it was trained, and give the folder of merge_and_unload().save_pretrained('DIR')"
+    return ModelError(f"model {source}", f"it is a LoRA adapter ({ADAPTER}), which has no model", remedy)
 
 
 def _best(last: str, steps: list[str], names: Collection[str], read: Callable[[str], bytes]) -> str | None:

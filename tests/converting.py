@@ -31,7 +31,7 @@ def loaded(source: str, label_order: list[str]) -> dict[str, Any]:
     try:
         checkpoint = load_checkpoint(source, label_order=label_order)
     except AlbertInferError as error:
-        return {"refused": str(error)}
+        return {"refused": str(error), "exit_code": error.exit_code}
     return {"digest": checkpoint.digest, "label_order": list(checkpoint.label_order), "files": list(checkpoint.digests)}
 
 

@@ -40,10 +40,18 @@ class Repository:
 
 @dataclass
 class Hub:
-    """Repositories by name, and which paths were asked for."""
+    """Repositories by name, and which paths were asked for.
+
+    With a `status` everything is answered by it and `code`, the hub's name of the error; with a `page` by that page.
+    """
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    status: int | None = None
+    code: str = ""
+    page: bytes | None = None
+    # Files are refused with 429 until an hour has passed; the rest is answered.
+    files_busy: bool = False
 
 
 def commit_of(files: Files) -> str:
@@ -78,9 +86,14 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             url = urlsplit(self.path)
             hub.asked.append(unquote(url.path))
             found = _api(hub, unquote(url.path), parse_qs(url.query)) or _file(hub, url.path)
-            if found is None:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound")
+            if hub.page is not None:
+                found = hub.page, {"Content-Type": "text/html"}
+            busy = hub.files_busy and "/resolve/" in url.path
+            if found is None or hub.status is not None or busy:
+                self.send_response(429 if busy else hub.status or 404)
+                if busy:
+                    self.send_header("Retry-After", "3600")
+                self.send_header("X-Error-Code", hub.code or "EntryNotFound")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
@@ -155,6 +168,7 @@ def _file(hub: Hub, path: str) -> tuple[bytes, dict[str, str]] | None:
     if not found or repository is None:
         return None
     revision, _, file = rest.partition("/")
+    file = unquote(file)
     files = repository.revisions.get(unquote(revision))
     if files is None or file not in files:
         return None

@@ -257,7 +257,7 @@ def test_the_revision_of_a_pull_request_is_one(world: World, forms: Callable[[Pu
     found = world.load("someone/offered@refs/pr/3")
     assert found["label_order"] == list(MNLI)
     assert "model.safetensors" in found["files"]
-    assert "could not be downloaded" in world.load("someone/offered@refs/pr/4")["refused"]
+    assert "has no such" in world.load("someone/offered@refs/pr/4")["refused"]
 
 
 @pytest.mark.parametrize(
@@ -357,6 +357,60 @@ def test_outputs_that_nobody_can_name_are_refused(
     assert "does not say what its outputs mean" in done["err"]
     assert "give --label-order" in done["err"]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("held", [{}, {"foo": torch.zeros(2)}, {"module.foo": torch.zeros(2)}], ids=str)
+def test_weights_that_are_no_alberts_are_refused(
+    world: World, forms: Callable[[Published], Path], tmp_path: Path, held: dict[str, torch.Tensor]
+) -> None:
+    folder = shutil.copytree(forms(Published("someone/none", MNLI)), tmp_path / "in")
+    torch.save(held, folder / "pytorch_model.bin")
+    done = world.convert("--model", folder, "--output", tmp_path / "out")
+    assert done["exit_code"] == 2, done
+    assert f"model {folder} with tensor albert." in done["err"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["module.", "_orig_mod.", "Lightning", "safetensors"])
+def test_weights_saved_from_within_a_wrapper_are_converted_without_it(
+    world: World, forms: Callable[[Published], Path], tmp_path: Path, kind: str
+) -> None:
+    folder = shutil.copytree(forms(Published("someone/wrapped", MNLI)), tmp_path / "in")
+    plain = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    wrapper = {"Lightning": "model.", "safetensors": "module."}.get(kind, kind)
+    wrapped = {f"{wrapper}{name}": tensor for name, tensor in plain.items()}
+    if kind == "safetensors":
+        (folder / "pytorch_model.bin").unlink()
+        safetensors.torch.save_file(wrapped, folder / "model.safetensors")
+    else:
+        torch.save(
+            {"state_dict": wrapped, "epoch": 3} if kind == "Lightning" else wrapped, folder / "pytorch_model.bin"
+        )
+    done = world.convert("--model", folder, "--output", tmp_path / "out", "--log-format", "json")
+    assert done["exit_code"] == 0, done
+    assert f"without '{wrapper}' before each name" in done["out"]
+    written = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(written[name], tensor) for name, tensor in plain.items())
+    steps = [json.loads(line)["message"] for line in done["err"].splitlines()]
+    opening = [] if kind == "safetensors" else ["opening pytorch_model.bin in a process of its own"]
+    told = [f"reading {folder}", *opening, "comparing the tokenizer with the original one"]
+    told += ["labelling the pairs of the label probe", f"writing {tmp_path / 'out'}"]
+    assert steps == [f"converting: {step}" for step in told]
+
+
+@pytest.mark.parametrize("kind", ["pointer", "model.pt"])
+def test_what_the_converter_cannot_open_is_named(
+    world: World, forms: Callable[[Published], Path], tmp_path: Path, kind: str
+) -> None:
+    folder = shutil.copytree(forms(Published("someone/other", MNLI)), tmp_path / "in")
+    if kind == "pointer":
+        (folder / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\n")
+    else:
+        (folder / "pytorch_model.bin").rename(folder / "model.pt")
+    done = world.convert("--model", folder, "--output", tmp_path / "out")
+    assert done["exit_code"] == 2
+    assert ("git lfs pull" if kind == "pointer" else "call it pytorch_model.bin and convert it") in done["err"]
+    assert "labelling never opens" not in done["err"]
 
 
 class Trap:

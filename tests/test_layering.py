@@ -72,7 +72,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "label_order": set(),
     "class_names": set(),
     "calibration": set(),
-    "hub": set(),
+    "hub_calls": {"logs"},
+    "hub": {"hub_calls"},
     "remedies": set(),
     "tokenizer_files": {"tokenization"},
     "model": {
@@ -140,6 +141,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "submission": {"logs", "config", "model", "storage"},
     "command": ALL | {"run", "signals", "streams"},
     "conversion": {
+        "logs",
         "storage",
         "config",
         "hub",
@@ -160,7 +162,7 @@ HOMES: Final = {
     "ray": {"pipeline", "training", "submission"},
     "torch": {"engine", "training", "conversion"},
     "transformers": {"tokenizer_files", "training"},
-    "huggingface_hub": {"hub", "training"},
+    "huggingface_hub": {"hub", "hub_calls", "training"},
     # What only extras bring.
     **{name: {"evaluation", "training"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
     **{name: {"storage"} for name in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "aiohttp")},

@@ -9,7 +9,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from test_model import refusal, saved
 
-from albert_infer.model import WEIGHTS
+from albert_infer.errors import ModelError
+from albert_infer.model import WEIGHTS, checkpoint_files, verified
+from albert_infer.storage import S3Access
 
 
 def without_weights(folder: Path, *names: str) -> Path:
@@ -108,3 +110,70 @@ def test_a_pretrained_albert_is_refused_with_how_to_train_a_classifier(
     told = refusal(folder)
     assert "it has no classifier" in told
     assert f"jobs/finetune.py --train PAIRS --eval PAIRS --model {folder} --output NEW" in told
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
+def test_weights_saved_from_within_a_wrapper_are_refused_with_the_command_that_converts_them(
+    tmp_path: Path, wrapper: str
+) -> None:
+    folder = saved(tmp_path / "nli")
+    tensors = load_file(folder / WEIGHTS)
+    save_file({f"{wrapper}{name}": tensor for name, tensor in tensors.items()}, folder / WEIGHTS)
+    told = refusal(folder, "neutral", "entailment", "contradiction")
+    assert f"begins with {wrapper!r}" in told
+    command = f"python jobs/convert_checkpoint.py --model {folder} --output nli-safetensors"
+    assert told.endswith(f"convert it once: {command} --label-order neutral,entailment,contradiction")
+
+
+@pytest.mark.parametrize("kind", ["pickle", "wrapped", "pretrained"])
+def test_a_printed_command_reads_the_same_store(tmp_path: Path, kind: str) -> None:
+    folder = without_weights(tmp_path, "pytorch_model.bin") if kind == "pickle" else saved(tmp_path)
+    if kind != "pickle":
+        tensors = load_file(folder / WEIGHTS)
+        kept = {name: tensor for name, tensor in tensors.items() if "classifier" not in name}
+        wrapped = {f"module.{name}": tensor for name, tensor in tensors.items()}
+        save_file(wrapped if kind == "wrapped" else kept, folder / WEIGHTS)
+    with pytest.raises(ModelError) as refused:
+        verified(checkpoint_files(str(folder), S3Access("http://store:9000")))
+    assert str(refused.value).endswith(" --s3-endpoint http://store:9000")
+
+
+@pytest.mark.parametrize("config", [True, False])
+def test_an_adapter_is_called_so(tmp_path: Path, config: bool) -> None:
+    folder = without_weights(tmp_path, "adapter_config.json", "adapter_model.safetensors")
+    if not config:
+        (folder / "config.json").unlink()
+    told = refusal(folder)
+    assert "it is a LoRA adapter (adapter_config.json)" in told
+    assert "merge_and_unload().save_pretrained" in told
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_pointer_of_git_lfs_is_called_so(tmp_path: Path, name: str) -> None:
+    folder = saved(tmp_path)
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    told = refusal(folder)
+    assert f"{name} is a pointer of git-lfs" in told
+    assert "git lfs pull" in told
+
+
+def test_safetensors_of_another_name_are_named(tmp_path: Path) -> None:
+    told = refusal(without_weights(tmp_path, "model.fp16.safetensors"))
+    assert "model.safetensors is missing, but model.fp16.safetensors is there" in told
+    assert told.endswith("give a folder in which it is called model.safetensors")
+
+
+def test_a_link_to_weights_that_leads_nowhere_is_a_folder_to_complete(tmp_path: Path) -> None:
+    folder = without_weights(tmp_path)
+    (folder / WEIGHTS).symlink_to(tmp_path / "gone")
+    told = refusal(folder)
+    assert told.startswith(f"model {folder}")
+    assert "complete the folder" in told
+    assert "run again" not in told
+
+
+@pytest.mark.parametrize("config", [{"id2label": ["x"]}, {"architectures": ["AlbertModel"]}, {"hidden_act": "no"}])
+def test_a_setting_that_is_refused_is_one_of_a_named_model(tmp_path: Path, config: dict[str, object]) -> None:
+    folder = saved(tmp_path, **config)
+    assert refusal(folder).startswith(f"model {folder}")
+    assert refusal(folder, "neutral", "entailment", "contradiction").startswith(f"model {folder}")

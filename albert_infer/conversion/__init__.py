@@ -6,23 +6,24 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from albert_infer import __version__, storage
+from albert_infer import __version__, logs, storage
 from albert_infer.calibration import CALIBRATION
 from albert_infer.classification import Classifier, default_batch_tokens
 from albert_infer.config import ConvertSettings
 from albert_infer.conversion.card import model_card
 from albert_infer.conversion.weights import WeightFinder
-from albert_infer.engine.shape import ARCHITECTURE, DEFAULT_SIZES
-from albert_infer.engine.tensors import tensor_headers
+from albert_infer.engine.shape import ARCHITECTURE, DEFAULT_SIZES, AlbertShape
+from albert_infer.engine.tensors import encoder_names, refuse_other_encoder, tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.label_probe import FITS, Probe, measured, refuse_wrong_order
 from albert_infer.model import WEIGHTS_INDEX, Checkpoint, CheckpointFiles, files_with, verified
 from albert_infer.printable import PrintableText, text_of
-from albert_infer.remedies import CONFIG
+from albert_infer.remedies import CONFIG, endpoint_flag, naming
 from albert_infer.schema import DeviceKind, NliLabel, Precision
 from albert_infer.storage import S3Access
 from albert_infer.tokenizer_files import (
@@ -62,17 +63,24 @@ def convert(settings: ConvertSettings) -> Converted:
     storage.refuse_filled(output, "--output")
     storage.check_writable(output)
     finder = WeightFinder(settings.model)
+    _tell(f"reading {settings.model}")
     given = files_with(settings.model, access, finder)
     is_classifier = any(name.startswith("classifier.") for data in given.weights.values() for name in _tensors(data))
     made = _classifier(given, settings.label_order, output.uri) if is_classifier else _encoder(given, output.uri)
+    _tell(f"writing {output.uri}")
     told = {"checkpoint": output.uri, "weights": finder.origin, **made.told}
     card = model_card(settings.model, __version__, told, given.digests)
     storage.put_whole(output, {**_by_name(made.files), CARD: card.encode()}, "--output", last=CONFIG)
     return replace(made, told=told)
 
 
+def _tell(step: str) -> None:
+    logs.tell("converting", f"converting: {step}", {})
+
+
 def _classifier(given: CheckpointFiles, label_order: Sequence[str], uri: str) -> Converted:
     """A checkpoint that labels. Raises ModelError where it could not."""
+    _tell("comparing the tokenizer with the original one")
     checkpoint, by, probe = _ordered(given, label_order)
     names = {str(number): str(label) for number, label in enumerate(checkpoint.label_order)}
     config = {
@@ -85,7 +93,8 @@ def _classifier(given: CheckpointFiles, label_order: Sequence[str], uri: str) ->
     files = _files(given, config, text, uri)
     made = verified(files)
     _refuse_other_tokens(made.tokenizer_json, checkpoint.tokenizer_json, given.source)
-    use = f"python jobs/label_pairs.py --input PAIRS --output LABELS --model {uri} --model-digest {made.digest}"
+    use = f"python jobs/label_pairs.py --input PAIRS --output LABELS --model {shlex.quote(uri)}"
+    use += f" --model-digest {made.digest}{endpoint_flag(given.s3_endpoint)}"
     told = {
         "tokenizer": _tokenizer_told(given),
         "label order": f"{', '.join(made.label_order)}, {by}",
@@ -97,11 +106,17 @@ def _classifier(given: CheckpointFiles, label_order: Sequence[str], uri: str) ->
 
 
 def _encoder(given: CheckpointFiles, uri: str) -> Converted:
-    """A pretrained ALBERT, which has learned no labels: for fine-tuning."""
+    """A pretrained ALBERT, which has learned no labels: for fine-tuning. Raises ModelError for weights of another."""
+    headers = {name: header for data in given.weights.values() for name, header in tensor_headers(data).items()}
+    with naming(given.source):
+        shape = AlbertShape.from_config({**given.config, "architectures": None, "id2label": None, "num_labels": 3})
+    refuse_other_encoder(shape, {name: each.shape for name, each in encoder_names(headers).items()}, given.source)
+    _tell("comparing the tokenizer with the original one")
     text = tokenizer_text(given.tokenizer, given.config, given.source)
     files = _files(given, given.config, text, uri)
     _refuse_other_tokens(tokenizer_text(files.tokenizer, files.config, uri).json, text.json, given.source)
-    use = f"python jobs/finetune.py --train PAIRS --eval PAIRS --model {uri} --output NEW"
+    use = f"python jobs/finetune.py --train PAIRS --eval PAIRS --model {shlex.quote(uri)} --output NEW"
+    use += endpoint_flag(given.s3_endpoint)
     told = {"tokenizer": _tokenizer_told(given), "labels": "none: it has no classifier", "use it with": use}
     return Converted(files, told, {"label_order": None})
 
@@ -126,6 +141,7 @@ def _ordered(files: CheckpointFiles, given: Sequence[str]) -> tuple[Checkpoint, 
 
 
 def _probed(checkpoint: Checkpoint) -> Probe:
+    _tell("labelling the pairs of the label probe")
     classifier = Classifier.load(
         checkpoint,
         precision=Precision.FP32,

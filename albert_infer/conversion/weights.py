@@ -9,22 +9,25 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from shutil import which
 from typing import Final
 
-from albert_infer import hub, remedies, storage
+import safetensors.torch
+
+from albert_infer import hub, logs, remedies, storage
+from albert_infer.engine.tensors import tensor_headers, wrapper_of
 from albert_infer.errors import ModelError
 from albert_infer.model import WEIGHTS, WEIGHTS_INDEX, hub_names, safetensors_in
 from albert_infer.remedies import PICKLED_INDEX, PICKLED_WEIGHTS
 from albert_infer.storage import Folder
 from albert_infer.tokenizer_files import json_object
 
-SAFETENSORS: Final = (WEIGHTS, WEIGHTS_INDEX, "model-*.safetensors")
-PICKLES: Final = (PICKLED_WEIGHTS, PICKLED_INDEX, "pytorch_model-*.bin")
+SAFETENSORS: Final = (WEIGHTS, WEIGHTS_INDEX)
+PICKLES: Final = (PICKLED_WEIGHTS, PICKLED_INDEX)
 UNPICKLED: Final = Path(__file__).with_name("unpickled.py")
 # A network of its own that leads nowhere; of util-linux.
 WITHOUT_NETWORK: Final = ("unshare", "--user", "--map-root-user", "--net", "--")
@@ -39,6 +42,14 @@ class WeightFinder:
 
     def __call__(self, folder: Folder, files: set[str]) -> dict[str, bytes]:
         """The weights by the names of their files, for a `folder` with these files. Raises ModelError."""
+        found = self._found(folder, files)
+        names = [name for data in found.values() for name in _names(data)]
+        if not (wrapper := wrapper_of(names)):
+            return found
+        self.origin += f", without {wrapper!r} before each name"
+        return {name: _unwrapped(data, wrapper) for name, data in found.items()}
+
+    def _found(self, folder: Folder, files: set[str]) -> dict[str, bytes]:
         if found := safetensors_in(folder, files, self.source):
             self.origin = f"{', '.join(found)} of {self.source}, as they are"
             return found
@@ -49,7 +60,7 @@ class WeightFinder:
         if names.isdisjoint((PICKLED_WEIGHTS, PICKLED_INDEX)):
             raise remedies.without_weights(self.source, names)
         if hub_id is not None:
-            folder = storage.open_folder(hub.downloaded(hub_id, PICKLES))
+            folder = storage.open_folder(hub.downloaded(hub_id, PICKLES, index=PICKLED_INDEX))
         return self._unpickled(folder)
 
     def _offered(self, hub_id: hub.HubId) -> dict[str, bytes]:
@@ -59,7 +70,7 @@ class WeightFinder:
             there = hub.blobs(request.at)
             if _pickles(there) != ours or not {WEIGHTS, WEIGHTS_INDEX} & there.keys():
                 continue
-            folder = storage.open_folder(hub.downloaded(request.at, SAFETENSORS))
+            folder = storage.open_folder(hub.downloaded(request.at, SAFETENSORS, index=WEIGHTS_INDEX))
             found = safetensors_in(folder, {pin.name for pin in folder.objects()}, str(request.at))
             self.origin = (
                 f"{', '.join(found)} of pull request {request.number} by {hub.CONVERSION_BOT}, "
@@ -71,6 +82,7 @@ class WeightFinder:
     def _unpickled(self, folder: Folder) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as work:
             names = self._copied(folder, Path(work))
+            logs.tell("converting", f"converting: opening {', '.join(names)} in a process of its own", {})
             ran = run_alone([sys.executable, "-I", str(UNPICKLED), WEIGHTS, *names], work)
             if ran.returncode:
                 last = (ran.stderr.strip().splitlines() or [f"the process ended with {ran.returncode}"])[-1]
@@ -95,7 +107,7 @@ class WeightFinder:
             found = f"{PICKLED_INDEX} names {missing[0]!r:.100}, which is not there" if missing else "it has no weights"
             raise ModelError(f"model {self.source}", found, "complete the folder")
         for name in names:
-            (work / name).write_bytes(folder.read(name))
+            (work / name).write_bytes(remedies.no_pointer(folder.read(name), name, self.source))
         return names
 
 
@@ -117,6 +129,19 @@ def network_can_be_closed() -> bool:
     if which(WITHOUT_NETWORK[0]) is None:
         return False
     return subprocess.run([*WITHOUT_NETWORK, "true"], capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+def _names(data: bytes) -> Collection[str]:
+    """The names of the tensors; none in a damaged file, which is refused where it is verified."""
+    try:
+        return tensor_headers(data)
+    except ValueError:
+        return ("",)
+
+
+def _unwrapped(data: bytes, wrapper: str) -> bytes:
+    tensors = {name.removeprefix(wrapper): tensor for name, tensor in safetensors.torch.load(data).items()}
+    return safetensors.torch.save(tensors, metadata={"format": "pt"})
 
 
 def _pickles(blobs: dict[str, str]) -> dict[str, str]:

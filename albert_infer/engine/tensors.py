@@ -6,9 +6,9 @@ The format: 8 bytes with the length of a JSON header, the header with each tenso
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from albert_infer.engine.shape import USE_ANOTHER, AlbertShape
 from albert_infer.errors import ModelError
@@ -21,6 +21,15 @@ MAX_HEADER_BYTES: Final = 2 * 2**20
 # ALBERT has vectors and matrices; the product of 100,000 sizes would take seconds.
 MAX_DIMENSIONS: Final = 8
 NO_TENSORS: Final = "its header does not describe tensors"
+# What pretraining leaves beside the encoder.
+PRETRAINING_HEADS: Final = ("predictions.", "sop_classifier.")
+# What transformers kept beside the weights before release 4.31: the numbers 0, 1, 2, …
+POSITIONS: Final = "embeddings.position_ids"
+# What an encoder may lack: a new model has it too.
+HEADS: Final = ("classifier.", "albert.pooler.")
+# What DataParallel, torch.compile and Lightning put before the name of each tensor.
+WRAPPERS: Final = ("module.", "_orig_mod.", "model.")
+_Tensor = TypeVar("_Tensor")
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,36 @@ def refuse_unfit_tensors(shape: AlbertShape, files: Sequence[Mapping[str, Tensor
         if header.shape != expected or header.dtype not in FLOATING_POINT:
             there = f"found shape {header.shape} of {header.dtype}"
             raise ModelError(f"tensor {name} of shape {expected} in floating point", there, USE_ANOTHER)
+
+
+def encoder_names(weights: Mapping[str, _Tensor]) -> dict[str, _Tensor]:
+    """The tensors under the names that they have below a classifier; what is no part of the encoder is left out."""
+    kept = {
+        name: tensor
+        for name, tensor in weights.items()
+        if not (name.startswith(PRETRAINING_HEADS) or name.endswith(POSITIONS))
+    }
+    if any(name.startswith("albert.") for name in kept):
+        return kept
+    return {name if name.startswith("classifier.") else f"albert.{name}": tensor for name, tensor in kept.items()}
+
+
+def refuse_other_encoder(shape: AlbertShape, sizes: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Raises ModelError where the `sizes` of tensors, called as `encoder_names` has them, are not those of `shape`."""
+    for name, size in albert_tensors(shape).items():
+        found = sizes.get(name)
+        if not name.startswith(HEADS) and found != size:
+            there = f"not among its {len(sizes):,} tensors" if found is None else f"size mismatch: it has {found}"
+            asked = f"model {source} with tensor {name} of shape {size}"
+            raise ModelError(asked, there, "give weights of an ALBERT that fit its config.json")
+
+
+def wrapper_of(names: Collection[str]) -> str:
+    """What wrappers put before all of these names: `module.`, `module._orig_mod.`; empty where they put nothing."""
+    wrapper = ""
+    while found := next((w for w in WRAPPERS if names and all(name.startswith(wrapper + w) for name in names)), ""):
+        wrapper += found
+    return wrapper
 
 
 def _dense(name: str, outputs: int, inputs: int) -> dict[str, tuple[int, ...]]:

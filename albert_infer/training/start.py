@@ -17,18 +17,13 @@ from transformers import AlbertConfig, AlbertForSequenceClassification
 
 from albert_infer.calibration import temperature_of
 from albert_infer.engine.shape import AlbertShape
-from albert_infer.engine.tensors import albert_tensors, tensor_headers
+from albert_infer.engine.tensors import HEADS, encoder_names, refuse_other_encoder, tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.label_order import label_order_of, with_outputs
 from albert_infer.model import CLASSIFIER, WEIGHTS, CheckpointFiles
+from albert_infer.remedies import naming
 from albert_infer.schema import NliLabel
 
-# What pretraining leaves beside the encoder.
-PRETRAINING_HEADS = ("predictions.", "sop_classifier.")
-# What transformers kept beside the weights before release 4.31: the numbers 0, 1, 2, …
-POSITIONS = "embeddings.position_ids"
-# What may be missing: a new model has it too.
-HEADS = ("classifier.", "albert.pooler.")
 LABELS: Mapping[int, str] = dict(enumerate(map(str, NliLabel)))
 
 
@@ -48,7 +43,7 @@ def starting_model(
     Raises ModelError for weights that are not an ALBERT's or do not fit config.json, and for outputs of which nothing
     says what they mean.
     """
-    weights = _encoder_names(_all_tensors(files))
+    weights = encoder_names(_all_tensors(files))
     _refuse_other_encoders(files, weights)
     order = _order(files, label_order) if _has_classifier(weights) else None
     torch.manual_seed(seed)
@@ -103,13 +98,9 @@ def files_of(
 
 def _refuse_other_encoders(files: CheckpointFiles, weights: Mapping[str, torch.Tensor]) -> None:
     """Before a model is made: what config.json asks for may be more than there is memory, and weights show it."""
-    shape = AlbertShape.from_config({**files.config, "architectures": None, "id2label": LABELS})
-    for name, size in albert_tensors(shape).items():
-        found = weights.get(name)
-        if not name.startswith(HEADS) and (found is None or tuple(found.shape) != size):
-            there = "it is missing" if found is None else f"size mismatch: it has {tuple(found.shape)}"
-            asked = f"model {files.source} with tensor {name} of shape {size}"
-            raise ModelError(asked, there, "give weights of an ALBERT that fit its config.json")
+    with naming(files.source):
+        shape = AlbertShape.from_config({**files.config, "architectures": None, "id2label": LABELS})
+    refuse_other_encoder(shape, {name: tuple(tensor.shape) for name, tensor in weights.items()}, files.source)
 
 
 def _new_model(files: CheckpointFiles, dropout: float) -> AlbertForSequenceClassification:
@@ -143,18 +134,6 @@ def _all_tensors(files: CheckpointFiles) -> dict[str, torch.Tensor]:
         found = f"its weights are no whole safetensors file ({type(error).__name__})"
         raise ModelError(f"model {files.source}", found, "copy it again") from error
     return tensors
-
-
-def _encoder_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors under the names that they have below a classifier; what is no part of the encoder is left out."""
-    kept = {
-        name: tensor
-        for name, tensor in weights.items()
-        if not (name.startswith(PRETRAINING_HEADS) or name.endswith(POSITIONS))
-    }
-    if any(name.startswith("albert.") for name in kept):
-        return kept
-    return {name if name.startswith("classifier.") else f"albert.{name}": tensor for name, tensor in kept.items()}
 
 
 def _has_classifier(weights: Mapping[str, torch.Tensor]) -> bool:
