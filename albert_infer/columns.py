@@ -133,10 +133,12 @@ def _carried_names(
     if settings.carry == ALL:
         taken = {settings.premise_column, settings.hypothesis_column, pair_id or schema.PAIR_ID}
         names = [name for name in there if name not in taken]
-    clash = [name for name in names if name in settings.reserved_names]
-    if clash:
-        remedy = "rename it in the input, or name the columns that you want"
-        raise SettingsError(asked, f"`{clash[0]}` is a column of ours", remedy)
+    remedy = "rename it in the input, or name the columns that you want"
+    if (clash := schema.same_name(names, settings.reserved_names)) is not None:
+        raise SettingsError(asked, reading.clean(f"`{clash}` is a column of ours"), remedy)
+    if (alike := schema.names_alike(names)) is not None:
+        found = f"`{alike[0]}` and `{alike[1]}` are one column to readers that do not look at case"
+        raise SettingsError(asked, reading.clean(found), remedy)
     missing = [name for name in names if name not in there]
     if missing and missing[0] in in_paths:
         remedy = "use --carry-source, which keeps the path of each row"

@@ -64,7 +64,7 @@ class GoldColumns:
     @property
     def reserved_names(self) -> frozenset[str]:
         """What a kept column must not be called; the gold labels may be called `label`, as many data sets have it."""
-        return RESERVED_NAMES - ({LABEL} & {self.gold_column})
+        return RESERVED_NAMES - ({LABEL} & {self.gold_column.lower()})
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Knows nothing about files, devices or Ray. One pair keeps one row through every 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -133,6 +134,21 @@ RESERVED_NAMES: Final = frozenset(
     {PAIR_ID, PREMISE, HYPOTHESIS}
     | {field.name for field in (*LABEL_FIELDS, *SOURCE_FIELDS, *VERDICT_FIELDS, *TOKEN_FIELDS, *POSITION_FIELDS)}
 )
+
+
+def same_name(names: Iterable[str], taken: Iterable[str]) -> str | None:
+    """The first of `names` that is one of `taken` to a reader that does not look at case, as DuckDB and Spark."""
+    lowered = {name.lower() for name in taken}
+    return next((name for name in names if name.lower() in lowered), None)
+
+
+def names_alike(names: Sequence[str]) -> tuple[str, str] | None:
+    """The first two of different `names` that are one to a reader that does not look at case."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (first := seen.setdefault(name.lower(), name)) != name:
+            return first, name
+    return None
 
 
 def is_text(kind: Any) -> bool:

@@ -167,6 +167,8 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--premise-column", "hypothesis"), "premise_column"),
         (("--carry", "a,b,a"), "carry"),
         (("--carry", "_unit"), "carry"),
+        (("--carry", "Label"), "carry"),
+        (("--carry", "x,X"), "carry"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(argv: tuple[str, ...], named: str) -> None:

@@ -12,7 +12,9 @@ from pairs import pair_table, with_class_names, write_pairs
 
 from albert_infer.errors import InputError, NoInputError
 from albert_infer.gold import GOLD, NO_GOLD, GoldColumns, gold_codes, read_slice, survey_gold
-from albert_infer.schema import PREMISE, REJECTION, NliLabel
+from albert_infer.schema import HYPOTHESIS, PREMISE, REJECTION, NliLabel
+
+PAIR = [PREMISE, HYPOTHESIS]
 
 
 def gold_pairs(labels: Sequence[str | None]) -> pa.Table:
@@ -176,6 +178,12 @@ def test_a_gold_set_may_come_from_any_writer_and_its_ids_are_nobodys(tmp_path: P
     write_pairs(tmp_path / "b.parquet", views.append_column("pair_id", pa.array([1.5, 2.5])))
     gold = survey_gold("--gold", str(tmp_path), GoldColumns())
     assert [code for piece in gold.slices for code in read_slice(gold, piece)[GOLD].to_pylist()] == [1, 0, 1, 0]
+
+
+def test_gold_labels_may_be_called_label_in_any_case(tmp_path: Path) -> None:
+    for name in ("label", "Label"):
+        path = write_pairs(tmp_path / name / "a.parquet", gold_pairs(["neutral"]).rename_columns([*PAIR, name]))
+        assert survey_gold("--gold", str(path), GoldColumns(name)).rows == 1
 
 
 def test_a_gold_set_without_the_gold_column_is_refused(tmp_path: Path) -> None:

@@ -307,6 +307,7 @@ def test_progress_is_a_line_on_a_terminal_and_changes_nothing(folder: Path) -> N
         (pa.table([["a"], ["b"], ["c"]], names=["premise", "hypothesis", "premise"]), "one column premise: 2 among"),
         (pa.table({"premise": ["a"], "hypothesis": [3]}), "found int64"),
         (pa.table({"premise": ["a"], "hypothesis": ["b"], "label": ["c"]}), "columns label are there"),
+        (pd.DataFrame({**COLUMNS, "Label": ["c", "d"]}), "columns Label are there"),
     ],
 )
 def test_what_are_no_pairs_is_refused(labeler: Labeler, pairs: Any, message: str) -> None:

@@ -214,10 +214,20 @@ def test_a_carried_column_that_is_not_there_is_refused(tmp_path: Path, carry: st
         surveyed(tmp_path, carry=carry)
 
 
-@pytest.mark.parametrize("name", ["label", "p_neutral", "source_file", "_unit"])
+@pytest.mark.parametrize(
+    "name", ["label", "p_neutral", "source_file", "_unit", "Label", "P_Neutral", "Premise", "HYPOTHESIS", "Pair_ID"]
+)
 def test_all_refuses_an_input_column_with_the_name_of_ours(tmp_path: Path, name: str) -> None:
     write_pairs(tmp_path / "a.parquet", numbered_pairs(2).append_column(name, pa.array(["x", "y"])))
     with pytest.raises(SettingsError, match=f"`{name}`"):
+        surveyed(tmp_path, carry="all")
+    assert surveyed(tmp_path).bad == ()
+
+
+def test_columns_that_readers_without_regard_to_case_take_for_one_are_refused(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered_pairs(2).append_column("topic", pa.array(["x", "y"])))
+    write_pairs(tmp_path / "b.parquet", numbered_pairs(2).append_column("Topic", pa.array(["x", "y"])))
+    with pytest.raises(SettingsError, match="`topic` and `Topic` are one column"):
         surveyed(tmp_path, carry="all")
     assert surveyed(tmp_path).bad == ()
 
