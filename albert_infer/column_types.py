@@ -90,12 +90,41 @@ WITHOUT_VIEW: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ..
 )
 
 
+def optional(kind: Any) -> Any:
+    """The type with every field and item inside optional, `kind` itself if they are: a null may stand above each.
+
+    Arrow writes no null above a required field. The keys of a map are required in any map.
+    """
+    if not types.is_nested(kind):
+        return kind
+    if types.is_struct(kind):
+        found: Any = pa.struct([_optional_field(field) for field in kind])
+    elif types.is_map(kind):
+        key = kind.key_field.with_type(optional(kind.key_type))
+        found = pa.map_(key, _optional_field(kind.item_field), kind.keys_sorted)
+    elif types.is_fixed_size_list(kind):
+        found = pa.list_(_optional_field(kind.value_field), kind.list_size)
+    elif types.is_list(kind):
+        found = pa.list_(_optional_field(kind.value_field))
+    elif types.is_large_list(kind):
+        found = pa.large_list(_optional_field(kind.value_field))
+    else:
+        return kind
+    return kind if found.equals(kind) else found
+
+
+def _optional_field(field: pa.Field) -> pa.Field:
+    return field.with_type(optional(field.type)).with_nullable(True)
+
+
 def united(one: Any, other: Any) -> Any | None:
     """The type that holds every value of two plain types as it is, `one` itself if it does; None if there is none."""
-    if one.equals(other) or types.is_null(other):
+    if one.equals(other):
         return one
+    if types.is_null(other):
+        return optional(one)
     if types.is_null(one):
-        return other
+        return optional(other)
     for unite in UNITERS:
         if (found := unite(one, other)) is not None:
             return one if found.equals(one) else found
@@ -209,7 +238,7 @@ def _united_structs(one: Any, other: Any) -> Any | None:
             if field is None:
                 return None
         else:
-            field = (ours.get(name) or theirs[name]).with_nullable(True)
+            field = _optional_field(ours.get(name) or theirs[name])
         fields.append(field)
     return pa.struct(fields)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from albert_infer import reading, schema
-from albert_infer.column_types import holds_unknown_extension, plain_type, united
+from albert_infer.column_types import holds_unknown_extension, optional, plain_type, united
 from albert_infer.errors import SettingsError
 from albert_infer.schema import PairColumns
 
@@ -93,7 +93,7 @@ def run_columns(files: Sequence[FileColumns], paths: Sequence[str], settings: Co
         return RunColumns(texts)
     pair_id, id_type, id_origin = _ids(fit, settings)
     names, in_paths = _carried_names(fit, paths, settings, pair_id)
-    carried = {name: _united([(file.name, file.types[name]) for file in fit if name in file.types]) for name in names}
+    carried = {name: _carried_type(name, fit, may_be_lacked=texts.may_lack_carried) for name in names}
     columns = replace(
         texts,
         pair_id=pair_id,
@@ -147,6 +147,14 @@ def _carried_names(
         found = f"the readable files have no `{missing[0]}`, but {', '.join(there)}"
         raise SettingsError(asked, reading.clean(found), "name columns of the input")
     return names, in_paths if settings.carry == ALL else ()
+
+
+def _carried_type(name: str, fit: Sequence[FileColumns], *, may_be_lacked: bool) -> tuple[Any, str]:
+    """The type of a carried column in the run, and the file that decided it."""
+    found = [(file.name, file.types[name]) for file in fit if name in file.types]
+    kind, origin = _united(found)
+    # Null for every row of a file that lacks it, so nothing inside is required.
+    return optional(kind) if may_be_lacked and len(found) < len(fit) else kind, origin
 
 
 def _united(found: Sequence[tuple[str, Any]]) -> tuple[Any, str]:

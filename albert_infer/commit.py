@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from albert_infer import failpoints
+from albert_infer.column_types import optional
 from albert_infer.errors import InfrastructureError, IntegrityError, ObjectMissingError
 from albert_infer.layout import quarantine_name, staged_name, staged_rejected_name
 from albert_infer.schema import (
@@ -106,7 +107,9 @@ def commit_unit(
     rows = rows.append_column(SOURCE_ROW, source_row)
     bad = rows[REJECTION].is_valid()
     if summary.rejected:
-        rejected = conformed(rows.filter(bad), columns.rejected)
+        # A value that no reader can read is null there, also above a required field.
+        fields = [field.with_type(optional(field.type)) for field in columns.rejected]
+        rejected = conformed(rows.filter(bad), pa.schema(fields))
         _put(folder, staged_rejected_name(unit_id), rejected, summary)
         failpoints.reach("rejected_put", unit_id)
     labelled = conformed(rows.filter(pc.invert(bad)), columns.labelled)

@@ -36,6 +36,7 @@ def read(survey: Survey) -> pa.Table:
 
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 REQUIRED = pa.field("item", pa.int8(), nullable=False)
+REQUIRED_FIELD = pa.field("a", pa.int32(), nullable=False)
 NOTES: dict[str, tuple[list[pa.Array], pa.DataType, list[Any]]] = {
     "null, then text": ([pa.nulls(1), pa.array(["x"])], pa.string(), [None, "x"]),
     "widths": ([pa.array([1], pa.int32()), pa.array([2**40])], pa.int64(), [1, 2**40]),
@@ -56,6 +57,22 @@ NOTES: dict[str, tuple[list[pa.Array], pa.DataType, list[Any]]] = {
         pa.struct([("a", pa.int64()), ("b", pa.string())]),
         [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}],
     ),
+    "required field, missing": (
+        [pa.array([{"a": 1}], pa.struct([REQUIRED_FIELD])), None],
+        pa.struct([("a", pa.int32())]),
+        [{"a": 1}, None],
+    ),
+    "required field, null": (
+        [pa.array([[{"a": 1}]], pa.list_(pa.struct([REQUIRED_FIELD]))), pa.nulls(1)],
+        pa.list_(pa.struct([("a", pa.int32())])),
+        [[{"a": 1}], None],
+    ),
+    "required field in a field that one lacks": (
+        [pa.array([{"s": {"a": 1}, "b": 1}], pa.struct([("s", pa.struct([REQUIRED_FIELD])), ("b", pa.int8())])),
+         pa.array([{"b": 2}], pa.struct([("b", pa.int8())]))],
+        pa.struct([("s", pa.struct([("a", pa.int32())])), ("b", pa.int8())]),
+        [{"s": {"a": 1}, "b": 1}, {"s": None, "b": 2}],
+    ),
     "missing": ([None, pa.array([1.5])], pa.float64(), [None, 1.5]),
 }  # fmt: skip
 
@@ -71,7 +88,8 @@ def test_all_files_widen_to_one_type_and_keep_their_values(tmp_path: Path, case:
         rows = read(survey)
         assert rows.schema.field("note").type == survey.columns.carried[0].type
         assert rows["note"].to_pylist() == [values[place] for place in order]
-        if case != "field order":
+        pq.write_table(rows, pa.BufferOutputStream())
+        if not case.startswith(("field order", "required field in")):
             assert survey.columns.carried[0].type == kind
 
 
