@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from albert_infer import reading, schema
-from albert_infer.column_types import holds_unknown_extension, optional, plain_type, united
+from albert_infer.column_types import is_unknown_extension, optional, plain_type, united
 from albert_infer.errors import SettingsError
 from albert_infer.schema import PairColumns
 
@@ -64,6 +64,11 @@ class FileColumns:
         names, types = self.schema.names, self.schema.types
         return {name: plain_type(kind) for name, kind in zip(reversed(names), reversed(types), strict=True)}
 
+    @cached_property
+    def extensions(self) -> frozenset[str]:
+        """The columns that are or hold an extension type that is not taken."""
+        return frozenset(field.name for field in self.schema if is_unknown_extension(field))
+
 
 @dataclass(frozen=True)
 class RunColumns:
@@ -112,9 +117,10 @@ def _ids(fit: Sequence[FileColumns], settings: ColumnSettings) -> tuple[str | No
     if settings.id_column == schema.NO_IDS:
         return None, None, None
     name = settings.id_column or schema.PAIR_ID
-    found = [(file.name, file.types[name]) for file in fit if name in file.types]
-    if not found and settings.id_column is None:
+    there = [file for file in fit if name in file.types]
+    if not there and settings.id_column is None:
         return None, None, None
+    found = [(file.name, file.types[name]) for file in there if name not in file.extensions]
     for origin, kind in sorted(found, key=lambda entry: pa.types.is_floating(entry[1])):
         if (id_type := reading.id_type(kind)) is not None:
             return name, id_type, origin
@@ -150,21 +156,21 @@ def _carried_names(
 
 
 def _carried_type(name: str, fit: Sequence[FileColumns], *, may_be_lacked: bool) -> tuple[Any, str]:
-    """The type of a carried column in the run, and the file that decided it."""
-    found = [(file.name, file.types[name]) for file in fit if name in file.types]
-    kind, origin = _united(found)
+    """The type of a carried column in the run, and the file that decided it.
+
+    One where it is an extension must not decide, unless there is no other.
+    """
+    there = [file for file in fit if name in file.types]
+    safe = [file for file in there if name not in file.extensions] or there[:1]
+    kind, origin = _united([(file.name, file.types[name]) for file in safe])
     # Null for every row of a file that lacks it, so nothing inside is required.
-    return optional(kind) if may_be_lacked and len(found) < len(fit) else kind, origin
+    return optional(kind) if may_be_lacked and len(there) < len(fit) else kind, origin
 
 
 def _united(found: Sequence[tuple[str, Any]]) -> tuple[Any, str]:
-    """The type that holds the values of all these files, and the last file that changed it.
-
-    One that is an extension must not decide, unless there is no other; nor one that cannot be united.
-    """
-    safe = [(name, kind) for name, kind in found if not holds_unknown_extension(kind)] or found[:1]
-    origin, kind = safe[0]
-    for name, other in safe[1:]:
+    """The type that holds the values of all these files, and the last that changed it; one that cannot does not."""
+    origin, kind = found[0]
+    for name, other in found[1:]:
         both = united(kind, other)
         if both is not None and both is not kind:
             origin, kind = name, both

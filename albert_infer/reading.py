@@ -17,7 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from albert_infer.column_types import holds_unknown_extension, plain_type, united
+from albert_infer.column_types import is_unknown_extension, plain_type, united
 from albert_infer.int96 import READ_OPTIONS
 from albert_infer.schema import PairColumns, Quarantine, is_text
 from albert_infer.storage import ArchivedError, Folder, ObjectPin
@@ -136,7 +136,8 @@ def unfit_column(
     """Why a file with this schema cannot give `columns`, or None if it can."""
     times = Counter(schema.names)
     may_lack = {field.name for field in columns.carried} if columns.may_lack_carried else set()
-    kinds = dict(zip(schema.names, schema.types, strict=True))
+    fields = {field.name: field for field in schema}
+    kinds = {name: field.type for name, field in fields.items()}
     for name in columns.input_names:
         if name not in times:
             if name in may_lack:
@@ -144,7 +145,7 @@ def unfit_column(
             return UnreadableError(Quarantine.SCHEMA_MISSING, f"no column `{name}`{_near(name, schema.names)}")
         if times[name] > 1:
             return UnreadableError(Quarantine.SCHEMA_DUPLICATE_COLUMN, f"{times[name]} columns `{name}`")
-        if holds_extension(kinds[name], is_text=name in (columns.premise, columns.hypothesis)):
+        if is_extension(fields[name], is_text=name in (columns.premise, columns.hypothesis)):
             return UnreadableError(Quarantine.SCHEMA_EXTENSION, f"column `{name}` is or holds an extension type")
     for name, (reason, wanted, fits) in _expectations(columns, origins).items():
         if name in kinds and not fits(kinds[name]):
@@ -152,9 +153,9 @@ def unfit_column(
     return None
 
 
-def holds_extension(kind: Any, *, is_text: bool) -> bool:
-    """Whether the type is an extension that is not taken: as a text none is, else Arrow's own ones are."""
-    return isinstance(kind, pa.BaseExtensionType) if is_text else holds_unknown_extension(kind)
+def is_extension(field: pa.Field, *, is_text: bool) -> bool:
+    """Whether the field is an extension that is not taken: as a text none is, else Arrow's own ones are."""
+    return (is_text and isinstance(field.type, pa.BaseExtensionType)) or is_unknown_extension(field)
 
 
 def _expectations(

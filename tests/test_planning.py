@@ -141,7 +141,10 @@ def test_a_file_whose_column_to_carry_is_an_extension_does_not_decide_its_type(t
     texts = pair_table(["a"], ["b"])
     for name, notes in (("a.parquet", pickled_objects(tmp_path / "marker", 1)), ("b.parquet", pa.array(["x"]))):
         write_pairs(tmp_path / name, texts.append_column("notes", notes))
-    assert bad_reasons(tmp_path, carry="notes") == {"a.parquet": "schema_extension"}
+    unregistered = pa.field("notes", pa.int64(), metadata={"ARROW:extension:name": "example.unknown"})
+    write_pairs(tmp_path / "0.parquet", texts.append_column(unregistered, pa.array([1])))
+    quarantined = dict.fromkeys(["0.parquet", "a.parquet"], "schema_extension")
+    assert bad_reasons(tmp_path, carry="notes") == quarantined
     assert bad_reasons(tmp_path) == {}
 
 

@@ -322,6 +322,21 @@ def test_extension_types_are_found_at_any_depth(tmp_path: Path) -> None:
     assert marker.exists()
 
 
+UNKNOWN = {"ARROW:extension:name": "example.unknown", "ARROW:extension:metadata": "{}"}
+
+
+def test_an_extension_is_one_whether_its_type_is_registered_or_not(tmp_path: Path) -> None:
+    field = pa.field("x", pa.int64(), metadata=UNKNOWN)
+    for kind in (field.type, pa.struct([field]), pa.list_(field), pa.map_(pa.string(), field), pa.list_(pa.list_(field))):
+        found = field if kind == field.type else pa.field("x", kind)
+        pairs = pair_table(["a"], ["b"]).append_column(found, pa.nulls(1, kind))
+        footer = read_footer(*pinned(write_pairs(tmp_path / "a.parquet", pairs)))
+        unreadable = unfit(footer, PairColumns(carried=(found,)))
+        assert unreadable is not None, kind
+        assert unreadable.reason == Quarantine.SCHEMA_EXTENSION
+        assert unfit(footer, PairColumns()) is None
+
+
 def test_an_extension_that_does_not_understand_its_own_footer_is_a_bad_footer(tmp_path: Path) -> None:
     from ray.data.extensions import ArrowTensorTypeV2
 
