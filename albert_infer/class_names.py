@@ -5,6 +5,8 @@ Knows nothing of labels; `gold` says which names are ours.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any, Final
 
 import pyarrow as pa
@@ -35,6 +37,14 @@ def class_names(found: pa.Schema, column: str) -> ClassNames:
         told = told.get(key) if isinstance(told, dict) else None
     names = told.get("names") if isinstance(told, dict) and told.get("_type") == "ClassLabel" else None
     return _as_names(names)
+
+
+def with_class_names(found: pa.Schema, classes: Iterable[tuple[str, ClassNames]]) -> pa.Schema:
+    """The schema with metadata that says what the numbers of these columns mean, as `datasets` writes and reads it."""
+    features = {name: {"names": [*names], "_type": "ClassLabel"} for name, names in classes}
+    if not features:
+        return found
+    return found.with_metadata({**(found.metadata or {}), KEY: json.dumps({"info": {"features": features}}).encode()})
 
 
 def _as_names(names: Any) -> ClassNames:

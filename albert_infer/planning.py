@@ -93,6 +93,19 @@ class Survey:
         found = f"none of its {files:,} files can be read, first {first.uri}: {first.reason} ({first.detail})"
         raise InputError(f"the input {self.folder.uri}", found, "mend or replace the files; only Parquet is read")
 
+    def refuse_mixed_classes(self) -> None:
+        """Raise InputError where two files give the numbers of a carried column other names: the output has one."""
+        first: dict[str, tuple[InputFile, ClassNames]] = {}
+        for file in self.files:
+            for name, names in file.classes if file.rows else ():
+                other, before = first.setdefault(name, (file, names))
+                if names != before:
+                    one, two = (self.folder.uri_of(entry.pin.name) for entry in (other, file))
+                    told = [reading.clean(", ".join(order)) for order in (before, names)]
+                    found = f"{one} calls its numbers {told[0]}, and {two} calls them {told[1]}"
+                    remedy = "do not carry it, or write its labels as text in every file"
+                    raise InputError(f"--carry {reading.clean(name)}", found, remedy)
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -158,6 +171,7 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
             bad.append(
                 BadFile(folder.uri_of(pin.name), pin.size, pin.version, str(trouble.reason), trouble.detail, rows)
             )
+    columns = replace(columns, classes=_classes_of_all(files, columns))
     names = tuple(readable[0].schema.names) if readable else ()
     there = {name for file in readable for name in file.schema.names}
     absent = tuple(name for name in columns.input_names if readable and name not in there)
@@ -230,6 +244,14 @@ def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
 def _classes(found: pa.Schema, columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:
     named = ((field.name, class_names(found, field.name)) for field in columns.carried)
     return tuple((name, names) for name, names in named if names)
+
+
+def _classes_of_all(files: Sequence[InputFile], columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:
+    """The carried columns of whole numbers that all files with rows give the same names."""
+    told = [dict(file.classes) for file in files if file.rows]
+    whole = [field.name for field in columns.carried if pa.types.is_integer(field.type)]
+    names = {name: {classes.get(name, ()) for classes in told} for name in whole}
+    return tuple((name, next(iter(found))) for name, found in names.items() if len(found) == 1 and found != {()})
 
 
 def _column_recipe(columns: PairColumns) -> dict[str, Any]:

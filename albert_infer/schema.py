@@ -182,6 +182,8 @@ class PairColumns:
     review_below: float | None = None
     # Whether long premises are cut into windows, and `n_windows` is added.
     with_windows: bool = False
+    # Carried columns whose numbers all files name alike, with these names; written into the output's metadata.
+    classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def input_names(self) -> list[str]:

@@ -10,10 +10,10 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pairs import pair_table, planned, surveyed, write_pairs
+from pairs import pair_table, planned, surveyed, with_class_names, write_pairs
 
 from albert_infer import decoding
-from albert_infer.errors import SettingsError
+from albert_infer.errors import InputError, SettingsError
 from albert_infer.planning import Survey
 
 
@@ -138,6 +138,40 @@ def test_the_type_of_a_run_whose_files_agree_is_theirs_to_the_letter(tmp_path: P
         "string",
         *(str(there.field(n).type) for n in kinds),
     ]
+
+
+NAMES = ("entailment", "neutral", "contradiction")
+
+
+def write_classes(folder: Path, names: tuple[str, ...], rows: int = 1) -> None:
+    pairs = pair_table(["a"] * rows, ["b"] * rows).append_column("gold", pa.array([0] * rows, pa.int64()))
+    write_pairs(folder, with_class_names(pairs, "gold", names) if names else pairs)
+
+
+def test_names_of_numbers_that_all_files_agree_on_are_kept_and_rename_no_unit(tmp_path: Path) -> None:
+    write_classes(tmp_path / "a.parquet", NAMES)
+    write_classes(tmp_path / "b.parquet", NAMES)
+    write_classes(tmp_path / "empty.parquet", NAMES[::-1], rows=0)
+    survey = surveyed(tmp_path, carry="all")
+    survey.refuse_mixed_classes()
+    assert survey.columns.classes == (("gold", NAMES),)
+    assert surveyed(tmp_path).columns.classes == ()
+    assert "classes" not in planned(tmp_path, carry="all").recipe
+    write_classes(tmp_path / "c.parquet", ())
+    assert surveyed(tmp_path, carry="all").columns.classes == ()
+
+
+def test_numbers_that_two_files_name_otherwise_are_refused_with_both_files_and_both_orders(tmp_path: Path) -> None:
+    write_classes(tmp_path / "a.parquet", NAMES)
+    write_classes(tmp_path / "b.parquet", NAMES[::-1])
+    told = (
+        r"--carry gold: \S+a\.parquet calls its numbers entailment, neutral, contradiction, "
+        r"and \S+b\.parquet calls them contradiction, neutral, entailment; .*text"
+    )
+    for carry in ("all", "gold"):
+        with pytest.raises(InputError, match=told):
+            surveyed(tmp_path, carry=carry).refuse_mixed_classes()
+    surveyed(tmp_path).refuse_mixed_classes()
 
 
 def test_a_column_that_only_the_paths_hold_is_told(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pairs import FILE_PROPERTY, labelled_unit, numbered_pairs
 
 from albert_infer import commit, schema, storage
+from albert_infer.class_names import class_names
 from albert_infer.commit import (
     Source,
     UnitSummary,
@@ -278,3 +279,12 @@ def test_a_rejected_row_may_have_null_above_a_required_field(output: Folder) -> 
     assert commit_unit(output, UNIT, source(), unit, columns) is not None
     assert read(output, staged_name(UNIT)).schema.field("about").type == kind
     assert read(output, staged_rejected_name(UNIT))["about"].to_pylist() == [None, None, {"text": "x"}]
+
+
+def test_what_the_numbers_of_a_carried_column_mean_is_in_both_files(output: Folder) -> None:
+    names = ("entailment", "neutral", "contradiction")
+    columns = replace(TOPIC, classes=(("topic", names),))
+    assert commit_unit(output, UNIT, source(), mixed_unit(columns), columns) is not None
+    for name in (staged_name(UNIT), staged_rejected_name(UNIT)):
+        assert class_names(read(output, name).schema, "topic") == names
+        assert summary_of(output, name).unit_id == UNIT

@@ -92,7 +92,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "intervals": set(),
     "preflight": {"classification", "engine", "gold", "intervals", "model", "planning", "tokenization", "validation"},
     "layout": set(),
-    "commit": {"storage", "layout"},
+    "commit": {"storage", "layout", "class_names"},
     "attempts": set(),
     "failpoints": set(),
     "processor": set(),
