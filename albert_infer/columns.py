@@ -14,8 +14,9 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from albert_infer import reading, schema
-from albert_infer.column_types import is_unknown_extension, optional, plain_type, united
+from albert_infer.column_types import optional, plain_type, united
 from albert_infer.errors import SettingsError
+from albert_infer.extension_types import is_unknown_extension
 from albert_infer.schema import PairColumns
 
 ALL = ("all",)

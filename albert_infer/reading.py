@@ -17,7 +17,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from albert_infer.column_types import is_unknown_extension, plain_type, united
+from albert_infer.column_types import plain_type, united
+from albert_infer.extension_types import is_unknown_extension
 from albert_infer.int96 import READ_OPTIONS
 from albert_infer.schema import PairColumns, Quarantine, is_text
 from albert_infer.storage import ArchivedError, Folder, ObjectPin

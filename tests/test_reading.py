@@ -327,7 +327,13 @@ UNKNOWN = {"ARROW:extension:name": "example.unknown", "ARROW:extension:metadata"
 
 def test_an_extension_is_one_whether_its_type_is_registered_or_not(tmp_path: Path) -> None:
     field = pa.field("x", pa.int64(), metadata=UNKNOWN)
-    for kind in (field.type, pa.struct([field]), pa.list_(field), pa.map_(pa.string(), field), pa.list_(pa.list_(field))):
+    for kind in (
+        field.type,
+        pa.struct([field]),
+        pa.list_(field),
+        pa.map_(pa.string(), field),
+        pa.list_(pa.list_(field)),
+    ):
         found = field if kind == field.type else pa.field("x", kind)
         pairs = pair_table(["a"], ["b"]).append_column(found, pa.nulls(1, kind))
         footer = read_footer(*pinned(write_pairs(tmp_path / "a.parquet", pairs)))
