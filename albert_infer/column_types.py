@@ -19,8 +19,8 @@ from albert_infer.schema import is_text
 types: Final = pa.types
 # Names of one time zone; a writer takes either.
 UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC", "Z", "Zulu", "GMT", "Etc/GMT", "+00:00", "-00:00", "+0000"})
-# The most digits that a decimal of so many bits has.
-DECIMALS: Final = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (76, pa.decimal256))
+# The most digits that a decimal of so many bits is united to: DuckDB and Spark read no more than 38.
+DECIMALS: Final = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (38, pa.decimal256))
 UNITS: Final = ("s", "ms", "us", "ns")
 # Integers up to here are the same number as a double.
 WIDEST_IN_DOUBLE: Final = 32
@@ -77,14 +77,13 @@ WITHOUT_VIEW: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ..
 
 
 def optional(kind: Any) -> Any:
-    """The type with every field and item inside optional, `kind` itself if they are: a null may stand above each.
+    """The type with every field and item inside optional, `kind` itself if they are.
 
-    Arrow writes no null above a required field. The keys of a map are required in any map.
+    Arrow writes no null above a required field; the keys of a map are always required.
     """
-    if not types.is_nested(kind):
-        return kind
+    found: Any = kind
     if types.is_struct(kind):
-        found: Any = pa.struct([_optional_field(field) for field in kind])
+        found = pa.struct([_optional_field(field) for field in kind])
     elif types.is_map(kind):
         key = kind.key_field.with_type(optional(kind.key_type))
         found = pa.map_(key, _optional_field(kind.item_field), kind.keys_sorted)
@@ -94,8 +93,6 @@ def optional(kind: Any) -> Any:
         found = pa.list_(_optional_field(kind.value_field))
     elif types.is_large_list(kind):
         found = pa.large_list(_optional_field(kind.value_field))
-    else:
-        return kind
     return kind if found.equals(kind) else found
 
 
@@ -107,10 +104,8 @@ def united(one: Any, other: Any) -> Any | None:
     """The type that holds every value of two plain types as it is, `one` itself if it does; None if there is none."""
     if one.equals(other):
         return one
-    if types.is_null(other):
-        return optional(one)
-    if types.is_null(one):
-        return optional(other)
+    if types.is_null(one) or types.is_null(other):
+        return optional(other if types.is_null(one) else one)
     for unite in UNITERS:
         if (found := unite(one, other)) is not None:
             return one if found.equals(one) else found
@@ -171,10 +166,8 @@ def _united_decimals(one: Any, other: Any) -> Any | None:
     scale = max(one.scale, other.scale)
     digits = scale + max(kind.precision - kind.scale for kind in (one, other))
     bits = max(one.bit_width, other.bit_width)
-    for most, make in DECIMALS:
-        if digits <= most and make(most).bit_width >= bits:
-            return make(digits, scale)
-    return None
+    makers = (make for most, make in DECIMALS if digits <= most and make(most).bit_width >= bits)
+    return next((make(digits, scale) for make in makers), None)
 
 
 def _united_times(one: Any, other: Any) -> Any | None:
