@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from albert_infer.column_types import plain_type, united
 from albert_infer.extension_types import is_unknown_extension
 from albert_infer.int96 import READ_OPTIONS
+from albert_infer.json_input import parsed_json
 from albert_infer.schema import PairColumns, Quarantine, is_text
 from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
@@ -28,6 +29,8 @@ ENCRYPTED_MAGIC: Final = b"PARE"
 # A thousand million rows are a year of labelling on one GPU; a footer that claims more is damaged, or means harm: its
 # units alone would fill the driver's memory.
 MAX_FILE_ROWS: Final = 1 << 30
+# What a file notes of its own geometries is a few kilobytes.
+MAX_NOTE_BYTES: Final = 1 << 22
 # Names of columns in a message.
 MAX_NAMES: Final = 20
 NOWHERE: Final[Mapping[str, str]] = {}
@@ -280,15 +283,30 @@ def _unwritable(parquet: pq.ParquetFile) -> dict[str, str]:
     """The columns whose Parquet type has no Arrow type that is written as the same, and what they are."""
     # Arrow's own times were long written as if they were of a zone.
     from_arrow = b"ARROW:schema" in (parquet.metadata.metadata or {})
-    names = set(parquet.schema_arrow.names)
+    names, shapes = set(parquet.schema_arrow.names), _geometries(parquet.metadata)
     found: dict[str, str] = {}
     for place in range(len(parquet.schema)):
         leaf = parquet.schema.column(place)
+        kind, column = leaf.logical_type.type, _column_of(leaf.path, names)
         if leaf.converted_type == "INTERVAL":
-            found[_column_of(leaf.path, names)] = "an INTERVAL"
-        elif not from_arrow and leaf.logical_type.type == "TIME" and "UTC=true" in str(leaf.logical_type):
-            found[_column_of(leaf.path, names)] = "a TIME WITH TIME ZONE"
+            found[column] = "an INTERVAL"
+        elif kind in ("GEOMETRY", "GEOGRAPHY"):
+            found[column] = f"a {kind}"
+        elif column in shapes or (leaf.name in shapes and leaf.physical_type == "BYTE_ARRAY"):
+            found[column] = "a GEOMETRY"
+        elif not from_arrow and kind == "TIME" and "UTC=true" in str(leaf.logical_type):
+            found[column] = "a TIME WITH TIME ZONE"
     return found
+
+
+def _geometries(metadata: pq.FileMetaData) -> Collection[str]:
+    """The columns that GeoParquet's note calls geometries, as nothing else does; DuckDB's names inner fields, too."""
+    try:
+        told = parsed_json((metadata.metadata or {}).get(b"geo", b"{}"), max_bytes=MAX_NOTE_BYTES)
+    except ValueError:
+        return ()
+    columns = told.get("columns") if isinstance(told, dict) else None
+    return columns.keys() if isinstance(columns, dict) else ()
 
 
 def _column_of(path: str, names: set[str]) -> str:

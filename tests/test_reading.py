@@ -327,13 +327,7 @@ UNKNOWN = {"ARROW:extension:name": "example.unknown", "ARROW:extension:metadata"
 
 def test_an_extension_is_one_whether_its_type_is_registered_or_not(tmp_path: Path) -> None:
     field = pa.field("x", pa.int64(), metadata=UNKNOWN)
-    for kind in (
-        field.type,
-        pa.struct([field]),
-        pa.list_(field),
-        pa.map_(pa.string(), field),
-        pa.list_(pa.list_(field)),
-    ):
+    for kind in (field.type, pa.struct([field]), pa.list_(field), pa.map_(pa.string(), field)):
         found = field if kind == field.type else pa.field("x", kind)
         pairs = pair_table(["a"], ["b"]).append_column(found, pa.nulls(1, kind))
         footer = read_footer(*pinned(write_pairs(tmp_path / "a.parquet", pairs)))
@@ -411,3 +405,29 @@ def test_a_type_that_a_copy_would_lose_is_told_where_it_is_carried(
         else:
             assert unreadable is not None
             assert (unreadable.reason, told in unreadable.detail) == (Quarantine.SCHEMA_TYPE, True)
+
+
+@pytest.mark.parametrize("version", ["NONE", "V1", "V2", "BOTH"])
+def test_a_geometry_is_told_where_it_is_carried_whether_the_type_or_a_note_says_so(
+    tmp_path: Path, version: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    point = "'POINT(1 2)'::GEOMETRY"
+    columns = f"{point} AS g, [{point}] AS list, {{'q': {point}}} AS nested, 'x'::BLOB AS raw"
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT 'a' AS premise, 'b' AS hypothesis, {columns}) "
+            f"TO '{path}' (FORMAT parquet, GEOPARQUET_VERSION '{version}')"
+        )
+    footer = read_footer(*pinned(path))
+    assert unfit(footer, PairColumns(carried=(footer.schema.field("raw"),))) is None
+    for name in ("g", "list", "nested"):
+        unreadable = unfit(footer, PairColumns(carried=(footer.schema.field(name),)))
+        assert unreadable is not None
+        assert (unreadable.reason, "a GEOMETRY" in unreadable.detail) == (Quarantine.SCHEMA_TYPE, True)
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"columns": 3}', '{"columns": {"other": {}}}'])
+def test_a_note_of_no_geometries_says_nothing(tmp_path: Path, note: str) -> None:
+    pairs = numbered_pairs(1).replace_schema_metadata({"geo": note})
+    assert read_footer(*pinned(write_pairs(tmp_path / "a.parquet", pairs))).unwritable == {}
