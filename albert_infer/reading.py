@@ -60,6 +60,11 @@ class Footer:
     undecodable: frozenset[str] = frozenset()
     unwritable: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def rows(self) -> int:
+        """Rows of the whole file."""
+        return sum(self.row_groups)
+
 
 @dataclass(frozen=True)
 class RowRange:
@@ -122,8 +127,12 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
 def unfit(footer: Footer, columns: PairColumns, origins: Mapping[str, str] = NOWHERE) -> UnreadableError | None:
     """Why a file with this footer cannot give `columns`, or None if it can.
 
-    `origins` says for columns of the run which file gave them their type.
+    `origins` says for columns of the run which file gave them their type. A file without rows has no value that could
+    be of another type, nor null in a column that it lacks: it needs the columns of the pairs alone.
     """
+    if not footer.rows:
+        pair = [name for name in (columns.pair_id, columns.premise, columns.hypothesis) if name is not None]
+        return next((_missing(name, footer.schema.names) for name in pair if name not in footer.schema.names), None)
     for name in columns.input_names:
         if name in footer.undecodable:
             return UnreadableError(Quarantine.CODEC, f"column `{name}` is compressed with a codec that is not built in")
@@ -146,7 +155,7 @@ def unfit_column(
         if name not in times:
             if name in may_lack:
                 continue
-            return UnreadableError(Quarantine.SCHEMA_MISSING, f"no column `{name}`{_near(name, schema.names)}")
+            return _missing(name, schema.names)
         if times[name] > 1:
             return UnreadableError(Quarantine.SCHEMA_DUPLICATE_COLUMN, f"{times[name]} columns `{name}`")
         if is_extension(fields[name], is_text=name in (columns.premise, columns.hypothesis)):
@@ -224,9 +233,9 @@ def some(names: Sequence[str]) -> str:
     return f"{', '.join(f'`{clean(name)}`' for name in names[:MAX_NAMES]) or 'no column'}{more}"
 
 
-def _near(name: str, names: list[str]) -> str:
-    near = [other for other in names if other.lower() == name.lower()]
-    return f", but `{near[0]}`" if near else ""
+def _missing(name: str, names: list[str]) -> UnreadableError:
+    near = [f", but `{other}`" for other in names if other.lower() == name.lower()]
+    return UnreadableError(Quarantine.SCHEMA_MISSING, f"no column `{name}`{''.join(near[:1])}")
 
 
 class _Zeros(io.RawIOBase):

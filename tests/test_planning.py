@@ -186,6 +186,29 @@ def test_a_file_without_rows_is_accepted(tmp_path: Path) -> None:
     assert ([file.rows for file in plan.files], plan.units, plan.bad, plan.rows_in) == ([0], (), (), 0)
 
 
+def test_a_file_without_rows_is_taken_whatever_its_types_are_and_decides_none(tmp_path: Path) -> None:
+    full = numbered_pairs(2).append_column("topic", pa.array([1, 2]))
+    write_pairs(tmp_path / "b.parquet", full)
+    alone = planned(tmp_path, carry="all")
+    # As pandas writes a frame without rows, and worse.
+    odd = pa.schema(
+        [("pair_id", pa.bool_()), ("premise", pa.float64()), ("hypothesis", pa.uuid()), ("topic", pa.string())]
+    )
+    for name, empty in (
+        ("a", odd),
+        ("c", odd.remove(3).append(pa.field("late", pa.null()))),
+        ("d", odd.append(odd[3])),
+    ):
+        write_pairs(tmp_path / f"{name}.parquet", empty.empty_table())
+    for carry in ("all", "topic"):
+        plan = planned(tmp_path, carry=carry)
+        assert ([file.rows for file in plan.files], plan.bad) == ([0, 2, 0, 0], ())
+        assert plan.recipe["columns"] == alone.recipe["columns"]
+        assert [unit.unit_id for unit in plan.units] == [unit.unit_id for unit in alone.units]
+    write_pairs(tmp_path / "e.parquet", odd.remove(1).empty_table())
+    assert bad_reasons(tmp_path) == {"e.parquet": "schema_missing"}
+
+
 def test_columns_may_have_other_names(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a.parquet", numbered_pairs(2).rename_columns(["key", "s1", "s2"]))
     survey = surveyed(tmp_path, premise_column="s1", hypothesis_column="s2", id_column="key")
