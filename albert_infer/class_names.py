@@ -22,12 +22,15 @@ ClassNames = tuple[str, ...]
 
 
 def class_names(found: pa.Schema, column: str) -> ClassNames:
-    """The name of each number from 0 on in a column of whole numbers; none where the file says nothing about it.
+    """The name of each number from 0 on in a column of numbers; none where the file says nothing about it.
 
     A `ClassLabel` without names of its own has its numbers as names: these say nothing either.
     """
     raw = (found.metadata or {}).get(KEY)
-    if raw is None or column not in found.names or not pa.types.is_integer(found.field(column).type):
+    if raw is None or column not in found.names:
+        return ()
+    kind = found.field(column).type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return ()
     try:
         told = parsed_json(raw, max_bytes=MAX_BYTES)

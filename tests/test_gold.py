@@ -29,6 +29,9 @@ def gold_pairs(labels: Sequence[str | None]) -> pa.Table:
         pa.array(["entailment", "neutral", "contradiction", "-", "-", None]).dictionary_encode(),
         pa.array([0, 1, 2, -1, -1, None], pa.int64()),
         pa.array([0, 1, 2, -1, -1, None], pa.int8()),
+        # As pandas has integers with a hole.
+        pa.array([0, 1, 2, -1, float("nan"), None], pa.float64()),
+        pa.array([0, 1, 2, -1, -1, None], pa.float32()),
         pa.array(["0", "1", "2", "-1", "-", None], pa.large_string()),
         # As Arrow reads Parquet's ENUM, and pandas's categories and Polars's enums.
         pa.array([b"entailment", b"neutral", b"contradiction", b"-", b"", None], pa.binary()),
@@ -48,8 +51,18 @@ def test_a_value_that_is_no_label_is_named(label: str) -> None:
 
 
 def test_labels_of_another_type_are_refused() -> None:
-    with pytest.raises(InputError, match="type double"):
-        gold_codes(pa.chunked_array([[0.0, 1.0]]), "here")
+    with pytest.raises(InputError, match="type bool"):
+        gold_codes(pa.chunked_array([[True, False]]), "here")
+    for score in (0.5, float("inf")):
+        with pytest.raises(InputError, match="type double that are no whole numbers"):
+            gold_codes(pa.chunked_array([[0.0, score]]), "here")
+
+
+def test_whole_floats_mean_what_the_file_says_that_its_numbers_mean(tmp_path: Path) -> None:
+    pairs = numbered([0, 1, 2, None], CONTRADICTION_FIRST)
+    field = pa.field("gold_label", pa.float64())
+    write_pairs(tmp_path / "a.parquet", pairs.set_column(2, field, pairs["gold_label"].cast(pa.float64())))
+    assert read_codes(tmp_path) == [2, 0, 1, NO_GOLD]
 
 
 CONTRADICTION_FIRST = ("contradiction", "entailment", "neutral")
