@@ -169,6 +169,7 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--carry", "_unit"), "carry"),
         (("--carry", "Label"), "carry"),
         (("--carry", "x,X"), "carry"),
+        (("--carry", "all,x"), "`all` stands alone"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(argv: tuple[str, ...], named: str) -> None:
@@ -253,7 +254,9 @@ def test_a_config_file_that_is_not_there_is_refused() -> None:
     assert "nowhere.toml" in refusal(*REQUIRED, "--config", "nowhere.toml")
 
 
-@pytest.mark.parametrize("argv", [("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",)])
+@pytest.mark.parametrize(
+    "argv", [("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",), ("--carry", " a, b ")]
+)
 def test_carried_columns_may_be_one_list_or_several_flags(argv: tuple[str, ...]) -> None:
     assert parsed(*REQUIRED, *argv).carry == ("a", "b")
 

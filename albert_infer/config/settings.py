@@ -267,6 +267,8 @@ class LabellingSettings(BaseModel):
     def _carried_columns_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
             raise ValueError("expected each column once")
+        if "all" in value and len(value) > 1:
+            raise ValueError("`all` stands alone, for every column of the input; leave out it or the others")
         if (alike := schema.names_alike(value)) is not None:
             raise ValueError(f"`{alike[0]}` and `{alike[1]}` are one column to readers that do not look at case")
         return value
