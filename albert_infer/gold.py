@@ -169,8 +169,9 @@ def _reader(folder: Folder, columns: PairColumns) -> PairReader:
 def gold_codes(labels: pa.ChunkedArray, where: str, names: ClassNames = ()) -> NDArray[np.int8]:
     """The place of each label in `NliLabel`, NO_GOLD for null, `-` and -1 (int8, as many as `labels`).
 
-    Labels are the three names in any case, or numbers: of the `names` that their file gives them, else 0 entailment, 1
-    neutral, 2 contradiction; floats if they are whole. Raises InputError for other names, and with the first value that is no label.
+    Labels are the three names in any case, or whole numbers, as floats too: of the `names` that their file gives them,
+    else 0 entailment, 1 neutral, 2 contradiction. Raises InputError for other names, and with the first value that is
+    no label.
     """
     labels = _whole(pa.chunked_array([plain(chunk) for chunk in labels.chunks], plain_type(labels.type)), where)
     kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type

@@ -33,6 +33,9 @@ MAX_FILE_ROWS: Final = 1 << 30
 MAX_NOTE_BYTES: Final = 1 << 22
 # Names of columns in a message.
 MAX_NAMES: Final = 20
+ID_REMEDY: Final = "ids are texts or whole numbers; cast it to those, or take no ids with --id-column none"
+TEXT_REMEDY: Final = "cast it in the file"
+CARRIED_REMEDY: Final = "cast it in the file, or do not carry it"
 NOWHERE: Final[Mapping[str, str]] = {}
 # What a bad footer makes Arrow raise, and the extension types that it calls on the way.
 FOOTER_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
@@ -147,7 +150,7 @@ def unfit_column(
     schema: pa.Schema, columns: PairColumns, origins: Mapping[str, str] = NOWHERE
 ) -> UnreadableError | None:
     """Why a file with this schema cannot give `columns`, or None if it can."""
-    times = Counter(schema.names)
+    times, texts = Counter(schema.names), (columns.premise, columns.hypothesis)
     may_lack = {field.name for field in columns.carried} if columns.may_lack_carried else set()
     fields = {field.name: field for field in schema}
     kinds = {name: field.type for name, field in fields.items()}
@@ -158,11 +161,15 @@ def unfit_column(
             return _missing(name, schema.names)
         if times[name] > 1:
             return UnreadableError(Quarantine.SCHEMA_DUPLICATE_COLUMN, f"{times[name]} columns `{name}`")
-        if is_extension(fields[name], is_text=name in (columns.premise, columns.hypothesis)):
+        if is_extension(fields[name], is_text=name in texts):
             return UnreadableError(Quarantine.SCHEMA_EXTENSION, f"column `{name}` is or holds an extension type")
     for name, (reason, wanted, fits) in _expectations(columns, origins).items():
         if name in kinds and not fits(kinds[name]):
-            return UnreadableError(reason, clean(f"column `{name}` is {kinds[name]}, not {wanted}"))
+            found = clean(f"column `{name}` is {kinds[name]}, not {wanted}")
+            type_remedy = TEXT_REMEDY if name in texts else CARRIED_REMEDY
+            remedy = ID_REMEDY if reason == Quarantine.SCHEMA_ID else type_remedy
+            # Not cut, however long a type or a name is.
+            return UnreadableError(reason, f"{found}; {remedy}")
     return None
 
 
@@ -182,12 +189,10 @@ def _expectations(
     for name in (columns.premise, columns.hypothesis):
         expected[name] = (Quarantine.SCHEMA_TYPE, "string", lambda kind: is_text(kind) or pa.types.is_null(kind))
     if columns.pair_id is not None:
-        origin = origins.get(columns.pair_id, "the first file that has any")
-        expected[columns.pair_id] = (
-            Quarantine.SCHEMA_ID,
-            f"{columns.id_type} as the ids of {origin} (ids are texts or whole numbers; --id-column none takes none)",
-            partial(_is_id, columns.id_type),
-        )
+        wanted = "a text or a whole number"
+        if columns.pair_id in origins:
+            wanted = f"{columns.id_type} as the ids of {origins[columns.pair_id]}"
+        expected[columns.pair_id] = (Quarantine.SCHEMA_ID, wanted, partial(_is_id, columns.id_type))
     return expected
 
 

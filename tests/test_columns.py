@@ -105,7 +105,8 @@ def test_what_cannot_be_united_names_both_files_and_both_types(tmp_path: Path) -
     assert [bad.uri.rpartition("/")[2] for bad in survey.bad] == ["d.parquet", "e.parquet"]
     for bad, kind in zip(survey.bad, ("string", "double"), strict=True):
         assert bad.reason == "schema_type"
-        assert bad.detail == f"column `note` is {kind}, not int64 as in {tmp_path / 'c.parquet'}"
+        remedy = "cast it in the file, or do not carry it"
+        assert bad.detail == f"column `note` is {kind}, not int64 as in {tmp_path / 'c.parquet'}; {remedy}"
 
 
 def test_another_type_that_widens_the_run_renames_its_units_and_one_that_does_not_leaves_them(tmp_path: Path) -> None:
@@ -214,6 +215,29 @@ def test_ids_of_other_types_are_taken_as_texts_or_as_the_integers_that_they_are(
     write(tmp_path, pair_id=columns)
     survey = surveyed(tmp_path)
     assert (survey.bad, survey.columns.id_type) == ((), kind)
+
+
+@pytest.mark.parametrize("ids", [pa.array([b"x"]), pa.array([True]), pa.array([0], pa.timestamp("us"))], ids=str)
+def test_a_column_that_cannot_give_ids_says_what_they_may_be(tmp_path: Path, ids: pa.Array) -> None:
+    remedy = "ids are texts or whole numbers; cast it to those, or take no ids with --id-column none"
+    write(tmp_path, pair_id=[ids])
+    (bad,) = surveyed(tmp_path).bad
+    assert (bad.reason, bad.detail) == (
+        "schema_id",
+        f"column `pair_id` is {ids.type}, not a text or a whole number; {remedy}",
+    )
+    write(tmp_path, pair_id=[ids, pa.array(["x"])])
+    (bad,) = surveyed(tmp_path).bad
+    origin = tmp_path / "b.parquet"
+    assert bad.detail == f"column `pair_id` is {ids.type}, not string as the ids of {origin}; {remedy}"
+
+
+def test_a_long_type_does_not_cut_off_what_to_do(tmp_path: Path) -> None:
+    wide = pa.array([None], pa.struct([(f"field{place}", pa.int8()) for place in range(99)]))
+    write(tmp_path, note=[pa.array([1]), wide])
+    (bad,) = surveyed(tmp_path, carry="note").bad
+    assert bad.detail.endswith("; cast it in the file, or do not carry it")
+    assert len(bad.detail) < 300
 
 
 def seconds_for(folder: Path, columns: int) -> float:
