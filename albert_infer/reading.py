@@ -34,6 +34,9 @@ MAX_NOTE_BYTES: Final = 1 << 22
 # Names of columns in a message.
 MAX_NAMES: Final = 20
 ID_REMEDY: Final = "ids are texts or whole numbers; cast it to those, or take no ids with --id-column none"
+# What Arrow says of a file that Polars wrote with an Int128, and it does not say of which column.
+WIDE_INTEGERS: Final = "more than 64 bits"
+WIDE_REMEDY: Final = "cast the columns of Int128 in the file, to Int64 or a text"
 TEXT_REMEDY: Final = "cast it in the file"
 CARRIED_REMEDY: Final = "cast it in the file, or do not carry it"
 NOWHERE: Final[Mapping[str, str]] = {}
@@ -117,7 +120,8 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
             undecodable = _undecodable(metadata, pin.size, names)
             footer = Footer(parquet.schema_arrow, groups, undecodable, _unwritable(parquet))
         except FOOTER_ERRORS as error:
-            raise UnreadableError(Quarantine.BAD_FOOTER, told(error)) from error
+            remedy = f"; {WIDE_REMEDY}" if WIDE_INTEGERS in str(error) else ""
+            raise UnreadableError(Quarantine.BAD_FOOTER, f"{told(error)}{remedy}") from error
     if max(sum(groups), metadata.num_rows) > MAX_FILE_ROWS:
         found = f"the footer claims {max(sum(groups), metadata.num_rows)} rows, at most {MAX_FILE_ROWS}"
         raise UnreadableError(Quarantine.LIMIT_ROWS, found)

@@ -353,6 +353,19 @@ def test_an_extension_that_does_not_understand_its_own_footer_is_a_bad_footer(tm
     assert reason_of(path) == Quarantine.BAD_FOOTER
 
 
+def test_an_integer_of_128_bits_says_what_to_cast(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_pairs(path, pair_table(["a"], ["b"]).append_column("wide", pa.array([1])))
+    # As Polars notes its Int128: the width of the one integer is patched in Arrow's own note.
+    note = pq.read_metadata(path).metadata[b"ARROW:schema"]
+    before, after = base64.b64decode(note).rsplit((64).to_bytes(4, "little"), 1)
+    wide = base64.b64encode(before + (128).to_bytes(4, "little") + after)
+    path.write_bytes(path.read_bytes().replace(note, wide))
+    with pytest.raises(UnreadableError, match=r"more than 64 bits.*; cast the columns of Int128") as unreadable:
+        read_footer(*pinned(path))
+    assert unreadable.value.reason == Quarantine.BAD_FOOTER
+
+
 def test_what_a_library_says_is_told_without_what_it_quotes() -> None:
     with pytest.raises(pa.ArrowInvalid) as raised:
         pa.array(["a secret"]).cast(pa.int64())
