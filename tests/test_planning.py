@@ -194,15 +194,18 @@ def test_a_file_without_rows_is_taken_whatever_its_types_are_and_decides_none(tm
     odd = pa.schema(
         [("pair_id", pa.bool_()), ("premise", pa.float64()), ("hypothesis", pa.uuid()), ("topic", pa.string())]
     )
+    texts = pa.schema([*full.schema][:3])
+    late = [pa.field("topic", pa.string()), pa.field("late", pa.null())]
     for name, empty in (
+        ("0", pa.schema([*texts, *late])),
         ("a", odd),
-        ("c", odd.remove(3).append(pa.field("late", pa.null()))),
-        ("d", odd.append(odd[3])),
+        ("c", odd.remove(3)),
+        ("d", odd.append(odd.field(3))),
     ):
         write_pairs(tmp_path / f"{name}.parquet", empty.empty_table())
     for carry in ("all", "topic"):
         plan = planned(tmp_path, carry=carry)
-        assert ([file.rows for file in plan.files], plan.bad) == ([0, 2, 0, 0], ())
+        assert ([file.rows for file in plan.files], plan.bad) == ([0, 0, 2, 0, 0], ())
         assert plan.recipe["columns"] == alone.recipe["columns"]
         assert [unit.unit_id for unit in plan.units] == [unit.unit_id for unit in alone.units]
     write_pairs(tmp_path / "e.parquet", odd.remove(1).empty_table())
