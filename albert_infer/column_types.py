@@ -19,25 +19,11 @@ from albert_infer.schema import is_text
 types: Final = pa.types
 # Names of one time zone; a writer takes either.
 UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC", "Z", "Zulu", "GMT", "Etc/GMT", "+00:00", "-00:00", "+0000"})
-# The most digits that a decimal of so many bits has.
-DECIMALS: Final = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (76, pa.decimal256))
+# The most digits that a decimal of so many bits is united to: DuckDB and Spark read no more than 38.
+DECIMALS: Final = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (38, pa.decimal256))
 UNITS: Final = ("s", "ms", "us", "ns")
 # Integers up to here are the same number as a double.
 WIDEST_IN_DOUBLE: Final = 32
-# Of Arrow itself. Any other extension type brings code along that looking at a value may run.
-KNOWN_EXTENSIONS: Final = (pa.UuidType, pa.JsonType, pa.Bool8Type)
-
-
-def holds_unknown_extension(kind: Any) -> bool:
-    """Whether the type is an Arrow extension that is not Arrow's own, or holds one at any depth.
-
-    Looking at a value of an extension type runs code that the type brings along: Ray's unpickles what the file holds.
-    """
-    if isinstance(kind, pa.BaseExtensionType):
-        return not isinstance(kind, KNOWN_EXTENSIONS)
-    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return holds_unknown_extension(kind.value_type)
-    return any(holds_unknown_extension(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def plain_type(kind: Any) -> Any:
@@ -90,12 +76,36 @@ WITHOUT_VIEW: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ..
 )
 
 
+def optional(kind: Any) -> Any:
+    """The type with every field and item inside optional, `kind` itself if they are.
+
+    Arrow writes no null above a required field; the keys of a map are always required.
+    """
+    found: Any = kind
+    if types.is_struct(kind):
+        found = pa.struct([_optional_field(field) for field in kind])
+    elif types.is_map(kind):
+        key = kind.key_field.with_type(optional(kind.key_type))
+        found = pa.map_(key, _optional_field(kind.item_field), kind.keys_sorted)
+    elif types.is_fixed_size_list(kind):
+        found = pa.list_(_optional_field(kind.value_field), kind.list_size)
+    elif types.is_list(kind):
+        found = pa.list_(_optional_field(kind.value_field))
+    elif types.is_large_list(kind):
+        found = pa.large_list(_optional_field(kind.value_field))
+    return kind if found.equals(kind) else found
+
+
+def _optional_field(field: pa.Field) -> pa.Field:
+    return field.with_type(optional(field.type)).with_nullable(True)
+
+
 def united(one: Any, other: Any) -> Any | None:
     """The type that holds every value of two plain types as it is, `one` itself if it does; None if there is none."""
-    if one.equals(other) or types.is_null(other):
+    if one.equals(other):
         return one
-    if types.is_null(one):
-        return other
+    if types.is_null(one) or types.is_null(other):
+        return optional(other if types.is_null(one) else one)
     for unite in UNITERS:
         if (found := unite(one, other)) is not None:
             return one if found.equals(one) else found
@@ -156,10 +166,8 @@ def _united_decimals(one: Any, other: Any) -> Any | None:
     scale = max(one.scale, other.scale)
     digits = scale + max(kind.precision - kind.scale for kind in (one, other))
     bits = max(one.bit_width, other.bit_width)
-    for most, make in DECIMALS:
-        if digits <= most and make(most).bit_width >= bits:
-            return make(digits, scale)
-    return None
+    makers = (make for most, make in DECIMALS if digits <= most and make(most).bit_width >= bits)
+    return next((make(digits, scale) for make in makers), None)
 
 
 def _united_times(one: Any, other: Any) -> Any | None:
@@ -209,7 +217,7 @@ def _united_structs(one: Any, other: Any) -> Any | None:
             if field is None:
                 return None
         else:
-            field = (ours.get(name) or theirs[name]).with_nullable(True)
+            field = _optional_field(ours.get(name) or theirs[name])
         fields.append(field)
     return pa.struct(fields)
 

@@ -14,8 +14,9 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from albert_infer import reading, schema
-from albert_infer.column_types import holds_unknown_extension, plain_type, united
+from albert_infer.column_types import optional, plain_type, united
 from albert_infer.errors import SettingsError
+from albert_infer.extension_types import is_unknown_extension
 from albert_infer.schema import PairColumns
 
 ALL = ("all",)
@@ -64,6 +65,11 @@ class FileColumns:
         names, types = self.schema.names, self.schema.types
         return {name: plain_type(kind) for name, kind in zip(reversed(names), reversed(types), strict=True)}
 
+    @cached_property
+    def extensions(self) -> frozenset[str]:
+        """The columns that are or hold an extension type that is not taken."""
+        return frozenset(field.name for field in self.schema if is_unknown_extension(field))
+
 
 @dataclass(frozen=True)
 class RunColumns:
@@ -93,7 +99,7 @@ def run_columns(files: Sequence[FileColumns], paths: Sequence[str], settings: Co
         return RunColumns(texts)
     pair_id, id_type, id_origin = _ids(fit, settings)
     names, in_paths = _carried_names(fit, paths, settings, pair_id)
-    carried = {name: _united([(file.name, file.types[name]) for file in fit if name in file.types]) for name in names}
+    carried = {name: _carried_type(name, fit, may_be_lacked=texts.may_lack_carried) for name in names}
     columns = replace(
         texts,
         pair_id=pair_id,
@@ -112,9 +118,10 @@ def _ids(fit: Sequence[FileColumns], settings: ColumnSettings) -> tuple[str | No
     if settings.id_column == schema.NO_IDS:
         return None, None, None
     name = settings.id_column or schema.PAIR_ID
-    found = [(file.name, file.types[name]) for file in fit if name in file.types]
-    if not found and settings.id_column is None:
+    there = [file for file in fit if name in file.types]
+    if not there and settings.id_column is None:
         return None, None, None
+    found = [(file.name, file.types[name]) for file in there if name not in file.extensions]
     for origin, kind in sorted(found, key=lambda entry: pa.types.is_floating(entry[1])):
         if (id_type := reading.id_type(kind)) is not None:
             return name, id_type, origin
@@ -133,10 +140,12 @@ def _carried_names(
     if settings.carry == ALL:
         taken = {settings.premise_column, settings.hypothesis_column, pair_id or schema.PAIR_ID}
         names = [name for name in there if name not in taken]
-    clash = [name for name in names if name in settings.reserved_names]
-    if clash:
-        remedy = "rename it in the input, or name the columns that you want"
-        raise SettingsError(asked, f"`{clash[0]}` is a column of ours", remedy)
+    remedy = "rename it in the input, or name the columns that you want"
+    if (clash := schema.same_name(names, settings.reserved_names)) is not None:
+        raise SettingsError(asked, reading.clean(f"`{clash}` is a column of ours"), remedy)
+    if (alike := schema.names_alike(names)) is not None:
+        found = f"`{alike[0]}` and `{alike[1]}` are one column to readers that do not look at case"
+        raise SettingsError(asked, reading.clean(found), remedy)
     missing = [name for name in names if name not in there]
     if missing and missing[0] in in_paths:
         remedy = "use --carry-source, which keeps the path of each row"
@@ -147,14 +156,22 @@ def _carried_names(
     return names, in_paths if settings.carry == ALL else ()
 
 
-def _united(found: Sequence[tuple[str, Any]]) -> tuple[Any, str]:
-    """The type that holds the values of all these files, and the last file that changed it.
+def _carried_type(name: str, fit: Sequence[FileColumns], *, may_be_lacked: bool) -> tuple[Any, str]:
+    """The type of a carried column in the run, and the file that decided it.
 
-    One that is an extension must not decide, unless there is no other; nor one that cannot be united.
+    One where it is an extension must not decide, unless there is no other.
     """
-    safe = [(name, kind) for name, kind in found if not holds_unknown_extension(kind)] or found[:1]
-    origin, kind = safe[0]
-    for name, other in safe[1:]:
+    there = [file for file in fit if name in file.types]
+    safe = [file for file in there if name not in file.extensions] or there[:1]
+    kind, origin = _united([(file.name, file.types[name]) for file in safe])
+    # Null for every row of a file that lacks it, so nothing inside is required.
+    return optional(kind) if may_be_lacked and len(there) < len(fit) else kind, origin
+
+
+def _united(found: Sequence[tuple[str, Any]]) -> tuple[Any, str]:
+    """The type that holds the values of all these files, and the last that changed it; one that cannot does not."""
+    origin, kind = found[0]
+    for name, other in found[1:]:
         both = united(kind, other)
         if both is not None and both is not kind:
             origin, kind = name, both

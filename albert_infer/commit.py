@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from albert_infer import failpoints
+from albert_infer.class_names import with_class_names
+from albert_infer.column_types import optional
 from albert_infer.errors import InfrastructureError, IntegrityError, ObjectMissingError
 from albert_infer.layout import quarantine_name, staged_name, staged_rejected_name
 from albert_infer.schema import (
@@ -106,10 +108,12 @@ def commit_unit(
     rows = rows.append_column(SOURCE_ROW, source_row)
     bad = rows[REJECTION].is_valid()
     if summary.rejected:
-        rejected = conformed(rows.filter(bad), columns.rejected)
+        # A value that no reader can read is null there, also above a required field.
+        fields = [field.with_type(optional(field.type)) for field in columns.rejected]
+        rejected = conformed(rows.filter(bad), with_class_names(pa.schema(fields), columns.classes))
         _put(folder, staged_rejected_name(unit_id), rejected, summary)
         failpoints.reach("rejected_put", unit_id)
-    labelled = conformed(rows.filter(pc.invert(bad)), columns.labelled)
+    labelled = conformed(rows.filter(pc.invert(bad)), with_class_names(columns.labelled, columns.classes))
     failpoints.reach("part_ready", unit_id)
     _put(folder, staged_name(unit_id), labelled, summary)
     failpoints.reach("part_put", unit_id)

@@ -287,8 +287,11 @@ def _under_our_names(batch: pa.RecordBatch, fields: list[tuple[str, pa.Field]]) 
             plain.append((_ids if field.name == PAIR_ID else converted)(column, field.type))
         except pa.ArrowInvalid as error:
             # Not told what Arrow says, since it quotes the value.
-            what = f"column `{name}` is {column.type} and holds a value that is no {field.type}, its type in the run"
             is_id = field.name == PAIR_ID
+            wanted = f"{field.type}, its type in the run"
+            if is_id and pa.types.is_floating(column.type):
+                wanted = "whole number of 64 bits, as ids are"
+            what = f"column `{name}` is {column.type} and holds a value that is no {wanted}"
             remedy = "--id-column none labels without ids" if is_id else "do not carry it, or mend the file"
             reason = Quarantine.SCHEMA_ID if is_id else Quarantine.CARRIED_VALUE
             raise UnreadableError(reason, clean(f"{what}; {remedy}")) from error

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from albert_infer import selection, validation
@@ -64,7 +65,7 @@ class GoldColumns:
     @property
     def reserved_names(self) -> frozenset[str]:
         """What a kept column must not be called; the gold labels may be called `label`, as many data sets have it."""
-        return RESERVED_NAMES - ({LABEL} & {self.gold_column})
+        return RESERVED_NAMES - ({LABEL} & {self.gold_column.lower()})
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,11 @@ def _reader(folder: Folder, columns: PairColumns) -> PairReader:
 def gold_codes(labels: pa.ChunkedArray, where: str, names: ClassNames = ()) -> NDArray[np.int8]:
     """The place of each label in `NliLabel`, NO_GOLD for null, `-` and -1 (int8, as many as `labels`).
 
-    Labels are the three names in any case, or numbers: of the `names` that their file gives them, else 0 entailment, 1
-    neutral, 2 contradiction. Raises InputError for other names, and with the first value that is no label.
+    Labels are the three names in any case, or whole numbers, as floats too: of the `names` that their file gives them,
+    else 0 entailment, 1 neutral, 2 contradiction. Raises InputError for other names, and with the first value that is
+    no label.
     """
-    labels = pa.chunked_array([plain(chunk) for chunk in labels.chunks], plain_type(labels.type))
+    labels = _whole(pa.chunked_array([plain(chunk) for chunk in labels.chunks], plain_type(labels.type)), where)
     kind = _kind(labels.type)
     numbered = pa.types.is_integer(kind)
     known = codes_of_numbers(names, where) if numbered and names else CODES
@@ -225,6 +227,17 @@ def refuse_unclear_numbers(asked: str, file_with: Mapping[ClassNames, str]) -> N
         if names and not codes_of_numbers(names, asked).items() <= CODES.items() and () in file_with:
             found = f"{file} calls its numbers {', '.join(names)}, and {file_with[()]} does not say what its own mean"
             raise InputError(asked, clean(found), "write the labels of every file as text")
+
+
+def _whole(labels: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """Floats as the whole numbers that they are, null for NaN: pandas has integers with a hole so."""
+    if not pa.types.is_floating(labels.type):
+        return labels
+    try:
+        return pc.if_else(pc.is_nan(labels), pa.scalar(None, labels.type), labels).cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        found = f"gold labels of type {labels.type} that are no whole numbers"
+        raise InputError(where, found, "give labels, and no scores or probabilities") from error
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -13,7 +13,15 @@ from albert_infer.classification import Classifier, default_batch_tokens, ignore
 from albert_infer.errors import InputError, SettingsError
 from albert_infer.processor import cpu_flags, resolved_precision
 from albert_infer.progress import ProgressCounts, UnitProgress, shown
-from albert_infer.schema import MIN_LENGTH, VERDICT_FIELDS, ComputedBatch, DeviceKind, PairColumns, Precision
+from albert_infer.schema import (
+    MIN_LENGTH,
+    VERDICT_FIELDS,
+    ComputedBatch,
+    DeviceKind,
+    PairColumns,
+    Precision,
+    same_name,
+)
 
 AUTO: Final = "auto"
 Truncation = Literal["premise", "longest_first"]
@@ -125,6 +133,6 @@ def _precision(precision: Precision | str, device: DeviceKind) -> Precision:
 
 
 def _refuse_doubled_columns(pairs: pa.Table, added: Sequence[str]) -> None:
-    taken = [name for name in added if name in pairs.column_names]
+    taken = [name for name in pairs.column_names if same_name([name], added)]
     if taken:
         raise InputError("pairs without labels", f"columns {', '.join(taken)} are there", "rename or drop them")

@@ -93,6 +93,19 @@ class Survey:
         found = f"none of its {files:,} files can be read, first {first.uri}: {first.reason} ({first.detail})"
         raise InputError(f"the input {self.folder.uri}", found, "mend or replace the files; only Parquet is read")
 
+    def refuse_mixed_classes(self) -> None:
+        """Raise InputError where two files give the numbers of a carried column other names: the output has one."""
+        first: dict[str, tuple[InputFile, ClassNames]] = {}
+        for file in self.files:
+            for name, names in file.classes:
+                other, before = first.setdefault(name, (file, names))
+                if names != before:
+                    one, two = (self.folder.uri_of(entry.pin.name) for entry in (other, file))
+                    told = [reading.clean(", ".join(order)) for order in (before, names)]
+                    found = f"{one} calls its numbers {told[0]}, and {two} calls them {told[1]}"
+                    remedy = "do not carry it, or write its labels as text in every file"
+                    raise InputError(f"--carry {reading.clean(name)}", found, remedy)
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -141,25 +154,30 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
         raise InputError(error.asked, error.found, error.remedy) from error
     if not candidates:
         raise selection.no_input(found, ignored)
-    readable = [
-        FileColumns(folder.uri_of(pin.name), footer.schema)
+    readable = {
+        pin: FileColumns(folder.uri_of(pin.name), footer.schema)
         for pin, footer in zip(candidates, footers, strict=True)
         if isinstance(footer, Footer)
-    ]
-    found_columns = run_columns(readable, [pin.name for pin in candidates], settings)
+    }
+    # A file without rows does not decide, unless no file has any.
+    full = [readable[pin] for pin, footer in zip(candidates, footers, strict=True) if _rows(footer)]
+    found_columns = run_columns(full or [*readable.values()], [pin.name for pin in candidates], settings)
     columns = found_columns.columns
     files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
         trouble = reading.unfit(footer, columns, found_columns.origins) if isinstance(footer, Footer) else footer
         if trouble is None and isinstance(footer, Footer):
-            files.append(InputFile(pin, footer.row_groups, _classes(footer.schema, columns)))
+            classes = _classes(footer.schema, columns) if _rows(footer) else ()
+            files.append(InputFile(pin, footer.row_groups, classes))
         elif trouble is not None:
-            rows = sum(footer.row_groups) if isinstance(footer, Footer) else None
             bad.append(
-                BadFile(folder.uri_of(pin.name), pin.size, pin.version, str(trouble.reason), trouble.detail, rows)
+                BadFile(
+                    folder.uri_of(pin.name), pin.size, pin.version, str(trouble.reason), trouble.detail, _rows(footer)
+                )
             )
-    names = tuple(readable[0].schema.names) if readable else ()
-    there = {name for file in readable for name in file.schema.names}
+    columns = replace(columns, classes=_classes_of_all(files, columns))
+    names = tuple(next(iter(readable.values())).schema.names) if readable else ()
+    there = {name for file in readable.values() for name in file.schema.names}
     absent = tuple(name for name in columns.input_names if readable and name not in there)
     return Survey(folder, columns, tuple(files), tuple(bad), ignored, names, absent, found_columns.in_paths)
 
@@ -227,9 +245,21 @@ def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
         return error
 
 
+def _rows(footer: Footer | UnreadableError) -> int | None:
+    return footer.rows if isinstance(footer, Footer) else None
+
+
 def _classes(found: pa.Schema, columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:
     named = ((field.name, class_names(found, field.name)) for field in columns.carried)
     return tuple((name, names) for name, names in named if names)
+
+
+def _classes_of_all(files: Sequence[InputFile], columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:
+    """The carried columns of whole numbers that all files with rows give the same names."""
+    told = [dict(file.classes) for file in files if file.rows]
+    whole = [field.name for field in columns.carried if pa.types.is_integer(field.type)]
+    names = {name: {classes.get(name, ()) for classes in told} for name in whole}
+    return tuple((name, next(iter(found))) for name, found in names.items() if len(found) == 1 and found != {()})
 
 
 def _column_recipe(columns: PairColumns) -> dict[str, Any]:

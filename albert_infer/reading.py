@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -17,8 +17,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from albert_infer.column_types import holds_unknown_extension, plain_type, united
+from albert_infer.column_types import plain_type, united
+from albert_infer.extension_types import is_unknown_extension
 from albert_infer.int96 import READ_OPTIONS
+from albert_infer.json_input import parsed_json
 from albert_infer.schema import PairColumns, Quarantine, is_text
 from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
@@ -27,8 +29,16 @@ ENCRYPTED_MAGIC: Final = b"PARE"
 # A thousand million rows are a year of labelling on one GPU; a footer that claims more is damaged, or means harm: its
 # units alone would fill the driver's memory.
 MAX_FILE_ROWS: Final = 1 << 30
+# What a file notes of its own geometries is a few kilobytes.
+MAX_NOTE_BYTES: Final = 1 << 22
 # Names of columns in a message.
 MAX_NAMES: Final = 20
+ID_REMEDY: Final = "ids are texts or whole numbers; cast it to those, or take no ids with --id-column none"
+# What Arrow says of a file that Polars wrote with an Int128, and it does not say of which column.
+WIDE_INTEGERS: Final = "more than 64 bits"
+WIDE_REMEDY: Final = "cast the columns of Int128 in the file, to Int64 or a text"
+TEXT_REMEDY: Final = "cast it in the file"
+CARRIED_REMEDY: Final = "cast it in the file, or do not carry it"
 NOWHERE: Final[Mapping[str, str]] = {}
 # What a bad footer makes Arrow raise, and the extension types that it calls on the way.
 FOOTER_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
@@ -55,6 +65,11 @@ class Footer:
     row_groups: tuple[int, ...]
     undecodable: frozenset[str] = frozenset()
     unwritable: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole file."""
+        return sum(self.row_groups)
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,8 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
             undecodable = _undecodable(metadata, pin.size, names)
             footer = Footer(parquet.schema_arrow, groups, undecodable, _unwritable(parquet))
         except FOOTER_ERRORS as error:
-            raise UnreadableError(Quarantine.BAD_FOOTER, told(error)) from error
+            remedy = f"; {WIDE_REMEDY}" if WIDE_INTEGERS in str(error) else ""
+            raise UnreadableError(Quarantine.BAD_FOOTER, f"{told(error)}{remedy}") from error
     if max(sum(groups), metadata.num_rows) > MAX_FILE_ROWS:
         found = f"the footer claims {max(sum(groups), metadata.num_rows)} rows, at most {MAX_FILE_ROWS}"
         raise UnreadableError(Quarantine.LIMIT_ROWS, found)
@@ -118,8 +134,12 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
 def unfit(footer: Footer, columns: PairColumns, origins: Mapping[str, str] = NOWHERE) -> UnreadableError | None:
     """Why a file with this footer cannot give `columns`, or None if it can.
 
-    `origins` says for columns of the run which file gave them their type.
+    `origins` says for columns of the run which file gave them their type. A file without rows has no value that could
+    be of another type, nor null in a column that it lacks: it needs the columns of the pairs alone.
     """
+    if not footer.rows:
+        pair = [name for name in (columns.pair_id, columns.premise, columns.hypothesis) if name is not None]
+        return next((_missing(name, footer.schema.names) for name in pair if name not in footer.schema.names), None)
     for name in columns.input_names:
         if name in footer.undecodable:
             return UnreadableError(Quarantine.CODEC, f"column `{name}` is compressed with a codec that is not built in")
@@ -134,27 +154,32 @@ def unfit_column(
     schema: pa.Schema, columns: PairColumns, origins: Mapping[str, str] = NOWHERE
 ) -> UnreadableError | None:
     """Why a file with this schema cannot give `columns`, or None if it can."""
-    times = Counter(schema.names)
+    times, texts = Counter(schema.names), (columns.premise, columns.hypothesis)
     may_lack = {field.name for field in columns.carried} if columns.may_lack_carried else set()
-    kinds = dict(zip(schema.names, schema.types, strict=True))
+    fields = {field.name: field for field in schema}
+    kinds = {name: field.type for name, field in fields.items()}
     for name in columns.input_names:
         if name not in times:
             if name in may_lack:
                 continue
-            return UnreadableError(Quarantine.SCHEMA_MISSING, f"no column `{name}`{_near(name, schema.names)}")
+            return _missing(name, schema.names)
         if times[name] > 1:
             return UnreadableError(Quarantine.SCHEMA_DUPLICATE_COLUMN, f"{times[name]} columns `{name}`")
-        if holds_extension(kinds[name], is_text=name in (columns.premise, columns.hypothesis)):
+        if is_extension(fields[name], is_text=name in texts):
             return UnreadableError(Quarantine.SCHEMA_EXTENSION, f"column `{name}` is or holds an extension type")
     for name, (reason, wanted, fits) in _expectations(columns, origins).items():
         if name in kinds and not fits(kinds[name]):
-            return UnreadableError(reason, clean(f"column `{name}` is {kinds[name]}, not {wanted}"))
+            found = clean(f"column `{name}` is {kinds[name]}, not {wanted}")
+            type_remedy = TEXT_REMEDY if name in texts else CARRIED_REMEDY
+            remedy = ID_REMEDY if reason == Quarantine.SCHEMA_ID else type_remedy
+            # Not cut, however long a type or a name is.
+            return UnreadableError(reason, f"{found}; {remedy}")
     return None
 
 
-def holds_extension(kind: Any, *, is_text: bool) -> bool:
-    """Whether the type is an extension that is not taken: as a text none is, else Arrow's own ones are."""
-    return isinstance(kind, pa.BaseExtensionType) if is_text else holds_unknown_extension(kind)
+def is_extension(field: pa.Field, *, is_text: bool) -> bool:
+    """Whether the field is an extension that is not taken: as a text none is, else Arrow's own ones are."""
+    return (is_text and isinstance(field.type, pa.BaseExtensionType)) or is_unknown_extension(field)
 
 
 def _expectations(
@@ -168,12 +193,10 @@ def _expectations(
     for name in (columns.premise, columns.hypothesis):
         expected[name] = (Quarantine.SCHEMA_TYPE, "string", lambda kind: is_text(kind) or pa.types.is_null(kind))
     if columns.pair_id is not None:
-        origin = origins.get(columns.pair_id, "the first file that has any")
-        expected[columns.pair_id] = (
-            Quarantine.SCHEMA_ID,
-            f"{columns.id_type} as the ids of {origin} (ids are texts or whole numbers; --id-column none takes none)",
-            partial(_is_id, columns.id_type),
-        )
+        wanted = "a text or a whole number"
+        if columns.pair_id in origins:
+            wanted = f"{columns.id_type} as the ids of {origins[columns.pair_id]}"
+        expected[columns.pair_id] = (Quarantine.SCHEMA_ID, wanted, partial(_is_id, columns.id_type))
     return expected
 
 
@@ -219,9 +242,9 @@ def some(names: Sequence[str]) -> str:
     return f"{', '.join(f'`{clean(name)}`' for name in names[:MAX_NAMES]) or 'no column'}{more}"
 
 
-def _near(name: str, names: list[str]) -> str:
-    near = [other for other in names if other.lower() == name.lower()]
-    return f", but `{near[0]}`" if near else ""
+def _missing(name: str, names: list[str]) -> UnreadableError:
+    near = [f", but `{other}`" for other in names if other.lower() == name.lower()]
+    return UnreadableError(Quarantine.SCHEMA_MISSING, f"no column `{name}`{''.join(near[:1])}")
 
 
 class _Zeros(io.RawIOBase):
@@ -278,15 +301,30 @@ def _unwritable(parquet: pq.ParquetFile) -> dict[str, str]:
     """The columns whose Parquet type has no Arrow type that is written as the same, and what they are."""
     # Arrow's own times were long written as if they were of a zone.
     from_arrow = b"ARROW:schema" in (parquet.metadata.metadata or {})
-    names = set(parquet.schema_arrow.names)
+    names, shapes = set(parquet.schema_arrow.names), _geometries(parquet.metadata)
     found: dict[str, str] = {}
     for place in range(len(parquet.schema)):
         leaf = parquet.schema.column(place)
+        kind, column = leaf.logical_type.type, _column_of(leaf.path, names)
         if leaf.converted_type == "INTERVAL":
-            found[_column_of(leaf.path, names)] = "an INTERVAL"
-        elif not from_arrow and leaf.logical_type.type == "TIME" and "UTC=true" in str(leaf.logical_type):
-            found[_column_of(leaf.path, names)] = "a TIME WITH TIME ZONE"
+            found[column] = "an INTERVAL"
+        elif kind in ("GEOMETRY", "GEOGRAPHY"):
+            found[column] = f"a {kind}"
+        elif column in shapes or (leaf.name in shapes and leaf.physical_type == "BYTE_ARRAY"):
+            found[column] = "a GEOMETRY"
+        elif not from_arrow and kind == "TIME" and "UTC=true" in str(leaf.logical_type):
+            found[column] = "a TIME WITH TIME ZONE"
     return found
+
+
+def _geometries(metadata: pq.FileMetaData) -> Collection[str]:
+    """The columns that GeoParquet's note calls geometries, as nothing else does; DuckDB's names inner fields, too."""
+    try:
+        told = parsed_json((metadata.metadata or {}).get(b"geo", b"{}"), max_bytes=MAX_NOTE_BYTES)
+    except ValueError:
+        return ()
+    columns = told.get("columns") if isinstance(told, dict) else None
+    return columns.keys() if isinstance(columns, dict) else ()
 
 
 def _column_of(path: str, names: set[str]) -> str:

@@ -128,6 +128,7 @@ def _survey(settings: LabelSettings, output: Folder) -> Survey:
         raise OutputError(f"--output {output.uri}", f"it overlaps the input {found.uri}", remedy)
     survey = survey_input(found, settings)
     survey.refuse_unreadable(settings)
+    survey.refuse_mixed_classes()
     if survey.in_paths:
         names = ", ".join(f"`{name}`" for name in survey.in_paths)
         told = "they are in the paths of the files and not in the files; --carry-source keeps each row's path"

@@ -5,6 +5,7 @@ Knows nothing about files, devices or Ray. One pair keeps one row through every 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -139,6 +140,21 @@ RESERVED_NAMES: Final = frozenset(
 )
 
 
+def same_name(names: Iterable[str], taken: Iterable[str]) -> str | None:
+    """The first of `names` that is one of `taken` to a reader that does not look at case, as DuckDB and Spark."""
+    lowered = {name.lower() for name in taken}
+    return next((name for name in names if name.lower() in lowered), None)
+
+
+def names_alike(names: Sequence[str]) -> tuple[str, str] | None:
+    """The first two of different `names` that are one to a reader that does not look at case."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (first := seen.setdefault(name.lower(), name)) != name:
+            return first, name
+    return None
+
+
 def is_text(kind: Any) -> bool:
     """Whether an Arrow type is one of strings, plain, as a dictionary or run by run."""
     kind = kind.value_type if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind) else kind
@@ -170,6 +186,8 @@ class PairColumns:
     review_below: float | None = None
     # Whether long premises are cut into windows, and `n_windows` is added.
     with_windows: bool = False
+    # Carried columns whose numbers all files name alike, with these names; written into the output's metadata.
+    classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def input_names(self) -> list[str]:

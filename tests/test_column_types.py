@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pytest
 from bad_files import pickled_objects
 
-from albert_infer.column_types import converted, holds_unknown_extension, plain, plain_type, united
+from albert_infer.column_types import converted, plain, plain_type, united
+from albert_infer.extension_types import holds_unknown_extension
 
 VIEW, TEXT, LARGE = pa.string_view(), pa.string(), pa.large_string()
 REQUIRED = pa.field("item", pa.int8(), nullable=False)
@@ -97,7 +98,10 @@ UNITED: list[tuple[Any, Any, Any]] = [
     (pa.time32("ms"), pa.time64("us"), pa.time64("us")),
     (pa.decimal128(9, 2), pa.decimal128(12, 4), pa.decimal128(12, 4)),
     (pa.decimal128(9, 0), pa.decimal128(9, 4), pa.decimal128(13, 4)),
-    (pa.decimal128(38, 0), pa.decimal128(38, 10), pa.decimal256(48, 10)),
+    (pa.decimal128(38, 0), pa.decimal128(28, 10), None),
+    (pa.decimal256(40, 0), pa.decimal128(9, 0), None),
+    (pa.decimal256(20, 0), pa.decimal128(28, 10), pa.decimal256(30, 10)),
+    (pa.decimal128(28, 0), pa.decimal128(20, 10), pa.decimal128(38, 10)),
     (pa.decimal256(76, 0), pa.decimal128(38, 10), None),
     (pa.dictionary(pa.int8(), TEXT), pa.dictionary(pa.int32(), TEXT), pa.dictionary(pa.int32(), TEXT)),
     (pa.dictionary(pa.int8(), TEXT), TEXT, TEXT),

@@ -10,10 +10,10 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pairs import pair_table, planned, surveyed, write_pairs
+from pairs import pair_table, planned, surveyed, with_class_names, write_pairs
 
 from albert_infer import decoding
-from albert_infer.errors import SettingsError
+from albert_infer.errors import InputError, SettingsError
 from albert_infer.planning import Survey
 
 
@@ -36,6 +36,7 @@ def read(survey: Survey) -> pa.Table:
 
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 REQUIRED = pa.field("item", pa.int8(), nullable=False)
+REQUIRED_FIELD = pa.field("a", pa.int32(), nullable=False)
 NOTES: dict[str, tuple[list[pa.Array], pa.DataType, list[Any]]] = {
     "null, then text": ([pa.nulls(1), pa.array(["x"])], pa.string(), [None, "x"]),
     "widths": ([pa.array([1], pa.int32()), pa.array([2**40])], pa.int64(), [1, 2**40]),
@@ -56,6 +57,22 @@ NOTES: dict[str, tuple[list[pa.Array], pa.DataType, list[Any]]] = {
         pa.struct([("a", pa.int64()), ("b", pa.string())]),
         [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}],
     ),
+    "required field, missing": (
+        [pa.array([{"a": 1}], pa.struct([REQUIRED_FIELD])), None],
+        pa.struct([("a", pa.int32())]),
+        [{"a": 1}, None],
+    ),
+    "required field, null": (
+        [pa.array([[{"a": 1}]], pa.list_(pa.struct([REQUIRED_FIELD]))), pa.nulls(1)],
+        pa.list_(pa.struct([("a", pa.int32())])),
+        [[{"a": 1}], None],
+    ),
+    "required field in a field that one lacks": (
+        [pa.array([{"s": {"a": 1}, "b": 1}], pa.struct([("s", pa.struct([REQUIRED_FIELD])), ("b", pa.int8())])),
+         pa.array([{"b": 2}], pa.struct([("b", pa.int8())]))],
+        pa.struct([("s", pa.struct([("a", pa.int32())])), ("b", pa.int8())]),
+        [{"s": {"a": 1}, "b": 1}, {"s": None, "b": 2}],
+    ),
     "missing": ([None, pa.array([1.5])], pa.float64(), [None, 1.5]),
 }  # fmt: skip
 
@@ -71,7 +88,8 @@ def test_all_files_widen_to_one_type_and_keep_their_values(tmp_path: Path, case:
         rows = read(survey)
         assert rows.schema.field("note").type == survey.columns.carried[0].type
         assert rows["note"].to_pylist() == [values[place] for place in order]
-        if case != "field order":
+        pq.write_table(rows, pa.BufferOutputStream())
+        if not case.startswith(("field order", "required field in")):
             assert survey.columns.carried[0].type == kind
 
 
@@ -87,7 +105,8 @@ def test_what_cannot_be_united_names_both_files_and_both_types(tmp_path: Path) -
     assert [bad.uri.rpartition("/")[2] for bad in survey.bad] == ["d.parquet", "e.parquet"]
     for bad, kind in zip(survey.bad, ("string", "double"), strict=True):
         assert bad.reason == "schema_type"
-        assert bad.detail == f"column `note` is {kind}, not int64 as in {tmp_path / 'c.parquet'}"
+        remedy = "cast it in the file, or do not carry it"
+        assert bad.detail == f"column `note` is {kind}, not int64 as in {tmp_path / 'c.parquet'}; {remedy}"
 
 
 def test_another_type_that_widens_the_run_renames_its_units_and_one_that_does_not_leaves_them(tmp_path: Path) -> None:
@@ -120,6 +139,40 @@ def test_the_type_of_a_run_whose_files_agree_is_theirs_to_the_letter(tmp_path: P
         "string",
         *(str(there.field(n).type) for n in kinds),
     ]
+
+
+NAMES = ("entailment", "neutral", "contradiction")
+
+
+def write_classes(folder: Path, names: tuple[str, ...], rows: int = 1) -> None:
+    pairs = pair_table(["a"] * rows, ["b"] * rows).append_column("gold", pa.array([0] * rows, pa.int64()))
+    write_pairs(folder, with_class_names(pairs, "gold", names) if names else pairs)
+
+
+def test_names_of_numbers_that_all_files_agree_on_are_kept_and_rename_no_unit(tmp_path: Path) -> None:
+    write_classes(tmp_path / "a.parquet", NAMES)
+    write_classes(tmp_path / "b.parquet", NAMES)
+    write_classes(tmp_path / "empty.parquet", NAMES[::-1], rows=0)
+    survey = surveyed(tmp_path, carry="all")
+    survey.refuse_mixed_classes()
+    assert survey.columns.classes == (("gold", NAMES),)
+    assert surveyed(tmp_path).columns.classes == ()
+    assert "classes" not in planned(tmp_path, carry="all").recipe
+    write_classes(tmp_path / "c.parquet", ())
+    assert surveyed(tmp_path, carry="all").columns.classes == ()
+
+
+def test_numbers_that_two_files_name_otherwise_are_refused_with_both_files_and_both_orders(tmp_path: Path) -> None:
+    write_classes(tmp_path / "a.parquet", NAMES)
+    write_classes(tmp_path / "b.parquet", NAMES[::-1])
+    told = (
+        r"--carry gold: \S+a\.parquet calls its numbers entailment, neutral, contradiction, "
+        r"and \S+b\.parquet calls them contradiction, neutral, entailment; .*text"
+    )
+    for carry in ("all", "gold"):
+        with pytest.raises(InputError, match=told):
+            surveyed(tmp_path, carry=carry).refuse_mixed_classes()
+    surveyed(tmp_path).refuse_mixed_classes()
 
 
 def test_a_column_that_only_the_paths_hold_is_told(tmp_path: Path) -> None:
@@ -162,6 +215,29 @@ def test_ids_of_other_types_are_taken_as_texts_or_as_the_integers_that_they_are(
     write(tmp_path, pair_id=columns)
     survey = surveyed(tmp_path)
     assert (survey.bad, survey.columns.id_type) == ((), kind)
+
+
+@pytest.mark.parametrize("ids", [pa.array([b"x"]), pa.array([True]), pa.array([0], pa.timestamp("us"))], ids=str)
+def test_a_column_that_cannot_give_ids_says_what_they_may_be(tmp_path: Path, ids: pa.Array) -> None:
+    remedy = "ids are texts or whole numbers; cast it to those, or take no ids with --id-column none"
+    write(tmp_path, pair_id=[ids])
+    (bad,) = surveyed(tmp_path).bad
+    assert (bad.reason, bad.detail) == (
+        "schema_id",
+        f"column `pair_id` is {ids.type}, not a text or a whole number; {remedy}",
+    )
+    write(tmp_path, pair_id=[ids, pa.array(["x"])])
+    (bad,) = surveyed(tmp_path).bad
+    origin = tmp_path / "b.parquet"
+    assert bad.detail == f"column `pair_id` is {ids.type}, not string as the ids of {origin}; {remedy}"
+
+
+def test_a_long_type_does_not_cut_off_what_to_do(tmp_path: Path) -> None:
+    wide = pa.array([None], pa.struct([(f"field{place}", pa.int8()) for place in range(99)]))
+    write(tmp_path, note=[pa.array([1]), wide])
+    (bad,) = surveyed(tmp_path, carry="note").bad
+    assert bad.detail.endswith("; cast it in the file, or do not carry it")
+    assert len(bad.detail) < 300
 
 
 def seconds_for(folder: Path, columns: int) -> float:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pairs import FILE_PROPERTY, labelled_unit, numbered_pairs
 
 from albert_infer import commit, schema, storage
+from albert_infer.class_names import class_names
 from albert_infer.commit import (
     Source,
     UnitSummary,
@@ -267,3 +268,23 @@ def test_an_object_of_a_version_that_did_not_count_ids_still_tells_what_it_holds
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({commit.SUMMARY_KEY: json.dumps(told)}), sink)
     assert read_summary(sink.getvalue().to_pybytes()) == UnitSummary(**told)
+
+
+def test_a_rejected_row_may_have_null_above_a_required_field(output: Folder) -> None:
+    """A carried value with a text that is not UTF-8 is null there."""
+    kind = pa.struct([pa.field("text", pa.string(), nullable=False)])
+    column = pa.array([{"text": "x"}] * len(MIXED), kind).take(pa.array([0, None, 2, None, 4]))
+    columns = replace(IDS, carried=(pa.field("about", kind),))
+    unit = labelled_unit(UNIT, numbered_pairs(len(MIXED)).append_column("about", column), MIXED, columns)
+    assert commit_unit(output, UNIT, source(), unit, columns) is not None
+    assert read(output, staged_name(UNIT)).schema.field("about").type == kind
+    assert read(output, staged_rejected_name(UNIT))["about"].to_pylist() == [None, None, {"text": "x"}]
+
+
+def test_what_the_numbers_of_a_carried_column_mean_is_in_both_files(output: Folder) -> None:
+    names = ("entailment", "neutral", "contradiction")
+    columns = replace(TOPIC, classes=(("topic", names),))
+    assert commit_unit(output, UNIT, source(), mixed_unit(columns), columns) is not None
+    for name in (staged_name(UNIT), staged_rejected_name(UNIT)):
+        assert class_names(read(output, name).schema, "topic") == names
+        assert summary_of(output, name).unit_id == UNIT

@@ -167,6 +167,9 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--premise-column", "hypothesis"), "premise_column"),
         (("--carry", "a,b,a"), "carry"),
         (("--carry", "_unit"), "carry"),
+        (("--carry", "Label"), "carry"),
+        (("--carry", "x,X"), "carry"),
+        (("--carry", "all,x"), "`all` stands alone"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(argv: tuple[str, ...], named: str) -> None:
@@ -320,7 +323,11 @@ def test_a_config_file_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",), ("--carry=a,", "--carry=b")]
+    "argv",
+    [
+        *[("--carry", "a,b"), ("--carry", "a", "--carry", "b"), ("--carry=a,b,",)],
+        *[("--carry=a,", "--carry=b"), ("--carry", " a, b ")],
+    ],
 )
 def test_carried_columns_may_be_one_list_or_several_flags(argv: tuple[str, ...]) -> None:
     assert parsed(*REQUIRED, *argv).carry == ("a", "b")

@@ -316,6 +316,7 @@ def test_a_float_that_is_no_whole_number_is_no_id(tmp_path: Path, value: float) 
     with pytest.raises(UnreadableError) as unreadable:
         read_pairs(*pinned(path), whole(path), IDS)
     assert unreadable.value.reason == Quarantine.SCHEMA_ID
+    assert "is double and holds a value that is no whole number of 64 bits, as ids are" in unreadable.value.detail
     assert "--id-column none" in unreadable.value.detail
     assert str(value) not in unreadable.value.detail
 

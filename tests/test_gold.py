@@ -12,7 +12,9 @@ from pairs import pair_table, with_class_names, write_pairs
 
 from albert_infer.errors import InputError, NoInputError
 from albert_infer.gold import GOLD, NO_GOLD, GoldColumns, gold_codes, read_slice, survey_gold
-from albert_infer.schema import PREMISE, REJECTION, NliLabel
+from albert_infer.schema import HYPOTHESIS, PREMISE, REJECTION, NliLabel
+
+PAIR = [PREMISE, HYPOTHESIS]
 
 
 def gold_pairs(labels: Sequence[str | None]) -> pa.Table:
@@ -27,6 +29,9 @@ def gold_pairs(labels: Sequence[str | None]) -> pa.Table:
         pa.array(["entailment", "neutral", "contradiction", "-", "-", None]).dictionary_encode(),
         pa.array([0, 1, 2, -1, -1, None], pa.int64()),
         pa.array([0, 1, 2, -1, -1, None], pa.int8()),
+        # As pandas has integers with a hole.
+        pa.array([0, 1, 2, -1, float("nan"), None], pa.float64()),
+        pa.array([0, 1, 2, -1, -1, None], pa.float32()),
         pa.array(["0", "1", "2", "-1", "-", None], pa.large_string()),
         # As Arrow reads Parquet's ENUM, and pandas's categories and Polars's enums.
         pa.array([b"entailment", b"neutral", b"contradiction", b"-", b"", None], pa.binary()),
@@ -46,8 +51,18 @@ def test_a_value_that_is_no_label_is_named(label: str) -> None:
 
 
 def test_labels_of_another_type_are_refused() -> None:
-    with pytest.raises(InputError, match="type double"):
-        gold_codes(pa.chunked_array([[0.0, 1.0]]), "here")
+    with pytest.raises(InputError, match="type bool"):
+        gold_codes(pa.chunked_array([[True, False]]), "here")
+    for score in (0.5, float("inf")):
+        with pytest.raises(InputError, match="type double that are no whole numbers"):
+            gold_codes(pa.chunked_array([[0.0, score]]), "here")
+
+
+def test_whole_floats_mean_what_the_file_says_that_its_numbers_mean(tmp_path: Path) -> None:
+    pairs = numbered([0, 1, 2, None], CONTRADICTION_FIRST)
+    field = pa.field("gold_label", pa.float64())
+    write_pairs(tmp_path / "a.parquet", pairs.set_column(2, field, pairs["gold_label"].cast(pa.float64())))
+    assert read_codes(tmp_path) == [2, 0, 1, NO_GOLD]
 
 
 CONTRADICTION_FIRST = ("contradiction", "entailment", "neutral")
@@ -176,6 +191,12 @@ def test_a_gold_set_may_come_from_any_writer_and_its_ids_are_nobodys(tmp_path: P
     write_pairs(tmp_path / "b.parquet", views.append_column("pair_id", pa.array([1.5, 2.5])))
     gold = survey_gold("--gold", str(tmp_path), GoldColumns())
     assert [code for piece in gold.slices for code in read_slice(gold, piece)[GOLD].to_pylist()] == [1, 0, 1, 0]
+
+
+def test_gold_labels_may_be_called_label_in_any_case(tmp_path: Path) -> None:
+    for name in ("label", "Label"):
+        path = write_pairs(tmp_path / name / "a.parquet", gold_pairs(["neutral"]).rename_columns([*PAIR, name]))
+        assert survey_gold("--gold", str(path), GoldColumns(name)).rows == 1
 
 
 def test_a_gold_set_without_the_gold_column_is_refused(tmp_path: Path) -> None:

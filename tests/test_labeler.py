@@ -360,6 +360,7 @@ def test_progress_is_a_line_on_a_terminal_and_changes_nothing(folder: Path) -> N
         (pa.table({"premise": ["a"], "hypothesis": [3]}), "found int64"),
         (pa.table({"premise": [1.5, float("nan")], "hypothesis": ["a", "b"]}), "found double"),
         (pa.table({"premise": ["a"], "hypothesis": ["b"], "label": ["c"]}), "columns label are there"),
+        (pd.DataFrame({**COLUMNS, "Label": ["c", "d"]}), "columns Label are there"),
     ],
 )
 def test_what_are_no_pairs_is_refused(labeler: Labeler, pairs: Any, message: str) -> None:

@@ -141,7 +141,10 @@ def test_a_file_whose_column_to_carry_is_an_extension_does_not_decide_its_type(t
     texts = pair_table(["a"], ["b"])
     for name, notes in (("a.parquet", pickled_objects(tmp_path / "marker", 1)), ("b.parquet", pa.array(["x"]))):
         write_pairs(tmp_path / name, texts.append_column("notes", notes))
-    assert bad_reasons(tmp_path, carry="notes") == {"a.parquet": "schema_extension"}
+    unregistered = pa.field("notes", pa.int64(), metadata={"ARROW:extension:name": "example.unknown"})
+    write_pairs(tmp_path / "0.parquet", texts.append_column(unregistered, pa.array([1])))
+    quarantined = dict.fromkeys(["0.parquet", "a.parquet"], "schema_extension")
+    assert bad_reasons(tmp_path, carry="notes") == quarantined
     assert bad_reasons(tmp_path) == {}
 
 
@@ -183,6 +186,32 @@ def test_a_file_without_rows_is_accepted(tmp_path: Path) -> None:
     assert ([file.rows for file in plan.files], plan.units, plan.bad, plan.rows_in) == ([0], (), (), 0)
 
 
+def test_a_file_without_rows_is_taken_whatever_its_types_are_and_decides_none(tmp_path: Path) -> None:
+    full = numbered_pairs(2).append_column("topic", pa.array([1, 2]))
+    write_pairs(tmp_path / "b.parquet", full)
+    alone = planned(tmp_path, carry="all")
+    # As pandas writes a frame without rows, and worse.
+    odd = pa.schema(
+        [("pair_id", pa.bool_()), ("premise", pa.float64()), ("hypothesis", pa.uuid()), ("topic", pa.string())]
+    )
+    texts = pa.schema([*full.schema][:3])
+    late = [pa.field("topic", pa.string()), pa.field("late", pa.null())]
+    for name, empty in (
+        ("0", pa.schema([*texts, *late])),
+        ("a", odd),
+        ("c", odd.remove(3)),
+        ("d", odd.append(odd.field(3))),
+    ):
+        write_pairs(tmp_path / f"{name}.parquet", empty.empty_table())
+    for carry in ("all", "topic"):
+        plan = planned(tmp_path, carry=carry)
+        assert ([file.rows for file in plan.files], plan.bad) == ([0, 0, 2, 0, 0], ())
+        assert plan.recipe["columns"] == alone.recipe["columns"]
+        assert [unit.unit_id for unit in plan.units] == [unit.unit_id for unit in alone.units]
+    write_pairs(tmp_path / "e.parquet", odd.remove(1).empty_table())
+    assert bad_reasons(tmp_path) == {"e.parquet": "schema_missing"}
+
+
 def test_columns_may_have_other_names(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a.parquet", numbered_pairs(2).rename_columns(["key", "s1", "s2"]))
     survey = surveyed(tmp_path, premise_column="s1", hypothesis_column="s2", id_column="key")
@@ -214,10 +243,20 @@ def test_a_carried_column_that_is_not_there_is_refused(tmp_path: Path, carry: st
         surveyed(tmp_path, carry=carry)
 
 
-@pytest.mark.parametrize("name", ["label", "p_neutral", "source_file", "_unit"])
+@pytest.mark.parametrize(
+    "name", ["label", "p_neutral", "source_file", "_unit", "Label", "P_Neutral", "Premise", "HYPOTHESIS", "Pair_ID"]
+)
 def test_all_refuses_an_input_column_with_the_name_of_ours(tmp_path: Path, name: str) -> None:
     write_pairs(tmp_path / "a.parquet", numbered_pairs(2).append_column(name, pa.array(["x", "y"])))
     with pytest.raises(SettingsError, match=f"`{name}`"):
+        surveyed(tmp_path, carry="all")
+    assert surveyed(tmp_path).bad == ()
+
+
+def test_columns_that_readers_without_regard_to_case_take_for_one_are_refused(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "a.parquet", numbered_pairs(2).append_column("topic", pa.array(["x", "y"])))
+    write_pairs(tmp_path / "b.parquet", numbered_pairs(2).append_column("Topic", pa.array(["x", "y"])))
+    with pytest.raises(SettingsError, match="`topic` and `Topic` are one column"):
         surveyed(tmp_path, carry="all")
     assert surveyed(tmp_path).bad == ()
 

@@ -322,6 +322,21 @@ def test_extension_types_are_found_at_any_depth(tmp_path: Path) -> None:
     assert marker.exists()
 
 
+UNKNOWN = {"ARROW:extension:name": "example.unknown", "ARROW:extension:metadata": "{}"}
+
+
+def test_an_extension_is_one_whether_its_type_is_registered_or_not(tmp_path: Path) -> None:
+    field = pa.field("x", pa.int64(), metadata=UNKNOWN)
+    for kind in (field.type, pa.struct([field]), pa.list_(field), pa.map_(pa.string(), field)):
+        found = field if kind == field.type else pa.field("x", kind)
+        pairs = pair_table(["a"], ["b"]).append_column(found, pa.nulls(1, kind))
+        footer = read_footer(*pinned(write_pairs(tmp_path / "a.parquet", pairs)))
+        unreadable = unfit(footer, PairColumns(carried=(found,)))
+        assert unreadable is not None, kind
+        assert unreadable.reason == Quarantine.SCHEMA_EXTENSION
+        assert unfit(footer, PairColumns()) is None
+
+
 def test_an_extension_that_does_not_understand_its_own_footer_is_a_bad_footer(tmp_path: Path) -> None:
     from ray.data.extensions import ArrowTensorTypeV2
 
@@ -336,6 +351,19 @@ def test_an_extension_that_does_not_understand_its_own_footer_is_a_bad_footer(tm
     spoiled = base64.b64encode(base64.b64decode(stored).replace(b"[2]", b"\x80x2"))
     path.write_bytes(path.read_bytes().replace(stored, spoiled))
     assert reason_of(path) == Quarantine.BAD_FOOTER
+
+
+def test_an_integer_of_128_bits_says_what_to_cast(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_pairs(path, pair_table(["a"], ["b"]).append_column("wide", pa.array([1])))
+    # As Polars notes its Int128: the width of the one integer is patched in Arrow's own note.
+    note = pq.read_metadata(path).metadata[b"ARROW:schema"]
+    before, after = base64.b64decode(note).rsplit((64).to_bytes(4, "little"), 1)
+    wide = base64.b64encode(before + (128).to_bytes(4, "little") + after)
+    path.write_bytes(path.read_bytes().replace(note, wide))
+    with pytest.raises(UnreadableError, match=r"more than 64 bits.*; cast the columns of Int128") as unreadable:
+        read_footer(*pinned(path))
+    assert unreadable.value.reason == Quarantine.BAD_FOOTER
 
 
 def test_what_a_library_says_is_told_without_what_it_quotes() -> None:
@@ -390,3 +418,29 @@ def test_a_type_that_a_copy_would_lose_is_told_where_it_is_carried(
         else:
             assert unreadable is not None
             assert (unreadable.reason, told in unreadable.detail) == (Quarantine.SCHEMA_TYPE, True)
+
+
+@pytest.mark.parametrize("version", ["NONE", "V1", "V2", "BOTH"])
+def test_a_geometry_is_told_where_it_is_carried_whether_the_type_or_a_note_says_so(
+    tmp_path: Path, version: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    point = "'POINT(1 2)'::GEOMETRY"
+    columns = f"{point} AS g, [{point}] AS list, {{'q': {point}}} AS nested, 'x'::BLOB AS raw"
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT 'a' AS premise, 'b' AS hypothesis, {columns}) "
+            f"TO '{path}' (FORMAT parquet, GEOPARQUET_VERSION '{version}')"
+        )
+    footer = read_footer(*pinned(path))
+    assert unfit(footer, PairColumns(carried=(footer.schema.field("raw"),))) is None
+    for name in ("g", "list", "nested"):
+        unreadable = unfit(footer, PairColumns(carried=(footer.schema.field(name),)))
+        assert unreadable is not None
+        assert (unreadable.reason, "a GEOMETRY" in unreadable.detail) == (Quarantine.SCHEMA_TYPE, True)
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"columns": 3}', '{"columns": {"other": {}}}'])
+def test_a_note_of_no_geometries_says_nothing(tmp_path: Path, note: str) -> None:
+    pairs = numbered_pairs(1).replace_schema_metadata({"geo": note})
+    assert read_footer(*pinned(write_pairs(tmp_path / "a.parquet", pairs))).unwritable == {}

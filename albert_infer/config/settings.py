@@ -266,6 +266,10 @@ class LabellingSettings(BaseModel):
     def _carried_columns_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
             raise ValueError("expected each column once")
+        if "all" in value and len(value) > 1:
+            raise ValueError("`all` stands alone, for every column of the input; leave out it or the others")
+        if (alike := schema.names_alike(value)) is not None:
+            raise ValueError(f"`{alike[0]}` and `{alike[1]}` are one column to readers that do not look at case")
         return value
 
     @model_validator(mode="after")
@@ -285,9 +289,8 @@ class LabellingSettings(BaseModel):
         names = [self.premise_column, self.hypothesis_column, *([self.id_column] if self.id_column else [])]
         if len(set(names)) < len(names):
             raise ValueError("premise_column, hypothesis_column and id_column must be three different columns")
-        clash = [name for name in self.carry if name in self.reserved_names]
-        if clash:
-            raise ValueError(f"carry: `{clash[0]}` is the name of a column of ours; rename it in the input")
+        if (clash := schema.same_name(self.carry, self.reserved_names)) is not None:
+            raise ValueError(f"carry: `{clash}` is the name of a column of ours; rename it in the input")
         return self
 
     @model_validator(mode="after")

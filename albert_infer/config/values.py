@@ -29,12 +29,12 @@ def checked_folder(value: str) -> str:
 
 
 def _split_commas(value: Any) -> Any:
-    """`a,b` on the command line and ["a", "b"] in a file mean the same."""
+    """`a,b` on the command line, `a, b` and ["a", "b"] in a file mean the same."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list | tuple):
         return value
-    return tuple(name for part in value for name in str(part).split(",") if name)
+    return tuple(name for part in value for name in map(str.strip, str(part).split(",")) if name)
 
 
 def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
