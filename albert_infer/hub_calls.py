@@ -82,9 +82,9 @@ def answer_of(
 
 def silent_bar(heard: Heard) -> Any:
     """A class of progress bars that shows nothing, and counts each step as heard."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub import utils
 
-    class SilentBar(tqdm):  # type: ignore[misc]  # untyped, as all of tqdm
+    class SilentBar(utils.tqdm):  # type: ignore[name-defined, misc]  # untyped, as all of tqdm
         def __init__(self, *args: Any, **settings: Any) -> None:
             super().__init__(*args, **{**settings, "disable": True})
 
@@ -144,7 +144,7 @@ def _run(call: Callable[[], _Answer], done: Future[_Answer]) -> None:
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         done.set_result(call())
     except BaseException as error:  # raised again where it is waited for

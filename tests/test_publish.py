@@ -497,7 +497,8 @@ def test_a_success_marker_that_is_not_ours_is_an_integrity_error(night_of: Night
 
 
 def test_a_run_is_to_be_labelled_or_checked_for_certain_until_it_is_sealed(night_of: NightOf) -> None:
-    night, unsealed = night_of("a.parquet"), {}
+    night = night_of("a.parquet")
+    unsealed: dict[str, bool] = {}
     assert night.seen().is_unsealed
     night.start(on=lambda step: unsealed.setdefault(step, night.seen().is_unsealed))
     assert unsealed == {"begin": True, "label": True, "accounted": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -173,7 +174,7 @@ def test_a_link_to_weights_that_leads_nowhere_is_a_folder_to_complete(tmp_path: 
 
 
 @pytest.mark.parametrize("config", [{"id2label": ["x"]}, {"architectures": ["AlbertModel"]}, {"hidden_act": "no"}])
-def test_a_setting_that_is_refused_is_one_of_a_named_model(tmp_path: Path, config: dict[str, object]) -> None:
+def test_a_setting_that_is_refused_is_one_of_a_named_model(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = saved(tmp_path, **config)
     assert refusal(folder).startswith(f"model {folder}")
     assert refusal(folder, "neutral", "entailment", "contradiction").startswith(f"model {folder}")

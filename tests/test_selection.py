@@ -132,7 +132,7 @@ def test_a_verification_agrees_with_the_job_about_what_is_input(tmp_path: Path) 
 
 
 # What leads to nothing, to itself, and what another user may not read.
-UNREADABLE = {
+UNREADABLE: dict[str, Callable[[Path], object]] = {
     "gone": lambda path: path.symlink_to("user@host.1234:5678"),
     "loop": lambda path: path.symlink_to(path.name),
     "forbidden": lambda path: (path.write_bytes(b"PAR1...."), path.chmod(0)),
