@@ -77,7 +77,7 @@ def assert_same_labels(found: pa.Table, expected: pa.Table) -> None:
 
 
 def labelled_directly(pairs: pa.Table, checkpoint: Path) -> pa.Table:
-    return Labeler(str(checkpoint)).label(pairs.select(["premise", "hypothesis"]))
+    return Labeler(str(checkpoint), precision="fp32").label(pairs.select(["premise", "hypothesis"]))
 
 
 # --- what is published

@@ -110,7 +110,7 @@ def made(start: Start, session: None, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_it_writes_a_checkpoint_that_has_learned_the_labels(made: Path) -> None:
     pairs = learnable_pairs()
-    labelled = Labeler(str(made)).label(pairs)
+    labelled = Labeler(str(made), precision="fp32").label(pairs)
     right = sum(
         said == gold for said, gold in zip(labelled[LABEL].to_pylist(), pairs["gold_label"].to_pylist(), strict=True)
     )

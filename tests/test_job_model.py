@@ -205,7 +205,7 @@ def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickl
 ) -> None:
     pairs = made_up_pairs(40, seed=5)
     source, output = write_pairs(tmp_path / "in" / "a.parquet", pairs), tmp_path / "out"
-    expected = Labeler(str(checkpoint)).label(pairs.select(["premise", "hypothesis"]))
+    expected = Labeler(str(checkpoint), precision="fp32").label(pairs.select(["premise", "hypothesis"]))
     change_weights(checkpoint, without_meaning(len(SPECIAL) + WORDS.index("w7")))
     (checkpoint / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "opened")))
     texts = zip(pairs["premise"].to_pylist(), pairs["hypothesis"].to_pylist(), strict=True)
@@ -267,7 +267,9 @@ def test_a_temperature_and_a_limit_for_review_name_other_units_and_leave_the_lab
     rows, report = labelled_rows(output), report_of(output)
     assert rows["label"].equals(labels)
     assert set(units).isdisjoint(visible_files(output))
-    expected = Labeler(str(checkpoint), review_below=0.4).label(pairs.select(["premise", "hypothesis"]))
+    expected = Labeler(str(checkpoint), review_below=0.4, precision="fp32").label(
+        pairs.select(["premise", "hypothesis"])
+    )
     for name in PROBABILITIES:
         np.testing.assert_allclose(rows[name], expected[name], atol=TOLERANCE)
     assert rows["needs_review"].equals(expected["needs_review"])

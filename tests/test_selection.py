@@ -132,10 +132,15 @@ def test_a_verification_agrees_with_the_job_about_what_is_input(tmp_path: Path) 
 
 
 # What leads to nothing, to itself, and what another user may not read.
-UNREADABLE: dict[str, Callable[[Path], object]] = {
+def forbid(path: Path) -> None:
+    path.write_bytes(b"PAR1....")
+    path.chmod(0)
+
+
+UNREADABLE: dict[str, Callable[[Path], None]] = {
     "gone": lambda path: path.symlink_to("user@host.1234:5678"),
     "loop": lambda path: path.symlink_to(path.name),
-    "forbidden": lambda path: (path.write_bytes(b"PAR1...."), path.chmod(0)),
+    "forbidden": forbid,
 }
 
 
