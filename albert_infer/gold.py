@@ -199,7 +199,8 @@ def _kind(told: pa.DataType) -> pa.DataType:
 
 
 def _refuse_type(kind: pa.DataType, where: str, expected: str) -> None:
-    if not (is_text(kind) or _is_bytes(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if not (is_text(kind) or _is_bytes(kind) or numbers or pa.types.is_null(kind)):
         raise InputError(where, f"gold labels of type {kind}", expected)
 
 

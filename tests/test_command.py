@@ -16,7 +16,7 @@ from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError
 from albert_infer.printable import PrintableText, text_of
 from albert_infer.storage import AccessError, ArchivedError
-from albert_infer.storage.folder import UnsupportedError
+from albert_infer.storage.folder import DeadLinkError, UnsupportedError
 
 CODES = {
     errors.RefusedError: 2,
@@ -34,6 +34,7 @@ CODES = {
     AccessError: 4,
     ArchivedError: 4,
     UnsupportedError: 4,
+    DeadLinkError: 4,
     errors.IntegrityError: 5,
     errors.SupersededError: 6,
     errors.AtWorkError: 6,
