@@ -9,7 +9,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,14 +154,6 @@ def test_a_driver_killed_at_any_point_publishes_nothing_and_the_next_start_goes_
     once_more = night.go_on()
     assert (once_more.exit_code, once_more.errors) == (0, [])
     assert state_of(night.output) == finished, "a run that is published is touched by nothing"
-
-
-@pytest.fixture
-def heeded_hangup() -> Iterator[None]:
-    """Children heed SIGHUP, also where these tests run below `nohup` and would pass on that it is ignored."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.usefixtures("session", "heeded_hangup")

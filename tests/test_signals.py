@@ -22,6 +22,8 @@ from albert_infer.printable import PrintableText, text_of
 from albert_infer.signals import ENDING, ending_as_interrupt
 from albert_infer.submission import interrupted
 
+pytestmark = pytest.mark.usefixtures("heeded_hangup")
+
 JOBS = Path(__file__).parents[1] / "jobs"
 NIGHTLY = Path(__file__).parents[1] / "deploy" / "nightly.sh"
 # A job that is ended as soon as it says that it works.
