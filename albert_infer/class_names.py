@@ -21,25 +21,25 @@ MAX_BYTES: Final = 1 << 22
 ClassNames = tuple[str, ...]
 
 
-def class_names(found: pa.Schema, column: str) -> ClassNames:
-    """The name of each number from 0 on in a column of numbers; none where the file says nothing about it.
+def class_names(found: pa.Schema, columns: Iterable[str]) -> dict[str, ClassNames]:
+    """For each of the columns of numbers that the file names: the name of each number from 0 on.
 
-    A `ClassLabel` without names of its own has its numbers as names: these say nothing either.
+    A `ClassLabel` without names of its own has its numbers as names: these say nothing.
     """
     raw = (found.metadata or {}).get(KEY)
-    if raw is None or column not in found.names:
-        return ()
-    kind = found.field(column).type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return ()
+    if raw is None:
+        return {}
     try:
         told = parsed_json(raw, max_bytes=MAX_BYTES)
     except ValueError:
-        return ()
-    for key in ("info", "features", column):
+        return {}
+    for key in ("info", "features"):
         told = told.get(key) if isinstance(told, dict) else None
-    names = told.get("names") if isinstance(told, dict) and told.get("_type") == "ClassLabel" else None
-    return _as_names(names)
+    features = told if isinstance(told, dict) else {}
+    kinds = dict(zip(found.names, found.types, strict=True))
+    numbered = (name for name in columns if name in kinds and _is_numeric(kinds[name]))
+    named = ((name, _names_of(features.get(name))) for name in numbered)
+    return {name: names for name, names in named if names}
 
 
 def with_class_names(found: pa.Schema, classes: Iterable[tuple[str, ClassNames]]) -> pa.Schema:
@@ -50,7 +50,13 @@ def with_class_names(found: pa.Schema, classes: Iterable[tuple[str, ClassNames]]
     return found.with_metadata({**(found.metadata or {}), KEY: json.dumps({"info": {"features": features}}).encode()})
 
 
-def _as_names(names: Any) -> ClassNames:
+def _is_numeric(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _names_of(feature: Any) -> ClassNames:
+    """The names that the feature of a column gives; none if it gives none."""
+    names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return ()
     return () if names == [str(number) for number in range(len(names))] else tuple(names)

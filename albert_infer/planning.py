@@ -167,7 +167,8 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
     for pin, footer in zip(candidates, footers, strict=True):
         trouble = reading.unfit(footer, columns, found_columns.origins) if isinstance(footer, Footer) else footer
         if trouble is None and isinstance(footer, Footer):
-            classes = _classes(footer.schema, columns) if _rows(footer) else ()
+            carried = (field.name for field in columns.carried)
+            classes = tuple(class_names(footer.schema, carried).items()) if _rows(footer) else ()
             files.append(InputFile(pin, footer.row_groups, classes))
         elif trouble is not None:
             bad.append(
@@ -247,11 +248,6 @@ def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
 
 def _rows(footer: Footer | UnreadableError) -> int | None:
     return footer.rows if isinstance(footer, Footer) else None
-
-
-def _classes(found: pa.Schema, columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:
-    named = ((field.name, class_names(found, field.name)) for field in columns.carried)
-    return tuple((name, names) for name, names in named if names)
 
 
 def _classes_of_all(files: Sequence[InputFile], columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:

@@ -286,5 +286,5 @@ def test_what_the_numbers_of_a_carried_column_mean_is_in_both_files(output: Fold
     columns = replace(TOPIC, classes=(("topic", names),))
     assert commit_unit(output, UNIT, source(), mixed_unit(columns), columns) is not None
     for name in (staged_name(UNIT), staged_rejected_name(UNIT)):
-        assert class_names(read(output, name).schema, "topic") == names
+        assert class_names(read(output, name).schema, ["topic"]) == {"topic": names}
         assert summary_of(output, name).unit_id == UNIT
