@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -241,8 +242,13 @@ def test_a_long_type_does_not_cut_off_what_to_do(tmp_path: Path) -> None:
 
 
 def seconds_for(folder: Path, columns: int) -> float:
-    """The least processor time of three surveys of two files with so many columns, all of them carried."""
-    pairs = pa.table({"premise": ["a"], "hypothesis": ["b"], **{f"c{n}": [n] for n in range(columns)}})
+    """The least processor time of three surveys of two files with so many columns, all carried, numbers with names."""
+    names = [f"c{n}" for n in range(columns)]
+    features = {name: {"names": ["no", "yes"], "_type": "ClassLabel"} for name in names}
+    pairs = pa.table(
+        {"premise": ["a"], "hypothesis": ["b"], **{name: [1] for name in names}},
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
     for name in ("a.parquet", "b.parquet"):
         write_pairs(folder / name, pairs)
     times = []
