@@ -39,7 +39,7 @@ bench: $(VENV)/.bench  ## speed against the peers, in one run
 
 checkpoint: WORK ?= checkpoint-work
 checkpoint: $(VENV)/.builtin  ## make the built-in checkpoint again; PAIRS is a folder with snli_dev, mnli_dev_a, snli_test_a
-	$(BIN)/python -m albert_infer.training.builtin --pairs $(PAIRS) --work $(WORK) --output albert_infer/builtin/checkpoint
+	$(BIN)/python -m recipes.builtin.recipe --pairs $(PAIRS) --work $(WORK) --output albert_infer/model/builtin/checkpoint
 
 image: IMAGE ?= albert-infer:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' albert_infer/__init__.py)-ray$(shell sed -n 's/^ray==//p' constraints.txt)
 image:  ## the image of every node: make image IMAGE=registry/albert-infer:tag

@@ -8,20 +8,14 @@ from typing import Any, Final, Literal, get_args
 
 import pyarrow as pa
 
-from albert_infer import arguments, intake, label_probe, model, tokenization
-from albert_infer.classification import Classifier, default_batch_tokens, ignore_progress
+from albert_infer.classify.classification import Classifier, default_batch_tokens, ignore_progress
+from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import InputError, SettingsError
-from albert_infer.processor import cpu_flags, resolved_precision
-from albert_infer.progress import ProgressCounts, UnitProgress, shown
-from albert_infer.schema import (
-    MIN_LENGTH,
-    VERDICT_FIELDS,
-    ComputedBatch,
-    DeviceKind,
-    PairColumns,
-    Precision,
-    same_name,
-)
+from albert_infer.model import checkpoint as model
+from albert_infer.pipeline.progress import ProgressCounts, UnitProgress, shown
+from albert_infer.preflight import label_probe
+from albert_infer.prepare import arguments, intake, tokenization
+from albert_infer.schema import MIN_LENGTH, VERDICT_FIELDS, ComputedBatch, DeviceKind, PairColumns, Precision, same_name
 
 AUTO: Final = "auto"
 Truncation = Literal["premise", "longest_first"]

@@ -18,7 +18,7 @@ from transformers import AlbertConfig, AlbertForSequenceClassification
 import albert_infer
 from albert_infer.schema import NliLabel
 
-BUILTIN_CHECKPOINT: Final = Path(albert_infer.__file__).parent / "builtin" / "checkpoint"
+BUILTIN_CHECKPOINT: Final = Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint"
 # The names under which WordPiece tokenizers are saved; a checkpoint has some of them.
 TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 

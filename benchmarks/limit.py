@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine import AlbertShape
-from albert_infer.engine.threads import Threads
+from albert_infer.engine.cpu.threads import Threads
 from albert_infer.schema import DeviceKind, Precision
 from benchmarks.devices import FLOAT_DTYPES, finish
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from albert_infer.processor import BF16_FLAGS, cpu_flags
+from albert_infer.engine.processor import BF16_FLAGS, cpu_flags
 
 # The instruction sets that decide the speed of matrix products.
 SPEED_FLAGS: Final = BF16_FLAGS | {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"}

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from albert_infer.batching import micro_batches
-from albert_infer.classification import CPU_BATCH_TOKENS, default_batch_tokens, softmax
+from albert_infer.classify.batching import micro_batches
+from albert_infer.classify.classification import CPU_BATCH_TOKENS, default_batch_tokens, softmax
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.labeler import Labeler
-from albert_infer.model import Checkpoint, load_checkpoint
+from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
 from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
 from benchmarks.contender import Contender, Labelling, Pairs
 

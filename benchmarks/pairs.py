@@ -19,7 +19,7 @@ SHARED_FOLDER: Final = Path(__file__).parents[2] / "shared" / "data"
 SNLI_FILE: Final = "snli_test_a.parquet"
 # Beyond the few rows that have one premise.
 STRIDE: Final = 101
-BUILTIN_PAIRS: Final = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
+BUILTIN_PAIRS: Final = Path(albert_infer.__file__).parent / "model" / "builtin" / "pairs.parquet"
 
 
 def default_source() -> Path:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TextClassificationPipeline, pipeline
 
-from albert_infer.classification import softmax
+from albert_infer.classify.classification import softmax
 from albert_infer.schema import DeviceKind, NliLabel, Precision
 from benchmarks.contender import Absent, Contender, Labelling, Pairs, not_installed, rows_as_before
 from benchmarks.devices import FLOAT_DTYPES

@@ -19,9 +19,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from albert_infer import commit, layout, storage
+from albert_infer import storage
 from albert_infer.config import LabelSettings
-from albert_infer.planning import Plan, Unit, make_plan, survey_input
+from albert_infer.output import commit, layout
+from albert_infer.read.planning import Plan, Unit, make_plan, survey_input
 from albert_infer.schema import PairColumns
 from albert_infer.storage import Folder
 from benchmarks import machine, pairs

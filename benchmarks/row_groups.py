@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from albert_infer import storage
 from albert_infer.config import LabelSettings
-from albert_infer.decoding import PairReader
-from albert_infer.planning import make_plan, survey_input
+from albert_infer.read.decoding import PairReader
+from albert_infer.read.planning import make_plan, survey_input
 from benchmarks import machine
 
 UNIT_ROWS: Final = 16_384

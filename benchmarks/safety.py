@@ -21,10 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from albert_infer import commit, failpoints, storage
+from albert_infer import storage
+from albert_infer.common import failpoints
 from albert_infer.config import LabelSettings
-from albert_infer.pipeline import RunBoard
-from albert_infer.planning import make_plan, survey_input
+from albert_infer.output import commit
+from albert_infer.pipeline.board import RunBoard
+from albert_infer.read.planning import make_plan, survey_input
 from albert_infer.schema import PairColumns
 from benchmarks import checkpoint, machine, pairs
 from benchmarks.staged import StagedRun

@@ -24,9 +24,10 @@ import pyarrow.dataset as ds
 from rich.console import Console
 from rich.table import Table
 
-from albert_infer import commit, layout, storage
+from albert_infer import storage
 from albert_infer.config import LabelSettings
-from albert_infer.planning import FOOTER_THREADS, canonical_json, make_plan, survey_input
+from albert_infer.output import commit, layout
+from albert_infer.read.planning import FOOTER_THREADS, canonical_json, make_plan, survey_input
 from albert_infer.schema import PairColumns
 from albert_infer.storage.folder import REQUESTS_AT_ONCE
 from benchmarks import machine, made_up, pairs

@@ -14,10 +14,10 @@ from typing import Final
 
 import numpy as np
 
-from albert_infer.batching import micro_batches
-from albert_infer.classification import default_batch_tokens
+from albert_infer.classify.batching import micro_batches
+from albert_infer.classify.classification import default_batch_tokens
 from albert_infer.engine import AlbertShape
-from albert_infer.model import load_checkpoint
+from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import DeviceKind
 from benchmarks import checkpoint, limit, ours, pairs, workloads
 from benchmarks.contender import Absent, Contender, Pairs

@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from albert_infer import layout, storage
+from albert_infer import storage
 from albert_infer.config import LabelSettings
-from albert_infer.manifest import Seal
-from albert_infer.planning import Plan, Unit
-from albert_infer.publication import End, to_published
+from albert_infer.output import layout
+from albert_infer.output.manifest import Seal
+from albert_infer.output.publication import End, to_published
+from albert_infer.read.planning import Plan, Unit
 from albert_infer.storage import Folder, InputObjects
 
 

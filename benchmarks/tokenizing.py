@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AlbertTokenizer, AutoTokenizer
 
+from albert_infer.prepare.tokenization import PairTokenizer, append_tokens
+from albert_infer.prepare.validation import mark_rejected
 from albert_infer.schema import INPUT_IDS, PREMISE_TOKENS
-from albert_infer.tokenization import PairTokenizer, append_tokens
-from albert_infer.validation import mark_rejected
 from benchmarks import checkpoint, machine, pairs
 
 UNIT_ROWS: Final = 16_384

@@ -12,12 +12,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from albert_infer.signals import starting
+from albert_infer.job.signals import starting
 
 with starting(__file__):
-    from albert_infer.command import Done, run_command
     from albert_infer.config import ConvertSettings
-    from albert_infer.conversion import convert
+    from albert_infer.job.command import Done, run_command
+    from albert_infer.operations.conversion import convert
 
 
 def converted(settings: ConvertSettings) -> Done:

@@ -12,20 +12,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from albert_infer.signals import starting
+from albert_infer.job.signals import starting
 
 with starting(__file__):
     import pyarrow.parquet as pq
     from rich.table import Column
 
-    from albert_infer.command import run_command
+    from albert_infer.common.printable import PrintableText, text_of
+    from albert_infer.common.tables import table_lines
     from albert_infer.config import DemoSettings
-    from albert_infer.printable import PrintableText, text_of
-    from albert_infer.run import label_pairs
-    from albert_infer.tables import table_lines
+    from albert_infer.job.command import run_command
+    from albert_infer.job.run import label_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
-PAIRS = ROOT / "albert_infer/builtin/pairs.parquet"
+PAIRS = ROOT / "albert_infer/model/builtin/pairs.parquet"
 ROWS_SHOWN = 9
 NAMES = ("premise", "hypothesis", "gold_label", "label")
 

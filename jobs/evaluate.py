@@ -15,12 +15,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from albert_infer.signals import starting
+from albert_infer.job.signals import starting
 
 with starting(__file__):
-    from albert_infer.command import run_command
     from albert_infer.config import EvaluateSettings
-    from albert_infer.evaluation import evaluate
+    from albert_infer.job.command import run_command
+    from albert_infer.learning.evaluation import evaluate
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from albert_infer.signals import starting
+from albert_infer.job.signals import starting
 
 with starting(__file__):
-    from albert_infer.command import Done, run_command
     from albert_infer.config import LabelSettings
-    from albert_infer.run import label_pairs
+    from albert_infer.job.command import Done, run_command
+    from albert_infer.job.run import label_pairs
 
 
 def labelled(settings: LabelSettings) -> Done:

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from albert_infer.signals import starting
+from albert_infer.job.signals import starting
 
 with starting(__file__):
-    from albert_infer.command import run_command
+    from albert_infer.common.printable import PrintableText
     from albert_infer.config import SubmitSettings
-    from albert_infer.printable import PrintableText
-    from albert_infer.submission import submit_nights
+    from albert_infer.job.command import run_command
+    from albert_infer.operations.submission import submit_nights
 
 PROJECT = Path(__file__).resolve().parent.parent
 

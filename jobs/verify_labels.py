@@ -11,12 +11,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from albert_infer.signals import starting
+from albert_infer.job.signals import starting
 
 with starting(__file__):
-    from albert_infer.command import run_command
+    from albert_infer.common.printable import PrintableText
     from albert_infer.config import VerifySettings
-    from albert_infer.printable import PrintableText
+    from albert_infer.job.command import run_command
     from albert_infer.verification import verify_labels
 
 

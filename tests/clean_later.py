@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 
-from albert_infer.cleaning import clean_runs
-from albert_infer.command import run_command
+from albert_infer.common.printable import PrintableText
 from albert_infer.config import CleanSettings
-from albert_infer.printable import PrintableText
+from albert_infer.job.command import run_command
+from albert_infer.operations.cleaning import clean_runs
 
 
 def cleaned(settings: CleanSettings) -> PrintableText:

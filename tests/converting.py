@@ -15,7 +15,7 @@ from typing import Any
 import convert_checkpoint
 
 from albert_infer.errors import AlbertInferError
-from albert_infer.model import load_checkpoint
+from albert_infer.model.checkpoint import load_checkpoint
 
 
 def converted(argv: list[str]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pairs import RECIPE, settings_for, write_pairs
 
-from albert_infer import commit, schema, storage
-from albert_infer.evaluation.rows import PLACE
-from albert_infer.gold import GOLD
-from albert_infer.planning import make_plan, survey_input
+from albert_infer import schema, storage
+from albert_infer.learning.evaluation.rows import PLACE
+from albert_infer.output import commit
+from albert_infer.preflight.gold import GOLD
+from albert_infer.read.planning import make_plan, survey_input
 from albert_infer.schema import NliLabel, Rejection
 from benchmarks.staged import StagedRun
 

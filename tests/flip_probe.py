@@ -12,7 +12,7 @@ from pathlib import Path
 
 from label_pairs import main
 
-from albert_infer.pipeline import connected
+from albert_infer.pipeline.session import connected
 
 
 def flip(folder: Path, name: str, rounds: int, flags: list[str]) -> None:

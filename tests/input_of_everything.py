@@ -13,7 +13,7 @@ from bad_files import LZO, NO_SUCH_CODEC, claim_codec, claim_rows, pickled_objec
 from job_runs import break_page, made_up_pairs, write_pairs
 from pairs import bytes_column
 
-from albert_infer.validation import MAX_TEXT_BYTES
+from albert_infer.prepare.validation import MAX_TEXT_BYTES
 
 # What the jobs are told, and row groups of as many, so that a file of more is several units.
 UNIT_ROWS = 16

@@ -23,7 +23,7 @@ from job_runs import descendants, wait_until
 from label_pairs import main
 from ray.cluster_utils import Cluster
 
-from albert_infer.failpoints import VARIABLE
+from albert_infer.common.failpoints import VARIABLE
 
 # Ray's own floor for a node of the tests; the blocks here are some kilobytes.
 STORE_BYTES = 150 << 20

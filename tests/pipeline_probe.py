@@ -14,25 +14,19 @@ from typing import Any
 
 import ray
 
-from albert_infer import commit, storage
+from albert_infer import storage
 from albert_infer.config import LabelSettings
-from albert_infer.model import Checkpoint, load_checkpoint
-from albert_infer.pipeline import (
-    LabelTask,
-    RunBoard,
-    connected,
-    labelled_units,
-    preflighted,
-    reserved,
-    sampled,
-    shared,
-)
-from albert_infer.pipeline.session import session_settings
+from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
+from albert_infer.output import commit
+from albert_infer.pipeline.board import RunBoard
+from albert_infer.pipeline.checks import preflighted, sampled
+from albert_infer.pipeline.labelling import LabelTask, labelled_units
+from albert_infer.pipeline.resources import worker_resources
+from albert_infer.pipeline.session import connected, reserved, session_settings, shared
 from albert_infer.pipeline.stages import UnitSink
-from albert_infer.planning import Plan, Survey, make_plan, survey_input
-from albert_infer.preflight import Checks
+from albert_infer.preflight.checks import Checks
 from albert_infer.preflight.sample import chosen_rows
-from albert_infer.resources import worker_resources
+from albert_infer.read.planning import Plan, Survey, make_plan, survey_input
 from albert_infer.schema import Precision
 
 

@@ -23,9 +23,9 @@ from job_runs import JOB, in_open_session, run_here, started
 from output_places import LocalPlace, Place, manifest_at, untrue_files
 from soak_parts import ALL_STARTS, Soak, delivered_pairs, faults, kill_something, kind_of, recount, some_process
 
-from albert_infer.cleaning import clean_runs
 from albert_infer.config import CleanSettings
 from albert_infer.errors import AlbertInferError, InputError
+from albert_infer.operations.cleaning import clean_runs
 
 # 6 is the end of a driver that was overtaken.
 ALLOWED_ENDS = {0, 4, 6, -signal.SIGKILL}

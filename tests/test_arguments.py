@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from albert_infer import Labeler, arguments
+from albert_infer import Labeler
 from albert_infer.config import LabelSettings
 from albert_infer.errors import ModelError, SettingsError
+from albert_infer.prepare import arguments
 from albert_infer.schema import NliLabel
 
 # What job and `Labeler` refuse, and what both take.

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.attempts import MAX_LOST_ATTEMPTS, AttemptCounts
+from albert_infer.pipeline.attempts import MAX_LOST_ATTEMPTS, AttemptCounts
 
 
 def lost(counts: AttemptCounts, times: int, node: str = "n1") -> None:

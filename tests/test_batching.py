@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from albert_infer.batching import micro_batches
+from albert_infer.classify.batching import micro_batches
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=90), max_size=60).map(
     lambda lengths: np.array(lengths, dtype=np.int64)

@@ -11,12 +11,12 @@ import pytest
 from training_models import learnable_pairs, save_model, tiny_bert, tiny_student, tiny_teacher, tiny_tokenizer
 
 from albert_infer.labeler import Labeler
-from albert_infer.model import load_checkpoint
+from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import HYPOTHESIS, PREMISE, NliLabel
-from albert_infer.training import builtin
-from albert_infer.training.builtin import Recipe, is_held_out
+from recipes.builtin import recipe as builtin
+from recipes.builtin.recipe import Recipe, is_held_out
 
-BUILTIN = Path(__file__).parents[1] / "albert_infer" / "builtin" / "checkpoint"
+BUILTIN = Path(__file__).parents[1] / "albert_infer" / "model" / "builtin" / "checkpoint"
 
 # Of the made-up pairs, under other premises: enough that a temperature can be fitted on a tenth.
 COPIES = 30

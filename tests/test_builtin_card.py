@@ -7,9 +7,9 @@ from typing import Any
 
 from training_models import save_model, tiny_student
 
-from albert_infer.calibration import CALIBRATION, calibration_json
+from albert_infer.model.calibration import CALIBRATION, calibration_json
 from albert_infer.schema import NliLabel
-from albert_infer.training.builtin_card import builtin_card
+from recipes.builtin.card import builtin_card
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 MADE = {

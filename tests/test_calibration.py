@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.calibration import LEAST, MOST, calibration_json, temperature_of
-from albert_infer.classification import softmax, with_largest
+from albert_infer.classify.classification import softmax, with_largest
 from albert_infer.errors import ModelError
+from albert_infer.model.calibration import LEAST, MOST, calibration_json, temperature_of
 
 TEMPERATURES = st.floats(LEAST, MOST)
 NUMBERS = st.integers(-(2**63), 2**63)

@@ -25,13 +25,16 @@ from pairs import PROPERTY, WORDS, pair_table, wordpiece
 from transformers import PreTrainedTokenizerFast
 
 import albert_infer
-from albert_infer.calibration import CALIBRATION, calibration_json
-from albert_infer.classification import Classifier, default_batch_tokens
+from albert_infer.classify.classification import Classifier, default_batch_tokens
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
 from albert_infer.labeler import Labeler
-from albert_infer.model import load_checkpoint
+from albert_infer.model.calibration import CALIBRATION, calibration_json
+from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.prepare.tokenization import append_tokens
+from albert_infer.prepare.validation import mark_rejected
+from albert_infer.prepare.windows import MAX_WINDOWS
 from albert_infer.schema import (
     DETAIL,
     LABEL,
@@ -47,11 +50,8 @@ from albert_infer.schema import (
     Precision,
     Rejection,
 )
-from albert_infer.tokenization import append_tokens
-from albert_infer.validation import mark_rejected
-from albert_infer.windows import MAX_WINDOWS
 
-BUILTIN_PAIRS = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
+BUILTIN_PAIRS = Path(albert_infer.__file__).parent / "model" / "builtin" / "pairs.parquet"
 
 # Largest difference of a probability in fp32, to Hugging Face and between companies.
 TOLERANCE: Final = 1e-5

@@ -30,10 +30,10 @@ from job_runs import (
 from pairs import FILE_PROPERTY
 from published_runs import PublishedRun
 
-from albert_infer.cleaning import clean_runs, outputs_of
 from albert_infer.config import CleanSettings
-from albert_infer.publish import mark_begun
-from albert_infer.standing import look
+from albert_infer.operations.cleaning import clean_runs, outputs_of
+from albert_infer.output.publish import mark_begun
+from albert_infer.output.standing import look
 from albert_infer.storage import Folder, ObjectPin, StoredObject, open_folder
 
 NOW = datetime.now(UTC)

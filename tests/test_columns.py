@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from pairs import pair_table, planned, surveyed, with_class_names, write_pairs
 
-from albert_infer import decoding
 from albert_infer.errors import InputError, SettingsError
-from albert_infer.planning import Survey
+from albert_infer.read import decoding
+from albert_infer.read.planning import Survey
 
 
 def write(folder: Path, **columns: Any) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from albert_infer import errors
-from albert_infer.command import Done, run_command
+from albert_infer.common.printable import PrintableText, text_of
 from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError
-from albert_infer.printable import PrintableText, text_of
+from albert_infer.job.command import Done, run_command
 from albert_infer.storage import AccessError, ArchivedError
 from albert_infer.storage.folder import DeadLinkError, UnsupportedError
 

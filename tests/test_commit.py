@@ -16,16 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import FILE_PROPERTY, labelled_unit, numbered_pairs
 
-from albert_infer import commit, schema, storage
-from albert_infer.class_names import class_names
-from albert_infer.commit import (
-    Source,
-    UnitSummary,
-    commit_unit,
-    read_summary,
-)
+from albert_infer import schema, storage
 from albert_infer.errors import IntegrityError
-from albert_infer.layout import quarantine_name, staged_name, staged_rejected_name
+from albert_infer.output import commit
+from albert_infer.output.commit import Source, UnitSummary, commit_unit, read_summary
+from albert_infer.output.layout import quarantine_name, staged_name, staged_rejected_name
+from albert_infer.read.class_names import class_names
 from albert_infer.schema import PairColumns, Rejection
 from albert_infer.storage import Folder
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from albert_infer.engine.compilation import COMPILERS, loaded_library
+from albert_infer.engine.cpu.compilation import COMPILERS, loaded_library
 
 ANOTHER_USER = 12345
 CHILD = """
 import sys
 from pathlib import Path
-from albert_infer.engine.compilation import loaded_library
+from albert_infer.engine.cpu.compilation import loaded_library
 library = loaded_library(Path(sys.argv[1]), *map(Path, sys.argv[2:]))
 print(library and library.answer())
 """

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from albert_infer.config import LabelSettings, NightlySettings, parse_settings
+from albert_infer.config.nights import today, yesterday
 from albert_infer.errors import SettingsError
-from albert_infer.nights import today, yesterday
 
 ROOTS = ("--input-root", "in", "--output-root", "out")
 EAST, WEST = "Pacific/Kiritimati", "Etc/GMT+12"

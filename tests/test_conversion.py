@@ -6,8 +6,8 @@ import pytest
 import torch
 from training_models import CPU, WORDS, all_of, same_weights, tiny_bert, tiny_student, tiny_teacher, training_pairs
 
-from albert_infer.training.batches import padded_batch
-from albert_infer.training.conversion import albert_layer, embedding_outputs, student_from_teacher
+from albert_infer.learning.training.batches import padded_batch
+from recipes.builtin.conversion import albert_layer, embedding_outputs, student_from_teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -19,12 +19,12 @@ from bad_files import claim_rows, write_dictionary_bomb
 from pairs import numbered_pairs, pair_table, write_pairs
 from test_reading import IDS, pinned
 
-from albert_infer import decoding
-from albert_infer.column_types import plain_type
-from albert_infer.decoding import PairReader, read_pairs
+from albert_infer.common.column_types import plain_type
 from albert_infer.errors import ObjectChangedError
-from albert_infer.planning import unit_ranges
-from albert_infer.reading import RowRange, UnreadableError, read_footer, unfit
+from albert_infer.read import decoding
+from albert_infer.read.decoding import PairReader, read_pairs
+from albert_infer.read.footers import RowRange, UnreadableError, read_footer, unfit
+from albert_infer.read.planning import unit_ranges
 from albert_infer.schema import PairColumns, Quarantine
 from albert_infer.storage import ObjectPin
 from albert_infer.storage.local import LocalFolder

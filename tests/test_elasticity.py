@@ -35,7 +35,7 @@ from s3_faults import FaultProxy, Request
 from s3_place import Place
 from s3_server import S3Server, free_port_pairs
 
-from albert_infer.failpoints import VARIABLE
+from albert_infer.common.failpoints import VARIABLE
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 PROBE = Path(__file__).parent / "elastic_probe.py"

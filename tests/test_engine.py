@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AlbertForSequenceClassification
 
-from albert_infer.batching import micro_batches
+from albert_infer.classify.batching import micro_batches
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine, ForwardPass
 from albert_infer.engine.attention import PackedAttention, RectangleAttention
-from albert_infer.engine.fused import fused_layers
-from albert_infer.engine.int8 import Int8Dense, largest_weight
-from albert_infer.engine.kernels import kernels
+from albert_infer.engine.cpu.fused import fused_layers
+from albert_infer.engine.cpu.int8 import Int8Dense, largest_weight
+from albert_infer.engine.cpu.kernels import kernels
 from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.packing import LengthRun
 from albert_infer.engine.shape import ACTIVATIONS
@@ -571,5 +571,5 @@ def test_bytes_that_are_not_safetensors_are_refused(checkpoint: Checkpoint) -> N
 
 
 def test_the_shape_is_read_without_importing_torch() -> None:
-    program = "import sys, albert_infer.engine, albert_infer.batching; sys.exit('torch' in sys.modules)"
+    program = "import sys, albert_infer.engine, albert_infer.classify.batching; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

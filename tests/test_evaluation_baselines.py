@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from albert_infer.evaluation.baselines import Baselines, baselines
-from albert_infer.evaluation.counting import Sample
+from albert_infer.learning.evaluation.baselines import Baselines, baselines
+from albert_infer.learning.evaluation.counting import Sample
 
 
 def sample(hypothesis_of: Callable[[int], str], rows: int = 1200) -> Sample:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from pairs import PROPERTY
 
 from albert_infer.errors import InputError
-from albert_infer.evaluation.calibration import (
+from albert_infer.learning.evaluation.calibration import (
     BINS,
     calibration,
     expected_calibration_error,
     fitted_temperature,
     tempered,
 )
-from albert_infer.evaluation.counting import Counts, Sample
+from albert_infer.learning.evaluation.counting import Counts, Sample
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.evaluation.comparison import Churn, Comparison, churn
+from albert_infer.learning.evaluation.comparison import Churn, Comparison, churn
 
 ROWS = 60
 KEPT = st.lists(st.booleans(), min_size=ROWS, max_size=ROWS)

@@ -15,11 +15,11 @@ from pairs import PROPERTY
 from sklearn.metrics import confusion_matrix
 
 from albert_infer.errors import InputError
-from albert_infer.evaluation import counting
-from albert_infer.evaluation.counting import MAX_VALUES, NULL, OTHER, Counts, Sample, ValueCells
-from albert_infer.evaluation.rows import PLACE
-from albert_infer.evaluation.sampling import LeastRows, hashes
-from albert_infer.gold import NO_GOLD
+from albert_infer.learning.evaluation import counting
+from albert_infer.learning.evaluation.counting import MAX_VALUES, NULL, OTHER, Counts, Sample, ValueCells
+from albert_infer.learning.evaluation.rows import PLACE
+from albert_infer.learning.evaluation.sampling import LeastRows, hashes
+from albert_infer.preflight.gold import NO_GOLD
 from albert_infer.schema import LABEL, N_TOKENS, TRUNCATED
 
 

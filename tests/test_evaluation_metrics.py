@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as arrays
 from pairs import PROPERTY
 from sklearn import metrics as sklearn_metrics
 
-from albert_infer.evaluation import metrics
-from albert_infer.evaluation.metrics import Counted, drawn, quality, share, summary
+from albert_infer.learning.evaluation import metrics
+from albert_infer.learning.evaluation.metrics import Counted, drawn, quality, share, summary
 
 CELLS = arrays.arrays(np.int64, (3, 3), elements=st.integers(0, 30)).filter(lambda cells: cells.any())
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 from evaluated_rows import Rows, made_up_rows
 
-from albert_infer.evaluation.comparison import Comparison, churn
-from albert_infer.evaluation.counting import Counts
-from albert_infer.evaluation.document import SHOWN_VALUES, Evaluation, against_gold, row_counts
-from albert_infer.evaluation.page import html_page
-from albert_infer.evaluation.pictures import VARIABLES
-from albert_infer.evaluation.summary import headline_text
+from albert_infer.learning.evaluation.comparison import Comparison, churn
+from albert_infer.learning.evaluation.counting import Counts
+from albert_infer.learning.evaluation.document import SHOWN_VALUES, Evaluation, against_gold, row_counts
+from albert_infer.learning.evaluation.page import html_page
+from albert_infer.learning.evaluation.pictures import VARIABLES
+from albert_infer.learning.evaluation.summary import headline_text
 
 SOURCE = {"run": "labels/", "model": "builtin", "precision": "fp32", "gold_column": "gold_label"}
 EVIL = "<script>alert(1)</script><img src=x>"

@@ -12,8 +12,8 @@ from evaluated_rows import gold_names, made_up_rows, published_run
 from pairs import numbered_pairs, with_class_names
 
 from albert_infer.errors import InputError
-from albert_infer.evaluation.rows import COLUMNS, PLACE, gold_of, labels_of, probabilities_of
-from albert_infer.evaluation.runs import PublishedRun, open_run, refuse_other_input, refuse_without_gold
+from albert_infer.learning.evaluation.rows import COLUMNS, PLACE, gold_of, labels_of, probabilities_of
+from albert_infer.learning.evaluation.runs import PublishedRun, open_run, refuse_other_input, refuse_without_gold
 from albert_infer.storage import DEFAULT_ACCESS
 
 ROWS = made_up_rows(47, seed=1, unknown=0.2)

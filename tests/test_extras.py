@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from albert_infer.common.extras import LIBRARIES, Extra, refuse_missing
 from albert_infer.errors import SettingsError
-from albert_infer.extras import LIBRARIES, Extra, refuse_missing
 
 ROOT = Path(__file__).parents[1]
 # The job as a script, where Python does not find what it is told to do without.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from albert_infer.failpoints import VARIABLE, FailPoint
+from albert_infer.common.failpoints import VARIABLE, FailPoint
 
-REACH = "from albert_infer.failpoints import reach; reach('part_put', 'unit 17'); print('went on')"
+REACH = "from albert_infer.common.failpoints import reach; reach('part_put', 'unit 17'); print('went on')"
 
 
 def ends(armed: str) -> list[int]:

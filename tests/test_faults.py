@@ -38,7 +38,7 @@ from job_runs import (
     write_pairs,
 )
 
-from albert_infer.failpoints import VARIABLE
+from albert_infer.common.failpoints import VARIABLE
 from albert_infer.schema import Precision
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]

@@ -11,7 +11,7 @@ import pytest
 from pairs import pair_table, with_class_names, write_pairs
 
 from albert_infer.errors import InputError, NoInputError
-from albert_infer.gold import GOLD, NO_GOLD, GoldColumns, gold_codes, read_slice, survey_gold
+from albert_infer.preflight.gold import GOLD, NO_GOLD, GoldColumns, gold_codes, read_slice, survey_gold
 from albert_infer.schema import HYPOTHESIS, PREMISE, REJECTION, NliLabel
 
 PAIR = [PREMISE, HYPOTHESIS]

@@ -22,14 +22,14 @@ from safetensors.numpy import save
 from test_model import saved, zeros
 
 from albert_infer.errors import InfrastructureError
-from albert_infer.hub_calls import answer_of
+from albert_infer.model.hub_calls import answer_of
 
 # What came of each source: the exit code and the message, or the files.
 SCRIPT = """
 import json, sys
 from albert_infer.errors import AlbertInferError
-from albert_infer.logs import lines_on_stderr
-from albert_infer.model import load_checkpoint
+from albert_infer.common.logs import lines_on_stderr
+from albert_infer.model.checkpoint import load_checkpoint
 with lines_on_stderr("json"):
     for line in sys.stdin:
         try:
@@ -40,8 +40,8 @@ with lines_on_stderr("json"):
 """
 SILENT_SCRIPT = """
 from albert_infer.errors import AlbertInferError
-from albert_infer.hub import HubId, downloaded
-from albert_infer.logs import lines_on_stderr
+from albert_infer.model.hub import HubId, downloaded
+from albert_infer.common.logs import lines_on_stderr
 try:
     with lines_on_stderr("json"):
         downloaded(HubId("someone/silent", "main"), ["config.json"], patience_seconds=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from albert_infer.input_names import LeftOut, is_mark, is_partition, left_out, table_of, told_left_out
+from albert_infer.storage.input_names import LeftOut, is_mark, is_partition, left_out, table_of, told_left_out
 
 INPUT = [
     "a.parquet", "a.PARQUET", "b.pq", "c.parq", "deep/er/a.parquet", "a.snappy.parquet", "tmp/a.parquet",

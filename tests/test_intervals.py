@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.intervals import wilson_interval
+from albert_infer.preflight.intervals import wilson_interval
 
 
 @pytest.mark.parametrize(

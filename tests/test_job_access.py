@@ -22,7 +22,7 @@ from s3_server import S3Location, S3Server
 
 from albert_infer import storage
 from albert_infer.errors import InfrastructureError, ModelError, SettingsError
-from albert_infer.model import load_checkpoint
+from albert_infer.model.checkpoint import load_checkpoint
 
 pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
 

@@ -25,13 +25,13 @@ from local_server import LocalServer
 from transformers import AlbertTokenizer, AutoTokenizer
 
 import albert_infer
-from albert_infer.conversion.weights import network_can_be_closed, run_alone
-from albert_infer.failpoints import VARIABLE
-from albert_infer.model import checkpoint_files, load_checkpoint
-from albert_infer.tokenizer_files import PROBE_TEXTS, read_tokenizer, token_ids
-from albert_infer.training.start import starting_model
+from albert_infer.common.failpoints import VARIABLE
+from albert_infer.learning.training.start import starting_model
+from albert_infer.model.checkpoint import checkpoint_files, load_checkpoint
+from albert_infer.model.tokenizer_files import PROBE_TEXTS, read_tokenizer, token_ids
+from albert_infer.operations.conversion.weights import network_can_be_closed, run_alone
 
-BUILTIN = Path(albert_infer.__file__).parent / "builtin" / "checkpoint"
+BUILTIN = Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint"
 TESTS = Path(__file__).parent
 VITAMINC = ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO")
 MNLI = ("entailment", "neutral", "contradiction")

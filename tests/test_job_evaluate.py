@@ -14,8 +14,8 @@ from evaluated_rows import NAMES, gold_names, made_up_rows, published_run
 from job_runs import made_up_pairs, write_pairs
 from pairs import numbered_pairs, with_class_names
 
-from albert_infer.calibration import CALIBRATION
-from albert_infer.model import load_checkpoint
+from albert_infer.model.calibration import CALIBRATION
+from albert_infer.model.checkpoint import load_checkpoint
 
 REAL_PAIRS = os.environ.get("NLI_TEST_PAIRS", "")
 ROWS = made_up_rows(300, seed=1)

@@ -22,10 +22,10 @@ from s3_server import S3Location
 from training_models import learnable_pairs, save_model, tiny_student, tiny_teacher
 
 from albert_infer import storage
-from albert_infer.calibration import calibration_json
-from albert_infer.failpoints import VARIABLE
+from albert_infer.common.failpoints import VARIABLE
 from albert_infer.labeler import Labeler
-from albert_infer.model import load_checkpoint
+from albert_infer.model.calibration import calibration_json
+from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import LABEL, NliLabel
 
 pytestmark = [

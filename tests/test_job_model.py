@@ -34,17 +34,18 @@ from job_runs import (
 from tokenizers import Tokenizer
 
 import albert_infer
-from albert_infer import pipeline
-from albert_infer.calibration import calibration_json
 from albert_infer.errors import InfrastructureError
 from albert_infer.labeler import Labeler
-from albert_infer.model import load_checkpoint
-from albert_infer.preflight import Checks, Preflight
-from albert_infer.resources import WorkerResources
+from albert_infer.model.calibration import calibration_json
+from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.pipeline.checks import preflighted
+from albert_infer.pipeline.resources import WorkerResources
+from albert_infer.pipeline.session import shared
+from albert_infer.preflight.checks import Checks, Preflight
 from albert_infer.schema import PROBABILITIES, DeviceKind, Precision
 
 WEIGHTS = "model.safetensors"
-BUILTIN = Path(albert_infer.__file__).parent / "builtin" / "checkpoint"
+BUILTIN = Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint"
 CLASSIFIER = "classifier.weight"
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(RAY_WARNING)]
@@ -290,8 +291,8 @@ def test_a_worker_that_dies_in_the_preflight_ends_the_start_as_infrastructure(ch
     loaded = load_checkpoint(str(checkpoint))
     tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
     with pytest.raises(InfrastructureError) as died:
-        pipeline.preflighted(
-            pipeline.shared(loaded),
+        preflighted(
+            shared(loaded),
             [],
             checks=Checks(tokenizer, Precision.FP32, max_batch_tokens=512, compared=False),
             workers=WorkerResources(DeviceKind.CPU, 1, 1, num_gpus=0, num_cpus=1, threads=1),

@@ -21,11 +21,11 @@ from job_runs import (
 )
 
 import albert_infer
-from albert_infer.failpoints import VARIABLE
+from albert_infer.common.failpoints import VARIABLE
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
 
-PACKAGED = pq.read_table(Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet")
+PACKAGED = pq.read_table(Path(albert_infer.__file__).parent / "model" / "builtin" / "pairs.parquet")
 
 
 def test_columns_that_look_exchanged_are_told_at_once_and_in_the_report_and_label_all_the_same(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from albert_infer.config import RAY_ADDRESS
 from albert_infer.errors import AlbertInferError, InfrastructureError, SettingsError
 from albert_infer.pipeline.joining import Cluster, cluster_to_join, opening_error, wait_for_answer
 
-PAIRS = JOB.parents[1] / "albert_infer" / "builtin" / "pairs.parquet"
+PAIRS = JOB.parents[1] / "albert_infer" / "model" / "builtin" / "pairs.parquet"
 HERE = Cluster("127.0.0.1", 6379, RAY_ADDRESS)
 FILE = "/somewhere/ray_current_cluster"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.json_input import MAX_DEPTH, parsed_json
+from albert_infer.common.json_input import MAX_DEPTH, parsed_json
 
 PLENTY = 2**20
 VALUES = st.recursive(

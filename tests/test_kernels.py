@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine.activations import ACTIVATION_BY_NAME, gate_of
-from albert_infer.engine.kernels import NOTHING, GateTerms, Kernels, Operand, Product, kernels
+from albert_infer.engine.cpu.kernels import NOTHING, GateTerms, Kernels, Operand, Product, kernels
 from albert_infer.engine.weights import Norm
 
 # A step of bf16 is 2⁻⁸ of a number.

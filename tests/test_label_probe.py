@@ -19,15 +19,15 @@ from pairs import PROPERTY
 
 import albert_infer
 from albert_infer.errors import ModelError
-from albert_infer.label_probe import FAILS, FITS, TELLS, Probe, judged, probe_pairs, refuse_wrong_order
-from albert_infer.model import load_checkpoint
-from albert_infer.preflight import Checks, Preflight, checked
+from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.preflight.checks import Checks, Preflight, checked
+from albert_infer.preflight.label_probe import FAILS, FITS, TELLS, Probe, judged, probe_pairs, refuse_wrong_order
 from albert_infer.schema import LABEL, DeviceKind, NliLabel, Precision
 
 ORDERS = [*permutations(NliLabel)]
 TRUE_ORDER = tuple(NliLabel)
 WRONG_ORDERS = [order for order in ORDERS if order != TRUE_ORDER]
-BUILTIN = Path(albert_infer.__file__).parent / "builtin" / "checkpoint"
+BUILTIN = Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint"
 FOLDER = os.environ.get("NLI_TEST_PAIRS", "")
 
 

@@ -23,9 +23,9 @@ from pairs import bytes_column, wordpiece
 
 from albert_infer import Labeler
 from albert_infer.engine.devices import usable_device
+from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import InputError, ModelError, SettingsError
-from albert_infer.model import checkpoint_folder
-from albert_infer.processor import cpu_flags, resolved_precision
+from albert_infer.model.checkpoint import checkpoint_folder
 from albert_infer.schema import (
     DETAIL,
     LABEL,

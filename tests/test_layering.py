@@ -1,8 +1,9 @@
-"""The boundaries between the modules, as `design.md` section 3 and the house style draw them."""
+"""What each folder of the package may import. `docs/architecture.md` says what each folder is for."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,156 +17,52 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "albert_infer"
 
-# What each module may import; what is in EVERYONES everyone may.
-EVERYONES: Final = {"errors", "extras", "schema", "column_types", "failpoints", "json_input", "printable"}
-STEPS: Final = {"storage", "config", "reading", "planning", "validation", "tokenization", "batching", "engine", "model"}
-PUBLISHING: Final = {"layout", "manifest", "standing", "sealing", "publish", "publication"}
-ALL: Final = STEPS | {
-    "calibration",
-    "decoding",
-    "gold",
-    "selection",
-    "classification",
-    "label_probe",
+# What every folder may import: these know nothing of a step.
+EVERYONES: Final = {"common", "errors", "schema"}
+# The steps of a row's way, each of which imports earlier ones only.
+STEPS: Final = (
+    "config",
+    "storage",
+    "read",
+    "prepare",
+    "engine",
+    "model",
+    "classify",
     "preflight",
-    "attempts",
-    "commit",
-    "logs",
-    "processor",
-    "progress",
-    "resources",
+    "output",
     "pipeline",
-    "report",
-    *PUBLISHING,
-}
+)
+# What each folder, or module beside the folders, may import beside those.
 MAY_IMPORT: Final[dict[str, set[str]]] = {
     "__init__": {"labeler"},
-    "schema": set(),
-    "column_types": set(),
-    "utf8": set(),
-    "int96": set(),
-    "errors": set(),
-    "extras": set(),
-    "json_input": set(),
-    "printable": set(),
-    "tables": set(),
-    "nights": set(),
-    "places": {"storage", "config"},
-    "logs": set(),
-    "signals": set(),
-    "streams": set(),
-    "config": {"nights", "logs", "schemes"},
-    "schemes": set(),
-    "storage": {"schemes"},
-    "extension_types": set(),
-    "reading": {"storage", "int96", "extension_types"},
-    "input_names": set(),
-    "selection": {"storage", "reading", "input_names"},
-    "decoding": {"storage", "reading", "int96"},
-    "columns": {"reading", "extension_types"},
-    "planning": {"storage", "config", "reading", "class_names", "columns", "selection"},
-    "validation": {"utf8"},
-    "words": set(),
-    "windows": set(),
-    "tokenization": {"words", "windows"},
-    "batching": set(),
-    "engine": {"batching", "processor"},
-    "label_order": set(),
-    "class_names": set(),
-    "calibration": set(),
-    "hub_calls": {"logs"},
-    "hub": {"hub_calls"},
-    "remedies": set(),
-    "tokenizer_files": {"tokenization"},
-    "model": {
-        "hub",
-        "engine",
-        "label_order",
-        "calibration",
-        "remedies",
-        "tokenization",
-        "tokenizer_files",
-        "storage",
-    },
-    "classification": {"engine", "model", "calibration", "batching", "tokenization", "windows"},
-    "intake": {"validation", "utf8"},
-    "labeler": {
-        *{"arguments", "classification", "engine", "intake", "label_probe", "model", "processor", "progress"},
-        *{"resources", "tokenization"},
-    },
-    "gold": {
-        *{"storage", "reading", "decoding", "planning", "selection", "validation", "class_names", "label_order"},
-    },
-    "intervals": set(),
-    "label_probe": {"classification", "model", "tokenization", "validation"},
-    "arguments": set(),
-    "preflight": {
-        *{"classification", "engine", "gold", "intervals", "label_probe", "model", "planning", "tokenization"},
-    },
-    "layout": set(),
-    "commit": {"storage", "layout", "class_names"},
-    "attempts": set(),
-    "failpoints": set(),
-    "processor": set(),
-    "progress": {"logs"},
-    "resources": {"config", "processor"},
-    "pipeline": ALL - {"pipeline", *PUBLISHING, "report"},
-    "manifest": {"storage", "layout", "commit"},
-    "standing": {"storage", "planning", "layout", "manifest"},
-    "sealing": {"storage", "config", "planning", "commit", "layout", "manifest", "standing"},
-    "publish": {"storage", "layout", "manifest", "standing"},
-    "publication": {"storage", "config", "planning", "logs", *PUBLISHING},
-    "report": {"storage", "preflight", "progress", "manifest", "input_names"},
-    # Nothing of `commit` and of what comes after it: it has to find their errors.
-    "verification": {"storage", "config", "input_names"},
-    # Of `verification` what a run says of itself: its manifest and plan.
-    "evaluation": {
-        "storage",
-        "config",
-        "calibration",
-        "class_names",
-        "gold",
-        "model",
-        "tokenization",
-        "classification",
-        "engine",
-        "processor",
-        "resources",
-        "progress",
-        "tables",
-        "verification",
-    },
-    "gate_pairs": {"config", "gold", "standing", "storage"},
-    "run": ALL | {"places", "gate_pairs"},
-    "nightly": ALL | {"command", "places", "run", "tables", "input_names"},
-    "cleaning": {"storage", "config", "layout", "manifest", "standing", "publish", "publication"},
-    "submission": {"logs", "config", "model", "storage"},
-    "command": ALL | {"run", "signals", "streams"},
-    "conversion": {
-        "logs",
-        "storage",
-        "config",
-        "hub",
-        "model",
-        "remedies",
-        "tokenizer_files",
-        "calibration",
-        "classification",
-        "engine",
-        "label_probe",
-    },
-    "training": ALL
-    | {"command", "evaluation", "intervals", "label_order", "labeler", "remedies", "report", "tokenizer_files"},
+    **{name: set() for name in EVERYONES},
+    "config": set(),
+    "storage": set(),
+    "prepare": set(),
+    "engine": set(),
+    "read": {"config", "storage"},
+    "model": {"storage", "prepare", "engine"},
+    "classify": {"prepare", "engine", "model"},
+    "preflight": {"storage", "read", "prepare", "engine", "model", "classify"},
+    "output": {"config", "storage", "read"},
+    "pipeline": set(STEPS) - {"pipeline"},
+    "job": set(STEPS),
+    "labeler": {"config", "prepare", "engine", "model", "classify", "preflight", "pipeline"},
+    "operations": {*STEPS, "job"} - {"read", "prepare"},
+    # The recount finds errors of the steps: it shares no code with them.
+    "verification": {"config", "storage"},
+    "learning": {*STEPS, "job", "labeler", "verification"} - {"output"},
 }
-# The only homes of what is heavy, of what opens files, and of Ray.
+# Folders inside a folder that import nothing of each other: who reads one need not read the other.
+STRANGERS: Final = (("engine.cpu", "engine.cuda"),)
+# The only homes of heavy libraries, of libraries that open files, and of Ray.
 HOMES: Final = {
-    # The job server's client, in `submission`, is Ray's too.
-    "ray": {"pipeline", "training", "submission"},
-    "torch": {"engine", "training", "conversion"},
-    "transformers": {"tokenizer_files", "training"},
-    "huggingface_hub": {"hub", "hub_calls", "training"},
-    # What only extras bring.
-    **{name: {"evaluation", "training"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
+    "ray": {"pipeline", "learning", "operations"},  # in operations, the client of the job server
+    "torch": {"engine", "learning", "operations"},  # in operations, pickled weights are converted
+    "transformers": {"model", "learning"},
+    "huggingface_hub": {"model", "learning"},
+    # Only extras install these.
+    **{name: {"learning"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
     **{name: {"storage"} for name in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "aiohttp")},
 }
 MODULE_LINES: Final = 350
@@ -215,7 +112,7 @@ def ours(path: Path) -> set[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_only_what_its_row_of_the_table_allows(module: str) -> None:
     home = home_of(module)
-    assert home in MAY_IMPORT, f"{home} has no row: say in design.md what it may import, then here"
+    assert home in MAY_IMPORT, f"{home} has no row here, which says what it may import"
     homes = {home_of(name) for name in ours(MODULES[module]) if name != PACKAGE}
     assert homes <= MAY_IMPORT[home] | EVERYONES | {home}
 
@@ -228,8 +125,36 @@ def test_heavy_libraries_file_systems_and_ray_stay_in_their_homes(module: str) -
 
 
 @pytest.mark.parametrize("folder", [PACKAGE, "jobs"])
-def test_nothing_imports_jobs(folder: str) -> None:
-    assert [path for path in sources(folder) for name in imported(path) if name.split(".")[0] == "jobs"] == []
+def test_nothing_imports_jobs_or_recipes(folder: str) -> None:
+    roots = {name.split(".")[0] for path in sources(folder) for name in imported(path)}
+    assert roots & {"jobs", "recipes"} == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_folder_knows_nothing_of_its_strangers(module: str) -> None:
+    for pair in STRANGERS:
+        for here, there in (pair, pair[::-1]):
+            if f"{module}.".startswith(f"{PACKAGE}.{here}."):
+                assert [name for name in ours(MODULES[module]) if f"{name}.".startswith(f"{PACKAGE}.{there}.")] == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES.values() if path.name == "__init__.py" and path.parent.name != PACKAGE], ids=str
+)
+def test_an_init_only_exports(path: Path) -> None:
+    kinds = (ast.ImportFrom, ast.Assign)
+    docstring, *rest = tree_of(path).body
+    assert isinstance(docstring, ast.Expr)
+    assert [node.lineno for node in rest if not isinstance(node, kinds)] == []
+    assigned = [target for node in rest if isinstance(node, ast.Assign) for target in node.targets]
+    assert {ast.unparse(target) for target in assigned} <= {"__all__", "__version__"}
+
+
+def test_every_folder_has_a_row_in_the_page_on_architecture() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    folders = {path.parent.name for path in MODULES.values() if path.parent.parent == ROOT / PACKAGE}
+    assert set(re.findall(r"^\| `(\w+)/` \|", page, re.M)) == folders
+    assert folders < MAY_IMPORT.keys()
 
 
 def test_there_are_no_import_cycles() -> None:
@@ -258,10 +183,11 @@ def test_a_driver_loads_no_torch_and_a_policy_no_ray() -> None:
     # One process for all: the modules are imported in the order of what they may load.
     script = """
 import sys
-import albert_infer.batching, albert_infer.commit, albert_infer.config, albert_infer.planning, albert_infer.publish
-import albert_infer.classification, albert_infer.command, albert_infer.engine, albert_infer.model, albert_infer.report
+import albert_infer.classify.batching, albert_infer.output.commit, albert_infer.config, albert_infer.read.planning
+import albert_infer.output.publish, albert_infer.classify.classification, albert_infer.job.command
+import albert_infer.engine, albert_infer.model.checkpoint, albert_infer.job.report
 print(*(name for name in ("ray", "torch", "transformers") if name in sys.modules))
-import albert_infer.run
+import albert_infer.job.run
 print(*(name for name in ("torch", "transformers") if name in sys.modules))
 """
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer import layout
+from albert_infer.output import layout
 
 UNIT = "0123456789abcdef"
 # What a store takes as a name; those that a plan can hold are text.

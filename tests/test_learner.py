@@ -20,10 +20,10 @@ from training_models import (
 )
 from transformers import AlbertForSequenceClassification
 
-from albert_infer.training import losses
-from albert_infer.training.batches import epoch_batches, padded_batch
-from albert_infer.training.learner import KEPT, STATE, Group, Learner, told_by
-from albert_infer.training.losses import BatchSize, Outputs
+from albert_infer.learning.training import losses
+from albert_infer.learning.training.batches import epoch_batches, padded_batch
+from albert_infer.learning.training.learner import KEPT, STATE, Group, Learner, told_by
+from albert_infer.learning.training.losses import BatchSize, Outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

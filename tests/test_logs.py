@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer import logs
+from albert_infer.common import logs
 
 
 def lines(log_format: logs.LogFormat, *told: Any) -> list[str]:

@@ -11,7 +11,7 @@ from pairs import PROPERTY
 
 from albert_infer import storage
 from albert_infer.pipeline.metrics import Declared, Record, RunMetrics
-from albert_infer.progress import ProgressCounts, RunProgress, UnitProgress
+from albert_infer.pipeline.progress import ProgressCounts, RunProgress, UnitProgress
 
 
 class Recorded:

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from pairs import wordpiece
 from safetensors.numpy import save_file
 
-from albert_infer import hub
-from albert_infer.calibration import CALIBRATION, calibration_json
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import albert_tensors
 from albert_infer.errors import ModelError
-from albert_infer.model import WEIGHTS, Checkpoint, load_checkpoint, name_anywhere
+from albert_infer.model import hub
+from albert_infer.model.calibration import CALIBRATION, calibration_json
+from albert_infer.model.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, name_anywhere
+from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.schema import NliLabel
-from albert_infer.tokenization import PairTokenizer
 
 CONFIG = {
     "model_type": "albert",
@@ -272,7 +272,7 @@ def test_a_tokenizer_that_panics_is_refused(tmp_path: Path, table: str) -> None:
     broken["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": table}
     (saved(tmp_path) / "tokenizer.json").write_text(json.dumps(broken))
     # In a process of its own: what Rust does in a panic may end the one that it happens in.
-    program = "import sys; from albert_infer.model import load_checkpoint; load_checkpoint(sys.argv[1])"
+    program = "import sys; from albert_infer.model.checkpoint import load_checkpoint; load_checkpoint(sys.argv[1])"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", program, str(tmp_path)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -498,7 +498,7 @@ def test_what_names_no_revision_is_no_hub_id(source: str) -> None:
 HUB_SCRIPT = """
 import sys
 from albert_infer.errors import ModelError
-from albert_infer.model import load_checkpoint
+from albert_infer.model.checkpoint import load_checkpoint
 for source in sys.argv[1:]:
     try:
         print(sorted(load_checkpoint(source).digests))

@@ -20,8 +20,8 @@ from albert_infer.errors import (
     NoInputError,
     SupersededError,
 )
-from albert_infer.nightly import Nights, label_each
-from albert_infer.report import Report, Seconds
+from albert_infer.job.report import Report, Seconds
+from albert_infer.operations.nightly import Nights, label_each
 
 WEEK = [f"2024-03-0{day}" for day in range(1, 8)]
 PUBLISHED = Report(plan_id="a" * 16, rows=9, labelled=7, rejected={"null_text": 2}, seconds=Seconds(publishing=0.1))

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from albert_infer.nights import checked_nights, night_of, nights_between, today, yesterday
+from albert_infer.config.nights import checked_nights, night_of, nights_between, today, yesterday
 
 
 def day(ahead: int) -> str:

@@ -49,7 +49,7 @@ from output_places import (
 from s3_faults import FaultProxy, Rule
 from s3_server import S3Server
 
-from albert_infer.failpoints import VARIABLE
+from albert_infer.common.failpoints import VARIABLE
 
 # Local jobs share the session, so that the module starts Ray once.
 pytestmark = [

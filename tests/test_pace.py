@@ -17,7 +17,7 @@ from job_runs import (
     write_pairs,
 )
 
-from albert_infer.failpoints import VARIABLE
+from albert_infer.common.failpoints import VARIABLE
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 

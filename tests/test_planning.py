@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pairs import PROPERTY, RECIPE, numbered_pairs, pair_table, planned, settings_for, surveyed, write_pairs
 
 from albert_infer.errors import InputError, LeftOutError, NoInputError, SettingsError
-from albert_infer.planning import Plan, canonical_json, unit_ranges
-from albert_infer.reading import RowRange
+from albert_infer.read.footers import RowRange
+from albert_infer.read.planning import Plan, canonical_json, unit_ranges
 
 ROW_GROUPS = st.lists(st.integers(0, 40), max_size=12)
 

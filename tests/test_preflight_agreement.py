@@ -17,14 +17,14 @@ from pairs import PROPERTY
 
 from albert_infer.errors import LimitError
 from albert_infer.labeler import Labeler
-from albert_infer.model import load_checkpoint
-from albert_infer.preflight import Checks, checked
+from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.preflight.agreement import Agreement, refuse_disagreement, upper_bound
+from albert_infer.preflight.checks import Checks, checked
 from albert_infer.preflight.sample import SampledUnit, sampled_schema
 from albert_infer.preflight.swap import Texts
+from albert_infer.prepare.tokenization import append_tokens
+from albert_infer.prepare.validation import mark_rejected
 from albert_infer.schema import DeviceKind, PairColumns, Precision, conformed
-from albert_infer.tokenization import append_tokens
-from albert_infer.validation import mark_rejected
 
 PROBABILITIES = ["p_entailment", "p_neutral", "p_contradiction"]
 

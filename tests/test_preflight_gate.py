@@ -11,15 +11,15 @@ import pytest
 from pairs import write_pairs
 
 import albert_infer
-from albert_infer.classification import Classifier
+from albert_infer.classify.classification import Classifier
 from albert_infer.errors import InputError, LimitError
-from albert_infer.gold import GoldColumns, survey_gold
 from albert_infer.labeler import Labeler
-from albert_infer.model import load_checkpoint
+from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.preflight.gate import Accuracy, Gold, measured, refuse_inaccuracy
+from albert_infer.preflight.gold import GoldColumns, survey_gold
 from albert_infer.schema import DeviceKind, Precision
 
-PACKAGED = pq.read_table(Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet").slice(0, 90)
+PACKAGED = pq.read_table(Path(albert_infer.__file__).parent / "model" / "builtin" / "pairs.parquet").slice(0, 90)
 TEXTS = PACKAGED.select(["premise", "hypothesis"])
 # 95 % of Wilson's intervals of 83 right among 100, and of 1 of 1: R. G. Newcombe, Statistics in Medicine 17 (1998).
 OF_100 = Accuracy(100, 83, 0.83, 0.745, 0.891)

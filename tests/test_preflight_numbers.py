@@ -10,8 +10,8 @@ from checkpoints import change_weights, overflow_in_bf16
 from job_runs import tiny_checkpoint
 
 from albert_infer.errors import ModelError
-from albert_infer.model import load_checkpoint
-from albert_infer.preflight import Checks, Preflight, checked
+from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.numbers import MAX_DIFFERENCE, compared_pairs
 from albert_infer.schema import DeviceKind, Precision
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.planning import Unit
 from albert_infer.preflight.sample import LEAST_UNITS, chosen_rows
-from albert_infer.reading import RowRange
+from albert_infer.read.footers import RowRange
+from albert_infer.read.planning import Unit
 from albert_infer.storage import ObjectPin
 
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from pairs import PROPERTY, WORDS, bytes_column, pair_table, wordpiece
 
 import albert_infer
-from albert_infer.classification import Classifier
-from albert_infer.intervals import wilson_interval
-from albert_infer.model import load_checkpoint
+from albert_infer.classify.classification import Classifier
+from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.preflight.intervals import wilson_interval
 from albert_infer.preflight.swap import BACKWARDS, LEAST_PAIRS, Swap, Texts, exchanged, measured, texts_of
+from albert_infer.prepare.tokenization import PairTokenizer, append_tokens, encoded_pairs
+from albert_infer.prepare.validation import mark_rejected
 from albert_infer.schema import DeviceKind, Precision
-from albert_infer.tokenization import PairTokenizer, append_tokens, encoded_pairs
-from albert_infer.validation import mark_rejected
 
-PACKAGED = Path(albert_infer.__file__).parent / "builtin" / "pairs.parquet"
+PACKAGED = Path(albert_infer.__file__).parent / "model" / "builtin" / "pairs.parquet"
 FOLDER = os.environ.get("NLI_TEST_PAIRS", "")
 INPUTS = [PACKAGED, *sorted(Path(FOLDER).glob("*.parquet") if FOLDER else [])]
 # Of MultiNLI's pairs that entail one way only the built-in checkpoint turns more round than of the others'.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.printable import how_many, one_line, printable, printed, reason_of, text_of
+from albert_infer.common.printable import how_many, one_line, printable, printed, reason_of, text_of
 
 # Lone surrogates too: a file name that is not UTF-8 has them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from albert_infer.processor import cpu_flags, cpu_vendor, mkl_is_slow
+from albert_infer.engine.processor import cpu_flags, cpu_vendor, mkl_is_slow
 
 
 def test_the_flags_of_the_processor_are_single_words() -> None:

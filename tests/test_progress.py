@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pairs import PROPERTY
 
-from albert_infer import logs
-from albert_infer.progress import ProgressCounts, UnitProgress, tell_progress
+from albert_infer.common import logs
+from albert_infer.pipeline.progress import ProgressCounts, UnitProgress, tell_progress
 from albert_infer.schema import ComputedBatch
 
 BATCHES = st.lists(

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from pairs import labelled_unit, numbered_pairs, planned, settings_for, surveyed, write_pairs
 
-from albert_infer import commit, layout, manifest, publication, publish, schema, sealing, standing, storage
+from albert_infer import schema, storage
 from albert_infer.config import LabelSettings
 from albert_infer.errors import (
     AlbertInferError,
@@ -27,13 +27,14 @@ from albert_infer.errors import (
     ObjectMissingError,
     SupersededError,
 )
-from albert_infer.layout import SUCCESS, quarantine_name, staged_name
-from albert_infer.manifest import Publication, Seal
-from albert_infer.planning import Plan, Unit
-from albert_infer.publication import End
-from albert_infer.publish import Leftovers
+from albert_infer.output import commit, layout, manifest, publication, publish, sealing, standing
+from albert_infer.output.layout import SUCCESS, quarantine_name, staged_name
+from albert_infer.output.manifest import Publication, Seal
+from albert_infer.output.publication import End
+from albert_infer.output.publish import Leftovers
+from albert_infer.output.standing import Seen
+from albert_infer.read.planning import Plan, Unit
 from albert_infer.schema import PairColumns, Rejection
-from albert_infer.standing import Seen
 from albert_infer.storage import AccessError, Folder, InputObjects
 
 COLUMNS = PairColumns(pair_id="pair_id", id_type=pa.string())

@@ -24,9 +24,9 @@ from s3_faults import FaultProxy, Rule
 from s3_server import S3Location, S3Server
 
 from albert_infer import storage
-from albert_infer.commit import Source, commit_unit, read_summary
 from albert_infer.errors import AlbertInferError, InfrastructureError, IntegrityError
-from albert_infer.layout import staged_name, staged_rejected_name
+from albert_infer.output.commit import Source, commit_unit, read_summary
+from albert_infer.output.layout import staged_name, staged_rejected_name
 from albert_infer.schema import PairColumns, Rejection
 from albert_infer.storage import AccessError, Folder, S3Access
 from albert_infer.storage.s3_dialect import ATTEMPTS

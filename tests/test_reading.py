@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from pairs import FILE_PROPERTY, numbered_pairs, pair_table, write_pairs
 
 from albert_infer import storage
-from albert_infer.decoding import read_pairs
-from albert_infer.planning import unit_ranges
-from albert_infer.reading import (
+from albert_infer.read.decoding import read_pairs
+from albert_infer.read.footers import (
     MAX_FILE_ROWS,
     RowRange,
     UnreadableError,
@@ -31,6 +30,7 @@ from albert_infer.reading import (
     unfit,
     unfit_column,
 )
+from albert_infer.read.planning import unit_ranges
 from albert_infer.schema import PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pairs import PROPERTY
 
 from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE
-from albert_infer.training.recombination import MAX_HYPOTHESES, labelled, recombined
+from recipes.builtin.recombination import MAX_HYPOTHESES, labelled, recombined
 
 TEXTS = st.sampled_from("abcdef")
 

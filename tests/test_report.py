@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from albert_infer import storage
-from albert_infer.label_probe import Probe
-from albert_infer.manifest import Manifest
-from albert_infer.preflight import Preflight
+from albert_infer.job.report import Report, Seconds, quarantine_counts, write_report
+from albert_infer.output.manifest import Manifest
 from albert_infer.preflight.agreement import Agreement
+from albert_infer.preflight.checks import Preflight
 from albert_infer.preflight.gate import Accuracy, Gold
+from albert_infer.preflight.label_probe import Probe
 from albert_infer.preflight.numbers import Numbers
 from albert_infer.preflight.swap import Swap, Texts
-from albert_infer.report import Report, Seconds, quarantine_counts, write_report
 from albert_infer.schema import DeviceKind, NliLabel, Precision
 
 E, N, C = NliLabel

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pairs import PROPERTY, settings_for
 
 from albert_infer.config import PrecisionSetting
+from albert_infer.engine.processor import resolved_precision
 from albert_infer.errors import SettingsError
-from albert_infer.processor import resolved_precision
-from albert_infer.resources import Node, WorkerResources, commits_at_once, worker_resources
+from albert_infer.pipeline.resources import Node, WorkerResources, commits_at_once, worker_resources
 from albert_infer.schema import DeviceKind, Precision
 
 CPU, CUDA = DeviceKind.CPU, DeviceKind.CUDA

@@ -19,11 +19,11 @@ from s3_server import S3Location
 from albert_infer import storage
 from albert_infer.config import LabelSettings, NightlySettings
 from albert_infer.errors import InputError, NoInputError, TableError
-from albert_infer.gold import GoldColumns, survey_gold
-from albert_infer.nightly import Nights, label_each
-from albert_infer.planning import survey_input
-from albert_infer.report import Report, Seconds
-from albert_infer.selection import find_input, select
+from albert_infer.job.report import Report, Seconds
+from albert_infer.operations.nightly import Nights, label_each
+from albert_infer.preflight.gold import GoldColumns, survey_gold
+from albert_infer.read.planning import survey_input
+from albert_infer.read.selection import find_input, select
 from albert_infer.storage import DEFAULT_ACCESS, S3Access
 from albert_infer.verification import is_input
 

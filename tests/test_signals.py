@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from test_command import summed_up
 
-from albert_infer.command import run_command
+from albert_infer.common.printable import PrintableText, text_of
 from albert_infer.config import LabelSettings
 from albert_infer.errors import InfrastructureError
-from albert_infer.pipeline import own_signals
-from albert_infer.printable import PrintableText, text_of
-from albert_infer.signals import ENDING, ending_as_interrupt
-from albert_infer.submission import interrupted
+from albert_infer.job.command import run_command
+from albert_infer.job.signals import ENDING, ending_as_interrupt
+from albert_infer.operations.submission import interrupted
+from albert_infer.pipeline.session import own_signals
 
 pytestmark = pytest.mark.usefixtures("heeded_hangup")
 
@@ -29,7 +29,7 @@ NIGHTLY = Path(__file__).parents[1] / "deploy" / "nightly.sh"
 # A job that is ended as soon as it says that it works.
 WAITING_JOB = """
 import sys, time
-from albert_infer.command import run_command
+from albert_infer.job.command import run_command
 from albert_infer.config import LabelSettings
 def work(settings):
     print("working", flush=True)
@@ -148,7 +148,7 @@ def test_the_nightly_script_runs_a_job_again_that_a_signal_ended(tmp_path: Path)
 # A script whose imports take so long that somebody ends it meanwhile.
 STARTING_JOB = """
 import os, signal
-from albert_infer.signals import starting
+from albert_infer.job.signals import starting
 with starting(__file__):
     os.kill(os.getpid(), signal.Signals.{number})
     import time
@@ -171,6 +171,8 @@ def test_a_job_script_imports_its_parts_where_it_can_be_ended(script: Path) -> N
     tree = ast.parse(script.read_text())
     at_once = {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
     at_once |= {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-    assert {name for name in at_once if name.split(".")[0] not in sys.stdlib_module_names} == {"albert_infer.signals"}
+    assert {name for name in at_once if name.split(".")[0] not in sys.stdlib_module_names} == {
+        "albert_infer.job.signals"
+    }
     [block] = [node for node in tree.body if isinstance(node, ast.With)]
     assert ast.unparse(block.items[0]) == "starting(__file__)"

@@ -14,13 +14,7 @@ import pytest
 from pins import parquet_bytes, pinned
 
 from albert_infer import storage
-from albert_infer.errors import (
-    InfrastructureError,
-    InputError,
-    IntegrityError,
-    ObjectChangedError,
-    OutputError,
-)
+from albert_infer.errors import InfrastructureError, InputError, IntegrityError, ObjectChangedError, OutputError
 from albert_infer.storage import DeadLinkError
 
 PARQUET = parquet_bytes()

@@ -13,7 +13,6 @@ from s3_faults import FaultProxy, Rule
 from s3_server import READER, SERVER_TEXT, WRITER, Reply, S3Location, ScriptedS3, error_reply
 
 from albert_infer import storage
-from albert_infer.cleaning import clean_runs
 from albert_infer.config import CleanSettings, VerifySettings
 from albert_infer.errors import (
     AlbertInferError,
@@ -23,6 +22,7 @@ from albert_infer.errors import (
     ObjectMissingError,
     OutputError,
 )
+from albert_infer.operations.cleaning import clean_runs
 from albert_infer.storage.s3_errors import reply_error
 from albert_infer.verification import verify_labels
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from albert_infer.streams import unfailing_streams
+from albert_infer.job.streams import unfailing_streams
 
 JOBS = Path(__file__).parents[1] / "jobs"
 NAMES = (
@@ -27,10 +27,10 @@ NAMES = (
 # A job that prints all that a job can print: lines, its report, its summary.
 JOB = """
 import sys
-from albert_infer import logs
-from albert_infer.command import run_command
+from albert_infer.common import logs
+from albert_infer.job.command import run_command
 from albert_infer.config import LabelSettings
-from albert_infer.printable import text_of
+from albert_infer.common.printable import text_of
 def work(settings):
     logs.warn("any", "é 日本")
     sys.stdout.write("a line\\n")

@@ -22,9 +22,9 @@ from job_runs import JOB, Outcome, run_main
 from local_server import LocalServer
 
 from albert_infer.config import NightlySettings, SubmitSettings, parse_settings
+from albert_infer.config.nights import yesterday
 from albert_infer.errors import InfrastructureError
-from albert_infer.nights import yesterday
-from albert_infer.submission import SETTLING_SECONDS, NightJob, night_job, refuse_silent_server, write_log
+from albert_infer.operations.submission import SETTLING_SECONDS, NightJob, night_job, refuse_silent_server, write_log
 
 PROJECT = JOB.parents[1]
 ROOTS = ("--input-root", "s3://inbox/", "--output-root", "s3://labels")
@@ -198,7 +198,7 @@ def test_the_package_and_the_jobs_are_uploaded_and_stay_small(server: JobServer)
     assert submit(server, *DATE).exit_code == 0
     assert len(server.uploaded) < UPLOAD_LIMIT
     names = zipfile.ZipFile(io.BytesIO(server.uploaded)).namelist()
-    assert {"jobs/label_nightly.py", "albert_infer/run.py", "albert_infer/engine/kernels.cpp"} <= set(names)
+    assert {"jobs/label_nightly.py", "albert_infer/job/run.py", "albert_infer/engine/cpu/kernels.cpp"} <= set(names)
     assert {name.split("/")[0] for name in names if "/" in name} == {"albert_infer", "jobs"}
     assert not [name for name in names if "__pycache__" in name]
 

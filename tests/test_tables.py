@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.table import Column
 
-from albert_infer.tables import table_lines
+from albert_infer.common.tables import table_lines
 
 
 def test_a_value_is_neither_markup_nor_several_lines() -> None:
@@ -36,7 +36,7 @@ def test_the_rule_and_the_mark_of_a_cut_are_in_the_encoding(encoding: str, rule:
 
 
 def test_without_an_encoding_stdout_decides() -> None:
-    command = "from albert_infer.tables import *; print(*table_lines([Column('n')], [('x',)], width=9), sep='|')"
+    command = "from albert_infer.common.tables import *; print(*table_lines([Column('n')], [('x',)], width=9), sep='|')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii:backslashreplace"}
     shown = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
     assert shown.stdout == "| n| -| x|\n"

@@ -21,8 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from albert_infer import schema
 from albert_infer.errors import ModelError
-from albert_infer.schema import HYPOTHESIS, PREMISE, EncodedPairs, Rejection
-from albert_infer.tokenization import (
+from albert_infer.prepare.tokenization import (
     PairTokenizer,
     Tokenized,
     append_tokens,
@@ -30,11 +29,12 @@ from albert_infer.tokenization import (
     encoded_pairs,
     long_premises,
 )
-from albert_infer.validation import mark_rejected
+from albert_infer.prepare.validation import mark_rejected
+from albert_infer.schema import HYPOTHESIS, PREMISE, EncodedPairs, Rejection
 
 Truncation = Literal["premise", "longest_first"]
 
-BUILTIN = (resources.files("albert_infer") / "builtin" / "checkpoint" / "tokenizer.json").read_text()
+BUILTIN = (resources.files("albert_infer.model") / "builtin" / "checkpoint" / "tokenizer.json").read_text()
 TOKENIZERS = {
     "builtin": Tokenizer.from_str(BUILTIN),
     "wordpiece": wordpiece(),

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers import AlbertTokenizer, AutoTokenizer
 
 from albert_infer.errors import ModelError
-from albert_infer.tokenizer_files import (
+from albert_infer.model.tokenizer_files import (
     PROBE_TEXTS,
     TOKENIZER_FILES,
     TokenizerText,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pairs import PROPERTY
 from training_models import CPU, training_pairs
 
-from albert_infer.training.batches import batches_by_length, epoch_batches, padded_batch
+from albert_infer.learning.training.batches import batches_by_length, epoch_batches, padded_batch
 
 LENGTHS = st.lists(st.integers(1, 100), min_size=1, max_size=300)
 

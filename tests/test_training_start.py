@@ -14,14 +14,14 @@ from checkpoints import change_weights
 from training_models import all_of, same_weights, save_model, tiny_student, tiny_teacher, training_pairs
 from transformers import AlbertForMaskedLM, AlbertForSequenceClassification
 
-from albert_infer import model
-from albert_infer.calibration import calibration_json
 from albert_infer.errors import ModelError
-from albert_infer.model import CheckpointFiles
+from albert_infer.learning.training import losses
+from albert_infer.learning.training.batches import padded_batch
+from albert_infer.learning.training.start import StartingModel, files_of, starting_model, teaching_model
+from albert_infer.model import checkpoint as model
+from albert_infer.model.calibration import calibration_json
+from albert_infer.model.checkpoint import CheckpointFiles
 from albert_infer.schema import NliLabel
-from albert_infer.training import losses
-from albert_infer.training.batches import padded_batch
-from albert_infer.training.start import StartingModel, files_of, starting_model, teaching_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from albert_infer.config import FinetuneSettings
+from albert_infer.engine.processor import BF16_FLAGS
 from albert_infer.errors import SettingsError
-from albert_infer.processor import BF16_FLAGS
-from albert_infer.resources import Node
+from albert_infer.learning.training.workers import TrainingWorkers, training_precision, training_workers
+from albert_infer.pipeline.resources import Node
 from albert_infer.schema import DeviceKind, Precision
-from albert_infer.training.workers import TrainingWorkers, training_precision, training_workers
 
 LAPTOP = [Node(cpus=8, gpus=0)]
 GPU_NODES = [Node(cpus=8, gpus=0), Node(cpus=8, gpus=4), Node(cpus=8, gpus=4)]

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from pairs import bytes_column
 
+from albert_infer.prepare.utf8 import cleaned
+from albert_infer.prepare.validation import mark_rejected
 from albert_infer.schema import DETAIL, REJECTION, Rejection
-from albert_infer.utf8 import cleaned
-from albert_infer.validation import mark_rejected
 
 BAD = b"caf\xe9"
 # Three rows; the middle one holds a text that is not UTF-8.

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY, bytes_column
 
+from albert_infer.prepare.validation import MAX_TEXT_BYTES, mark_rejected
 from albert_infer.schema import DETAIL, HYPOTHESIS, PREMISE, REJECTION, Rejection
-from albert_infer.validation import MAX_TEXT_BYTES, mark_rejected
 
 LONG = b"x" * (MAX_TEXT_BYTES + 1)
 GOOD = (b"A man plays.", "Ein Überfall, 日本語 🙂".encode(), b"0", b" x ", "a​b".encode(), b"x" * MAX_TEXT_BYTES)

@@ -15,7 +15,7 @@ from job_runs import manifest_of, run_main
 from pairs import numbered_pairs
 
 from albert_infer.errors import InputError
-from albert_infer.evaluation.runs import open_run
+from albert_infer.learning.evaluation.runs import open_run
 from albert_infer.storage import DEFAULT_ACCESS
 from albert_infer.verification.claims import MAX_CLAIM_BYTES
 from albert_infer.verification.recount import UNIT_KEY

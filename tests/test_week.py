@@ -35,7 +35,7 @@ from job_runs import (
 from ray_cluster import PROGRAMS, ClusterAddress, head, node
 from s3_server import S3Location
 
-from albert_infer.failpoints import VARIABLE
+from albert_infer.common.failpoints import VARIABLE
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pairs import PROPERTY
 
+from albert_infer.prepare.windows import LongPremises, deciding_windows, first_alike, further_windows, window_counts
 from albert_infer.schema import EncodedPairs, NliLabel
-from albert_infer.windows import LongPremises, deciding_windows, first_alike, further_windows, window_counts
 
 CLS, SEP = -1, -2
 # Pairs of a premise, the room for it, and a hypothesis: lengths in tokens, from far too long to far from full.

@@ -22,16 +22,18 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from transformers import AlbertTokenizer
 
 import albert_infer
-from albert_infer import words
+from albert_infer.prepare import words
+from albert_infer.prepare.tokenization import PairTokenizer, Tokenized
 from albert_infer.schema import HYPOTHESIS, PREMISE
-from albert_infer.tokenization import PairTokenizer, Tokenized
 
 REAL_PAIRS = os.environ.get("NLI_TEST_PAIRS", "")
 
 
 @cache
 def builtin() -> Tokenizer:
-    return Tokenizer.from_file(str(Path(albert_infer.__file__).parent / "builtin" / "checkpoint" / "tokenizer.json"))
+    return Tokenizer.from_file(
+        str(Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint" / "tokenizer.json")
+    )
 
 
 def albert(**how: str) -> Tokenizer:

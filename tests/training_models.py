@@ -17,13 +17,13 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import AlbertForSequenceClassification, BertConfig, BertModel
 
-from albert_infer import tokenization
-from albert_infer.gold import GOLD
+from albert_infer.learning.training.learner import Group, Learner
+from albert_infer.learning.training.pairs import TrainingPairs, gathered
+from albert_infer.preflight.gold import GOLD
+from albert_infer.prepare import tokenization
+from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.schema import HYPOTHESIS, PREMISE, REJECTION, NliLabel
-from albert_infer.tokenization import PairTokenizer
-from albert_infer.training.conversion import albert_from_bert, student_from_teacher
-from albert_infer.training.learner import Group, Learner
-from albert_infer.training.pairs import TrainingPairs, gathered
+from recipes.builtin.conversion import albert_from_bert, student_from_teacher
 
 NOUNS = ["dogs", "cats", "birds", "horses", "cows", "goats"]
 VERBS = ["run", "sleep", "eat", "swim"]

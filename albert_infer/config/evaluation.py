@@ -8,15 +8,7 @@ from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from albert_infer import schema
-from albert_infer.config.settings import (
-    DATA,
-    MODEL,
-    SPEED,
-    Debug,
-    LogFormatSetting,
-    PrecisionSetting,
-    S3Endpoint,
-)
+from albert_infer.config.settings import DATA, MODEL, SPEED, Debug, LogFormatSetting, PrecisionSetting, S3Endpoint
 from albert_infer.config.values import LabelOrder, Location, Names, OutputFolder
 
 REPORT = Group("What is told", sort_key=3)

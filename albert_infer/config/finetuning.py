@@ -8,15 +8,7 @@ from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from albert_infer import schema
-from albert_infer.config.settings import (
-    DATA,
-    LIMITS,
-    MODEL,
-    SPEED,
-    Debug,
-    LogFormatSetting,
-    S3Endpoint,
-)
+from albert_infer.config.settings import DATA, LIMITS, MODEL, SPEED, Debug, LogFormatSetting, S3Endpoint
 from albert_infer.config.values import LabelOrder, Location, OutputFolder
 
 LEARNING = Group("Learning", sort_key=3)

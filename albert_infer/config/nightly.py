@@ -8,9 +8,9 @@ from typing import Annotated, Final, Literal, Self
 from cyclopts import Group, Parameter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, field_validator, model_validator
 
+from albert_infer.config.nights import checked_nights, night_of, nights_between, today, yesterday, zone
 from albert_infer.config.settings import DATA, LabellingSettings
 from albert_infer.config.values import Place, checked_folder
-from albert_infer.nights import checked_nights, night_of, nights_between, today, yesterday, zone
 
 NIGHTS = Group("Nights", sort_key=0)
 # What stands for the night's date in a partition.

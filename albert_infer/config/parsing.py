@@ -22,6 +22,7 @@ from cyclopts import (
 from cyclopts.config import Dict, Env
 from pydantic import BaseModel, ValidationError
 
+from albert_infer.common.logs import LogFormat
 from albert_infer.config.cleaning import CleanSettings
 from albert_infer.config.conversion import ConvertSettings
 from albert_infer.config.evaluation import EvaluateSettings
@@ -32,7 +33,6 @@ from albert_infer.config.settings import DATA, LabelSettings
 from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 from albert_infer.errors import SettingsError
-from albert_infer.logs import LogFormat
 
 VARIABLE_PREFIX = "ALBERT_INFER_"
 # What Kubernetes puts into every pod of a namespace for a service whose name begins with `albert-infer`.

@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from albert_infer import schema
+from albert_infer.common.logs import LogFormat
 from albert_infer.config.values import LabelOrder, Location, Names, OutputFolder, Place
-from albert_infer.logs import LogFormat
 
 # What the operator may ask for; `schema.Precision` is what a run resolves it to.
 PrecisionSetting = Literal["auto", "fp32", "bf16", "int8"]

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from pydantic import AfterValidator, BeforeValidator
 
 from albert_infer import schema
-from albert_infer.nights import checked_nights
-from albert_infer.schemes import checked_scheme
+from albert_infer.common.schemes import checked_scheme
+from albert_infer.config.nights import checked_nights
 
 # How a file is called, and not a folder that a job fills.
 FILE_NAME: Final = re.compile(

@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from albert_infer.engine.cpu.fused import FusedLayers, fused_layers
+from albert_infer.engine.cpu.int8 import Int8Dense, refuse_without_int8
+from albert_infer.engine.cpu.threads import Threads
 from albert_infer.engine.devices import to_device
-from albert_infer.engine.fused import FusedLayers, fused_layers
-from albert_infer.engine.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
 from albert_infer.engine.packing import PackedTokens, packed_tokens
 from albert_infer.engine.plain import PlainLayers, PlainProduct
+from albert_infer.engine.processor import cpu_flags, cpu_vendor, mkl_is_slow
 from albert_infer.engine.shape import AlbertShape
-from albert_infer.engine.threads import Threads
 from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights, PackedDense
 from albert_infer.errors import ModelError
-from albert_infer.processor import cpu_flags, cpu_vendor, mkl_is_slow
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
 # What the embeddings are kept in, and hidden states where the layers are plain.

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from albert_infer.common.json_input import parsed_json
 from albert_infer.engine.shape import USE_ANOTHER, AlbertShape
 from albert_infer.errors import ModelError
-from albert_infer.json_input import parsed_json
 
 # By name, with the bytes of a number. Quantised ones would need scales, which no tensor of ALBERT has.
 FLOATING_POINT: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}

@@ -12,8 +12,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from albert_infer import storage
-from albert_infer.attempts import AttemptCounts
-from albert_infer.progress import ProgressCounts, RunProgress, UnitProgress
+from albert_infer.pipeline.attempts import AttemptCounts
+from albert_infer.pipeline.progress import ProgressCounts, RunProgress, UnitProgress
 from albert_infer.schema import DeviceKind
 
 

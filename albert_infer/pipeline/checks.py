@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 
 import ray
 
-from albert_infer import preflight
-from albert_infer.model import Checkpoint
+from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.pipeline.session import READ_TASK_MEMORY, own_error
 from albert_infer.pipeline.stages import UnitReader
-from albert_infer.preflight import Checks, Preflight
+from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.sample import ChosenRows, SampledUnit
-from albert_infer.resources import WorkerResources
 
 
 def sampled(chosen: Sequence[ChosenRows], reader: UnitReader) -> list[ray.ObjectRef[SampledUnit]]:
@@ -35,7 +34,7 @@ def preflighted(
     *,
     checks: Checks,
     workers: WorkerResources,
-    check: Callable[..., Preflight] = preflight.checked,
+    check: Callable[..., Preflight] = checked,
 ) -> Preflight:
     """`preflight.checked` where the classify actors will be. Raises AlbertInferError, also for a worker that dies."""
     task = ray.remote(

@@ -18,10 +18,10 @@ from ray._private import services
 from ray._private.utils import read_ray_address
 from ray.exceptions import AuthenticationError
 
-from albert_infer import logs
+from albert_infer.common import logs
+from albert_infer.common.printable import REASON_LETTERS, one_line, reason_of
 from albert_infer.config import RAY_ADDRESS, ray_address, ray_uses_tls, ray_variables
 from albert_infer.errors import AlbertInferError, InfrastructureError, SettingsError
-from albert_infer.printable import REASON_LETTERS, one_line, reason_of
 
 # A head that is being started anew is back within this.
 PATIENCE_SECONDS: Final = 30.0

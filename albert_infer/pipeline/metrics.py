@@ -14,7 +14,7 @@ from typing import Final, Literal
 from ray.util import metrics as ray_metrics
 
 from albert_infer import storage
-from albert_infer.progress import RunProgress
+from albert_infer.pipeline.progress import RunProgress
 
 PREFIX: Final = "albert_infer_"
 

@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.pipeline.joining import Cluster, cluster_to_join, opening_error, wait_for_answer
-from albert_infer.resources import Node, WorkerResources
+from albert_infer.pipeline.resources import Node, WorkerResources
 from albert_infer.schema import DeviceKind
 
 Shared = TypeVar("Shared")

@@ -16,16 +16,21 @@ from ray.data import DataContext, Datasource
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
-from albert_infer import commit, decoding, failpoints, reading, tokenization, validation
-from albert_infer.attempts import MAX_LOST_ATTEMPTS
-from albert_infer.classification import Classifier
-from albert_infer.model import Checkpoint
+from albert_infer.classify.classification import Classifier
+from albert_infer.common import failpoints
+from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.output import commit
+from albert_infer.pipeline.attempts import MAX_LOST_ATTEMPTS
 from albert_infer.pipeline.board import RunBoard
+from albert_infer.pipeline.progress import UnitProgress
 from albert_infer.pipeline.session import TARGET_MAX_BLOCK_BYTES
-from albert_infer.planning import Unit
 from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
 from albert_infer.preflight.swap import Texts, texts_of
-from albert_infer.progress import UnitProgress
+from albert_infer.prepare import tokenization, validation
+from albert_infer.prepare.tokenization import PairTokenizer
+from albert_infer.read import decoding
+from albert_infer.read import footers as reading
+from albert_infer.read.planning import Unit
 from albert_infer.schema import (
     DETAIL,
     INPUT_IDS,
@@ -44,7 +49,6 @@ from albert_infer.schema import (
     conformed,
 )
 from albert_infer.storage import Folder
-from albert_infer.tokenization import PairTokenizer
 
 Shared = TypeVar("Shared")
 

@@ -9,10 +9,10 @@ from typing import Final
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from albert_infer.common.printable import how_many
 from albert_infer.errors import InfrastructureError
+from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.pipeline.session import READ_TASK_MEMORY
-from albert_infer.printable import how_many
-from albert_infer.resources import WorkerResources
 
 # What is there already is reserved well within this; only a longer wait is worth a line.
 SECONDS_BEFORE_TELLING: Final = 2.0

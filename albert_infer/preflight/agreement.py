@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from albert_infer.classification import Classifier
+from albert_infer.classify.classification import Classifier
+from albert_infer.common.printable import how_many
 from albert_infer.errors import LimitError
-from albert_infer.intervals import wilson_interval
-from albert_infer.printable import how_many
+from albert_infer.preflight.intervals import wilson_interval
 from albert_infer.schema import LABEL, PROBABILITIES, REJECTION, Precision
 
 CONFIDENCE: Final = 0.99

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from albert_infer.classification import Classifier
+from albert_infer.classify.classification import Classifier
+from albert_infer.common.printable import how_many
 from albert_infer.errors import InputError, LimitError
-from albert_infer.gold import GOLD, NO_GOLD, GoldSet, read_slice
-from albert_infer.intervals import wilson_interval
-from albert_infer.printable import how_many
+from albert_infer.preflight.gold import GOLD, NO_GOLD, GoldSet, read_slice
+from albert_infer.preflight.intervals import wilson_interval
+from albert_infer.prepare.tokenization import PairTokenizer, append_tokens
 from albert_infer.schema import LABEL, NEEDS_REVIEW, REJECTION, NliLabel
-from albert_infer.tokenization import PairTokenizer, append_tokens
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from albert_infer.classification import softmax
+from albert_infer.classify.classification import softmax
+from albert_infer.common.printable import how_many
 from albert_infer.errors import ModelError
-from albert_infer.model import Checkpoint
-from albert_infer.printable import how_many
+from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.schema import HYPOTHESIS, PREMISE, DeviceKind, EncodedPairs, Precision
-from albert_infer.tokenization import PairTokenizer
 
 if TYPE_CHECKING:
     from albert_infer.engine.albert import AlbertEngine
@@ -74,7 +74,7 @@ def measured(
 
 def compared_pairs(checkpoint: Checkpoint, max_length: int) -> EncodedPairs:
     """The shortest pairs that ship in the package, and one that is cut to `max_length` tokens; all have tokens."""
-    file = resources.files("albert_infer") / "builtin" / "pairs.parquet"
+    file = resources.files("albert_infer.model") / "builtin" / "pairs.parquet"
     pairs = pq.read_table(pa.BufferReader(file.read_bytes()), columns=[PREMISE, HYPOTHESIS])
     lengths = pc.add(pc.utf8_length(pairs[PREMISE]), pc.utf8_length(pairs[HYPOTHESIS]))
     shortest = pairs.take(pc.sort_indices(lengths)[:SHORT_PAIRS]).to_pydict()

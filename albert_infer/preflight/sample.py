@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from albert_infer.planning import Unit
 from albert_infer.preflight.swap import Texts
+from albert_infer.read.planning import Unit
 from albert_infer.schema import VERDICT_FIELDS, PairColumns
 
 # Enough for the pairs to come from all over the input, few enough for reading them to take seconds.

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from albert_infer.classification import Classifier
+from albert_infer.classify.classification import Classifier
+from albert_infer.prepare.tokenization import encoded_pairs
 from albert_infer.schema import (
     HYPOTHESIS,
     INPUT_IDS,
@@ -27,7 +28,6 @@ from albert_infer.schema import (
     EncodedPairs,
     NliLabel,
 )
-from albert_infer.tokenization import encoded_pairs
 
 # Fewer say nothing of how often texts repeat.
 LEAST_PAIRS: Final = 50

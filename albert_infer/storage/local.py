@@ -19,16 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from albert_infer import failpoints
+from albert_infer.common import failpoints
 from albert_infer.errors import InfrastructureError, IntegrityError, ObjectChangedError, ObjectMissingError
-from albert_infer.storage.folder import (
-    REQUESTS_AT_ONCE,
-    AccessError,
-    DeadLinkError,
-    ObjectPin,
-    StoredObject,
-    holds,
-)
+from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, DeadLinkError, ObjectPin, StoredObject, holds
 from albert_infer.storage.listing import (
     LEADS_NOWHERE,
     StatusOf,

@@ -23,14 +23,7 @@ from s3fs import S3FileSystem
 
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SettingsError
 from albert_infer.storage.access import S3Access, refuse_unsafe_endpoint
-from albert_infer.storage.folder import (
-    REQUESTS_AT_ONCE,
-    AccessError,
-    ObjectPin,
-    StoredObject,
-    UnsupportedError,
-    holds,
-)
+from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, ObjectPin, StoredObject, UnsupportedError, holds
 from albert_infer.storage.retries import RETRIES
 from albert_infer.storage.s3_dialect import (
     ATTEMPTS,

@@ -7,7 +7,7 @@ from pathlib import Path
 from shutil import rmtree
 from uuid import uuid4
 
-from albert_infer import failpoints
+from albert_infer.common import failpoints
 from albert_infer.errors import OutputError
 from albert_infer.storage.folder import Folder
 from albert_infer.storage.local import LocalFolder

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from albert_infer.printable import how_many
+from albert_infer.common.printable import how_many
 from albert_infer.verification.claims import (
     SUCCESS,
     Manifest,

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from albert_infer.json_input import parsed_json
-from albert_infer.printable import reason_of
+from albert_infer.common.json_input import parsed_json
+from albert_infer.common.printable import reason_of
 from albert_infer.schema import (
     HYPOTHESIS,
     LABEL,

@@ -11,11 +11,12 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 
-from albert_infer import cleaning, commit, publish, sealing
 from albert_infer.config import LabelSettings
 from albert_infer.errors import InfrastructureError, IntegrityError, ObjectMissingError, SupersededError
-from albert_infer.planning import Plan, canonical_json
-from albert_infer.publish import Standing
+from albert_infer.operations import cleaning
+from albert_infer.output import commit, publish, sealing
+from albert_infer.output.publish import Standing
+from albert_infer.read.planning import Plan, canonical_json
 from albert_infer.storage import Folder, InputObjects, StoredObject, check_conditional
 from simulation import units
 from simulation.labelling import label

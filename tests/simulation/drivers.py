@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
 
-from albert_infer import cleaning, commit, layout, logs, manifest, publication, publish
+from albert_infer.common import logs
 from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError, IntegrityError, ObjectMissingError
-from albert_infer.manifest import Seal
-from albert_infer.planning import Plan, Unit, canonical_json
+from albert_infer.operations import cleaning
+from albert_infer.output import commit, layout, manifest, publication, publish
+from albert_infer.output.manifest import Seal
+from albert_infer.read.planning import Plan, Unit, canonical_json
 from albert_infer.storage import Folder, InputObjects, check_conditional
 from simulation import units
 from simulation.labelling import label

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from albert_infer import commit
-from albert_infer.commit import Source, UnitSummary
+from albert_infer.output import commit
+from albert_infer.output.commit import Source, UnitSummary
 from albert_infer.storage import Folder
 from simulation import units
 from simulation.scenario import Start

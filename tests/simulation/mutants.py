@@ -46,11 +46,11 @@ def _without(name: str, module: str, old: str, new: str = "", *, saves: str = ""
     return Mutant(name, module, ((old, new),), saves)
 
 
-PUBLICATION: Final = "albert_infer.publication"
-PUBLISH: Final = "albert_infer.publish"
-STANDING: Final = "albert_infer.standing"
-SEALING: Final = "albert_infer.sealing"
-CLEANING: Final = "albert_infer.cleaning"
+PUBLICATION: Final = "albert_infer.output.publication"
+PUBLISH: Final = "albert_infer.output.publish"
+STANDING: Final = "albert_infer.output.standing"
+SEALING: Final = "albert_infer.output.sealing"
+CLEANING: Final = "albert_infer.operations.cleaning"
 
 MUTANTS: Final = (
     _without(
@@ -159,11 +159,11 @@ MUTANTS: Final = (
     ),
     _without(
         "a-unit-is-put-again",
-        "albert_infer.commit",
+        "albert_infer.output.commit",
         "            continue  # deleted since",
         "            raise  # deleted since",
     ),
-    _without("a-plan-is-put-again", "albert_infer.storage", "for _ in range(MAX_CREATED)", "for _ in range(1)"),
+    _without("a-plan-is-put-again", "albert_infer.storage.opening", "for _ in range(MAX_CREATED)", "for _ in range(1)"),
     _without("a-clean-up-looks-at-marks", CLEANING, "begun = marks is not None and", "begun = False and"),
     _without(
         "a-clean-up-compares-times", CLEANING, "return {entry.name: entry for", "return {entry.name: entry.pin for"

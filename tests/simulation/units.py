@@ -14,10 +14,10 @@ from typing import Final
 
 import pyarrow as pa
 
-from albert_infer import commit
-from albert_infer.commit import UnitSummary
-from albert_infer.planning import InputFile, Plan, Unit
-from albert_infer.reading import RowRange
+from albert_infer.output import commit
+from albert_infer.output.commit import UnitSummary
+from albert_infer.read.footers import RowRange
+from albert_infer.read.planning import InputFile, Plan, Unit
 from albert_infer.storage import ObjectPin
 
 DEVICES: Final = (0, 1)

@@ -1,0 +1,1 @@
+"""From token ids to labels: `batching` forms micro-batches, `classification` runs the engine on them."""

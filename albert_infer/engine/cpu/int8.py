@@ -1,0 +1,76 @@
+"""Matrix products in int8, on processors: weights per output, activations per token, sums exact.
+
+A token's numbers become `q` around its `center`, `x = center + scale · q`, so the product is
+`x W = scale · (q W) + center · (1 W)` with `W` rounded per output (Jacob et al. 2018, with the zero point of each token
+taken out of the product). A token has its own scale and center, so that what it becomes does not depend on who shares
+its micro-batch.
+
+Shapes: X tokens or rows, I columns in, O columns out.
+"""
+# ruff: noqa: N803, N806 - arrays end in their shape
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from albert_infer.engine.processor import VNNI_FLAGS, cpu_flags
+from albert_infer.errors import ModelError
+from albert_infer.schema import DeviceKind, Precision
+
+LARGEST_ACTIVATION: Final = 127
+LARGEST_WEIGHT: Final = 127
+# Without VNNI instructions a processor adds two products in 16 bits, and 2 · 255 · 64 would not fit.
+LARGEST_WEIGHT_WITHOUT_VNNI: Final = 63
+# Activations are unsigned for the processor: this is what 0 becomes.
+ZERO_POINT: Final = 128
+# A scale of zero would divide nothing by nothing.
+SMALLEST_SCALE: Final = torch.finfo(torch.float32).tiny
+
+
+def refuse_without_int8(device: DeviceKind) -> None:
+    """Raises ModelError where these products cannot be had."""
+    if device is not DeviceKind.CPU or not torch.backends.mkldnn.is_available():
+        asked, found = f"precision {Precision.INT8} on {device}", "its products are oneDNN's, for processors"
+        raise ModelError(asked, found, f"choose {Precision.BF16} on a GPU, {Precision.FP32} elsewhere")
+
+
+def largest_weight() -> int:
+    """What the largest weight of an output becomes on this processor."""
+    return LARGEST_WEIGHT if cpu_flags() & VNNI_FLAGS else LARGEST_WEIGHT_WITHOUT_VNNI
+
+
+class Int8Dense:
+    """A matrix product with bias; hidden states in and out are fp32. Not finite in, not finite out.
+
+    `sums_O` are the sums of its rounded weights, what `center` is multiplied with.
+    """
+
+    def __init__(self, weight_OI: Tensor, bias_O: Tensor) -> None:
+        largest = largest_weight()
+        scale_O1 = weight_OI.abs().amax(1, keepdim=True).div_(largest).clamp_(min=SMALLEST_SCALE)
+        quantized_OI = (weight_OI / scale_O1).round_()
+        self.sums_O = (quantized_OI.sum(1, keepdim=True) * scale_O1).squeeze(1)
+        self.bias_O = bias_O
+        self._weight = torch.ops.onednn.qlinear_prepack(quantized_OI.to(torch.int8), None)
+        self._scale_O = scale_O1.squeeze(1)
+        self._zero_points_O = torch.zeros(len(bias_O), dtype=torch.int64)
+
+    def __call__(self, hidden_XI: Tensor) -> Tensor:
+        """`hidden_XI` to a fresh tensor (X, O)."""
+        lowest_X1, highest_X1 = hidden_XI.aminmax(dim=1, keepdim=True)
+        center_X1 = (highest_X1 + lowest_X1).div_(2)
+        scale_X1 = (highest_X1 - lowest_X1).div_(2 * LARGEST_ACTIVATION).clamp_(min=SMALLEST_SCALE)
+        quantized_XI = (hidden_XI - center_X1).div_(scale_X1).round_().add_(ZERO_POINT).to(torch.uint8)
+        product_XO = self.of_quantized(quantized_XI, torch.float32).mul_(scale_X1)
+        return product_XO.addcmul_(center_X1, self.sums_O).add_(self.bias_O)
+
+    def of_quantized(self, quantized_XI: Tensor, dtype: torch.dtype) -> Tensor:
+        """The product alone: `quantized_XI`, uint8 around `ZERO_POINT`, to (X, O), without tokens' scales or bias."""
+        product_XO: Tensor = torch.ops.onednn.qlinear_pointwise(
+            quantized_XI, 1.0, ZERO_POINT, self._weight, self._scale_O, self._zero_points_O,
+            None, 1.0, 0, dtype, "none", [], "",
+        )  # fmt: skip
+        return product_XO

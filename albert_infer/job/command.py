@@ -1,0 +1,124 @@
+"""What every job script calls: argv to settings, the work, a report and a summary line on stdout, an exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from signal import Signals
+from typing import Any
+
+from pydantic import BaseModel
+
+from albert_infer.common import logs
+from albert_infer.common.logs import LogFormat
+from albert_infer.common.printable import PrintableText, one_line
+from albert_infer.config import Settings, asked_log_format, parse_settings
+from albert_infer.errors import AlbertInferError, InfrastructureError
+from albert_infer.job.signals import Ending, ending_as_interrupt, interruption
+from albert_infer.job.streams import unfailing_streams
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job has to say once it is done: a text for a person, and the facts of its summary line."""
+
+    text: PrintableText
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_command(
+    settings_type: type[Settings],
+    work: Callable[[Settings], PrintableText | Done],
+    argv: Sequence[str] | None,
+    *,
+    program: str,
+    about: str,
+) -> int:
+    """Parse `argv` (None: the process's own), do the work, print the text that it returns; the exit code.
+
+    An end that the operator must hear about is one line on stderr; with `--debug` a traceback too. SIGTERM and SIGHUP
+    end the job as Ctrl-C does. The last line on stdout, whatever the end, is `summary` and a JSON object; it is left
+    out if only help was asked for. What the streams cannot take or encode is lost or escaped, and no failure.
+    """
+    job = _Job(program, about, sys.argv[1:] if argv is None else argv)
+    with unfailing_streams(), ending_as_interrupt() as ending:
+        return _ended(job, settings_type, work, ending)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """How a job is called, and when it began on the monotonic clock."""
+
+    program: str
+    about: str
+    argv: Sequence[str]
+    begun: float = field(default_factory=time.monotonic)
+
+
+def _ended(
+    job: _Job, settings_type: type[Settings], work: Callable[[Settings], PrintableText | Done], ending: Ending
+) -> int:
+    """Do the work, and tell how it ended; the exit code."""
+    settings: Settings | None = None
+    facts: Mapping[str, Any]
+    try:
+        settings = parse_settings(settings_type, job.argv, program=job.program, about=job.about)
+        if settings is None:
+            return 0
+        with logs.lines_on_stderr(_log_format(settings, job.argv)):
+            done = work(settings)
+        ending.is_near()
+        done = done if isinstance(done, Done) else Done(done)
+        sys.stdout.write(f"{done.text}\n")
+        code, facts = 0, done.facts
+    except (Exception, KeyboardInterrupt) as raised:
+        ending.is_near()
+        error = own_error(raised, "the job", ending.asked_by)
+        with logs.lines_on_stderr(_log_format(settings, job.argv)):
+            line = _tell(error, job.program, debug=_debug(settings, job.argv))
+        code, facts = error.exit_code, {"error": line}
+    seconds = round(time.monotonic() - job.begun, 1)
+    _sum_up({"program": job.program, "exit_code": code, **facts, "seconds": seconds})
+    return code
+
+
+def own_error(raised: BaseException, asked: str, asked_by: Signals | None = None) -> AlbertInferError:
+    """The error in our own words, with the traceback of what was raised; `asked_by` is the signal that ended it."""
+    if isinstance(raised, AlbertInferError):
+        return raised
+    if isinstance(raised, KeyboardInterrupt):
+        error = interruption(asked, asked_by)
+    else:  # the last line of defence: nobody sees a traceback for what they can mend
+        found = f"{type(raised).__name__}: {' '.join(str(raised).split())[:300]}"
+        error = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")
+    return error.with_traceback(raised.__traceback__)
+
+
+def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:
+    """Whether tracebacks were asked for, wherever the settings came from; of refused ones only the flag is known."""
+    return bool(getattr(settings, "debug", "--debug" in argv))
+
+
+def _log_format(settings: BaseModel | None, argv: Sequence[str]) -> LogFormat:
+    """The format that was asked for; of refused settings what flag or environment say."""
+    log_format: LogFormat = getattr(settings, "log_format", None) or asked_log_format(argv)
+    return log_format
+
+
+def _tell(error: AlbertInferError, program: str, *, debug: bool) -> str:
+    """Tell how the job ended; the line without the program."""
+    line = one_line(error)
+    found = {"exit_code": error.exit_code, "kind": type(error).__name__}
+    logs.tell("failed", f"{program}: {line}", found, level=logging.ERROR, error=error if debug else None)
+    return line
+
+
+def _sum_up(facts: Mapping[str, Any]) -> None:
+    """The line that a scheduler looks for: the last one on stdout."""
+    sys.stderr.flush()
+    sys.stdout.write(f"summary {json.dumps(facts)}\n")
+    sys.stdout.flush()

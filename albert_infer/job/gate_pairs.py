@@ -1,0 +1,28 @@
+"""The gold set that gates a run: which one its settings name, and when it is looked at."""
+
+from __future__ import annotations
+
+from albert_infer.config import LabelSettings
+from albert_infer.output import standing
+from albert_infer.output.standing import Seen
+from albert_infer.preflight.gold import GoldColumns, GoldSet, survey_gold
+from albert_infer.storage import Folder, S3Access
+
+
+def gold_before_ray(settings: LabelSettings, output: Folder) -> tuple[Seen | None, GoldSet | None]:
+    """The first look at the output, and the gold set if the run will need it: a wrong one must cost no cluster.
+
+    A run that may be published or sealed already may need none, and only its plan, which is made later, tells.
+    """
+    if settings.gold is None:
+        return None, None
+    first = standing.look(output)
+    return first, gold_set(settings) if first.is_unsealed else None
+
+
+def gold_set(settings: LabelSettings) -> GoldSet | None:
+    """The gold set from its footers; None if the settings name none. Raises InputError as `survey_gold`."""
+    if settings.gold is None:
+        return None
+    columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column)
+    return survey_gold("--gold", settings.gold, columns, S3Access(settings.s3_endpoint))

@@ -1,0 +1,198 @@
+"""What a run did, in numbers: `report.json` and its short text.
+
+Counts come from the manifest, that is from what was committed; speeds are those of this start.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import version
+from typing import Any, Final
+
+from albert_infer.common.printable import PrintableText, how_many, text_of
+from albert_infer.output.manifest import Manifest, Quarantined
+from albert_infer.pipeline.progress import RunProgress
+from albert_infer.preflight.checks import Preflight
+from albert_infer.storage import Folder
+from albert_infer.storage.input_names import told_left_out
+
+PACKAGES: Final = ("albert-infer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
+
+
+@dataclass
+class Seconds:
+    """Where the time of a start went; `startup` is until the first pair was labelled, planning aside."""
+
+    startup: float = 0.0
+    planning: float = 0.0
+    labelling: float = 0.0
+    publishing: float = 0.0
+
+
+@dataclass
+class Report:
+    """One start of a run. Filled while it goes on, so that an end at any point can still be told."""
+
+    plan_id: str | None = None
+    exit_code: int = 0
+    rows: int = 0
+    labelled: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
+    truncated: int = 0
+    # Labelled rows without an id, and with an id that an earlier row of their unit has.
+    null_ids: int = 0
+    duplicate_ids: int = 0
+    # Labelled rows whose largest probability is below `review_below`; None where the run does not ask for it.
+    review_below: float | None = None
+    needs_review: int = 0
+    # Labelled rows in more than one window.
+    windowed: int = 0
+    padding_share: float = 0.0
+    seconds: Seconds = field(default_factory=Seconds)
+    pairs_per_second: float = 0.0
+    tokens_per_second: float = 0.0
+    # Micro-batches that did not fit into the device's memory as a whole; their units may differ in their last bits.
+    out_of_memory: int = 0
+    units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
+    workers: dict[str, Any] = field(default_factory=dict)
+    device: str = ""
+    precision: str = ""
+    max_batch_tokens: int = 0
+    model: dict[str, Any] = field(default_factory=dict)
+    # None where nothing had to be labelled.
+    preflight: Preflight | None = None
+    ignored: dict[str, str] = field(default_factory=dict)
+    # The plan that was published here before and that this start publishes over.
+    replaced_plan: str | None = None
+    # URIs of files that came while the run went on: the next run labels them.
+    late_inputs: tuple[str, ...] = ()
+    # Staged copies and replaced files that could not be deleted, and why; harmless.
+    leftovers: int = 0
+    leftovers_reason: str = ""
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+
+    def count(self, manifest: Manifest) -> None:
+        """Take over the counts of a sealed run."""
+        self.rows = manifest.rows_in
+        self.labelled = manifest.labelled
+        self.rejected = manifest.rejected
+        self.labels = manifest.labels
+        self.tokens = manifest.tokens
+        self.truncated = manifest.truncated
+        self.null_ids = manifest.null_ids
+        self.duplicate_ids = manifest.duplicate_ids
+        self.needs_review = manifest.needs_review
+        self.windowed = manifest.windowed
+        self.quarantined = quarantine_counts(manifest.quarantined)
+
+    def count_labelling(self, now: RunProgress, *, begun: float) -> None:
+        """Take over how fast a start labelled that has just done so; it began at `begun` on the monotonic clock."""
+        ended = time.time()
+        self.seconds.labelling = max(ended - (now.first_told or ended), 1e-3)
+        self.seconds.startup = time.monotonic() - begun - self.seconds.planning - self.seconds.labelling
+        self.device = ", ".join(sorted(now.devices))
+        self.out_of_memory = now.done.halved
+        self.padding_share = now.padding_share
+        self.pairs_per_second = now.done.rows / self.seconds.labelling
+        self.tokens_per_second = now.done.tokens / self.seconds.labelling
+
+    def to_json(self) -> bytes:
+        """The bytes of `report.json`."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+    def facts(self) -> dict[str, Any]:
+        """What a scheduler wants to know of a run that is published; sums, all else is in `report.json`."""
+        return {
+            "plan_id": self.plan_id,
+            "rows": self.rows,
+            "labelled": self.labelled,
+            "rejected": sum(self.rejected.values()),
+            "quarantined": self.quarantined["units"] + self.quarantined["files"],
+            "units_labelled": self.units["labelled"],
+            "pairs_per_second": round(self.pairs_per_second, 1),
+        }
+
+    def to_text(self, output_uri: str) -> PrintableText:
+        """A few lines for a person."""
+        pairs = partial(how_many, what="pair")
+        bad = [how_many(self.quarantined[f"{what}s"], what) for what in ("file", "unit")]
+        cut = f"{pairs(self.windowed)} in windows" if self.windowed else f"{pairs(self.truncated)} truncated"
+        already = "" if self.seconds.publishing else ", published by an earlier start"
+        lines = {
+            "published": f"{self.labelled:,} of {pairs(self.rows)} labelled, in {output_uri}{already}",
+            "labels": _counts(self.labels),
+            "rejected": _counts(self.rejected),
+            "ids": f"{pairs(self.null_ids)} without an id, {self.duplicate_ids:,} with one that their unit has twice",
+            "review": f"{pairs(self.needs_review)} to look at: no probability of {self.review_below} or more",
+            "quarantined": ", ".join(bad),
+            "left out": told_left_out(self.ignored),
+            "tokens": f"{self.tokens:,}, {cut}, {self.padding_share:.0%} padding avoided",
+            "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
+            "time": self._times(),
+            "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
+            "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
+            "model digest": self.model["digest"],
+        }
+        if self.model["own_label_map"] not in (None, tuple(self.model["label_map"])):
+            lines["label order"] = self._overruled_names()
+        if self.late_inputs:
+            lines["late"] = (
+                f"{how_many(len(self.late_inputs), 'file')} came since the plan, first {self.late_inputs[0]}"
+            )
+        if self.preflight is not None:
+            lines |= self.preflight.lines()
+        if self.out_of_memory:
+            halved = how_many(self.out_of_memory, "micro-batch", "micro-batches")
+            lines["memory"] = f"{halved} halved; a lower --max-batch-tokens is faster"
+        if not (self.null_ids or self.duplicate_ids):
+            del lines["ids"]
+        if self.review_below is None:
+            del lines["review"]
+        if not self.ignored:
+            del lines["left out"]
+        if self.leftovers:
+            leftovers = how_many(self.leftovers, "object")
+            lines["leftovers"] = f"{leftovers}, harmless, not deleted: {self.leftovers_reason}"
+        if not self.units["labelled"]:
+            lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
+        return text_of(f"{name:<12} {text}" for name, text in lines.items())
+
+    def _overruled_names(self) -> str:
+        own, asked = (", ".join(self.model[name]) for name in ("own_label_map", "label_map"))
+        return f"{asked} by --label-order; the checkpoint itself says {own}"
+
+    def _times(self) -> str:
+        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())
+
+
+def quarantine_counts(quarantined: Quarantined) -> dict[str, Any]:
+    """How many files and units could not be read, the rows that are known of, and why."""
+    reasons = [*(file.reason for file in quarantined.files), *(unit.reason for unit in quarantined.units)]
+    return {
+        "files": len(quarantined.files),
+        "units": len(quarantined.units),
+        "rows_known": quarantined.rows_known,
+        "reasons": dict(Counter(reasons)),
+    }
+
+
+def write_report(report: Report, output: Folder, name: str) -> None:
+    """Put the report of this start in place of an earlier one's."""
+    output.replace(name, report.to_json(), output.stat(name))
+
+
+def installed_versions() -> dict[str, str]:
+    """What decides how this run behaves, by version."""
+    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {rows:,}" for name, rows in counts.items()) or "none"

@@ -1,0 +1,178 @@
+"""An evaluation as a whole: what `evaluation.json` holds and the page shows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from albert_infer.learning.evaluation.baselines import Baselines, baselines
+from albert_infer.learning.evaluation.calibration import Calibration, Fit, calibration
+from albert_infer.learning.evaluation.comparison import Churn
+from albert_infer.learning.evaluation.counting import MAX_VALUES, OTHER, SAMPLE_ROWS, Counts, Sample, ValueCells
+from albert_infer.learning.evaluation.metrics import Quality, Summary, quality, summary
+from albert_infer.learning.evaluation.rows import PLACE, gold_of, labels_of, probabilities_of
+from albert_infer.schema import HYPOTHESIS, N_TOKENS, PREMISE, NliLabel
+
+FORMAT: Final = 1
+# Values of a column that are told one by one: the most frequent ones.
+SHOWN_VALUES: Final = 50
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Every row that was looked at: labelled (with a gold label or without) or rejected."""
+
+    labelled: int
+    with_gold: int
+    without_gold: int
+    rejected: dict[str, int]
+    labels: dict[str, int]
+
+    @property
+    def rejected_share(self) -> float:
+        """Of all rows, those that have no label: no accuracy counts them."""
+        rejected = sum(self.rejected.values())
+        return rejected / max(rejected + self.labelled, 1)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows with one value of a column."""
+
+    value: str
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Review:
+    """Rows whose label is less probable than `below`, which a person would look at, and the others."""
+
+    below: float
+    rows_below: int
+    rows_above: int
+    quality_below: Summary
+    quality_above: Summary
+
+
+@dataclass(frozen=True)
+class HardPair:
+    """A label that is wrong and was given with confidence; texts are None where they were not asked for."""
+
+    file: str
+    row: int
+    gold: str
+    label: str
+    probability: float
+    premise: str | None
+    hypothesis: str | None
+
+
+@dataclass(frozen=True)
+class AgainstGold:
+    """All that takes gold labels."""
+
+    quality: Quality
+    slices: dict[str, tuple[Slice, ...]]
+    calibration: Calibration
+    review: Review | None
+    # None where there are too few rows to learn from.
+    baselines: Baselines | None
+    hardest: tuple[HardPair, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was evaluated, and what was found; `against_gold` is None where only two runs were compared."""
+
+    source: dict[str, Any]
+    rows: RowCounts
+    against_gold: AgainstGold | None
+    churn: Churn | None
+    fit: Fit | None
+    versions: dict[str, str]
+
+    def to_json(self) -> bytes:
+        """The bytes of `evaluation.json`; figures that are not defined are null."""
+        document = {"format": FORMAT, **asdict(self)}
+        return json.dumps(_without_nan(document), indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def row_counts(counts: Counts, rejected: dict[str, int]) -> RowCounts:
+    """How many rows there were of each kind."""
+    with_gold = int(counts.cells.sum())
+    labels = {str(label): int(rows) for label, rows in zip(NliLabel, counts.labels, strict=True)}
+    return RowCounts(counts.rows, with_gold, counts.rows - with_gold, rejected, labels)
+
+
+def against_gold(counts: Counts, place_of: Callable[[int], tuple[str, int]], *, texts: bool) -> AgainstGold:
+    """The figures of rows of which at least one has a gold label."""
+    sample = Sample.of(counts)
+    return AgainstGold(
+        quality(counts.cells),
+        {name: _slices(name, values) for name, values in counts.slices.items()},
+        calibration(counts, sample),
+        _review(counts),
+        baselines(sample),
+        _hardest(counts, place_of, texts=texts),
+    )
+
+
+def _slices(name: str, values: ValueCells) -> tuple[Slice, ...]:
+    """The most frequent values, and all others as one; tokens from few to many, other columns by their rows."""
+    found = list(values.items())
+    if name != N_TOKENS:
+        found.sort(key=lambda item: (item[0] == OTHER, -item[1].sum()))
+        rest = [cells for value, cells in found[SHOWN_VALUES:] if value != OTHER]
+        other = [cells for value, cells in found if value == OTHER]
+        found = [item for item in found[:SHOWN_VALUES] if item[0] != OTHER]
+        if rest or other:
+            found.append((OTHER, np.sum([*rest, *other], axis=0)))
+    return tuple(Slice(value, summary(cells)) for value, cells in found)
+
+
+def _review(counts: Counts) -> Review | None:
+    if counts.review_below is None:
+        return None
+    below, above = counts.review_rows
+    in_short = [summary(cells) for cells in counts.review_cells]
+    return Review(counts.review_below, int(below), int(above), *in_short)
+
+
+def _hardest(counts: Counts, place_of: Callable[[int], tuple[str, int]], *, texts: bool) -> tuple[HardPair, ...]:
+    rows = counts.hardest.rows()
+    if rows is None:
+        return ()
+    names = [str(label) for label in NliLabel]
+    labels = [names[label] for label in labels_of(rows)]
+    golds = [names[gold] for gold in gold_of(rows)]
+    return tuple(
+        HardPair(
+            *place_of(row[PLACE]),
+            gold,
+            label,
+            float(probability),
+            row[PREMISE] if texts else None,
+            row[HYPOTHESIS] if texts else None,
+        )
+        for row, gold, label, probability in zip(
+            rows.to_pylist(), golds, labels, probabilities_of(rows).max(axis=1), strict=True
+        )
+    )
+
+
+def limits() -> dict[str, int]:
+    """The bounds of what is kept, for whoever reads the figures."""
+    return {"values_counted": MAX_VALUES, "values_shown": SHOWN_VALUES, "sample_rows": SAMPLE_ROWS}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

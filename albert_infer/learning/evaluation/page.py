@@ -1,0 +1,77 @@
+"""An evaluation as one HTML file: pictures and style are in it, nothing is loaded from elsewhere, no script runs.
+
+Texts of the input are escaped by the template engine, without exception; only our own pictures are not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from albert_infer.learning.evaluation import pictures
+from albert_infer.learning.evaluation.calibration import BINS
+from albert_infer.learning.evaluation.document import Evaluation, limits
+from albert_infer.learning.evaluation.metrics import DRAWS, Estimate
+from albert_infer.schema import N_TOKENS, TRUNCATED, NliLabel
+
+# For a figure that has no value.
+UNDEFINED: Final = "n/a"
+# Fewer rows say little; their figures are printed paler.
+FEW_ROWS: Final = 30
+# What our own slices are called for a reader.
+SLICE_NAMES: Final = {N_TOKENS: "length in tokens", TRUNCATED: "truncation"}
+
+
+def html_page(evaluation: Evaluation) -> bytes:
+    """The page, UTF-8."""
+    environment = Environment(
+        loader=PackageLoader("albert_infer.learning.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "points": points, "number": number}
+    gold = evaluation.against_gold
+    drawn = {}
+    if gold:
+        drawn["reliability"] = pictures.reliability(gold.calibration)
+        drawn["kept_and_right"] = pictures.kept_and_right(gold.calibration.thresholds)
+    return (
+        environment.get_template("evaluation.html.j2")
+        .render(
+            evaluation=evaluation,
+            subject=evaluation.source["run" if "run" in evaluation.source else "pairs"],
+            gold=gold,
+            # Drawn by us, from numbers alone.
+            pictures={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704
+            labels=[str(label) for label in NliLabel],
+            slice_names=SLICE_NAMES,
+            limits=limits(),
+            few_rows=FEW_ROWS,
+            bins=BINS,
+            draws=DRAWS,
+        )
+        .encode()
+    )
+
+
+def percent(share: float | Estimate, digits: int = 1) -> str:
+    """A share as a person reads it; `n/a` where it is not defined."""
+    value = share.value if isinstance(share, Estimate) else share
+    return f"{value:.{digits}%}" if math.isfinite(value) else UNDEFINED
+
+
+def points(interval: Estimate) -> str:
+    """The ends of an interval, in percent."""
+    if not math.isfinite(interval.low):
+        return ""
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A plain number; `n/a` where it is not defined."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else UNDEFINED

@@ -1,0 +1,236 @@
+"""A published run as a source of rows: read by what its manifest names, file by file, only the columns that are asked.
+
+Whether its bytes are those of the manifest is `jobs/verify_labels.py`'s question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from albert_infer import storage
+from albert_infer.errors import InputError, ObjectMissingError
+from albert_infer.learning.evaluation.rows import COLUMNS, PLACE, file_and_row, places
+from albert_infer.preflight.gold import GOLD, NO_GOLD, gold_codes, refuse_unclear_numbers
+from albert_infer.read.class_names import ClassNames
+from albert_infer.schema import RESERVED_NAMES, SOURCE_ROW
+from albert_infer.storage import AccessError, Folder, S3Access
+from albert_infer.verification import claims
+from albert_infer.verification.claims import SUCCESS, NamedFile, PlannedUnit
+
+# Rows read at a time: some megabytes of text.
+BATCH_ROWS: Final = 16_384
+REMEDY: Final = "count the run again with jobs/verify_labels.py"
+
+Claim = TypeVar("Claim", bound=BaseModel)
+
+
+class _Recipe(claims.Recipe):
+    precision: str
+    model: dict[str, Any]
+
+
+class _Settings(claims.ColumnSettings):
+    model: str
+
+
+class _Plan(claims.Plan):
+    recipe: _Recipe
+    settings: _Settings
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """The labelled rows of a published run; `gold_column` is one that it carried, or None if it carried none."""
+
+    folder: Folder
+    manifest: claims.Manifest
+    plan: _Plan
+    gold_column: str | None
+    slices: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """The labelled rows."""
+        return self.manifest.labelled
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether the run carried the gold column."""
+        return self.gold_column is not None
+
+    @property
+    def rejected(self) -> Mapping[str, int]:
+        """As the manifest has them."""
+        return self.manifest.rejected
+
+    @property
+    def review_below(self) -> float | None:
+        """The probability below which the run marked its labels for review, if it did."""
+        return self.plan.recipe.review_below
+
+    def told(self) -> dict[str, Any]:
+        """Where it lies, and what labelled it."""
+        recipe = self.plan.recipe
+        return {
+            "run": self.folder.uri,
+            "plan_id": self.plan.plan_id,
+            "input": self.plan.input_uri,
+            "gold_column": self.gold_column,
+            "model": self.plan.settings.model,
+            "model_digests": recipe.model.get("digests", {}),
+            "precision": recipe.precision,
+        }
+
+    def place_of(self, place: int) -> tuple[str, int]:
+        """The input file, as the run's rejected rows name it, and the row there."""
+        file, row = file_and_row(place)
+        return self.plan.source_uri(self.plan.files[file].pin.name), row
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Every labelled row once, in the order of the input. Raises InputError for a file that is not as it should."""
+        number = {file.pin: place for place, file in enumerate(self.plan.files)}
+        parts = {entry.unit_id: entry for entry in self.manifest.files}
+        for unit in self.plan.units:
+            if unit.unit_id in parts:
+                unit_places = places(number[unit.pin], self._labelled_rows(unit))
+                yield from self._part(parts[unit.unit_id], unit_places, self._names[number[unit.pin]])
+
+    @cached_property
+    def _names(self) -> list[ClassNames]:
+        """What each input file calls the numbers of its gold column, as the plan has it.
+
+        Raises InputError where nobody can say what they mean.
+        """
+        files = self.plan.files
+        names = [dict(file.classes).get(self.gold_column or "", ()) for file in files]
+        asked = f"column `{self.gold_column}` of the run at {self.folder.uri}"
+        refuse_unclear_numbers(
+            asked, {each: file.pin.name for file, each in zip(files, names, strict=True) if file.rows}
+        )
+        return names
+
+    @cached_property
+    def _rejected_parts(self) -> dict[str, NamedFile]:
+        return {entry.unit_id: entry for entry in self.manifest.rejected_files}
+
+    def _labelled_rows(self, unit: PlannedUnit) -> NDArray[np.int64]:
+        """Which rows of its input file the labelled ones of a unit are: all but those that were rejected."""
+        rows = np.arange(unit.range.first_row, unit.range.stop, dtype=np.int64)
+        rejected = self._rejected_parts.get(unit.unit_id)
+        if rejected is None:
+            return rows
+        gone = pa.Table.from_batches(self._read(rejected.path, [SOURCE_ROW]))[SOURCE_ROW]
+        return np.setdiff1d(rows, gone.to_numpy(), assume_unique=True)
+
+    def _part(self, entry: NamedFile, unit_places: NDArray[np.int64], names: ClassNames) -> Iterator[pa.Table]:
+        gold = [] if self.gold_column is None else [self.gold_column]
+        wanted = [name for name in COLUMNS if name not in (PLACE, GOLD)]
+        done = 0
+        for batch in self._read(entry.path, list(dict.fromkeys([*wanted, *gold, *self.slices]))):
+            rows = pa.Table.from_batches([batch])
+            here = unit_places[done : done + rows.num_rows]
+            done += rows.num_rows
+            if len(here) < rows.num_rows:
+                break
+            codes = self._gold(rows, entry.path, names)
+            yield rows.select([*wanted, *self.slices]).append_column(GOLD, codes).append_column(PLACE, pa.array(here))
+        if done != len(unit_places):
+            found = f"at least {done} rows where plan and rejected rows leave {len(unit_places)}"
+            raise InputError(f"the labels in {self.folder.uri_of(entry.path)}", found, REMEDY)
+
+    def _gold(self, rows: pa.Table, path: str, names: ClassNames) -> pa.Array:
+        if self.gold_column is None:
+            return pa.array(np.full(rows.num_rows, NO_GOLD, np.int8))
+        where = f"column `{self.gold_column}` of {self.folder.uri_of(path)}"
+        return pa.array(gold_codes(rows[self.gold_column], where, names))
+
+    def _read(self, path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            pin = self.folder.stat(path)
+            if pin is None:
+                raise InputError(f"the run at {self.folder.uri}", f"{path} is named by {SUCCESS} and missing", REMEDY)
+            with self.folder.open_pinned(pin) as file:
+                parquet = pq.ParquetFile(file, pre_buffer=True)
+                missing = [name for name in columns if name not in parquet.schema_arrow.names]
+                if missing:
+                    raise InputError(f"column `{missing[0]}` of {self.folder.uri_of(path)}", "it has none", REMEDY)
+                yield from parquet.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            found = " ".join(str(error).split())[:200]
+            raise InputError(f"the labels in {self.folder.uri_of(path)}", found, REMEDY) from error
+
+
+def open_run(flag: str, uri: str, gold_column: str, slices: Sequence[str], access: S3Access) -> PublishedRun:
+    """The run that is published at `uri`; `flag` names the setting in messages.
+
+    Raises InputError where nothing is published, for a gold column of our own making, and for slices that it did not
+    carry. A gold column that it did not carry is none.
+    """
+    folder = storage.open_folder(uri, access)
+    asked = f"{flag} {folder.uri}"
+    if gold_column in RESERVED_NAMES:
+        remedy = "carry the gold labels under another name, and give that"
+        raise InputError(f"{asked} with --gold-column {gold_column}", "it is a column of our own", remedy)
+    try:
+        manifest = _claim(folder, SUCCESS, claims.Manifest, asked)
+        plan = _claim(folder, claims.plan_name(manifest.plan_id), _Plan, asked)
+        names = _columns(folder, manifest, asked)
+    except (AccessError, ObjectMissingError) as error:
+        raise InputError(error.asked, error.found, error.remedy) from error
+    missing = [name for name in slices if name not in names]
+    if missing:
+        found = f"the run has no such column, but {', '.join(names)}"
+        raise InputError(f"{asked} with --slices {missing[0]}", found, "name columns that the run carried")
+    return PublishedRun(folder, manifest, plan, gold_column if gold_column in names else None, tuple(slices))
+
+
+def refuse_without_gold(run: PublishedRun, gold_column: str) -> None:
+    """Raise InputError for a run that did not carry its gold labels."""
+    if not run.has_gold:
+        remedy = f"label with --carry {gold_column}, or name the column with --gold-column"
+        raise InputError(f"the gold labels of {run.folder.uri}", f"the run has no column `{gold_column}`", remedy)
+
+
+def _columns(folder: Folder, manifest: claims.Manifest, asked: str) -> list[str]:
+    """The columns of the run's files."""
+    first = next((entry for entry in manifest.files if entry.rows), None)
+    pin = folder.stat(first.path) if first else None
+    if pin is None:
+        found = "it has no labelled row" if first is None else f"{first.path} is missing"
+        raise InputError(asked, found, REMEDY)
+    with folder.open_pinned(pin) as file:
+        return list(pq.ParquetFile(file).schema_arrow.names)
+
+
+def _claim(folder: Folder, name: str, kind: type[Claim], asked: str) -> Claim:
+    there = folder.stat(name)
+    if there is None:
+        raise InputError(asked, f"there is no {name}", "give the folder of a published run")
+    if there.size > claims.MAX_CLAIM_BYTES:
+        found = f"{name} has {there.size:,} bytes, and at most {claims.MAX_CLAIM_BYTES:,} are read"
+        raise InputError(asked, found, REMEDY)
+    try:
+        return kind.model_validate_json(folder.read(name))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        found = f"{name} is not of format 1: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise InputError(asked, found, "give a run of this version") from error
+
+
+def refuse_other_input(one: PublishedRun, other: PublishedRun) -> None:
+    """Raise InputError unless both runs labelled the same bytes: only then are their rows the same."""
+    ours, theirs = ({(*file.model_dump().values(),) for file in run.manifest.inputs} for run in (one, other))
+    if ours != theirs:
+        name = min(str(file[0]) for file in ours ^ theirs)
+        found = f"their inputs differ, first in {name}: it is in one of them only, or was changed between them"
+        asked = f"compare {one.folder.uri} with {other.folder.uri}"
+        raise InputError(asked, found, "give two runs of the same files")

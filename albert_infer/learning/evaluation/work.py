@@ -1,0 +1,98 @@
+"""From settings to an evaluation: open what is to be evaluated, stream its rows once, make figures of the counts."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from albert_infer.common.printable import how_many
+from albert_infer.config import EvaluateSettings
+from albert_infer.errors import InputError
+from albert_infer.learning.evaluation import fitted
+from albert_infer.learning.evaluation.calibration import fitted_temperature
+from albert_infer.learning.evaluation.comparison import Comparison, churn
+from albert_infer.learning.evaluation.counting import Counts, Sample
+from albert_infer.learning.evaluation.document import Evaluation, against_gold, row_counts
+from albert_infer.learning.evaluation.labelled_here import LabelledHere
+from albert_infer.learning.evaluation.rows import RowSource
+from albert_infer.learning.evaluation.runs import open_run, refuse_other_input, refuse_without_gold
+from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.preflight.gold import GoldColumns, survey_gold
+from albert_infer.schema import N_TOKENS, TRUNCATED
+from albert_infer.storage import S3Access
+
+PACKAGES: Final = ("albert-infer", "scikit-learn", "numpy", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What is evaluated, and what it is compared with; `shown` shows how far the work is while a block goes on.
+
+    `review_below` is that of the run, whose `needs_review` follows from it and the stored probabilities.
+    """
+
+    this: RowSource
+    other: RowSource | None
+    shown: AbstractContextManager[None]
+    review_below: float | None = None
+
+
+def evaluated(settings: EvaluateSettings) -> Evaluation:
+    """The evaluation that the settings ask for; every row is read, or labelled, once.
+
+    A calibrated copy of the checkpoint is written where one is asked for. Raises AlbertInferError.
+    """
+    access = S3Access(settings.s3_endpoint)
+    copy = fitted.refuse_taken(settings.fit_temperature, access) if settings.fit_temperature else None
+    slices = tuple(name for name in settings.slices if name not in (N_TOKENS, TRUNCATED))
+    subjects = _runs(settings, slices, access) if settings.run else _labelled_here(settings, slices, access)
+    this = subjects.this
+    counts = Counts(slices, settings.review_below or subjects.review_below)
+    comparison = Comparison(subjects.other.batches()) if subjects.other else None
+    with subjects.shown:
+        for rows in this.batches():
+            counts.add(rows)
+            if comparison:
+                comparison.meet(rows)
+        if comparison:
+            comparison.finish()
+    if this.has_gold and not counts.cells.any():
+        found = f"none of its {how_many(counts.rows, 'labelled row')} has a gold label"
+        raise InputError(
+            f"an evaluation of {settings.run or settings.pairs}", found, "give --gold-column, or other rows"
+        )
+    fit = None
+    if copy and isinstance(this, LabelledHere):
+        fit = fitted_temperature(Sample.of(counts), this.checkpoint.temperature)
+        fitted.write_fitted(copy, this.checkpoint, access, fit, this.gold)
+    return Evaluation(
+        source=this.told(),
+        rows=row_counts(counts, dict(this.rejected)),
+        against_gold=against_gold(counts, this.place_of, texts=not settings.no_texts) if this.has_gold else None,
+        churn=churn(comparison, subjects.other.told()) if comparison and subjects.other else None,
+        fit=fit,
+        versions={package: version(package) for package in PACKAGES},
+    )
+
+
+def _runs(settings: EvaluateSettings, slices: tuple[str, ...], access: S3Access) -> Subjects:
+    run = open_run("--run", str(settings.run), settings.gold_column, slices, access)
+    if settings.other_run is None:
+        refuse_without_gold(run, settings.gold_column)
+        return Subjects(run, None, nullcontext(), run.review_below)
+    other = open_run("--other-run", settings.other_run, settings.gold_column, (), access)
+    refuse_other_input(run, other)
+    return Subjects(run, other, nullcontext(), run.review_below)
+
+
+def _labelled_here(settings: EvaluateSettings, slices: tuple[str, ...], access: S3Access) -> Subjects:
+    columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column, slices)
+    gold = survey_gold("--pairs", str(settings.pairs), columns, access)
+    checkpoint = load_checkpoint(settings.model, label_order=settings.label_order, access=access)
+    this = LabelledHere(gold, checkpoint, slices, settings)
+    if settings.other_model is None:
+        return Subjects(this, None, this.shown())
+    checkpoint = load_checkpoint(settings.other_model, label_order=settings.other_label_order, access=access)
+    return Subjects(this, LabelledHere(gold, checkpoint, (), settings), this.shown())

@@ -1,0 +1,219 @@
+"""One worker's model as it learns: a step, an evaluation, and all that a later start needs to go on from here.
+
+A step depends on the weights, the batch, the seed and the step's number alone: dropout is drawn anew for each, so that
+a run that was killed and one that was not make the same steps. Shapes: B pairs of a batch.
+"""
+# ruff: noqa: N803, N806 - arrays end in their shape
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import AlbertForSequenceClassification
+
+from albert_infer.learning.training import losses
+from albert_infer.learning.training.batches import PairBatch, batches_by_length, padded_batch
+from albert_infer.learning.training.losses import BatchSize
+from albert_infer.learning.training.pairs import TrainingPairs
+
+# Larger than in training: nothing is kept for a backward pass.
+EVALUATION_BATCH_PAIRS = 64
+STATE, KEPT = "state.pt", "kept.safetensors"
+
+
+class LearningSettings(Protocol):
+    """What decides a step, as `FinetuneSettings` has it."""
+
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102  (each as the setting of its name)
+
+    @property
+    def warmup_share(self) -> float: ...  # noqa: D102
+
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+
+    @property
+    def max_gradient_norm(self) -> float: ...  # noqa: D102
+
+    @property
+    def classifier_rate(self) -> float: ...  # noqa: D102
+
+    @property
+    def gold_weight(self) -> float: ...  # noqa: D102
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Group:
+    """The workers that train together, and which of them this is; `total` adds up a tensor over all of them."""
+
+    rank: int
+    size: int
+    total: Callable[[torch.Tensor], torch.Tensor]
+
+
+ALONE = Group(rank=0, size=1, total=lambda tensor: tensor)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model gets right of `pairs` pairs with gold labels, and its mean cross-entropy with them."""
+
+    pairs: int
+    right: int
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """The share of pairs whose largest output is the gold label."""
+        return self.right / self.pairs
+
+
+class Learner:
+    """A model, what it learns from beside gold labels, and its optimizer.
+
+    `model` may be what Ray Train wraps around `plain`, the model itself; both share their weights. `autocast` gives the
+    context of a forward pass.
+    """
+
+    def __init__(
+        self,
+        plain: AlbertForSequenceClassification,
+        model: nn.Module,
+        settings: LearningSettings,
+        *,
+        steps: int,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        teacher: AlbertForSequenceClassification | None = None,
+        group: Group = ALONE,
+    ) -> None:
+        self.plain = plain
+        self._model = model
+        self._settings = settings
+        self._device = device
+        self._autocast = autocast
+        self._teacher = teacher
+        self._group = group
+        self._optimizer, self._rate = _optimizer(plain, settings, steps)
+        self._kept: dict[str, torch.Tensor] = {}
+        # Summed over the steps since `mean_loss` was last asked for.
+        self._loss, self._steps = torch.zeros((), device=device), 0
+
+    def step(self, number: int, pairs: TrainingPairs, positions_B: NDArray[np.int64]) -> None:
+        """Learn from the batch at `positions_B`, of which this worker takes its part."""
+        self._model.train()
+        self._draw_anew(number)
+        own_B = positions_B[self._group.rank :: self._group.size]
+        # A last batch may be smaller than the group; who has no part must still take part in adding up gradients.
+        weight = float(len(own_B) > 0)
+        own_B = own_B if len(own_B) else positions_B[:1]
+        batch = padded_batch(pairs, own_B, self._device)
+        size = BatchSize(len(positions_B), int(pairs.encoded.lengths[positions_B].sum()))
+        loss = self._loss_of(batch, torch.full((len(own_B),), weight, device=self._device), size)
+        # The group's gradients are averaged, and each holds a part of one mean.
+        (loss * self._group.size).backward()
+        nn.utils.clip_grad_norm_(self.plain.parameters(), self._settings.max_gradient_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._rate.step()
+        self._loss, self._steps = self._loss + loss.detach(), self._steps + 1
+
+    def mean_loss(self) -> float:
+        """The mean loss of the steps since this was last asked for, over the group; every worker must ask."""
+        mean = self._group.total(self._loss).item() / max(self._steps, 1)
+        self._loss, self._steps = torch.zeros((), device=self._device), 0
+        return mean
+
+    @torch.no_grad()
+    def evaluate(self, pairs: TrainingPairs) -> Evaluation:
+        """What the model gets right of all `pairs`; every worker must take part."""
+        self.plain.train(mode=False)
+        counts = torch.zeros(2, dtype=torch.float64, device=self._device)
+        batches = batches_by_length(pairs.encoded.lengths, EVALUATION_BATCH_PAIRS)
+        for positions_B in batches[self._group.rank :: self._group.size]:
+            batch = padded_batch(pairs, positions_B, self._device)
+            with self._autocast():
+                found = losses.outputs(self.plain, batch)
+            counts[0] += (found.logits_BC.argmax(dim=1) == batch.gold_B).sum()
+            counts[1] += nn.functional.cross_entropy(found.logits_BC.float(), batch.gold_B, reduction="sum")
+        right, loss = self._group.total(counts).tolist()
+        return Evaluation(len(pairs), int(right), loss / len(pairs))
+
+    def keep(self) -> None:
+        """Keep the weights as they are now for the checkpoint, in place of those kept before."""
+        self._kept = {name: tensor.detach().cpu().clone() for name, tensor in self.plain.state_dict().items()}
+
+    def save(self, folder: Path, told: dict[str, Any]) -> None:
+        """Write all that `load` needs, and what the caller wants to be `told` again."""
+        state = {
+            "model": self.plain.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "rate": self._rate.state_dict(),
+            "told": told,
+        }
+        torch.save(state, folder / STATE)
+        safetensors.torch.save_file(self._kept, folder / KEPT)
+
+    def load(self, folder: Path) -> dict[str, Any]:
+        """Go on from what `save` wrote; what it was told."""
+        # Ours, but where it stands others may write: nothing in it is run.
+        state = torch.load(folder / STATE, map_location=self._device, weights_only=True)
+        self.plain.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._rate.load_state_dict(state["rate"])
+        self._kept = safetensors.torch.load_file(folder / KEPT)
+        told: dict[str, Any] = state["told"]
+        return told
+
+    def _loss_of(self, batch: PairBatch, weights_B: torch.Tensor, size: BatchSize) -> torch.Tensor:
+        with self._autocast():
+            own = losses.outputs(self._model, batch)
+            if self._teacher is None:
+                return losses.gold_loss(own, batch, weights_B, size)
+            with torch.no_grad():
+                taught = losses.outputs(self._teacher, batch)
+            return losses.distillation_loss(own, taught, batch, weights_B, size, self._settings.gold_weight)
+
+    def _draw_anew(self, number: int) -> None:
+        drawn = np.random.SeedSequence([self._settings.seed, number, self._group.rank]).generate_state(1)
+        torch.manual_seed(int(drawn[0]))
+
+
+def _optimizer(
+    model: AlbertForSequenceClassification, settings: LearningSettings, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    head = [parameter for parameter in model.classifier.parameters() if parameter.requires_grad]
+    body = [parameter for parameter in model.albert.parameters() if parameter.requires_grad]
+    groups = [
+        # Biases and norms, which have one dimension, are not pulled to zero.
+        {"params": [p for p in part if (p.dim() > 1) is pulled], "lr": part_rate, "weight_decay": part_decay}
+        for part, part_rate in ((body, rate), (head, rate * settings.classifier_rate))
+        for pulled, part_decay in ((True, decay), (False, 0.0))
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
+    warmup = max(1, round(settings.warmup_share * steps))
+
+    def share_of_peak(step: int) -> float:
+        return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
+
+
+def told_by(file: Path) -> dict[str, Any]:
+    """What the `save` that wrote this state was told."""
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)["told"]
+    return state

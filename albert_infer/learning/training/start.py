@@ -1,0 +1,152 @@
+"""From a checkpoint's files to a model to train, and from a trained model to a checkpoint's files.
+
+The model's outputs are in the order of `NliLabel`, whatever order its classifier came with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from transformers import AlbertConfig, AlbertForSequenceClassification
+
+from albert_infer.engine.shape import AlbertShape
+from albert_infer.engine.tensors import HEADS, encoder_names, refuse_other_encoder, tensor_headers
+from albert_infer.errors import ModelError
+from albert_infer.model.calibration import temperature_of
+from albert_infer.model.checkpoint import CLASSIFIER, WEIGHTS, CheckpointFiles
+from albert_infer.model.label_order import label_order_of, with_outputs
+from albert_infer.model.remedies import naming
+from albert_infer.schema import NliLabel
+
+LABELS: Mapping[int, str] = dict(enumerate(map(str, NliLabel)))
+
+
+@dataclass(frozen=True)
+class StartingModel:
+    """A model in memory, and whether its classifier is new: then it has learned nothing of NLI yet."""
+
+    model: AlbertForSequenceClassification
+    new_classifier: bool
+
+
+def starting_model(
+    files: CheckpointFiles, *, dropout: float, seed: int, label_order: Sequence[str] = ()
+) -> StartingModel:
+    """The model of an NLI checkpoint, or a pretrained ALBERT under a new classifier whose weights follow from `seed`.
+
+    Raises ModelError for weights that are not an ALBERT's or do not fit config.json, and for outputs of which nothing
+    says what they mean.
+    """
+    weights = encoder_names(_all_tensors(files))
+    _refuse_other_encoders(files, weights)
+    order = _order(files, label_order) if _has_classifier(weights) else None
+    torch.manual_seed(seed)
+    model = _new_model(files, dropout)
+    if order is not None:
+        places = [order.index(label) for label in NliLabel]
+        weights = {
+            name: tensor[places] if name.startswith("classifier.") else tensor for name, tensor in weights.items()
+        }
+    else:
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
+    _load(model, weights, files.source)
+    return StartingModel(model, order is None)
+
+
+def _order(files: CheckpointFiles, label_order: Sequence[str]) -> tuple[NliLabel, ...]:
+    config = with_outputs(files.config, len(NliLabel), files.source, given=bool(label_order))
+    return label_order_of(config, label_order, files.source)
+
+
+def teaching_model(files: CheckpointFiles) -> AlbertForSequenceClassification:
+    """The model of an NLI checkpoint as labelling has it: its logits are divided by its temperature, if it has one.
+
+    A teacher that is surer of itself than it is right would teach that too.
+    """
+    model = starting_model(files, dropout=0.0, seed=0).model
+    if files.calibration is not None:
+        temperature = temperature_of(files.calibration, files.source)
+        with torch.no_grad():
+            for parameter in model.classifier.parameters():
+                parameter.div_(temperature)
+    return model
+
+
+def files_of(
+    model: AlbertForSequenceClassification,
+    source: str,
+    tokenizer: Mapping[str, bytes],
+    precision: Literal["fp32", "fp16"] = "fp32",
+) -> CheckpointFiles:
+    """The files of the model: config.json, weights as safetensors, those of the tokenizer as they are."""
+    stored: Any = deepcopy(model)
+    stored = stored.half() if precision == "fp16" else stored.float()
+    stored.config.architectures = [type(model).__name__]
+    stored.config.dtype = stored.dtype
+    config = json.loads(stored.config.to_json_string(use_diff=False))
+    config_json = (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()
+    tensors = {name: tensor.contiguous() for name, tensor in stored.state_dict().items()}
+    weights = {WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"})}
+    return CheckpointFiles(source, config, weights, dict(tokenizer), config_json)
+
+
+def _refuse_other_encoders(files: CheckpointFiles, weights: Mapping[str, torch.Tensor]) -> None:
+    """Before a model is made: what config.json asks for may be more than there is memory, and weights show it."""
+    with naming(files.source):
+        shape = AlbertShape.from_config({**files.config, "architectures": None, "id2label": LABELS})
+    refuse_other_encoder(shape, {name: tuple(tensor.shape) for name, tensor in weights.items()}, files.source)
+
+
+def _new_model(files: CheckpointFiles, dropout: float) -> AlbertForSequenceClassification:
+    # Of config.json only what an ALBERT has: other keys ask transformers for code of others, or for another attention.
+    known = {name: files.config[name] for name in AlbertConfig.__annotations__ if name in files.config}
+    try:
+        return AlbertForSequenceClassification(AlbertConfig.from_dict({**known, **_head_settings(dropout)}))
+    except Exception as error:  # a dozen kinds, as a wrong value shows here or there
+        found = f"transformers refuses its config.json ({type(error).__name__}): {' '.join(str(error).split())[:200]}"
+        raise ModelError(f"model {files.source}", found, "save the checkpoint again") from error
+
+
+def _head_settings(dropout: float) -> dict[str, Any]:
+    return {
+        "id2label": dict(LABELS),
+        "label2id": {name: code for code, name in LABELS.items()},
+        "hidden_dropout_prob": dropout,
+        "classifier_dropout_prob": dropout,
+        # Dropping attention weights takes torch off its fast attention on CPUs, and a few epochs hardly overfit.
+        "attention_probs_dropout_prob": 0.0,
+    }
+
+
+def _all_tensors(files: CheckpointFiles) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    try:
+        for data in files.weights.values():
+            tensor_headers(data)
+            tensors |= safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError) as error:
+        found = f"its weights are no whole safetensors file ({type(error).__name__})"
+        raise ModelError(f"model {files.source}", found, "copy it again") from error
+    return tensors
+
+
+def _has_classifier(weights: Mapping[str, torch.Tensor]) -> bool:
+    return CLASSIFIER in weights and len(weights[CLASSIFIER]) == len(NliLabel)
+
+
+def _load(model: AlbertForSequenceClassification, weights: dict[str, torch.Tensor], source: str) -> None:
+    try:
+        missing, foreign = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # sizes that do not fit config.json
+        found = " ".join(str(error).split())[:200]
+        raise ModelError(f"model {source}", found, "give weights that fit its config.json") from error
+    missing = [name for name in missing if not name.startswith(HEADS)]
+    if missing or foreign:
+        found = f"weights missing: {missing[:3] or 'none'}, not an ALBERT's: {foreign[:3] or 'none'}"
+        raise ModelError(f"model {source}", found, "give a checkpoint of an ALBERT")

@@ -1,0 +1,36 @@
+"""What a person reads at the end of a fine-tuning run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from albert_infer.common.printable import PrintableText, how_many, text_of
+from albert_infer.preflight.intervals import wilson_interval
+
+
+def summary(made: Mapping[str, Any], output: str) -> PrintableText:
+    """A few lines about the run that made these metrics."""
+    kept, pairs = made["kept"], made["pairs"]
+    used = pairs["eval"]["used"]
+    low, high = wilson_interval(round(kept["eval_accuracy"] * used), used)
+    evaluations = how_many(len(made["milestones"]), "evaluation")
+    lines = {
+        "checkpoint": f"{output}, run {made['run_id']}",
+        "right": f"{kept['eval_accuracy']:.2%} of {how_many(used, 'eval pair')} (95%: {low:.2%} to {high:.2%})",
+        "kept": f"the weights after step {kept['step']:,}, the {made['settings']['keep']} of {evaluations}",
+        "learned from": _counts(pairs["train"]),
+        "evaluated on": _counts(pairs["eval"]),
+        "workers": f"{made['workers']['count']} on {made['workers']['device']}, in {made['precision']}",
+        "time": str(timedelta(seconds=round(made["seconds"]))),
+    }
+    if made["new_classifier"]:
+        lines["classifier"] = "new: the model had none of three labels"
+    return text_of(f"{name:<12} {text}" for name, text in lines.items())
+
+
+def _counts(found: Mapping[str, Any]) -> str:
+    rejected = ", ".join(f"{reason} {rows:,}" for reason, rows in found["rejected"].items()) or "none"
+    used = f"{found['used']:,} of {how_many(found['rows'], 'pair')}, {found['truncated']:,} cut"
+    return f"{used}; {found['without_gold']:,} without a gold label, rejected {rejected}"

@@ -1,0 +1,220 @@
+"""What a Ray Train worker does: learn step after step, and at every milestone evaluate and save.
+
+A milestone is what a killed run goes on from, and a point of the training curve.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from albert_infer.common import failpoints
+from albert_infer.config import FinetuneSettings
+from albert_infer.learning.training.batches import epoch_batches
+from albert_infer.learning.training.board import TrainingBoard
+from albert_infer.learning.training.learner import Evaluation, Group, Learner
+from albert_infer.learning.training.pairs import TrainingPairs, gathered
+from albert_infer.learning.training.start import starting_model, teaching_model
+from albert_infer.model.checkpoint import CheckpointFiles
+from albert_infer.schema import Precision
+
+TRAIN, EVAL = "train", "eval"
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """What is the same for every worker of a run."""
+
+    settings: FinetuneSettings
+    start: ray.ObjectRef[CheckpointFiles]
+    teacher: ray.ObjectRef[CheckpointFiles] | None
+    precision: Precision
+    threads: int | None
+    board: TrainingBoard
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A point of the training curve: after `step` steps, the mean loss since the last one, and the eval set."""
+
+    step: int
+    epoch: float
+    train_loss: float
+    eval_loss: float
+    eval_accuracy: float
+    seconds: float
+
+
+@dataclass
+class Curve:
+    """The milestones so far, the best of them, and the one whose weights are kept: the best or the last."""
+
+    milestones: list[dict[str, Any]] = field(default_factory=list)
+    best: int = -1
+    kept: int = -1
+
+    def add(self, milestone: Milestone, keep: Literal["best", "last"]) -> bool:
+        """Note a milestone; whether its weights are to be kept. Better is more right, or as many with a lower loss."""
+        self.milestones.append(asdict(milestone))
+        place = len(self.milestones) - 1
+        if self.best < 0 or _rank(self.milestones[place]) > _rank(self.milestones[self.best]):
+            self.best = place
+        if keep == "last" or self.best == place:
+            self.kept = place
+        return self.kept == place
+
+    @property
+    def since_best(self) -> int:
+        """How many milestones came after the best one."""
+        return len(self.milestones) - 1 - self.best
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last loss is not a finite number: nothing good can follow."""
+        return bool(self.milestones) and not _finite(self.milestones[-1]["train_loss"])
+
+
+def train_on_worker(config: dict[str, Any]) -> None:
+    """Train until the last step, or until patience ends; `config["task"]` is the `TrainTask`."""
+    task: TrainTask = config["task"]
+    settings = task.settings
+    if task.threads is not None:
+        torch.set_num_threads(task.threads)
+    pairs, held = (gathered(_batches_of(name)) for name in (TRAIN, EVAL))
+    epochs = _epochs(settings, pairs)
+    learner = _learner(task, steps=epochs.steps)
+    curve, step, spent = _went_on(learner)
+    begun = time.monotonic() - spent
+    while step < epochs.steps and curve.since_best < settings.patience and not curve.diverged:
+        learner.step(step, pairs, epochs.batch(step))
+        step += 1
+        task.board.tell(step, epochs.steps)
+        failpoints.reach("trained", f"step {step:06}")
+        if epochs.is_milestone(step):
+            _milestone(learner, task, curve, learner.evaluate(held), step, epochs, time.monotonic() - begun)
+
+
+@dataclass
+class _Epochs:
+    """The batches of all epochs, one epoch at a time."""
+
+    settings: FinetuneSettings
+    pairs: TrainingPairs
+    batches: int
+    _epoch: int = -1
+    _drawn: list[Any] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        return self.batches * self.settings.epochs
+
+    def batch(self, step: int) -> Any:
+        epoch, place = divmod(step, self.batches)
+        if epoch != self._epoch:
+            self._epoch, self._drawn = epoch, _drawn(self.settings, self.pairs, epoch)
+        return self._drawn[place]
+
+    def is_milestone(self, step: int) -> bool:
+        """Whether the `evaluations_per_epoch` parts of an epoch end here, as evenly as whole steps allow."""
+        place = (step - 1) % self.batches + 1
+        parts = min(self.settings.evaluations_per_epoch, self.batches)
+        return place * parts // self.batches > (place - 1) * parts // self.batches
+
+
+def _epochs(settings: FinetuneSettings, pairs: TrainingPairs) -> _Epochs:
+    return _Epochs(settings, pairs, len(_drawn(settings, pairs, 0)))
+
+
+def _drawn(settings: FinetuneSettings, pairs: TrainingPairs, epoch: int) -> list[Any]:
+    return epoch_batches(pairs.encoded.lengths, settings.batch_pairs, seed=settings.seed, epoch=epoch)
+
+
+def _batches_of(name: str) -> Any:
+    shard = ray.train.get_dataset_shard(name)
+    return shard.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def _learner(task: TrainTask, steps: int) -> Learner:
+    settings, context = task.settings, ray.train.get_context()
+    start = starting_model(
+        ray.get(task.start), dropout=settings.dropout, seed=settings.seed, label_order=settings.label_order
+    )
+    plain = start.model
+    plain.albert.embeddings.word_embeddings.weight.requires_grad_(not settings.freeze_embeddings)
+    device = ray.train.torch.get_device()
+    teacher = None
+    if task.teacher is not None:
+        teacher = teaching_model(ray.get(task.teacher))
+        teacher.train(mode=False).to(device)
+    return Learner(
+        plain,
+        ray.train.torch.prepare_model(plain),
+        settings,
+        steps=steps,
+        device=device,
+        autocast=_autocast(device, task.precision),
+        teacher=teacher,
+        group=Group(context.get_world_rank(), context.get_world_size(), _total),
+    )
+
+
+def _autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision is Precision.BF16)
+
+
+def _total(tensor: torch.Tensor) -> torch.Tensor:
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def _went_on(learner: Learner) -> tuple[Curve, int, float]:
+    """The curve, the steps that are done, and the seconds they took: of an earlier start, if it left a checkpoint."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return Curve(), 0, 0.0
+    with checkpoint.as_directory() as folder:
+        told = learner.load(Path(folder))
+    last = told["milestones"][-1]
+    return Curve(told["milestones"], told["best"], told["kept"]), last["step"], last["seconds"]
+
+
+def _milestone(
+    learner: Learner,
+    task: TrainTask,
+    curve: Curve,
+    found: Evaluation,
+    step: int,
+    epochs: _Epochs,
+    seconds: float,
+) -> None:
+    """Note what was found, keep the weights if they are worth it, and save; every worker must come here."""
+    loss = learner.mean_loss()
+    milestone = Milestone(step, step / epochs.batches, loss, found.loss, found.accuracy, seconds)
+    if curve.add(milestone, task.settings.keep):
+        learner.keep()
+    task.board.tell_milestone(curve.milestones[-1])
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = None
+        if ray.train.get_context().get_world_rank() == 0:
+            learner.save(Path(folder), asdict(curve))
+            checkpoint = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report(curve.milestones[-1], checkpoint=checkpoint)
+
+
+def _rank(milestone: dict[str, Any]) -> tuple[float, float]:
+    return milestone["eval_accuracy"], -milestone["eval_loss"]
+
+
+def _finite(number: float) -> bool:
+    return number - number == 0

@@ -1,0 +1,50 @@
+"""Who trains: how many workers, on what. Policy only: plain numbers in, plain numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from albert_infer.common.printable import how_many
+from albert_infer.config import FinetuneSettings
+from albert_infer.engine.processor import BF16_FLAGS
+from albert_infer.errors import SettingsError
+from albert_infer.pipeline.resources import Node
+from albert_infer.schema import DeviceKind, Precision
+
+
+@dataclass(frozen=True)
+class TrainingWorkers:
+    """Workers that train together, and what each takes. `threads` is torch's, None to leave it alone."""
+
+    device: DeviceKind
+    count: int
+    num_gpus: int
+    num_cpus: int
+    threads: int | None
+
+
+def training_workers(settings: FinetuneSettings, nodes: Sequence[Node]) -> TrainingWorkers:
+    """One worker a GPU, else one with all CPUs of a machine. Raises SettingsError for more than there is room for."""
+    gpus = sum(int(node.gpus) for node in nodes)
+    if gpus:
+        count = settings.workers or gpus
+        if count > gpus:
+            raise SettingsError(
+                f"--workers {count}", f"the cluster has {how_many(gpus, 'GPU')}", "lower it, or add GPU nodes"
+            )
+        return TrainingWorkers(DeviceKind.CUDA, count, num_gpus=1, num_cpus=0, threads=None)
+    count, cpus = settings.workers or 1, sum(int(node.cpus) for node in nodes)
+    if count > cpus:
+        raise SettingsError(f"--workers {count}", f"the cluster has {how_many(cpus, 'CPU')}", "lower it, or add nodes")
+    largest = max(int(node.cpus) for node in nodes)
+    each = max(1, min(cpus // count, largest))
+    return TrainingWorkers(DeviceKind.CPU, count, num_gpus=0, num_cpus=each, threads=each)
+
+
+def training_precision(settings: FinetuneSettings, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
+    """`auto` is bf16 autocast on a GPU and where the processor multiplies in bf16, else fp32."""
+    if settings.precision != "auto":
+        return Precision(settings.precision)
+    fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & BF16_FLAGS)
+    return Precision.BF16 if fast_bf16 else Precision.FP32

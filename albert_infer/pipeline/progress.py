@@ -1,0 +1,211 @@
+"""How far a run is: the counts that the workers tell, and the line that a person or a job log sees."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from operator import attrgetter
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from albert_infer.common import logs
+from albert_infer.common.printable import how_many
+from albert_infer.schema import ComputedBatch, DeviceKind
+
+# A terminal line may move; a line of a log stays, so there are few of them.
+TERMINAL_SECONDS: Final = 0.5
+LOG_SECONDS: Final = 10.0
+DEVICE_MISSING: Final = (
+    "Ray gave a worker a GPU, but torch finds no CUDA device there, so it labels on the CPU; "
+    "mend the node's driver or torch, or give --gpus-per-worker 0"
+)
+
+
+@dataclass(frozen=True)
+class UnitProgress:
+    """How far one unit is.
+
+    `padded_tokens` is what its micro-batches would hold if each were padded to its longest; `halved` of them did not
+    fit into the device's memory. `forward_seconds` passed in its forward passes.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    halved: int = 0
+    forward_seconds: float = 0.0
+
+    def after(self, batch: ComputedBatch) -> UnitProgress:
+        """One micro-batch further."""
+        return UnitProgress(
+            rows=self.rows + batch.pairs_done,
+            tokens=self.tokens + int(batch.lengths.sum()),
+            padded_tokens=self.padded_tokens + len(batch.lengths) * int(batch.lengths.max()),
+            halved=self.halved + batch.halved,
+            forward_seconds=self.forward_seconds + batch.seconds,
+        )
+
+    @classmethod
+    def total(cls, units: Iterable[UnitProgress]) -> UnitProgress:
+        """Many units together."""
+        counts = map(attrgetter("rows", "tokens", "padded_tokens", "halved", "forward_seconds"), units)
+        return cls(*map(sum, zip(*counts, strict=True)))
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """The units of this start together, and when the first of them was told (seconds since the epoch, None before).
+
+    `devices` are those that the workers really use; `actors` are the classify actors, each with its part of `done`.
+    `committed` of the units are durable, and of their rows so many were `rejected`, by reason. `s3_retries` are those
+    of the workers.
+    """
+
+    units: int
+    done: UnitProgress
+    first_told: float | None
+    devices: frozenset[DeviceKind] = frozenset()
+    actors: Mapping[str, UnitProgress] = field(default_factory=dict)
+    committed: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    s3_retries: int = 0
+
+    @property
+    def padding_share(self) -> float:
+        """Share of a padded forward pass that would be padding; the packed one computes none of it."""
+        return 1 - self.done.tokens / self.done.padded_tokens if self.done.padded_tokens else 0.0
+
+    @property
+    def rows_per_second(self) -> float:
+        """Since the first was told; 0 before."""
+        return 0.0 if self.first_told is None else self.done.rows / max(time.time() - self.first_told, 1e-3)
+
+
+class ProgressCounts:
+    """What the workers told last of each unit; one that is labelled again starts over and counts once."""
+
+    def __init__(self) -> None:
+        self._units: dict[str, tuple[str, UnitProgress]] = {}
+        self._first_told: float | None = None
+        self._devices: frozenset[DeviceKind] = frozenset()
+        self._rejected: dict[str, Mapping[str, int]] = {}
+        self._s3_retries: dict[str, int] = {}
+
+    def tell_device(self, device: DeviceKind) -> None:
+        """A worker is ready, on this device."""
+        self._devices |= {device}
+
+    def tell(self, unit_id: str, done: UnitProgress, actor: str = "") -> None:
+        """The unit is so far, in the hands of this actor."""
+        if self._first_told is None:
+            self._first_told = time.time()
+        self._units[unit_id] = (actor, done)
+
+    def tell_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
+        """The unit is durable, and of its rows so many have no label, by reason."""
+        self._rejected[unit_id] = rejected
+
+    def tell_s3_retries(self, attempt_id: str, retries: int) -> None:
+        """During this attempt at a unit so many S3 requests were sent again."""
+        self._s3_retries[attempt_id] = retries
+
+    def so_far(self) -> RunProgress:
+        """All units together."""
+        by_actor: dict[str, list[UnitProgress]] = {}
+        for actor, done in self._units.values():
+            by_actor.setdefault(actor, []).append(done)
+        actors = {actor: UnitProgress.total(units) for actor, units in by_actor.items()}
+        rejected: Counter[str] = Counter()
+        for reasons in self._rejected.values():
+            rejected.update(reasons)
+        return RunProgress(
+            units=len(self._units),
+            done=UnitProgress.total(actors.values()),
+            first_told=self._first_told,
+            devices=self._devices,
+            actors=actors,
+            committed=len(self._rejected),
+            rejected=rejected,
+            s3_retries=sum(self._s3_retries.values()),
+        )
+
+
+@contextmanager
+def shown(total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind) -> Iterator[None]:
+    """Show how far the run is while the block goes on: a moving line in a terminal, else one line every 10 s.
+
+    Says so when a worker does not use the `planned` device.
+    """
+    so_far = _warning_once(so_far, planned)
+    stop = threading.Event()
+    show = _in_terminal if logs.for_a_terminal() else _in_log
+    thread = threading.Thread(target=show, args=(total_rows, done_rows, so_far, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+        so_far()  # a run that ends before the first line warns too
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Callable[[], RunProgress]:
+    """`so_far`, with one warning when it first tells of a device that was not planned."""
+    told = threading.Event()
+
+    def so_far_warning() -> RunProgress:
+        now = so_far()
+        if not now.devices <= {planned} and not told.is_set():
+            told.set()
+            logs.warn("device_missing", DEVICE_MISSING)
+        return now
+
+    return so_far_warning
+
+
+def tell_waiting(text: str) -> None:
+    """One line about what the run waits for."""
+    logs.tell("waiting", f"labelling: {text}", {})
+
+
+def _in_terminal(total: int, done: int, so_far: Callable[[], RunProgress], stop: threading.Event) -> None:
+    columns = (
+        TextColumn("labelling"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("pairs · {task.fields[speed]} ·"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("label", total=total, completed=done, speed="starting workers")
+        while not stop.wait(TERMINAL_SECONDS):
+            now = so_far()
+            if now.first_told is not None:
+                bar.update(task, completed=done + now.done.rows, speed=f"{now.rows_per_second:,.0f} pairs/s")
+        bar.update(task, completed=done + so_far().done.rows)
+
+
+def _in_log(total: int, done: int, so_far: Callable[[], RunProgress], stop: threading.Event) -> None:
+    while not stop.wait(LOG_SECONDS):
+        now = so_far()
+        tell_progress(total, done + now.done.rows, now.rows_per_second)
+
+
+def tell_progress(total: int, done: int, speed: float) -> None:
+    """One line for a job log: rows, share, rows per second, time left. `speed` is 0 before the first row."""
+    seconds_left = round((total - done) / speed) if speed else None
+    text = f"labelling: {done:,} of {how_many(total, 'pair')}"
+    if seconds_left is None:
+        text += ", starting workers"
+    else:
+        text += f" ({done / total:.0%}), {speed:,.0f} pairs/s, {timedelta(seconds=seconds_left)} left"
+    counts = {"rows_done": done, "rows_total": total}
+    logs.tell("labelling", text, {**counts, "pairs_per_second": round(speed, 1), "seconds_left": seconds_left})

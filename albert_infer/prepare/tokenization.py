@@ -1,0 +1,312 @@
+"""Pairs to ragged token ids: `[CLS] premise [SEP] hypothesis [SEP]`, cut to length, never padded.
+
+A pair is cut to what fits, or to the first of its windows: then its whole premise goes along for the others.
+
+Each distinct text is tokenized once a call, or each distinct word where that gives the same tokens; framing, cutting
+and segment ids are ours, so that no tokenizer setting (padding side, `model_input_names`) can change them. Knows
+nothing of files or devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from albert_infer.errors import ModelError
+from albert_infer.prepare import words
+from albert_infer.prepare.windows import MAX_WINDOWS, LongPremises, ranges, window_counts
+from albert_infer.schema import (
+    DETAIL,
+    HYPOTHESIS,
+    INPUT_IDS,
+    LONG_PREMISE,
+    N_TOKENS,
+    N_WINDOWS,
+    PREMISE,
+    PREMISE_TOKENS,
+    REJECTION,
+    TRUNCATED,
+    EncodedPairs,
+    Rejection,
+)
+
+# [CLS] premise [SEP] hypothesis [SEP]
+FRAME_TOKENS: Final = 3
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Encoded pairs and what became of each (arrays of length R).
+
+    `fits` is False where the hypothesis leaves no room for one token of the premise, `blank` is True where a text has
+    no tokens at all, `failed` where the tokenizer raised for a text; such rows have no tokens in `pairs`. `truncated`
+    says that tokens were cut, and never that of a pair with windows: it has more than one of the `n_windows`, and all
+    its premise in `long_premises` unless they are more than MAX_WINDOWS. A row without tokens has none.
+    """
+
+    pairs: EncodedPairs
+    truncated: NDArray[np.bool_]
+    fits: NDArray[np.bool_]
+    blank: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+    n_windows: NDArray[np.int64]
+    long_premises: LongPremises
+
+
+@dataclass(frozen=True)
+class _Ragged:
+    """Token ids of R texts: those of text r are `ids[starts[r]:starts[r] + lengths[r]]`, void where it `failed`."""
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    failed: NDArray[np.bool_]
+
+    def take(self, texts: NDArray[np.int32] | slice) -> _Ragged:
+        """The given texts, in the given order."""
+        return _Ragged(self.ids, self.starts[texts], self.lengths[texts], self.failed[texts])
+
+    def laid_out(self, counts: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The first `counts` ids of each text, one after another."""
+        return self.ids[ranges(self.starts, counts)]
+
+    def joined(self, offsets: NDArray[np.int32]) -> _Ragged:
+        """Texts made of these: text t of those from `offsets[t]` on up to `offsets[t + 1]`; one failed, all failed."""
+        ends = np.concatenate([[0], np.cumsum(self.lengths)])[offsets]
+        failures = np.concatenate([[0], np.cumsum(self.failed)])[offsets]
+        return _Ragged(self.laid_out(self.lengths), ends[:-1], np.diff(ends), np.diff(failures) > 0)
+
+
+class PairTokenizer:
+    """A tokenizer, the ids that frame a pair, and the rules for pairs that are too long.
+
+    With `long_premise` "window" a premise is never cut short, so `truncation` is to be "premise".
+    """
+
+    def __init__(
+        self,
+        tokenizer_json: str,
+        *,
+        cls_token: str,
+        sep_token: str,
+        max_length: int,
+        truncation: Literal["premise", "longest_first"],
+        long_premise: Literal["truncate", "window"] = "truncate",
+    ) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.cls_id = self._id_of(cls_token)
+        self.sep_id = self._id_of(sep_token)
+        self.max_length = max_length
+        self._truncation = truncation
+        self.with_windows = long_premise == "window"
+        self._pieces = words.repeated_words if words.splits_at_spaces(self._tokenizer) else words.whole
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id that a text can get."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def frames_pairs_as_albert(self) -> bool:
+        """Whether the checkpoint's own pair template is the frame that is used here.
+
+        Raises ModelError for a tokenizer that cannot take two plain letters.
+        """
+        encodings = encoded_apart(self._encode_batch, ["a", "b"])
+        if None in encodings:
+            remedy = "give it an unknown token, or use the tokenizer that the checkpoint was trained with"
+            raise ModelError("the checkpoint's tokenizer", "it raises an error for the texts `a` and `b`", remedy)
+        premise, hypothesis = (encoding.ids for encoding in encodings if encoding)
+        framed = self._tokenizer.encode("a", "b")
+        ours = [self.cls_id, *premise, self.sep_id, *hypothesis, self.sep_id]
+        segments = [0] * (len(premise) + 2) + [1] * (len(hypothesis) + 1)
+        return framed.ids == ours and framed.type_ids == segments
+
+    def encode(self, premises: pa.ChunkedArray, hypotheses: pa.ChunkedArray, skip: NDArray[np.bool_]) -> Tokenized:
+        """The pairs as tokens, rows in order; rows of `skip` (R, bool) get none and are not judged.
+
+        Both columns are `string` without nulls.
+        """
+        texts = self._tokenize(pa.chunked_array([*premises.chunks, *hypotheses.chunks], pa.string()))
+        premise, hypothesis = texts.take(slice(len(premises))), texts.take(slice(len(premises), None))
+        failed = ~skip & (premise.failed | hypothesis.failed)
+        blank = ~skip & ~failed & ((premise.lengths == 0) | (hypothesis.lengths == 0))
+        premise_kept, hypothesis_kept = self._kept(premise.lengths, hypothesis.lengths)
+        fits = skip | failed | blank | (premise_kept > 0)
+        usable = fits & ~skip & ~failed & ~blank
+        cut = usable & (premise_kept + hypothesis_kept < premise.lengths + hypothesis.lengths)
+        pairs = self._framed(premise, np.where(usable, premise_kept, 0), hypothesis, hypothesis_kept, usable)
+        n_windows = np.where(cut & self.with_windows, window_counts(premise.lengths, premise_kept), usable)
+        is_long = (n_windows > 1) & (n_windows <= MAX_WINDOWS)
+        kept_whole = np.where(is_long, premise.lengths, 0)
+        long_premises = LongPremises(premise.laid_out(kept_whole), np.concatenate([[0], np.cumsum(kept_whole)]))
+        truncated = cut & (not self.with_windows)
+        return Tokenized(pairs, truncated, fits, blank, failed, n_windows, long_premises)
+
+    def _tokenize(self, texts: pa.ChunkedArray) -> _Ragged:
+        rows = texts.dictionary_encode().combine_chunks()
+        pieces = self._pieces(rows.dictionary)
+        distinct = self._tokenize_apart(pieces.values.dictionary.to_pylist())
+        return (
+            distinct.take(pieces.values.indices.to_numpy())
+            .joined(pieces.offsets.to_numpy())
+            .take(rows.indices.to_numpy())
+        )
+
+    def _tokenize_apart(self, texts: list[str]) -> _Ragged:
+        encodings = encoded_apart(self._encode_batch, texts)
+        lengths = np.fromiter((len(encoding or ()) for encoding in encodings), np.int64, len(encodings))
+        failed = np.fromiter((encoding is None for encoding in encodings), np.bool_, len(encodings))
+        total = int(lengths.sum())
+        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings if encoding), np.int32, total)
+        return _Ragged(ids, np.cumsum(lengths) - lengths, lengths, failed)
+
+    def _encode_batch(self, texts: list[str]) -> list[Any]:
+        encodings: list[Any] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return encodings
+
+    def _kept(
+        self, premise: NDArray[np.int64], hypothesis: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many tokens of each text stay; a premise of 0 or less means that the hypothesis does not fit."""
+        room = self.max_length - FRAME_TOKENS
+        if self._truncation == "premise":
+            return np.minimum(premise, room - hypothesis), hypothesis
+        # As `tokenizers` does it: the longer text is cut to what the shorter leaves, and when both are over half of
+        # the room they share it, the odd token going to the longer one.
+        shorter = np.minimum(np.minimum(premise, hypothesis), room // 2)
+        longer = np.minimum(np.maximum(premise, hypothesis), room - shorter)
+        swap = premise > hypothesis
+        return np.where(swap, longer, shorter), np.where(swap, shorter, longer)
+
+    def _framed(
+        self,
+        premise: _Ragged,
+        premise_kept: NDArray[np.int64],
+        hypothesis: _Ragged,
+        hypothesis_kept: NDArray[np.int64],
+        usable: NDArray[np.bool_],
+    ) -> EncodedPairs:
+        lengths = np.where(usable, premise_kept + hypothesis_kept + FRAME_TOKENS, 0)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        begins = offsets[:-1]
+        input_ids = np.full(offsets[-1], self.sep_id, dtype=np.int32)
+        input_ids[begins[usable]] = self.cls_id
+        _copy_ranges(premise, premise_kept, input_ids, begins + 1, usable)
+        _copy_ranges(hypothesis, hypothesis_kept, input_ids, begins + premise_kept + 2, usable)
+        return EncodedPairs(input_ids, offsets, np.where(usable, premise_kept + 2, 0).astype(np.int32))
+
+    def _id_of(self, token: str) -> int:
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise ModelError(
+                "the checkpoint's tokenizer", f"it has no token {token}", "use the tokenizer it was trained with"
+            )
+        return int(found)
+
+
+def encoded_apart(encode_batch: Callable[[list[str]], list[Any]], texts: list[str]) -> list[Any | None]:
+    """The encodings of `texts`, None for each text that `encode_batch` raises for: halves of a batch are tried alone.
+
+    Raises MemoryError, which says nothing of a text, and what is no error (KeyboardInterrupt).
+    """
+    try:
+        return list(encode_batch(texts))
+    except MemoryError:
+        raise
+    except BaseException as error:
+        if not is_error(error):
+            raise
+        if len(texts) <= 1:
+            return [None] * len(texts)
+    half = len(texts) // 2
+    return encoded_apart(encode_batch, texts[:half]) + encoded_apart(encode_batch, texts[half:])
+
+
+def is_error(raised: BaseException) -> bool:
+    """Whether a tokenizer failed: a panic of its Rust code is no Exception, so that nobody takes it for an error."""
+    return isinstance(raised, Exception) or type(raised).__name__ == "PanicException"
+
+
+def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
+    """`pairs`, as `validation.mark_rejected` leaves them, with token ids, segment, count and `truncated` added.
+
+    Where long premises are cut into windows they have `n_windows` too, and the whole of these premises; `n_tokens` then
+    counts those of all windows, what they share with their neighbours each time.
+    Every row is kept, in order. Rejected rows get no tokens, and a row without room for a token of its premise, with a
+    text of no tokens at all, or with one that the tokenizer raises for, is rejected here.
+    """
+    rejected = pairs[REJECTION].is_valid().to_numpy()
+    encoded = tokenizer.encode(pairs[PREMISE], pairs[HYPOTHESIS], rejected)
+    room = f"no room for one token of the premise within {tokenizer.max_length} tokens"
+    for rows, reason, detail in (
+        (~encoded.fits, Rejection.HYPOTHESIS_TOO_LONG, room),
+        (encoded.blank, Rejection.EMPTY_TEXT, "a text has no tokens"),
+        # Not what the tokenizer says: it may quote the text.
+        (encoded.failed, Rejection.TOKENIZER_FAILED, "the tokenizer raised an error for a text"),
+    ):
+        pairs = with_rejection(pairs, rows, reason, detail)
+    tokens = encoded.pairs
+    # int32 offsets: a unit's tokens stay far below 2³¹.
+    ids = pa.ListArray.from_arrays(pa.array(tokens.offsets, pa.int32()), pa.array(tokens.input_ids))
+    # Of too many windows none but the first is computed.
+    computed = np.where(encoded.n_windows > MAX_WINDOWS, 1, encoded.n_windows)
+    pairs = (
+        pairs.append_column(INPUT_IDS, ids)
+        .append_column(PREMISE_TOKENS, pa.array(tokens.premise_segment_tokens))
+        .append_column(N_TOKENS, pa.array(tokens.lengths * computed, pa.int32()))
+        .append_column(TRUNCATED, pa.array(encoded.truncated))
+    )
+    if not tokenizer.with_windows:
+        return pairs
+    premises = encoded.long_premises
+    whole = pa.LargeListArray.from_arrays(pa.array(premises.offsets), pa.array(premises.ids))
+    return pairs.append_column(LONG_PREMISE, whole).append_column(N_WINDOWS, pa.array(encoded.n_windows, pa.int32()))
+
+
+def encoded_pairs(prepared: pa.Table) -> EncodedPairs:
+    """The token columns of `prepared` as arrays, without copying where the table is one chunk."""
+    return EncodedPairs(*_ids_and_offsets(prepared[INPUT_IDS]), prepared[PREMISE_TOKENS].to_numpy())
+
+
+def long_premises(prepared: pa.Table) -> LongPremises:
+    """The same of the premises that are cut into windows."""
+    return LongPremises(*_ids_and_offsets(prepared[LONG_PREMISE]))
+
+
+def with_rejection(pairs: pa.Table, rows: NDArray[np.bool_], reason: Rejection, detail: str) -> pa.Table:
+    """`pairs` with `rows` (R, bool) rejected for one reason; the others keep the verdict that they have."""
+    mask = pa.array(rows)
+    pairs = _set(pairs, REJECTION, pc.if_else(mask, str(reason), pairs[REJECTION]))
+    return _set(pairs, DETAIL, pc.if_else(mask, detail, pairs[DETAIL]))
+
+
+def _ids_and_offsets(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    lists = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return lists.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+def _set(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+def _copy_ranges(
+    texts: _Ragged,
+    kept: NDArray[np.int64],
+    target: NDArray[np.int32],
+    begins: NDArray[np.int64],
+    usable: NDArray[np.bool_],
+) -> None:
+    """Write the first `kept` ids of each usable text into `target` from `begins` on."""
+    counts = kept[usable]
+    target[ranges(begins[usable], counts)] = texts.ids[ranges(texts.starts[usable], counts)]

@@ -1,0 +1,1 @@
+"""How the checkpoint in the package was made; none of this is installed."""
