@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from albert_infer.job.signals import starting
 
@@ -17,20 +18,26 @@ with starting(__file__):
     from albert_infer.config import NightlySettings
     from albert_infer.job.command import Done, run_command
     from albert_infer.operations.nightly import label_nights
+    from albert_infer.pipeline.executor import Executor
 
 
-def labelled(settings: NightlySettings) -> Done:
+def labelled(settings: NightlySettings, executor: Executor | None) -> Done:
     """Label the nights; what happened to each. It goes to stdout before the failure that it ends in."""
-    nights = label_nights(settings)
+    nights = label_nights(settings, executor)
     if nights.worst:
         sys.stdout.write(nights.to_text() + "\n")
         nights.refuse_failures()
     return Done(nights.to_text(), nights.facts())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit code is the largest of all nights, as listed in `albert_infer.errors`."""
-    return run_command(NightlySettings, labelled, argv, program="label_nightly.py", about=__doc__ or "")
+def main(argv: Sequence[str] | None = None, executor: Executor | None = None) -> int:
+    """Run the job with `argv`, on Ray without an `executor`.
+
+    The exit code is the largest of all nights, as listed in `albert_infer.errors`.
+    """
+    return run_command(
+        NightlySettings, partial(labelled, executor=executor), argv, program="label_nightly.py", about=__doc__ or ""
+    )
 
 
 if __name__ == "__main__":

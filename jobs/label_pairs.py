@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from albert_infer.job.signals import starting
 
@@ -16,17 +17,20 @@ with starting(__file__):
     from albert_infer.config import LabelSettings
     from albert_infer.job.command import Done, run_command
     from albert_infer.job.run import label_pairs
+    from albert_infer.pipeline.executor import Executor
 
 
-def labelled(settings: LabelSettings) -> Done:
+def labelled(settings: LabelSettings, executor: Executor | None) -> Done:
     """Label the pairs; the report as text, and what of it the summary line tells."""
-    report = label_pairs(settings)
+    report = label_pairs(settings, executor=executor)
     return Done(report.to_text(settings.output), report.facts())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
-    return run_command(LabelSettings, labelled, argv, program="label_pairs.py", about=__doc__ or "")
+def main(argv: Sequence[str] | None = None, executor: Executor | None = None) -> int:
+    """Run the job with `argv`, on Ray without an `executor`; the exit codes are listed in `albert_infer.errors`."""
+    return run_command(
+        LabelSettings, partial(labelled, executor=executor), argv, program="label_pairs.py", about=__doc__ or ""
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
+from albert_infer.pipeline.inline import InlineExecutor
 from albert_infer.schema import NliLabel
 
 JOB = Path(__file__).parents[1] / "jobs" / "label_pairs.py"
@@ -148,6 +150,11 @@ def in_open_session(worker_env: Mapping[str, str]) -> dict[str, str]:
 def run_here(*argv: object) -> Outcome:
     """Run the job in this process, in its open Ray session."""
     return run_main(main, *argv)
+
+
+def run_inline(*argv: object) -> Outcome:
+    """Run the job in this process, without Ray: the same objects, in a tenth of the time."""
+    return run_main(partial(main, executor=InlineExecutor()), *argv)
 
 
 def run_main(main: Callable[[Sequence[str]], int], *argv: object) -> Outcome:

@@ -17,13 +17,11 @@ import ray
 from albert_infer import storage
 from albert_infer.config import LabelSettings
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
-from albert_infer.output import commit
-from albert_infer.pipeline.board import RunBoard
-from albert_infer.pipeline.checks import preflighted, sampled
-from albert_infer.pipeline.labelling import LabelTask, labelled_units
+from albert_infer.pipeline.labelling import RayLabelling
 from albert_infer.pipeline.resources import worker_resources
-from albert_infer.pipeline.session import connected, reserved, session_settings, shared
+from albert_infer.pipeline.session import connected, reserved, session_settings
 from albert_infer.pipeline.stages import UnitSink
+from albert_infer.pipeline.unit import LabelTask, source_of
 from albert_infer.preflight.checks import Checks
 from albert_infer.preflight.sample import chosen_rows
 from albert_infer.read.planning import Plan, Survey, make_plan, survey_input
@@ -62,24 +60,20 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
         source=survey.folder,
         output=storage.open_folder(settings.output),
         columns=survey.columns,
-        checkpoint=shared(checkpoint),
+        checkpoint=checkpoint,
         tokenizer=checkpoint.tokenizer(max_length=None, truncation="premise"),
         precision=Precision.FP32,
-        max_batch_tokens=plan.max_batch_tokens,
     )
-    checked = preflighted(
-        task.checkpoint,
-        sampled(chosen_rows(plan.units, 30), task.reader(RunBoard.start())),
-        checks=Checks(task.tokenizer, Precision.INT8, task.max_batch_tokens, compared=True),
-        workers=workers,
+    labelling = RayLabelling(task, workers)
+    checked = labelling.preflight(
+        chosen_rows(plan.units, 30), Checks(task.tokenizer, Precision.INT8, plan.max_batch_tokens, compared=True)
     )
-    sources = {unit.unit_id: commit.Source(unit.pin.name, unit.range.first_row, unit.range.rows) for unit in plan.units}
-    board = RunBoard.start()
+    sources = {unit.unit_id: source_of(unit, task.source) for unit in plan.units}
     with session_settings(), reserved(workers) as place:
-        dataset = labelled_units(plan.units, task, workers, board, place)
-        sink = UnitSink(ray.put(sources), task.output, task.columns, board)
+        dataset = labelling.labelled(plan.units, place, plan.max_batch_tokens)
+        sink = UnitSink(ray.put(sources), task.output, task.columns, labelling.board)
         dataset.write_datasink(sink, ray_remote_args=place)
-    told = board.so_far()
+    told = labelling.so_far()
     return {
         "operators": re.findall(r"^Operator \d+ (.+): \d+ tasks", dataset.stats(), re.MULTILINE),
         "units": {unit.unit_id: unit.range.first_row for unit in plan.units},

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
 from albert_infer import storage
+from albert_infer.pipeline.inline import InlineExecutor
+from albert_infer.pipeline.labelling import RayExecutor
 from albert_infer.pipeline.metrics import Declared, Record, RunMetrics
 from albert_infer.pipeline.progress import ProgressCounts, RunProgress, UnitProgress
 
@@ -82,10 +85,11 @@ def test_retries_of_workers_count_and_those_before_the_start_do_not() -> None:
     assert so_far().s3_retries == recorded.values["s3_retries_total"] == 3
 
 
-def test_a_process_without_ray_records_and_nothing_happens() -> None:
+@pytest.mark.parametrize("recorder", [RayExecutor().recorder, InlineExecutor().recorder])
+def test_a_process_without_ray_records_and_nothing_happens(recorder: Callable[[Declared], Record]) -> None:
     counts = ProgressCounts()
     counts.tell("unit", progress(3), "actor")
     counts.tell_committed("unit", {"null_text": 1})
     counts.tell_s3_retries("attempt", 1)
-    metrics = RunMetrics("plan", retries_before=0)
+    metrics = RunMetrics("plan", retries_before=0, recorder=recorder)
     assert metrics.watched(counts.so_far, done=0, to_do=1)() == counts.so_far()

@@ -7,8 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from albert_infer import storage
-from albert_infer.job.report import Report, Seconds, quarantine_counts, write_report
+from albert_infer.errors import LimitError, SettingsError
+from albert_infer.job.report import Report, Seconds, quarantine_counts, reported
+from albert_infer.output import layout
 from albert_infer.output.manifest import Manifest
 from albert_infer.preflight.agreement import Agreement
 from albert_infer.preflight.checks import Preflight
@@ -241,9 +245,20 @@ def test_a_run_with_nothing_to_do_says_so() -> None:
 
 def test_the_report_of_a_start_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     output = storage.open_folder(str(tmp_path / "out"))
-    write_report(filled(), output, "_runs/x/report.json")
-    write_report(filled(exit_code=3), output, "_runs/x/report.json")
-    assert json.loads(output.read("_runs/x/report.json"))["exit_code"] == 3
+    with reported(filled(), output):
+        pass
+    with pytest.raises(LimitError), reported(filled(), output):
+        raise LimitError("a", "b", "c")
+    assert json.loads(output.read(layout.report_name(str(filled().plan_id))))["exit_code"] == LimitError.exit_code
+
+
+def test_a_start_that_was_refused_leaves_the_report_of_an_earlier_one(tmp_path: Path) -> None:
+    output = storage.open_folder(str(tmp_path / "out"))
+    with reported(filled(rows=7), output):
+        pass
+    with pytest.raises(SettingsError), reported(filled(), output):
+        raise SettingsError("a", "b", "c")
+    assert json.loads(output.read(layout.report_name(str(filled().plan_id))))["rows"] == 7
 
 
 def test_a_name_from_outside_stays_on_its_line() -> None:

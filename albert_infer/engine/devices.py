@@ -17,6 +17,11 @@ def usable_device(planned: DeviceKind) -> DeviceKind:
     return planned if planned is DeviceKind.CPU or torch.cuda.is_available() else DeviceKind.CPU
 
 
+def gpus_here() -> int:
+    """How many CUDA devices torch finds on this machine."""
+    return torch.cuda.device_count()
+
+
 def asked_device(asked: str, precision: str, *, flag: str) -> DeviceKind:
     """The device of that name; `auto` is a GPU where torch can use one, and the CPU for int8.
 

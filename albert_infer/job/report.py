@@ -9,15 +9,22 @@ import json
 import platform
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
+from albert_infer.errors import AlbertInferError, InfrastructureError, RefusedError
+from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.output import layout, sealing
 from albert_infer.output.manifest import Manifest, Quarantined
 from albert_infer.pipeline.progress import RunProgress
+from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.preflight.checks import Preflight
+from albert_infer.read.planning import Plan, Survey
 from albert_infer.storage import Folder
 from albert_infer.storage.input_names import told_left_out
 
@@ -78,6 +85,28 @@ class Report:
     leftovers: int = 0
     leftovers_reason: str = ""
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+
+    @classmethod
+    def of_plan(cls, plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerResources) -> Report:
+        """What is known before any row is labelled."""
+        return cls(
+            plan_id=plan.plan_id,
+            rows=plan.rows_in,
+            quarantined=quarantine_counts(sealing.quarantined_of(plan)),
+            ignored=survey.ignored,
+            model={
+                "source": checkpoint.source,
+                "digest": checkpoint.digest,
+                "temperature": checkpoint.temperature,
+                "own_label_map": checkpoint.named_order,
+                **plan.recipe["model"],
+            },
+            workers=asdict(workers),
+            device=str(workers.device),
+            precision=str(plan.recipe["precision"]),
+            max_batch_tokens=plan.max_batch_tokens,
+            review_below=survey.columns.review_below,
+        )
 
     def count(self, manifest: Manifest) -> None:
         """Take over the counts of a sealed run."""
@@ -184,8 +213,25 @@ def quarantine_counts(quarantined: Quarantined) -> dict[str, Any]:
     }
 
 
-def write_report(report: Report, output: Folder, name: str) -> None:
+@contextmanager
+def reported(report: Report, output: Folder) -> Iterator[None]:
+    """Write the report of a start into its run's folder, whatever its end; one that was refused writes nothing."""
+    try:
+        yield
+    except RefusedError:
+        raise
+    except BaseException as error:
+        report.exit_code = getattr(error, "exit_code", InfrastructureError.exit_code)
+        # The end that is being reported matters more than a report that could not be written.
+        with suppress(AlbertInferError):
+            _write(report, output)
+        raise
+    _write(report, output)
+
+
+def _write(report: Report, output: Folder) -> None:
     """Put the report of this start in place of an earlier one's."""
+    name = layout.report_name(str(report.plan_id))
     output.replace(name, report.to_json(), output.stat(name))
 
 

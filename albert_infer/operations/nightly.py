@@ -29,7 +29,7 @@ from albert_infer.job.places import output_access
 from albert_infer.job.report import Report
 from albert_infer.job.run import label_pairs
 from albert_infer.model.checkpoint import load_checkpoint
-from albert_infer.pipeline.session import connected
+from albert_infer.pipeline.executor import Executor, on_ray
 from albert_infer.storage import Folder
 from albert_infer.storage.input_names import told_left_out
 
@@ -128,16 +128,17 @@ class Nights:
             raise type(self.worst)(asked, self.worst.found, self.worst.remedy) from self.worst
 
 
-def label_nights(settings: NightlySettings) -> Nights:
-    """Label every night in one Ray session, with one load of the checkpoint.
+def label_nights(settings: NightlySettings, executor: Executor | None = None) -> Nights:
+    """Label every night in one session, with one load of the checkpoint; on Ray where no `executor` is given.
 
     How each ended stands in `nightly.json` as soon as it has ended. Raises OutputError without the right to write it,
     and InfrastructureError if there is no Ray.
     """
     summaries = storage.open_folder(storage.subfolder(settings.output_root, SUMMARY_FOLDER), output_access(settings))
     storage.check_writable(summaries)
-    with connected(debug=settings.debug):
-        return label_each(settings, summaries, partial(label_pairs, load=cache(load_checkpoint)))
+    executor = executor or on_ray()
+    with executor.session(debug=settings.debug):
+        return label_each(settings, summaries, partial(label_pairs, load=cache(load_checkpoint), executor=executor))
 
 
 def label_each(settings: NightlySettings, summaries: Folder, label: Callable[[LabelSettings], Report]) -> Nights:

@@ -1,4 +1,4 @@
-"""What a run exports to Prometheus, through Ray: each node's agent serves it, and puts `ray_` before every name.
+"""What a run exports to Prometheus. Through Ray each node's agent serves it, and puts `ray_` before every name.
 
 The driver alone exports, from what the board was told: a worker that is killed takes no counts with it, and what is
 labelled again counts once. Recording is local and never waits; whether anybody scrapes makes no difference to a run.
@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Literal
-
-from ray.util import metrics as ray_metrics
 
 from albert_infer import storage
 from albert_infer.pipeline.progress import RunProgress
@@ -59,12 +57,10 @@ class RunMetrics:
     `recorder` gives what takes the numbers of a metric.
     """
 
-    def __init__(
-        self, plan_id: str, *, retries_before: int, recorder: Callable[[Declared], Record] | None = None
-    ) -> None:
+    def __init__(self, plan_id: str, *, retries_before: int, recorder: Callable[[Declared], Record]) -> None:
         self._lock = Lock()
         self._plan = {"plan_id": plan_id}
-        self._record = {each: (recorder or recorded_by_ray)(each) for each in ALL}
+        self._record = {each: recorder(each) for each in ALL}
         self._reached: dict[tuple[Declared, tuple[str, ...]], float] = {}
         self._retries_before = retries_before
         self._worker_retries = 0
@@ -108,13 +104,3 @@ class RunMetrics:
             if (more := value - self._reached.get(key, 0)) > 0:
                 self._reached[key] = value
                 self._record[counter](more, self._plan | tags)
-
-
-def recorded_by_ray(declared: Declared) -> Record:
-    """What adds to the counter, or sets the gauge, in this process."""
-    name, tags = PREFIX + declared.name, ("plan_id", *declared.tags)
-    if declared.kind == "counter":
-        add: Record = ray_metrics.Counter(name, declared.help, tags).inc
-        return add
-    replace: Record = ray_metrics.Gauge(name, declared.help, tags).set
-    return replace

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from operator import attrgetter
-from typing import Final
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -86,6 +86,19 @@ class RunProgress:
     def rows_per_second(self) -> float:
         """Since the first was told; 0 before."""
         return 0.0 if self.first_told is None else self.done.rows / max(time.time() - self.first_told, 1e-3)
+
+
+class Board(Protocol):
+    """Hears how far the units are."""
+
+    def tell_device(self, device: DeviceKind) -> None:
+        """A worker is ready, on this device."""
+
+    def tell(self, unit_id: str, done: UnitProgress, actor: str) -> None:
+        """The unit is so far, in the hands of this actor."""
+
+    def tell_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
+        """The unit is durable, and of its rows so many have no label, by reason."""
 
 
 class ProgressCounts:

@@ -24,12 +24,10 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.pipeline.joining import Cluster, cluster_to_join, opening_error, wait_for_answer
 from albert_infer.pipeline.resources import Node, WorkerResources
+from albert_infer.pipeline.unit import MAX_PREPARED_BYTES
 from albert_infer.schema import DeviceKind
 
 Shared = TypeVar("Shared")
-
-# Above a unit's bytes, so that Ray never splits a block; the sink checks it all the same.
-TARGET_MAX_BLOCK_BYTES: Final = 1 << 30
 
 # Logical bytes a read task asks for. They bound how many run at once by memory; and because the classify actors ask
 # for none, Ray does not fuse reading into them, where it would hold up the device.
@@ -133,7 +131,8 @@ def _own_environment(cluster: Cluster | None) -> Iterator[None]:
 def session_settings() -> Iterator[None]:
     """What the stages rely on; a caller's own settings of the session come back afterwards."""
     context = DataContext.get_current().copy()
-    context.target_max_block_size = TARGET_MAX_BLOCK_BYTES
+    # A prepared unit is no larger, so Ray never splits a block; the commit checks it all the same.
+    context.target_max_block_size = MAX_PREPARED_BYTES
     # A failed block is a lost unit: it must end the run, never be dropped.
     context.max_errored_blocks = 0
     # Ray's own in its place says nothing of it, and our exit code would be lost.

@@ -1,15 +1,13 @@
-"""What runs inside each stage: the reader of a unit, the classify actor, the sink that commits."""
+"""What a Ray worker does in each stage: it reads, classifies or commits a unit, by `unit` and `output.commit`."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import ray
 from ray.data import DataContext, Datasource
@@ -17,108 +15,55 @@ from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
 from albert_infer.classify.classification import Classifier
-from albert_infer.common import failpoints
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import commit
 from albert_infer.pipeline.attempts import MAX_LOST_ATTEMPTS
 from albert_infer.pipeline.board import RunBoard
-from albert_infer.pipeline.progress import UnitProgress
-from albert_infer.pipeline.session import TARGET_MAX_BLOCK_BYTES
-from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
-from albert_infer.preflight.swap import Texts, texts_of
-from albert_infer.prepare import tokenization, validation
-from albert_infer.prepare.tokenization import PairTokenizer
-from albert_infer.read import decoding
-from albert_infer.read import footers as reading
-from albert_infer.read.planning import Unit
-from albert_infer.schema import (
-    DETAIL,
-    INPUT_IDS,
-    N_TOKENS,
-    PREMISE_TOKENS,
-    REJECTION,
-    ROW,
-    TRUNCATED,
-    UNIT,
-    UNIT_QUARANTINE,
-    ComputedBatch,
-    DeviceKind,
-    PairColumns,
-    Precision,
-    Quarantine,
-    conformed,
+from albert_infer.pipeline.unit import (
+    MAX_PREPARED_BYTES,
+    classified_unit,
+    no_rows,
+    prepared_unit,
+    quarantine_marker,
+    sampled_unit,
 )
+from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
+from albert_infer.prepare.tokenization import PairTokenizer
+from albert_infer.read.decoding import PairReader
+from albert_infer.read.planning import Unit
+from albert_infer.schema import UNIT, DeviceKind, PairColumns, Precision, Quarantine
 from albert_infer.storage import Folder
 
 Shared = TypeVar("Shared")
 
-# Messages to the progress board; finer is of no use to a person.
-SECONDS_BETWEEN_PROGRESS: Final = 0.5
-
 
 @dataclass(frozen=True)
 class UnitReader:
-    """The first stage: read, validate and tokenize a unit. Travels with every read task, so it holds references."""
+    """The first stage. Travels with every read task, so it holds references."""
 
     source: Folder
     columns: PairColumns
     tokenizer: ray.ObjectRef[PairTokenizer]
     board: RunBoard
-    # What is larger Ray would cut: only premises in windows come near it, a token of them takes four bytes.
-    max_block_bytes: int = TARGET_MAX_BLOCK_BYTES
+    # What is larger Ray would cut.
+    max_bytes: int = MAX_PREPARED_BYTES
 
     def prepared(self, unit: Unit) -> pa.Table:
-        """The unit as `columns.prepared`.
-
-        One row with `_quarantine` set stands for a unit that cannot be read, or is too large once tokenized.
-        """
+        """`prepared_unit` on a worker; the marker of a unit that kills its workers."""
         with self.board.attempt("read", unit.unit_id) as healthy:
             if not healthy:
                 return poison_marker(unit.unit_id, "reading", self.columns.prepared)
-            try:
-                pairs = self._pairs(unit)
-            except reading.UnreadableError as error:
-                return quarantine_marker(unit.unit_id, error.reason, error.detail, self.columns.prepared)
-            rows = pairs.num_rows
-            prepared = (
-                self._encoded(pairs)
-                .append_column(UNIT, pa.repeat(unit.unit_id, rows))
-                .append_column(ROW, pa.array(np.arange(rows)))
-                .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
-            )
-            if prepared.nbytes > self.max_block_bytes:
-                found = f"its {rows} rows take {prepared.nbytes} bytes with the tokens of their long premises"
-                detail = f"{found}, at most {self.max_block_bytes}; lower --unit-rows if they are meant"
-                reason = Quarantine.LIMIT_DECODED_BYTES
-                return quarantine_marker(unit.unit_id, reason, detail, self.columns.prepared)
-            return conformed(prepared, self.columns.prepared)
+            return prepared_unit(unit, self._pair_reader(), _shared(self.tokenizer), self.max_bytes)
 
     def sampled(self, chosen: ChosenRows) -> SampledUnit:
-        """Some rows of a unit, and what all its texts are like; nothing of a unit that cannot be read."""
-        wanted = sampled_schema(self.columns)
+        """`sampled_unit` on a worker; no rows of a unit that kills its workers."""
         with self.board.attempt("read", chosen.unit.unit_id) as healthy:
-            try:
-                pairs = self._pairs(chosen.unit) if healthy else None
-            except reading.UnreadableError:
-                pairs = None  # labelling quarantines it, with its reason
-            if pairs is None:
-                return SampledUnit(wanted.empty_table(), Texts())
-            return SampledUnit(conformed(self._encoded(pairs.take(chosen.rows_R)), wanted), texts_of(pairs))
+            if not healthy:
+                return no_rows(sampled_schema(self.columns))
+            return sampled_unit(chosen, self._pair_reader(), _shared(self.tokenizer))
 
-    def _pairs(self, unit: Unit) -> pa.Table:
-        failpoints.reach("reading", unit.pin.name)
-        reader = _pair_reader(self.source, self.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
-        return reader.read(unit.pin, unit.range)
-
-    def _encoded(self, pairs: pa.Table) -> pa.Table:
-        return tokenization.append_tokens(validation.mark_rejected(pairs), _shared(self.tokenizer))
-
-
-def quarantine_marker(unit_id: str, reason: Quarantine, detail: str, prepared: pa.Schema) -> pa.Table:
-    """The row that stands for a unit without rows; rejected, so that no later step looks for its texts."""
-    no_tokens = {INPUT_IDS: [], PREMISE_TOKENS: 0, N_TOKENS: 0, TRUNCATED: False}
-    row = {UNIT: unit_id, UNIT_QUARANTINE: str(reason), REJECTION: str(reason), DETAIL: detail, **no_tokens}
-    return pa.Table.from_pylist([row], schema=prepared)
+    def _pair_reader(self) -> PairReader:
+        return _pair_reader(self.source, self.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
 
 
 def poison_marker(unit_id: str, doing: str, prepared: pa.Schema) -> pa.Table:
@@ -138,9 +83,9 @@ def _shared(reference: ray.ObjectRef[Shared]) -> Shared:
 
 
 @lru_cache(maxsize=1)
-def _pair_reader(source: Folder, columns: PairColumns) -> decoding.PairReader:
+def _pair_reader(source: Folder, columns: PairColumns) -> PairReader:
     """The reader of a worker process: the next unit that it reads is mostly one further on in the same row group."""
-    return decoding.PairReader(source, columns)
+    return PairReader(source, columns)
 
 
 class UnitSource(Datasource):
@@ -202,6 +147,7 @@ class ClassifyActor:
         # One unit after the other: of the calls that wait for their turn none counts as begun.
         self._turn = ThreadPoolExecutor(max_workers=1)
         self._board = board
+        self._actor_id = ray.get_runtime_context().get_actor_id() or ""
         board.tell_device(device)
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
@@ -213,33 +159,7 @@ class ClassifyActor:
         with self._board.attempt("classify", unit_id) as healthy:
             if not healthy:
                 return self._classifier.classified(poison_marker(unit_id, "labelling", prepared.schema))
-            failpoints.reach("classifying", unit_id)
-            reported = _Reported(self._board, unit_id)
-            labelled = self._classifier.classified(prepared, reported)
-            reported.tell()
-            failpoints.reach("classified", unit_id)
-            return labelled
-
-
-class _Reported:
-    """Tells the board how far a unit is, at most every so often. Counts are absolute: a retry starts over."""
-
-    def __init__(self, board: RunBoard, unit_id: str) -> None:
-        self._board = board
-        self._unit_id = unit_id
-        self._actor = ray.get_runtime_context().get_actor_id() or ""
-        self._done = UnitProgress()
-        # Before the first row: the clock of rows per second starts here.
-        self.tell()
-
-    def __call__(self, batch: ComputedBatch) -> None:
-        self._done = self._done.after(batch)
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_PROGRESS:
-            self.tell()
-
-    def tell(self) -> None:
-        self._told = time.monotonic()
-        self._board.tell(self._unit_id, self._done, self._actor)
+            return classified_unit(prepared, self._classifier, self._board, self._actor_id)
 
 
 class UnitSink(Datasink[None]):

@@ -60,7 +60,7 @@ class PairReader:
 
     def __init__(self, folder: Folder, columns: PairColumns) -> None:
         self._folder = folder
-        self._columns = columns
+        self.columns = columns
         # By the input's names, of which one may be carried that is a text, too.
         self._fields = list(zip(columns.input_names, columns.pair_fields, strict=True))
         self._stream: _Stream | None = None
@@ -118,7 +118,7 @@ class PairReader:
         stream, is_plain = self._stream, self._plain_pin == pin
         if stream is None or not stream.leads_to(pin, rows, is_plain=is_plain):
             self.close()
-            self._stream = stream = _opened(self._folder, pin, rows, self._columns, is_plain=is_plain)
+            self._stream = stream = _opened(self._folder, pin, rows, self.columns, is_plain=is_plain)
         return stream
 
 

@@ -1,0 +1,95 @@
+"""Units one after the other in this process, without Ray: for the Python API, for tests, and for reading.
+
+The objects have the same bytes as those of `RayExecutor`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from albert_infer.classify.classification import Classifier
+from albert_infer.errors import InfrastructureError
+from albert_infer.output.commit import commit_unit
+from albert_infer.pipeline.metrics import Declared, Record
+from albert_infer.pipeline.progress import ProgressCounts
+from albert_infer.pipeline.resources import Node, WorkerResources
+from albert_infer.pipeline.unit import LabelTask, classified_unit, prepared_unit, sampled_unit, source_of
+from albert_infer.preflight.checks import Checks, Preflight, checked
+from albert_infer.preflight.sample import ChosenRows
+from albert_infer.read.decoding import PairReader
+from albert_infer.read.planning import Unit
+from albert_infer.schema import DeviceKind
+
+
+class InlineExecutor:
+    """Runs a task in this process, on its first GPU or on its processor."""
+
+    @contextmanager
+    def session(self, *, debug: bool) -> Iterator[Sequence[Node]]:
+        """Yield this machine alone; `debug` changes nothing."""
+        del debug
+        from albert_infer.engine.devices import gpus_here
+
+        yield [Node(cpus=os.cpu_count() or 1, gpus=gpus_here())]
+
+    def recorder(self, declared: Declared) -> Record:
+        """Metrics are exported through Ray only."""
+        del declared
+        return lambda value, tags: None
+
+    def begin(self, task: LabelTask, workers: WorkerResources) -> InlineLabelling:
+        """Begin a task, in which this process is the only worker."""
+        return InlineLabelling(task, workers)
+
+
+class InlineLabelling:
+    """One task, in this process."""
+
+    def __init__(self, task: LabelTask, workers: WorkerResources) -> None:
+        self._task = task
+        self._workers = workers
+        self._reader = PairReader(task.source, task.columns)
+        self._board = ProgressCounts()
+        self.so_far = self._board.so_far
+
+    def wait_for_gpu(self, minutes: float | None) -> None:
+        """Return at once. Raises InfrastructureError where a GPU is wanted and this machine has none."""
+        from albert_infer.engine.devices import gpus_here
+
+        if minutes is not None and self._workers.num_gpus and not gpus_here():
+            remedy = "label on Ray, whose clusters may grow, or on the CPU with --gpus-per-worker 0"
+            raise InfrastructureError("a GPU in this process", "torch finds no CUDA device here", remedy)
+
+    def preflight(self, chosen: Sequence[ChosenRows], checks: Checks) -> Preflight:
+        """Run the checks in this process."""
+        sample = [sampled_unit(rows, self._reader, self._task.tokenizer) for rows in chosen]
+        return checked(
+            self._task.checkpoint, *sample, checks=checks, device=self._workers.device, threads=self._workers.threads
+        )
+
+    def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
+        """Label and commit every unit, in order."""
+        task = self._task
+        classifier = Classifier.load(
+            task.checkpoint,
+            precision=task.precision,
+            device=self._device(),
+            max_batch_tokens=max_batch_tokens,
+            threads=self._workers.threads,
+            review_below=task.columns.review_below,
+        )
+        for unit in units:
+            prepared = prepared_unit(unit, self._reader, task.tokenizer)
+            labelled = classified_unit(prepared, classifier, self._board)
+            summary = commit_unit(task.output, unit.unit_id, source_of(unit, task.source), labelled, task.columns)
+            self._board.tell_committed(unit.unit_id, summary.rejected if summary else {})
+
+    def _device(self) -> DeviceKind:
+        # Imported here, because torch takes seconds to load.
+        from albert_infer.engine.devices import usable_device
+
+        device = usable_device(self._workers.device)
+        self._board.tell_device(device)
+        return device

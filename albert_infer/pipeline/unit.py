@@ -1,0 +1,154 @@
+"""What a unit goes through: `prepared_unit`, `classified_unit`, then `output.commit.commit_unit`.
+
+Plain functions, without Ray: `stages` calls each in a stage of its own, `inline` calls one after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from albert_infer.classify.classification import Classifier
+from albert_infer.common import failpoints
+from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.output import commit
+from albert_infer.pipeline.progress import Board, UnitProgress
+from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
+from albert_infer.preflight.swap import Texts, texts_of
+from albert_infer.prepare import tokenization, validation
+from albert_infer.prepare.tokenization import PairTokenizer
+from albert_infer.read.decoding import PairReader
+from albert_infer.read.footers import UnreadableError
+from albert_infer.read.planning import Unit
+from albert_infer.schema import (
+    DETAIL,
+    INPUT_IDS,
+    N_TOKENS,
+    PREMISE_TOKENS,
+    REJECTION,
+    ROW,
+    TRUNCATED,
+    UNIT,
+    UNIT_QUARANTINE,
+    ComputedBatch,
+    PairColumns,
+    Precision,
+    Quarantine,
+    conformed,
+)
+from albert_infer.storage import Folder
+
+# The largest prepared unit. Only long premises in windows come near it: one of their tokens takes four bytes.
+MAX_PREPARED_BYTES: Final = 1 << 30
+# Seconds between two messages to the board about one unit. A person needs no finer ones.
+SECONDS_BETWEEN_PROGRESS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """What is the same for every unit of a run."""
+
+    source: Folder
+    output: Folder
+    columns: PairColumns
+    checkpoint: Checkpoint
+    tokenizer: PairTokenizer
+    precision: Precision
+
+
+def prepared_unit(
+    unit: Unit, reader: PairReader, tokenizer: PairTokenizer, max_bytes: int = MAX_PREPARED_BYTES
+) -> pa.Table:
+    """Read, validate and tokenize a unit: a table as `columns.prepared`.
+
+    A unit that cannot be read, or is larger than `max_bytes` once tokenized, is one row with `_quarantine` set.
+    """
+    wanted = reader.columns.prepared
+    try:
+        pairs = _pairs(unit, reader)
+    except UnreadableError as error:
+        return quarantine_marker(unit.unit_id, error.reason, error.detail, wanted)
+    rows = pairs.num_rows
+    prepared = (
+        _encoded(pairs, tokenizer)
+        .append_column(UNIT, pa.repeat(unit.unit_id, rows))
+        .append_column(ROW, pa.array(np.arange(rows)))
+        .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
+    )
+    if prepared.nbytes > max_bytes:
+        found = f"its {rows} rows take {prepared.nbytes} bytes with the tokens of their long premises"
+        detail = f"{found}, at most {max_bytes}; lower --unit-rows if they are meant"
+        return quarantine_marker(unit.unit_id, Quarantine.LIMIT_DECODED_BYTES, detail, wanted)
+    return conformed(prepared, wanted)
+
+
+def classified_unit(prepared: pa.Table, classifier: Classifier, board: Board, worker: str = "") -> pa.Table:
+    """The labelled unit; the marker of a quarantined one passes through. `board` hears how far `worker` is."""
+    unit_id = prepared[UNIT][0].as_py()
+    failpoints.reach("classifying", unit_id)
+    reported = _Reported(board, unit_id, worker)
+    labelled = classifier.classified(prepared, reported)
+    reported.tell()
+    failpoints.reach("classified", unit_id)
+    return labelled
+
+
+def source_of(unit: Unit, folder: Folder) -> commit.Source:
+    """Where the rows of a unit come from, as its objects say."""
+    return commit.Source(folder.uri_of(unit.pin.name), unit.range.first_row, unit.range.rows)
+
+
+def sampled_unit(chosen: ChosenRows, reader: PairReader, tokenizer: PairTokenizer) -> SampledUnit:
+    """Some rows of a unit, and what all its texts are like; no rows of a unit that cannot be read."""
+    wanted = sampled_schema(reader.columns)
+    try:
+        pairs = _pairs(chosen.unit, reader)
+    except UnreadableError:
+        return no_rows(wanted)  # labelling quarantines it, with its reason
+    return SampledUnit(conformed(_encoded(pairs.take(chosen.rows_R), tokenizer), wanted), texts_of(pairs))
+
+
+def no_rows(wanted: pa.Schema) -> SampledUnit:
+    """The sample of a unit that cannot be read."""
+    return SampledUnit(wanted.empty_table(), Texts())
+
+
+def quarantine_marker(unit_id: str, reason: Quarantine, detail: str, prepared: pa.Schema) -> pa.Table:
+    """The one row of a unit that cannot be read. It is rejected, so that no later step looks for its texts."""
+    no_tokens = {INPUT_IDS: [], PREMISE_TOKENS: 0, N_TOKENS: 0, TRUNCATED: False}
+    row = {UNIT: unit_id, UNIT_QUARANTINE: str(reason), REJECTION: str(reason), DETAIL: detail, **no_tokens}
+    return pa.Table.from_pylist([row], schema=prepared)
+
+
+def _pairs(unit: Unit, reader: PairReader) -> pa.Table:
+    failpoints.reach("reading", unit.pin.name)
+    return reader.read(unit.pin, unit.range)
+
+
+def _encoded(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
+    return tokenization.append_tokens(validation.mark_rejected(pairs), tokenizer)
+
+
+class _Reported:
+    """Tells the board how far a unit is, at most every so often. Counts are absolute: a retry starts over."""
+
+    def __init__(self, board: Board, unit_id: str, worker: str) -> None:
+        self._board = board
+        self._unit_id = unit_id
+        self._worker = worker
+        self._done = UnitProgress()
+        # Before the first row: the clock of rows per second starts here.
+        self.tell()
+
+    def __call__(self, batch: ComputedBatch) -> None:
+        self._done = self._done.after(batch)
+        if time.monotonic() - self._told >= SECONDS_BETWEEN_PROGRESS:
+            self.tell()
+
+    def tell(self) -> None:
+        self._told = time.monotonic()
+        self._board.tell(self._unit_id, self._done, self._worker)
