@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pairs import PROPERTY
 
 from albert_infer.common import logs
-from albert_infer.pipeline.progress import ProgressCounts, UnitProgress, tell_progress
+from albert_infer.pipeline.progress import ProgressCounts, UnitProgress, progressed
 from albert_infer.schema import ComputedBatch
 
 BATCHES = st.lists(
@@ -89,7 +89,8 @@ def test_commits_rejections_and_retries_count_once_however_often_they_are_told()
 def told(log_format: logs.LogFormat, total: int, done: int, speed: float) -> str:
     stderr = io.StringIO()
     with redirect_stderr(stderr), logs.lines_on_stderr(log_format):
-        tell_progress(total, done, speed)
+        line = progressed(total, done, speed)
+        logs.tell("labelling", line.text, line.fields)
     return stderr.getvalue()
 
 

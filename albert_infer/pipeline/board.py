@@ -17,6 +17,15 @@ from albert_infer.pipeline.progress import ProgressCounts, RunProgress, UnitProg
 from albert_infer.schema import DeviceKind
 
 
+def started(counts: type) -> Any:
+    """An actor of the class `counts`. It takes no CPU, or it could take the last one; it lives on the driver's node."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(counts)
+    # A call whose reply is lost is made again, and a board that dies starts empty: neither ends a night.
+    lasting = {"max_restarts": -1, "max_task_retries": -1}
+    return actor.options(num_cpus=0, scheduling_strategy=here, **lasting).remote()
+
+
 @dataclass(frozen=True)
 class RunBoard:
     """A handle of the board that may travel to any process; the board lives as long as one start of a run."""
@@ -25,12 +34,8 @@ class RunBoard:
 
     @classmethod
     def start(cls) -> RunBoard:
-        """A new, empty board. It takes no CPU, or it could take the last one, and lives on the driver's own node."""
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        told: Any = ray.remote(_told())
-        # A call whose reply is lost is made again, and a board that dies starts empty: neither ends a night.
-        lasting = {"max_restarts": -1, "max_task_retries": -1}
-        return cls(told.options(num_cpus=0, scheduling_strategy=here, **lasting).remote())
+        """A new, empty board."""
+        return cls(started(_told()))
 
     def tell(self, unit_id: str, done: UnitProgress, actor: str) -> None:
         """Say how far a unit is, and with which actor; does not wait."""

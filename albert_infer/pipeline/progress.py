@@ -1,27 +1,24 @@
-"""How far a run is: the counts that the workers tell, and the line that a person or a job log sees."""
+"""How far a run is: the counts that the workers report, and what a person or a job log sees of them."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from operator import attrgetter
 from typing import Final, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from albert_infer.common import logs
+from albert_infer.common import display, logs
+from albert_infer.common.display import Progressed
 from albert_infer.common.printable import how_many
 from albert_infer.schema import ComputedBatch, DeviceKind
 
-# A terminal line may move; a line of a log stays, so there are few of them.
-TERMINAL_SECONDS: Final = 0.5
-LOG_SECONDS: Final = 10.0
+# Seconds between two messages to a board from one worker. A person needs no finer ones.
+SECONDS_BETWEEN_MESSAGES: Final = 0.5
 DEVICE_MISSING: Final = (
     "Ray gave a worker a GPU, but torch finds no CUDA device there, so it labels on the CPU; "
     "mend the node's driver or torch, or give --gpus-per-worker 0"
@@ -150,23 +147,33 @@ class ProgressCounts:
         )
 
 
-@contextmanager
-def shown(total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind) -> Iterator[None]:
-    """Show how far the run is while the block goes on: a moving line in a terminal, else one line every 10 s.
+def shown(
+    total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind
+) -> AbstractContextManager[None]:
+    """Show how far the run is while the block goes on: `done_rows` of the `total_rows` were labelled before.
 
     Says so when a worker does not use the `planned` device.
     """
     so_far = _warning_once(so_far, planned)
-    stop = threading.Event()
-    show = _in_terminal if logs.for_a_terminal() else _in_log
-    thread = threading.Thread(target=show, args=(total_rows, done_rows, so_far, stop), daemon=True)
-    thread.start()
-    try:
-        yield
-        so_far()  # a run that ends before the first line warns too
-    finally:
-        stop.set()
-        thread.join()
+
+    def look() -> Progressed:
+        now = so_far()
+        return progressed(total_rows, done_rows + now.done.rows, now.rows_per_second)
+
+    return display.shown("labelling", "pairs", look)
+
+
+def progressed(total: int, done: int, speed: float) -> Progressed:
+    """Rows done of all, at `speed` rows per second, which is 0 before the first row."""
+    seconds_left = round((total - done) / speed) if speed else None
+    text, note = f"labelling: {done:,} of {how_many(total, 'pair')}", "starting workers"
+    if seconds_left is None:
+        text += f", {note}"
+    else:
+        note = f"{speed:,.0f} pairs/s"
+        text += f" ({done / total:.0%}), {note}, {timedelta(seconds=seconds_left)} left"
+    fields = {"rows_done": done, "rows_total": total, "pairs_per_second": round(speed, 1), "seconds_left": seconds_left}
+    return Progressed(done, total, note, text, fields)
 
 
 def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Callable[[], RunProgress]:
@@ -186,39 +193,3 @@ def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Cal
 def tell_waiting(text: str) -> None:
     """One line about what the run waits for."""
     logs.tell("waiting", f"labelling: {text}", {})
-
-
-def _in_terminal(total: int, done: int, so_far: Callable[[], RunProgress], stop: threading.Event) -> None:
-    columns = (
-        TextColumn("labelling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("pairs · {task.fields[speed]} ·"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("label", total=total, completed=done, speed="starting workers")
-        while not stop.wait(TERMINAL_SECONDS):
-            now = so_far()
-            if now.first_told is not None:
-                bar.update(task, completed=done + now.done.rows, speed=f"{now.rows_per_second:,.0f} pairs/s")
-        bar.update(task, completed=done + so_far().done.rows)
-
-
-def _in_log(total: int, done: int, so_far: Callable[[], RunProgress], stop: threading.Event) -> None:
-    while not stop.wait(LOG_SECONDS):
-        now = so_far()
-        tell_progress(total, done + now.done.rows, now.rows_per_second)
-
-
-def tell_progress(total: int, done: int, speed: float) -> None:
-    """One line for a job log: rows, share, rows per second, time left. `speed` is 0 before the first row."""
-    seconds_left = round((total - done) / speed) if speed else None
-    text = f"labelling: {done:,} of {how_many(total, 'pair')}"
-    if seconds_left is None:
-        text += ", starting workers"
-    else:
-        text += f" ({done / total:.0%}), {speed:,.0f} pairs/s, {timedelta(seconds=seconds_left)} left"
-    counts = {"rows_done": done, "rows_total": total}
-    logs.tell("labelling", text, {**counts, "pairs_per_second": round(speed, 1), "seconds_left": seconds_left})

@@ -16,7 +16,7 @@ from albert_infer.classify.classification import Classifier
 from albert_infer.common import failpoints
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import commit
-from albert_infer.pipeline.progress import Board, UnitProgress
+from albert_infer.pipeline.progress import SECONDS_BETWEEN_MESSAGES, Board, UnitProgress
 from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
 from albert_infer.preflight.swap import Texts, texts_of
 from albert_infer.prepare import tokenization, validation
@@ -44,8 +44,6 @@ from albert_infer.storage import Folder
 
 # The largest prepared unit. Only long premises in windows come near it: one of their tokens takes four bytes.
 MAX_PREPARED_BYTES: Final = 1 << 30
-# Seconds between two messages to the board about one unit. A person needs no finer ones.
-SECONDS_BETWEEN_PROGRESS: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ class _Reported:
 
     def __call__(self, batch: ComputedBatch) -> None:
         self._done = self._done.after(batch)
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_PROGRESS:
+        if time.monotonic() - self._told >= SECONDS_BETWEEN_MESSAGES:
             self.tell()
 
     def tell(self) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import ray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from albert_infer.common import logs
-from albert_infer.pipeline.progress import LOG_SECONDS, TERMINAL_SECONDS
-
-# Messages to the board; finer is of no use to a person.
-SECONDS_BETWEEN_MESSAGES = 0.5
+from albert_infer.common import display
+from albert_infer.common.display import Progressed
+from albert_infer.pipeline.board import started
+from albert_infer.pipeline.progress import SECONDS_BETWEEN_MESSAGES
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,8 @@ class TrainingBoard:
 
     @classmethod
     def start(cls) -> TrainingBoard:
-        """A new, empty board. It takes no CPU, or it could take the last one."""
-        told: Any = ray.remote(_Told)
-        return cls(told.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote())
+        """A new, empty board."""
+        return cls(started(_Told))
 
     def tell(self, step: int, steps: int) -> None:
         """Say which step is done; does not wait, and not every step is sent."""
@@ -89,42 +84,16 @@ class _Told:
         return TrainingProgress(step, steps, self._milestone, speed)
 
 
-@contextmanager
-def shown(so_far: Callable[[], TrainingProgress]) -> Iterator[None]:
-    """Show how far training is while the block goes on: a moving line in a terminal, else one line every 10 s."""
-    stop = threading.Event()
-    show = _in_terminal if logs.for_a_terminal() else _in_log
-    thread = threading.Thread(target=show, args=(so_far, stop), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def shown(so_far: Callable[[], TrainingProgress]) -> AbstractContextManager[None]:
+    """Show how far training is while the block goes on."""
+    return display.shown("training", "steps", lambda: progressed(so_far()))
 
 
-def _in_terminal(so_far: Callable[[], TrainingProgress], stop: threading.Event) -> None:
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps · {task.fields[found]} ·"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("train", total=None, found="starting workers")
-        while not stop.wait(TERMINAL_SECONDS):
-            now = so_far()
-            if now.steps:
-                bar.update(task, total=now.steps, completed=now.step, found=_found(now))
-
-
-def _in_log(so_far: Callable[[], TrainingProgress], stop: threading.Event) -> None:
-    while not stop.wait(LOG_SECONDS):
-        now = so_far()
-        counts = {"step": now.step, "steps": now.steps, "milestone": now.milestone}
-        logs.tell("training", log_line(now), {**counts, "seconds_left": now.seconds_left})
+def progressed(now: TrainingProgress) -> Progressed:
+    """Steps done of all, with loss and accuracy."""
+    fields = {"step": now.step, "steps": now.steps, "milestone": now.milestone, "seconds_left": now.seconds_left}
+    note = _found(now) if now.steps else "starting workers"
+    return Progressed(now.step, now.steps or None, note, log_line(now), fields)
 
 
 def log_line(now: TrainingProgress) -> str:
