@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from operator import attrgetter
@@ -147,9 +147,8 @@ class ProgressCounts:
         )
 
 
-def shown(
-    total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind
-) -> AbstractContextManager[None]:
+@contextmanager
+def shown(total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind) -> Iterator[None]:
     """Show how far the run is while the block goes on: `done_rows` of the `total_rows` were labelled before.
 
     Says so when a worker does not use the `planned` device.
@@ -160,7 +159,9 @@ def shown(
         now = so_far()
         return progressed(total_rows, done_rows + now.done.rows, now.rows_per_second)
 
-    return display.shown("labelling", "pairs", look)
+    with display.shown("labelling", "pairs", look):
+        yield
+        so_far()  # a run that ends before the first line warns too
 
 
 def progressed(total: int, done: int, speed: float) -> Progressed:
