@@ -1,0 +1,197 @@
+"""`python -m benchmarks.startup`: where the seconds between the command and the first label go.
+
+Each round labels the pairs of the package in a process of its own, which starts Ray, as the demo does. The times come
+from a wrapper around the executor: nothing in the job knows that it is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.pairs import BUILTIN_PAIRS
+
+if TYPE_CHECKING:
+    from albert_infer.job.report import Report
+    from albert_infer.pipeline.executor import Executor, Labelling
+    from albert_infer.pipeline.metrics import Declared, Record
+    from albert_infer.pipeline.progress import RunProgress
+    from albert_infer.pipeline.resources import Node, WorkerResources
+    from albert_infer.pipeline.unit import LabelTask
+    from albert_infer.preflight.checks import Checks, Preflight
+    from albert_infer.preflight.sample import ChosenRows
+    from albert_infer.read.planning import Unit
+
+TARGET_SECONDS: Final = 8.0
+# The phases in order; each ends when it is marked.
+PHASES: Final = {
+    "imported": "Python, and the modules of the job",
+    "planned": "settings, input, checkpoint",
+    "opened": "Ray: import, and a session of its own",
+    "begun": "plan, board",
+    "checked": "preflight on a worker",
+    "first label": "classify actors, the first unit",
+    "last label": "the other units",
+    "published": "seal, publish, report",
+}
+
+
+@dataclass
+class Marks:
+    """Seconds since the command began at which each phase had ended."""
+
+    begun: float
+    at: dict[str, float] = field(default_factory=dict)
+
+    def mark(self, phase: str, now: float | None = None) -> None:
+        """The phase has ended."""
+        self.at[phase] = (now or time.time()) - self.begun
+
+    def seconds(self) -> dict[str, float]:
+        """Of each phase."""
+        ends = [0.0, *(self.at[phase] for phase in PHASES)]
+        return {phase: end - before for phase, before, end in zip(PHASES, ends, ends[1:], strict=False)}
+
+
+class Timed:
+    """An executor whose calls are marked."""
+
+    def __init__(self, executor: Callable[[], Executor], marks: Marks) -> None:
+        self._make = executor
+        self._marks = marks
+
+    @contextmanager
+    def session(self, *, debug: bool) -> Iterator[Sequence[Node]]:
+        """That of the executor."""
+        self._marks.mark("planned")
+        self._executor = self._make()
+        with self._executor.session(debug=debug) as nodes:
+            self._marks.mark("opened")
+            yield nodes
+
+    def recorder(self, declared: Declared) -> Record:
+        """That of the executor."""
+        return self._executor.recorder(declared)
+
+    def begin(self, task: LabelTask, workers: WorkerResources) -> TimedLabelling:
+        """Begin the task."""
+        labelling = TimedLabelling(self._executor.begin(task, workers), self._marks)
+        self._marks.mark("begun")
+        return labelling
+
+
+@dataclass
+class TimedLabelling:
+    """A task whose calls are marked."""
+
+    labelling: Labelling
+    marks: Marks
+
+    def wait_for_gpu(self, minutes: float | None) -> None:
+        """That of the task."""
+        self.labelling.wait_for_gpu(minutes)
+
+    def preflight(self, chosen: Sequence[ChosenRows], checks: Checks) -> Preflight:
+        """That of the task."""
+        found = self.labelling.preflight(chosen, checks)
+        self.marks.mark("checked")
+        return found
+
+    def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
+        """That of the task."""
+        self.labelling.label(units, max_batch_tokens=max_batch_tokens)
+        self.marks.mark("last label")
+        self.marks.mark("first label", self.so_far().first_told)
+
+    def so_far(self) -> RunProgress:
+        """That of the task."""
+        return self.labelling.so_far()
+
+
+def label_timed(begun: float, output: Path) -> None:
+    """Label the pairs of the package in this process; the marks go to stdout as JSON."""
+    from albert_infer.config import LabelSettings
+    from albert_infer.job.run import label_pairs
+    from albert_infer.pipeline.executor import on_ray
+
+    marks = Marks(begun)
+    marks.mark("imported")
+    settings = LabelSettings(input=str(BUILTIN_PAIRS), output=str(output))
+    report: Report = label_pairs(settings, executor=Timed(on_ray, marks))
+    marks.mark("published")
+    sys.stdout.write(json.dumps({"labelled": report.labelled, "seconds": marks.seconds()}))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Time some starts one after the other, and print the median of each phase."""
+    given = _parser().parse_args(argv)
+    if given.child is not None:
+        label_timed(given.child, given.output)
+        return
+    header = machine.this_machine()
+    with tempfile.TemporaryDirectory(prefix="albert-infer-startup-") as scratch:
+        # The first start warms the file cache and compiles the kernels.
+        rounds = [_timed_start(Path(scratch) / f"labels-{number}") for number in range(given.rounds + 1)][1:]
+    medians = {phase: median(each[phase] for each in rounds) for phase in PHASES}
+    _show(header, medians, rounds)
+    if given.json:
+        found = {"machine": asdict(header), "seconds": medians, "rounds": rounds}
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="starts to time, after one that is not counted")
+    parser.add_argument("--json", type=Path, help="write everything to this file")
+    parser.add_argument("--child", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def _timed_start(output: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.startup", "--child", str(time.time()), "--output", str(output)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    seconds: dict[str, float] = json.loads(ended.stdout)["seconds"]
+    return seconds
+
+
+def until_first_label(seconds: dict[str, float]) -> float:
+    """The phases up to the first label together."""
+    phases = list(PHASES)
+    return sum(seconds[phase] for phase in phases[: phases.index("first label") + 1])
+
+
+def _show(header: machine.Machine, medians: dict[str, float], rounds: Sequence[dict[str, float]]) -> None:
+    console = Console(highlight=False)
+    console.print(f"{header.processor}, {header.cores} cores, {header.date}, load {header.load} when this began")
+    table = Table("phase", box=None, header_style="bold")
+    for name in ("seconds", "least", "most"):
+        table.add_column(name, justify="right")
+    for phase, text in PHASES.items():
+        each = [seconds[phase] for seconds in rounds]
+        table.add_row(text, f"{medians[phase]:.2f}", f"{min(each):.2f}", f"{max(each):.2f}")
+    console.print(table)
+    each = [until_first_label(seconds) for seconds in rounds]
+    verdict = "met" if median(each) <= TARGET_SECONDS else "missed"
+    console.print(
+        f"{verdict}: {median(each):.1f} s from the command to the first label ({min(each):.1f} to {max(each):.1f}), "
+        f"target at most {TARGET_SECONDS:.0f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
