@@ -70,7 +70,7 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
     )
     sources = {unit.unit_id: source_of(unit, task.source) for unit in plan.units}
     with session_settings(), reserved(workers) as place:
-        dataset = labelling.labelled(plan.units, place, plan.max_batch_tokens)
+        dataset = labelling.stages().labelled(plan.units, place, plan.max_batch_tokens)
         sink = UnitSink(ray.put(sources), task.output, task.columns, labelling.board)
         dataset.write_datasink(sink, ray_remote_args=place)
     told = labelling.so_far()

@@ -26,7 +26,7 @@ from pairs import bytes_column, planned, surveyed, wordpiece
 from test_decoding import one_group
 
 from albert_infer.pipeline.board import RunBoard
-from albert_infer.pipeline.stages import UnitReader
+from albert_infer.pipeline.reader import UnitReader
 from albert_infer.prepare.tokenization import PairTokenizer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]

@@ -1,6 +1,6 @@
-"""The three Ray stages: read and prepare a unit, classify it, commit it; and the checks before them.
+"""What runs the units of a run: `executor` says what that takes, `labelling` is Ray, `inline` is this process.
 
-`labelling` builds the stages, `stages` is what a worker does in each, and `session` connects to Ray. One unit is one
-Ray block is one committed object. Ray owns placement, queues and retries; the steps inside a stage are plain functions
-of other folders. `progress` and `attempts` import no Ray.
+`unit` is what a unit goes through. On Ray, `session` connects, `checks` checks on one worker, `stages` are the three
+stages of Ray Data, whose first is the `reader`; `board` and `attempts` count. `progress`, `metrics` and `resources`
+import no Ray.
 """

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import ray
 
 from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.pipeline.reader import UnitReader
 from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.pipeline.session import READ_TASK_MEMORY, own_error
-from albert_infer.pipeline.stages import UnitReader
 from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.sample import ChosenRows, SampledUnit
 

@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 
 import ray
 from ray._private import ray_constants
-from ray.data import DataContext
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -70,12 +69,6 @@ def _open(*, debug: bool) -> None:
             ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)
     except Exception as error:  # of a time-out it raises the bare class
         raise opening_error(error, cluster) from error
-    data_log = logging.getLogger("ray.data")
-    data_log.setLevel(level)
-    if not debug:
-        # What a task raised is told in our own line. Ray's account of it, two hundred lines, stays in its log file.
-        for terminal in (handler for handler in data_log.handlers if isinstance(handler, logging.StreamHandler)):
-            terminal.setLevel(logging.CRITICAL)
 
 
 @contextmanager
@@ -130,6 +123,10 @@ def _own_environment(cluster: Cluster | None) -> Iterator[None]:
 @contextmanager
 def session_settings() -> Iterator[None]:
     """What the stages rely on; a caller's own settings of the session come back afterwards."""
+    # Imported here, because it takes a second to load, which the start of a run spends on its checks.
+    from ray.data import DataContext
+
+    _quiet_as_the_session()
     context = DataContext.get_current().copy()
     # A prepared unit is no larger, so Ray never splits a block; the commit checks it all the same.
     context.target_max_block_size = MAX_PREPARED_BYTES
@@ -144,6 +141,17 @@ def session_settings() -> Iterator[None]:
     context.enable_progress_bars = False
     with DataContext.current(context):
         yield
+
+
+def _quiet_as_the_session() -> None:
+    """Ray Data's log says as much as Ray's own: it sets its level when it is imported."""
+    level = logging.getLogger("ray").getEffectiveLevel()
+    data_log = logging.getLogger("ray.data")
+    data_log.setLevel(level)
+    if level >= logging.ERROR:
+        # What a task raised is told in our own line. Ray's account of it, two hundred lines, stays in its log file.
+        for terminal in (handler for handler in data_log.handlers if isinstance(handler, logging.StreamHandler)):
+            terminal.setLevel(logging.CRITICAL)
 
 
 @contextmanager

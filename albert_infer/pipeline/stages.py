@@ -1,91 +1,33 @@
-"""What a Ray worker does in each stage: it reads, classifies or commits a unit, by `unit` and `output.commit`."""
+"""The units of a run in three Ray Data stages: read and prepare, classify, commit.
+
+One unit is one Ray block is one committed object. Ray owns placement, queues and retries; what happens to a unit is in
+`unit`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import DataContext, Datasource
+from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
 from albert_infer.classify.classification import Classifier
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import commit
-from albert_infer.pipeline.attempts import MAX_LOST_ATTEMPTS
 from albert_infer.pipeline.board import RunBoard
-from albert_infer.pipeline.unit import (
-    MAX_PREPARED_BYTES,
-    classified_unit,
-    no_rows,
-    prepared_unit,
-    quarantine_marker,
-    sampled_unit,
-)
-from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
-from albert_infer.prepare.tokenization import PairTokenizer
-from albert_infer.read.decoding import PairReader
+from albert_infer.pipeline.reader import UnitReader, poison_detail, poison_marker, unpickled
+from albert_infer.pipeline.resources import WorkerResources, commits_at_once
+from albert_infer.pipeline.session import READ_TASK_MEMORY, own_error, reserved, session_settings, shared
+from albert_infer.pipeline.unit import classified_unit, source_of
 from albert_infer.read.planning import Unit
 from albert_infer.schema import UNIT, DeviceKind, PairColumns, Precision, Quarantine
 from albert_infer.storage import Folder
-
-Shared = TypeVar("Shared")
-
-
-@dataclass(frozen=True)
-class UnitReader:
-    """The first stage. Travels with every read task, so it holds references."""
-
-    source: Folder
-    columns: PairColumns
-    tokenizer: ray.ObjectRef[PairTokenizer]
-    board: RunBoard
-    # What is larger Ray would cut.
-    max_bytes: int = MAX_PREPARED_BYTES
-
-    def prepared(self, unit: Unit) -> pa.Table:
-        """`prepared_unit` on a worker; the marker of a unit that kills its workers."""
-        with self.board.attempt("read", unit.unit_id) as healthy:
-            if not healthy:
-                return poison_marker(unit.unit_id, "reading", self.columns.prepared)
-            return prepared_unit(unit, self._pair_reader(), _shared(self.tokenizer), self.max_bytes)
-
-    def sampled(self, chosen: ChosenRows) -> SampledUnit:
-        """`sampled_unit` on a worker; no rows of a unit that kills its workers."""
-        with self.board.attempt("read", chosen.unit.unit_id) as healthy:
-            if not healthy:
-                return no_rows(sampled_schema(self.columns))
-            return sampled_unit(chosen, self._pair_reader(), _shared(self.tokenizer))
-
-    def _pair_reader(self) -> PairReader:
-        return _pair_reader(self.source, self.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
-
-
-def poison_marker(unit_id: str, doing: str, prepared: pa.Schema) -> pa.Table:
-    """The marker of a unit that kills its workers."""
-    return quarantine_marker(unit_id, Quarantine.POISON_UNIT, poison_detail(doing), prepared)
-
-
-def poison_detail(doing: str) -> str:
-    """Why the unit is given up."""
-    return f"{MAX_LOST_ATTEMPTS} workers died while {doing} it"
-
-
-@lru_cache(maxsize=4)
-def _shared(reference: ray.ObjectRef[Shared]) -> Shared:
-    """What the reference stands for, unpickled once a worker process: a process works on many units."""
-    return ray.get(reference)
-
-
-@lru_cache(maxsize=1)
-def _pair_reader(source: Folder, columns: PairColumns) -> PairReader:
-    """The reader of a worker process: the next unit that it reads is mostly one further on in the same row group."""
-    return PairReader(source, columns)
 
 
 class UnitSource(Datasource):
@@ -179,7 +121,7 @@ class UnitSink(Datasink[None]):
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> None:
         """Commit the blocks of one write task; the same block again is harmless."""
-        sources = _shared(self._sources)
+        sources = unpickled(self._sources)
         for block in blocks:
             rows = pa.table(block)
             unit_id = rows[UNIT][0].as_py()
@@ -191,3 +133,68 @@ class UnitSink(Datasink[None]):
                     detail = poison_detail("committing")
                     commit.commit_quarantine(self._output, unit_id, sources[unit_id], Quarantine.POISON_UNIT, detail)
                 self._board.tell_committed(unit_id, summary.rejected if summary else {})
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one task, as a Ray dataset."""
+
+    reader: UnitReader
+    checkpoint: ray.ObjectRef[Checkpoint]
+    precision: Precision
+    output: Folder
+    workers: WorkerResources
+
+    def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
+        """Label and commit every unit, or raise AlbertInferError. What was committed before stays."""
+        sources = {unit.unit_id: source_of(unit, self.reader.source) for unit in units}
+        try:
+            with session_settings(), reserved(self.workers) as place:
+                labelled = self.labelled(units, place, max_batch_tokens)
+                labelled.write_datasink(
+                    UnitSink(shared(sources), self.output, self.reader.columns, self.reader.board),
+                    # No logical CPU: reading, which is always ahead, takes the last one, and labelled units would wait
+                    # until half of the object store is full. So their number is bounded.
+                    ray_remote_args={"num_cpus": 0, **place},
+                    # Ray warns of more than there are blocks.
+                    concurrency=min(commits_at_once(self.workers, ray.cluster_resources().get("CPU", 0.0)), len(units)),
+                )
+        except Exception as error:
+            raise own_error(error, "labelling the units") from error
+
+    def labelled(self, units: Sequence[Unit], place: Mapping[str, Any], max_batch_tokens: int) -> Dataset:
+        """The labelled units as a dataset, one block each; `place` is what `reserved` gives."""
+        workers = self.workers
+        read: Dataset = ray.data.read_datasource(
+            UnitSource(units, self.reader),
+            override_num_blocks=len(units),
+            num_cpus=1,
+            memory=READ_TASK_MEMORY,
+            ray_remote_args=dict(place),
+        )
+        return read.map_batches_internal(
+            # A DeveloperAPI: `map_batches` refuses batch_size=None with GPUs, and with an integer it cuts tables across
+            # units. This gives one call a block. tests/test_pipeline.py notices when it goes.
+            ClassifyActor,
+            fn_constructor_kwargs={
+                "checkpoint": self.checkpoint,
+                "precision": self.precision,
+                "device": workers.device,
+                "max_batch_tokens": max_batch_tokens,
+                "threads": workers.threads,
+                "review_below": self.reader.columns.review_below,
+                "board": self.reader.board,
+            },
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=workers.num_cpus,
+            num_gpus=workers.num_gpus,
+            compute=ActorPoolStrategy(
+                min_size=workers.min_workers,
+                max_size=workers.max_workers,
+                # While a unit is on the device the next one is fetched.
+                max_concurrent_calls_per_actor=2,
+            ),
+            udf_modifying_row_count=False,
+            **place,
+        )
