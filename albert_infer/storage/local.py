@@ -20,26 +20,22 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from albert_infer.common import failpoints
-from albert_infer.errors import InfrastructureError, IntegrityError, ObjectChangedError, ObjectMissingError
-from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, DeadLinkError, ObjectPin, StoredObject, holds
+from albert_infer.errors import IntegrityError, ObjectChangedError, ObjectMissingError
+from albert_infer.storage.folder import REQUESTS_AT_ONCE, ObjectPin, StoredObject, holds
 from albert_infer.storage.listing import (
     LEADS_NOWHERE,
     StatusOf,
-    leads_nowhere,
     pin_of,
     pins_below,
     status_if_any,
     status_of,
 )
+from albert_infer.storage.local_errors import reading, writing
 from albert_infer.storage.probing import UNFINISHED, locked, probe_folder
 from albert_infer.storage.probing import sync as _sync
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-# What a file system answers that will never do what was asked.
-INCAPABLE = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOLCK, errno.EINVAL})
-FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class LocalFolder:
 
     def stat(self, name: str) -> ObjectPin | None:  # noqa: D102
         path = self._path(name)
-        with _reading(str(path)):
+        with reading(str(path)):
             try:
                 status = path.stat()
             except OSError as error:
@@ -78,12 +74,12 @@ class LocalFolder:
 
     def read(self, name: str) -> bytes:  # noqa: D102
         path = self._path(name)
-        with _reading(str(path)):
+        with reading(str(path)):
             return path.read_bytes()
 
     def pinned_read(self, name: str) -> tuple[ObjectPin, bytes]:  # noqa: D102
         path = self._path(name)
-        with _reading(str(path)):
+        with reading(str(path)):
             try:
                 with path.open("rb") as file:
                     return pin_of(name, os.fstat(file.fileno())), file.read()
@@ -95,12 +91,12 @@ class LocalFolder:
 
     def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:  # noqa: D102
         path = self._path(pin.name)
-        with _reading(str(path)):
+        with reading(str(path)):
             return _PinnedFile(path, pin)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:  # noqa: D102
         path = self._path(name)
-        with _writing(str(path)):
+        with writing(str(path)):
             _make_folder(path.parent)
             with _staged(path.parent, data) as staged:
                 failpoints.reach("local_staged", name)
@@ -113,7 +109,7 @@ class LocalFolder:
         if expected is None:
             return self.put_if_absent(name, data) or holds(self, name, data)
         path = self._path(name)
-        with _writing(str(path)), _locked(path.parent):
+        with writing(str(path)), _locked(path.parent):
             if self.stat(name) != expected:
                 return holds(self, name, data)
             with _staged(path.parent, data) as staged:
@@ -129,7 +125,7 @@ class LocalFolder:
             raise ObjectMissingError(f"copying {origin}", "it is not there", "start the run again")
         if found != source:
             raise _changed(origin, source, found)
-        with _writing(str(final)):
+        with writing(str(final)):
             _make_folder(final.parent)
             staged = _unfinished_path(final.parent)
             try:
@@ -143,7 +139,7 @@ class LocalFolder:
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
         for path in map(self._path, names):
-            with _writing(str(path)), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            with writing(str(path)), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 path.unlink()
 
     def arrow(self) -> tuple[Any, str]:  # noqa: D102
@@ -152,13 +148,13 @@ class LocalFolder:
         return LocalFileSystem(), self.uri
 
     def probe_write(self) -> None:  # noqa: D102
-        with _writing(self.uri):
+        with writing(self.uri):
             probe_folder(Path(self.uri))
 
     def _pins(self, prefix: str, status_of_entry: StatusOf) -> list[ObjectPin]:
         start = prefix.rpartition("/")[0]
         folder = self._path(start) if start else Path(self.uri)
-        with _reading(self.uri):
+        with reading(self.uri):
             below = pins_below(folder, f"{start}/" if start else "", status_of_entry)
             return sorted((pin for pin in below if pin.name.startswith(prefix)), key=lambda pin: pin.name)
 
@@ -185,15 +181,15 @@ class _PinnedFile(io.FileIO):
 
     # A fault of the disk is told as the store's, so that a reader does not take it for a damaged file.
     def read(self, size: int | None = -1) -> bytes:
-        with _reading(str(self._path)):
+        with reading(str(self._path)):
             return super().read(-1 if size is None else size)
 
     def readall(self) -> bytes:
-        with _reading(str(self._path)):
+        with reading(str(self._path)):
             return super().readall()
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        with _reading(str(self._path)):
+        with reading(str(self._path)):
             return super().readinto(buffer)
 
     def close(self) -> None:
@@ -285,43 +281,3 @@ def _locked(folder: Path) -> Iterator[None]:
     _make_folder(folder)
     with locked(folder):
         yield
-
-
-@contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _not_read(uri, error) from error
-
-
-def _not_read(uri: str, error: OSError) -> InfrastructureError:
-    path = error.filename or uri
-    if error.errno in LEADS_NOWHERE and leads_nowhere(path):
-        found = "a link that leads to itself" if error.errno == errno.ELOOP else "a link to nothing"
-        remedy = "put back what it leads to, or remove the link, then start the run again"
-        return DeadLinkError(f"reading {uri}", f"{path} is {found}", remedy)
-    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-        return ObjectMissingError(f"reading {uri}", f"no such file: {path}", "put it back, then start the run again")
-    return _error(f"reading {uri}", error)
-
-
-@contextmanager
-def _writing(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileExistsError, NotADirectoryError) as error:
-        found = f"{error.filename} is a file, not a folder"
-        raise AccessError(f"writing {uri}", found, "move it away or choose another output") from error
-    except OSError as error:
-        raise _error(f"writing {uri}", error) from error
-
-
-def _error(asked: str, error: OSError) -> InfrastructureError:
-    found = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-    if error.errno in INCAPABLE:
-        remedy = "use a file system with hard links, file locks and fsync: a local disk, or NFS 4; or use S3"
-        return AccessError(asked, found, remedy)
-    if error.errno in FORBIDDEN:
-        return AccessError(asked, found, "give this user the right, or use another file system")
-    return InfrastructureError(asked, found, "repair it (disk full? mount gone?) and start the run again")
