@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pytest
 from bad_files import pickled_objects
 
-from albert_infer.common.column_types import converted, plain, plain_type, united
+from albert_infer.common.column_types import plain_type, united
+from albert_infer.common.column_values import converted, plain
 from albert_infer.common.extension_types import holds_unknown_extension
 
 VIEW, TEXT, LARGE = pa.string_view(), pa.string(), pa.large_string()

@@ -1,6 +1,6 @@
-"""Arrow types of input columns: the plain type of each, the type that two files' columns share, and the way there.
+"""Arrow types of input columns: the plain type of each, and the type that the columns of two files share.
 
-Arrow only; knows nothing of files. Every conversion keeps each value as it is, or raises.
+Knows nothing of files. `column_values` brings values to these types.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from albert_infer.schema import is_text
 
@@ -186,7 +183,7 @@ def _united_times(one: Any, other: Any) -> Any | None:
 
 
 def _united_lists(one: Any, other: Any) -> Any | None:
-    if not (_is_list(one) and _is_list(other)):
+    if not (is_list(one) and is_list(other)):
         return None
     item = _united_fields(one.value_field, other.value_field)
     if item is None:
@@ -241,105 +238,7 @@ UNITERS: Final[tuple[Callable[[Any, Any], Any | None], ...]] = (
 )
 
 
-def plain(column: pa.Array) -> pa.Array:
-    """The column as its `plain_type`."""
-    return converted(column, plain_type(column.type))
-
-
-def converted(column: pa.Array, kind: Any) -> pa.Array:
-    """The same values as `kind`, which is the column's plain type or one united with it.
-
-    Raises ArrowInvalid where `kind` cannot hold a value: a timestamp too far from 1970 for nanoseconds.
-    """
-    found = column.type
-    if found.equals(kind, check_metadata=True):
-        return column
-    if types.is_null(found):
-        return pa.nulls(len(column), kind)
-    if types.is_run_end_encoded(found):
-        return converted(pc.run_end_decode(column), kind)
-    if types.is_dictionary(found):
-        return _converted_dictionary(column, kind)
-    if _is_list(found):
-        return _converted_list(column, kind)
-    if types.is_map(found):
-        return _converted_map(column, kind)
-    if types.is_struct(found):
-        return _converted_struct(column, kind)
-    if isinstance(found, pa.JsonType):
-        if not isinstance(kind, pa.JsonType):
-            return converted(column.storage, kind)
-        return pa.ExtensionArray.from_storage(kind, converted(column.storage, kind.storage_type))
-    return _dictionary(column, kind) if types.is_dictionary(kind) else column.cast(kind)
-
-
-def _dictionary(column: pa.Array, kind: Any) -> pa.Array:
-    return converted(converted(column, kind.value_type).dictionary_encode(), kind)
-
-
-def _converted_dictionary(column: pa.DictionaryArray, kind: Any) -> pa.Array:
-    if not types.is_dictionary(kind):
-        return converted(column.dictionary, kind).take(column.indices)
-    values = converted(column.dictionary, kind.value_type)
-    return pa.DictionaryArray.from_arrays(column.indices.cast(kind.index_type), values, ordered=kind.ordered)
-
-
-def _converted_list(column: pa.Array, kind: Any) -> pa.Array:
-    if types.is_fixed_size_list(kind):
-        width = kind.list_size
-        values = column.values.slice(column.offset * width, len(column) * width)
-        return pa.FixedSizeListArray.from_arrays(converted(values, kind.value_type), type=kind, mask=column.is_null())
-    values, lengths = list_values(column)
-    offsets = _offsets(lengths, kind)
-    make = pa.LargeListArray if types.is_large_list(kind) else pa.ListArray
-    return make.from_arrays(offsets, converted(values, kind.value_type), type=kind, mask=column.is_null())
-
-
-def _converted_map(column: pa.MapArray, kind: Any) -> pa.Array:
-    entries, lengths = list_values(column)
-    keys, items = entries.field(0), entries.field(1)
-    keys, items = converted(keys, kind.key_type), converted(items, kind.item_type)
-    return pa.MapArray.from_arrays(_offsets(lengths, kind), keys, items, type=kind, mask=column.is_null())
-
-
-def _converted_struct(column: pa.StructArray, kind: Any) -> pa.Array:
-    names = [field.name for field in column.type]
-    if len(set(names)) < len(names):
-        # Names that stand for two fields: `kind` has the same, in the same order.
-        values = [converted(child, field.type) for child, field in zip(column.flatten(), kind, strict=True)]
-    else:
-        found = dict(zip(names, column.flatten(), strict=True))
-        nothing = pa.nulls(len(column))
-        values = [converted(found.get(field.name, nothing), field.type) for field in kind]
-    return pa.StructArray.from_arrays(values, fields=list(kind), mask=column.is_null())
-
-
-def list_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
-    """The values of all lists one after another, none of null rows, and how many each row has."""
-    if types.is_map(column.type):
-        entry = pa.struct([column.type.key_field, column.type.item_field])
-        column = column.cast(pa.list_(entry))
-    if types.is_list_view(column.type) or types.is_large_list_view(column.type):
-        return _view_values(column)
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return column.flatten(), lengths
-
-
-def _view_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
-    # By hand: Arrow 26 loses values when it casts a list view.
-    there = column.is_valid().to_numpy(zero_copy_only=False)
-    lengths = np.where(there, column.sizes.to_numpy(), 0).astype(np.int64)
-    begins = column.offsets.to_numpy().astype(np.int64)
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    # Plain first: of most views Arrow cannot take.
-    return plain(column.values).take(pa.array(np.repeat(begins, lengths) + within)), lengths
-
-
-def _offsets(lengths: NDArray[np.int64], kind: Any) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return pa.array(offsets, pa.int64() if types.is_large_list(kind) else pa.int32())
-
-
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
+    """Whether the type is a list of any kind; a map is none."""
     checks = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(check(kind) for check in (*checks, types.is_list_view, types.is_large_list_view))

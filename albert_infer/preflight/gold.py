@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from albert_infer.common.column_types import plain, plain_type
+from albert_infer.common.column_types import plain_type
+from albert_infer.common.column_values import plain
 from albert_infer.errors import InputError, LeftOutError, NoInputError, SettingsError, TableError
 from albert_infer.model.label_order import label_called
 from albert_infer.prepare import validation

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from albert_infer.common import column_types
+from albert_infer.common.column_values import converted
 from albert_infer.common.printable import reason_of
 from albert_infer.errors import InputError
 from albert_infer.prepare import utf8, validation
@@ -183,7 +183,7 @@ def _text_of(given: pa.Table, name: str) -> pa.ChunkedArray:
     if not is_text(kind):
         raise InputError(f"texts in column {name}", f"found {kind}", "cast it to strings")
     try:
-        chunks = [column_types.converted(chunk, pa.string()) for chunk in given[name].chunks]
+        chunks = [converted(chunk, pa.string()) for chunk in given[name].chunks]
     except UNFIT as error:
         raise InputError(f"texts in column {name}", reason_of(error), "cast it to strings") from error
     return pa.chunked_array(chunks, pa.string())

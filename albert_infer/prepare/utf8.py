@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from albert_infer.common.column_types import converted, list_values, plain
+from albert_infer.common.column_values import converted, list_values, plain
 from albert_infer.schema import is_text
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from albert_infer.common.column_types import converted
+from albert_infer.common.column_values import converted
 from albert_infer.errors import ObjectChangedError
 from albert_infer.read.footers import RowRange, UnreadableError, clean, told
 from albert_infer.read.int96 import READ_OPTIONS, column_that_loses_digits, int96_columns

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from albert_infer.common.column_types import list_values
+from albert_infer.common.column_values import list_values
 
 # How Parquet becomes Arrow, wherever an input file is opened.
 READ_OPTIONS: Final = {"coerce_int96_timestamp_unit": "us"}

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from albert_infer.common.column_types import plain
+from albert_infer.common.column_values import plain
 from albert_infer.common.printable import reason_of
 from albert_infer.errors import ObjectChangedError, ObjectMissingError
 from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, SOURCE_ROW
