@@ -23,7 +23,8 @@ from albert_infer.common.column_types import plain_type
 from albert_infer.errors import ObjectChangedError
 from albert_infer.read import decoding
 from albert_infer.read.decoding import PairReader, read_pairs
-from albert_infer.read.footers import RowRange, UnreadableError, read_footer, unfit
+from albert_infer.read.fitness import unfit
+from albert_infer.read.footers import RowRange, UnreadableError, read_footer
 from albert_infer.read.planning import unit_ranges
 from albert_infer.schema import PairColumns, Quarantine
 from albert_infer.storage import ObjectPin

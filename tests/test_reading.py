@@ -19,17 +19,8 @@ from pairs import FILE_PROPERTY, numbered_pairs, pair_table, write_pairs
 
 from albert_infer import storage
 from albert_infer.read.decoding import read_pairs
-from albert_infer.read.footers import (
-    MAX_FILE_ROWS,
-    RowRange,
-    UnreadableError,
-    begins_as_parquet,
-    id_type,
-    read_footer,
-    told,
-    unfit,
-    unfit_column,
-)
+from albert_infer.read.fitness import id_type, unfit, unfit_column
+from albert_infer.read.footers import MAX_FILE_ROWS, RowRange, UnreadableError, begins_as_parquet, read_footer, told
 from albert_infer.read.planning import unit_ranges
 from albert_infer.schema import PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin

@@ -1,7 +1,7 @@
 """Which columns a run has: named by the settings, found in the footers of all its files, one type for each.
 
 Knows nothing of rows. The types of several files are united where that changes no value; a file whose type cannot be
-united with those before it does not decide, and is told apart by `reading.unfit`.
+united with those before it does not decide, and is told apart by `fitness.unfit`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from albert_infer import schema
 from albert_infer.common.column_types import optional, plain_type, united
 from albert_infer.common.extension_types import is_unknown_extension
 from albert_infer.errors import SettingsError
-from albert_infer.read import footers as reading
+from albert_infer.read import fitness
+from albert_infer.read.footers import clean
 from albert_infer.schema import PairColumns
 
 ALL = ("all",)
@@ -62,7 +63,7 @@ class FileColumns:
 
     @cached_property
     def types(self) -> Mapping[str, Any]:
-        """The plain type of each column; of several with one name the first, and `reading.unfit` tells of them."""
+        """The plain type of each column; of several with one name the first, and `fitness.unfit` tells of them."""
         names, types = self.schema.names, self.schema.types
         return {name: plain_type(kind) for name, kind in zip(reversed(names), reversed(types), strict=True)}
 
@@ -95,7 +96,7 @@ def run_columns(files: Sequence[FileColumns], paths: Sequence[str], settings: Co
         with_windows=settings.long_premise == "window",
         may_lack_carried=settings.carry == ALL,
     )
-    fit = [file for file in files if reading.unfit_column(file.schema, texts) is None]
+    fit = [file for file in files if fitness.unfit_column(file.schema, texts) is None]
     if not fit:
         return RunColumns(texts)
     pair_id, id_type, id_origin = _ids(fit, settings)
@@ -124,7 +125,7 @@ def _ids(fit: Sequence[FileColumns], settings: ColumnSettings) -> tuple[str | No
         return None, None, None
     found = [(file.name, file.types[name]) for file in there if name not in file.extensions]
     for origin, kind in sorted(found, key=lambda entry: pa.types.is_floating(entry[1])):
-        if (id_type := reading.id_type(kind)) is not None:
+        if (id_type := fitness.id_type(kind)) is not None:
             return name, id_type, origin
     # Without any id that could be one, strings: each file is then told apart by its own schema.
     return name, pa.string(), None
@@ -143,17 +144,17 @@ def _carried_names(
         names = [name for name in there if name not in taken]
     remedy = "rename it in the input, or name the columns that you want"
     if (clash := schema.same_name(names, settings.reserved_names)) is not None:
-        raise SettingsError(asked, reading.clean(f"`{clash}` is a column of ours"), remedy)
+        raise SettingsError(asked, clean(f"`{clash}` is a column of ours"), remedy)
     if (alike := schema.names_alike(names)) is not None:
         found = f"`{alike[0]}` and `{alike[1]}` are one column to readers that do not look at case"
-        raise SettingsError(asked, reading.clean(found), remedy)
+        raise SettingsError(asked, clean(found), remedy)
     missing = [name for name in names if name not in there]
     if missing and missing[0] in in_paths:
         remedy = "use --carry-source, which keeps the path of each row"
         raise SettingsError(asked, f"`{missing[0]}` is in the paths of the files and not in the files", remedy)
     if missing:
         found = f"the readable files have no `{missing[0]}`, but {', '.join(there)}"
-        raise SettingsError(asked, reading.clean(found), "name columns of the input")
+        raise SettingsError(asked, clean(found), "name columns of the input")
     return names, in_paths if settings.carry == ALL else ()
 
 

@@ -21,6 +21,7 @@ from albert_infer.read import footers as reading
 from albert_infer.read import selection
 from albert_infer.read.class_names import ClassNames, class_names
 from albert_infer.read.columns import ColumnSettings, FileColumns, run_columns
+from albert_infer.read.fitness import unfit
 from albert_infer.read.footers import Footer, RowRange, UnreadableError
 from albert_infer.schema import PairColumns
 from albert_infer.storage import AccessError, DeadLinkError, Folder, InputObjects, ObjectPin
@@ -166,7 +167,7 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
     columns = found_columns.columns
     files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
-        trouble = reading.unfit(footer, columns, found_columns.origins) if isinstance(footer, Footer) else footer
+        trouble = unfit(footer, columns, found_columns.origins) if isinstance(footer, Footer) else footer
         if trouble is None and isinstance(footer, Footer):
             carried = (field.name for field in columns.carried)
             classes = tuple(class_names(footer.schema, carried).items()) if _rows(footer) else ()
