@@ -51,6 +51,7 @@ PUBLISH: Final = "albert_infer.output.publish"
 STANDING: Final = "albert_infer.output.standing"
 SEALING: Final = "albert_infer.output.sealing"
 CLEANING: Final = "albert_infer.operations.cleaning"
+LEFTOVERS: Final = "albert_infer.operations.leftovers"
 
 MUTANTS: Final = (
     _without(
@@ -179,17 +180,17 @@ MUTANTS: Final = (
     ),
     _without(
         "a-clean-up-keeps-units-of-plans-not-known",
-        CLEANING,
+        LEFTOVERS,
         "            every_unit |= of_plan is None and layout.begun_name(plan) in seen.stored\n",
     ),
     _without(
         "a-clean-up-keeps-units-of-young-plans",
-        CLEANING,
+        LEFTOVERS,
         "            units |= (of_plan or set()) - (seen.listed_whole if is_published else set())\n",
     ),
     _without(
         "a-clean-up-keeps-files-where-nothing-is-published",
-        CLEANING,
+        LEFTOVERS,
         "return seen.now is None or (found.name",
         "return (found.name",
         saves="labels that only files hold after a person has deleted `_SUCCESS`, which nobody does here",
