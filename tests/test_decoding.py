@@ -21,8 +21,8 @@ from test_reading import IDS, pinned
 
 from albert_infer.common.column_types import plain_type
 from albert_infer.errors import ObjectChangedError
-from albert_infer.read import decoding
-from albert_infer.read.decoding import PairReader, read_pairs
+from albert_infer.read.decoded_size import MAX_DECODED_BYTES
+from albert_infer.read.decoding import READ_BYTES, PairReader, read_pairs
 from albert_infer.read.fitness import unfit
 from albert_infer.read.footers import RowRange, UnreadableError, read_footer
 from albert_infer.read.planning import unit_ranges
@@ -74,12 +74,12 @@ def test_a_dictionary_bomb_is_told_before_it_expands(tmp_path: Path) -> None:
         pa.binary_view(),
         pa.dictionary(pa.int32(), pa.string()),
         pa.dictionary(pa.int8(), pa.string()),
-        pa.binary(decoding.MAX_DECODED_BYTES // 16),
+        pa.binary(MAX_DECODED_BYTES // 16),
     ],
     ids=str,
 )
 def test_every_flat_column_counts_for_the_limit_and_keeps_its_type_below_it(tmp_path: Path, kind: pa.DataType) -> None:
-    value = b"x" * (decoding.MAX_DECODED_BYTES // 16)
+    value = b"x" * (MAX_DECODED_BYTES // 16)
     written = kind if pa.types.is_fixed_size_binary(kind) else pa.binary() if "binary" in str(kind) else pa.string()
     # A dictionary, since otherwise the writer would hold every value; the reader takes it for the type it is told.
     notes = pa.DictionaryArray.from_arrays(pa.array([0] * 17, pa.int32()), pa.array([value], pa.binary()).cast(written))
@@ -174,7 +174,7 @@ def test_a_huge_row_group_is_read_once_for_all_its_units_and_never_whole(tmp_pat
     reader = PairReader(folder, PairColumns())
     units = [reader.read(pin, cut) for cut in cuts]
     assert sum(folder.read_sizes) < 1.2 * pin.size
-    assert max(folder.read_sizes) <= decoding.READ_BYTES < pin.size / 4
+    assert max(folder.read_sizes) <= READ_BYTES < pin.size / 4
     folder.read_sizes.clear()
     whole_file = read_pairs(folder, pin, RowRange(0, 60_000, 0, 0, 0), PairColumns())
     assert pa.concat_tables(units).equals(whole_file)
@@ -241,7 +241,7 @@ def test_delta_coded_texts_are_bounded_as_all_others(tmp_path: Path) -> None:
 
 
 def test_a_json_column_is_bounded_as_all_others(tmp_path: Path) -> None:
-    storage = pa.array(["[" + "1," * (decoding.MAX_DECODED_BYTES // 40) + "1]"] * 30)
+    storage = pa.array(["[" + "1," * (MAX_DECODED_BYTES // 40) + "1]"] * 30)
     pairs = pair_table(["a"] * 30, ["b"] * 30)
     pairs = pairs.append_column("note", pa.ExtensionArray.from_storage(pa.json_(), storage))
     path = tmp_path / "a.parquet"

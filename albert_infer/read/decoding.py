@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,28 +18,16 @@ import pyarrow.parquet as pq
 
 from albert_infer.common.column_values import converted
 from albert_infer.errors import ObjectChangedError
+from albert_infer.read.decoded_size import DECODE_ROWS, PEEK_BYTES, is_flat_text, rows_at_a_time, within_limit
 from albert_infer.read.footers import RowRange, UnreadableError, clean, told
 from albert_infer.read.int96 import READ_OPTIONS, column_that_loses_digits, int96_columns
 from albert_infer.schema import PAIR_ID, PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
 
-# Rows decoded at a time: some megabytes of text.
-DECODE_ROWS: Final = 16_384
-# The same where a text may take its whole length at once: 64 of 4 MB are what a unit may have.
-PLAIN_DECODE_ROWS: Final = 64
-# 256 MiB, what a read task asks Ray for; 16 kB of text for each of 16,384 rows, a hundred times what a pair has.
-MAX_DECODED_BYTES: Final = 256 << 20
-# The same where the dictionaries are known: of a page without one, each text takes its length in the file, too. Texts
-# of 1 MiB, the longest that are labelled, are then what a unit may have.
-PEEKED_DECODE_ROWS: Final = 256
-# The bytes of one text column that so many rows may have by the longest in its dictionary.
-MAX_PLAIN_BYTES: Final = 16 << 20
 # Of each column of a row group that several units come from, 1 MiB is held at a time, however large the group.
 READ_BYTES: Final = 1 << 20
 # The same of all columns together, where there are many.
 MAX_READ_BYTES: Final = 64 << 20
-# Enough for the first page of most columns.
-PEEK_BYTES: Final = 1 << 14
 
 
 def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns) -> pa.Table:
@@ -102,7 +89,7 @@ class PairReader:
         is_whole = False
         try:
             stream = self._stream_at(pin, rows)
-            kept = [_under_our_names(batch, self._fields) for batch in _within_limit(stream.take(rows), rows)]
+            kept = [_under_our_names(batch, self._fields) for batch in within_limit(stream.take(rows), rows)]
             is_whole = stream.goes_on and self._folder.stat(pin.name) == pin
         except MemoryError:
             raise  # this machine's trouble, not the file's
@@ -170,7 +157,7 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
         held = sum(metadata.row_group(group).num_rows for group in groups)
         there = _types(metadata)
         names = [name for name in dict.fromkeys(columns.input_names) if name in there]
-        texts = [name for name in names if _is_flat_text(there[name])]
+        texts = [name for name in names if is_flat_text(there[name])]
         is_part = rows.rows < held
         how: dict[str, Any] = {"pre_buffer": True}
         if is_part:
@@ -181,7 +168,7 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
         # Plain, too, from a huge row group: a dictionary grows with each of its texts, and so does the time to look one
         # up. And JSON, which Arrow gives as no dictionary.
         if is_part or is_plain or any(isinstance(there[name], pa.JsonType) for name in names):
-            at_a_time = _rows_at_a_time(file, metadata, groups, texts)
+            at_a_time = rows_at_a_time(file, metadata, groups, texts)
         else:
             at_a_time, how = DECODE_ROWS, {**how, "read_dictionary": texts}
         parquet = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **how, **READ_OPTIONS)
@@ -214,67 +201,10 @@ def _let_go(file: Any) -> None:
         file.close()
 
 
-def _rows_at_a_time(file: Any, metadata: pq.FileMetaData, groups: list[int], texts: list[str]) -> int:
-    """How many rows can be decoded as plain texts: few, where the dictionary of a column holds a long one."""
-    peeking: dict[str, Any] = {"pre_buffer": False, "buffer_size": PEEK_BYTES, "arrow_extensions_enabled": False}
-    parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, **peeking)
-    longest, at_a_time = 1, PEEKED_DECODE_ROWS
-    for group, name in product(groups, texts):
-        try:
-            # The first row comes with all that the dictionary page holds.
-            first = next(parquet.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
-        except (pa.ArrowException, OSError):
-            at_a_time = PLAIN_DECODE_ROWS  # no dictionary, or a bad page, which decoding tells of
-            continue
-        if first is not None and pa.types.is_dictionary(first.column(0).type):
-            lengths = pc.binary_length(_without_view(first.column(0).dictionary))
-            longest = max(longest, pc.max(lengths).as_py() or 0)
-    return min(max(MAX_PLAIN_BYTES // longest, 1), at_a_time)
-
-
 def _types(metadata: pq.FileMetaData) -> dict[str, Any]:
     """The columns and types as Parquet has them, whatever Arrow's own notes say."""
     schema = metadata.schema.to_arrow_schema()
     return dict(zip(schema.names, schema.types, strict=True))
-
-
-def _is_flat_text(kind: Any) -> bool:
-    return _is_flat_bytes(kind) or isinstance(kind, pa.JsonType)
-
-
-def _is_flat_bytes(kind: Any) -> bool:
-    types = pa.types
-    checks = (types.is_string, types.is_large_string, types.is_string_view)
-    return any(check(kind) for check in (*checks, types.is_binary, types.is_large_binary, types.is_binary_view))
-
-
-def _within_limit(batches: Iterator[pa.RecordBatch], rows: RowRange) -> Iterator[pa.RecordBatch]:
-    decoded_bytes = 0
-    for batch in batches:
-        decoded_bytes += sum(_decoded_bytes(column) for column in batch.columns)
-        if decoded_bytes > MAX_DECODED_BYTES:
-            found = f"its {rows.rows} rows hold more than {MAX_DECODED_BYTES} bytes of text"
-            raise UnreadableError(Quarantine.LIMIT_DECODED_BYTES, f"{found}; lower --unit-rows if they are meant")
-        yield batch
-
-
-def _decoded_bytes(column: pa.Array) -> int:
-    """The bytes that the column's values take one by one."""
-    column = column.storage if isinstance(column.type, pa.JsonType) else column
-    kind = column.type
-    if pa.types.is_fixed_size_binary(kind):
-        return int(len(column) * kind.byte_width)
-    if pa.types.is_dictionary(kind) and _is_flat_bytes(kind.value_type):
-        lengths = pc.binary_length(_without_view(column.dictionary))
-        return pc.sum(lengths.take(column.indices)).as_py() or 0
-    if _is_flat_bytes(kind):
-        return pc.sum(pc.binary_length(_without_view(column))).as_py() or 0
-    return 0
-
-
-def _without_view(column: pa.Array) -> pa.Array:
-    is_view = pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type)
-    return column.cast(pa.large_binary()) if is_view else column
 
 
 def _under_our_names(batch: pa.RecordBatch, fields: list[tuple[str, pa.Field]]) -> pa.RecordBatch:
