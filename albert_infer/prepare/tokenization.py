@@ -22,7 +22,8 @@ from tokenizers import Tokenizer
 
 from albert_infer.errors import ModelError
 from albert_infer.prepare import words
-from albert_infer.prepare.windows import MAX_WINDOWS, LongPremises, ranges, window_counts
+from albert_infer.prepare.ragged import Ragged
+from albert_infer.prepare.windows import MAX_WINDOWS, LongPremises, window_counts
 from albert_infer.schema import (
     DETAIL,
     HYPOTHESIS,
@@ -59,30 +60,6 @@ class Tokenized:
     failed: NDArray[np.bool_]
     n_windows: NDArray[np.int64]
     long_premises: LongPremises
-
-
-@dataclass(frozen=True)
-class _Ragged:
-    """Token ids of R texts: those of text r are `ids[starts[r]:starts[r] + lengths[r]]`, void where it `failed`."""
-
-    ids: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    failed: NDArray[np.bool_]
-
-    def take(self, texts: NDArray[np.int32] | slice) -> _Ragged:
-        """The given texts, in the given order."""
-        return _Ragged(self.ids, self.starts[texts], self.lengths[texts], self.failed[texts])
-
-    def laid_out(self, counts: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The first `counts` ids of each text, one after another."""
-        return self.ids[ranges(self.starts, counts)]
-
-    def joined(self, offsets: NDArray[np.int32]) -> _Ragged:
-        """Texts made of these: text t of those from `offsets[t]` on up to `offsets[t + 1]`; one failed, all failed."""
-        ends = np.concatenate([[0], np.cumsum(self.lengths)])[offsets]
-        failures = np.concatenate([[0], np.cumsum(self.failed)])[offsets]
-        return _Ragged(self.laid_out(self.lengths), ends[:-1], np.diff(ends), np.diff(failures) > 0)
 
 
 class PairTokenizer:
@@ -152,7 +129,7 @@ class PairTokenizer:
         truncated = cut & (not self.with_windows)
         return Tokenized(pairs, truncated, fits, blank, failed, n_windows, long_premises)
 
-    def _tokenize(self, texts: pa.ChunkedArray) -> _Ragged:
+    def _tokenize(self, texts: pa.ChunkedArray) -> Ragged:
         rows = texts.dictionary_encode().combine_chunks()
         pieces = self._pieces(rows.dictionary)
         distinct = self._tokenize_apart(pieces.values.dictionary.to_pylist())
@@ -162,13 +139,13 @@ class PairTokenizer:
             .take(rows.indices.to_numpy())
         )
 
-    def _tokenize_apart(self, texts: list[str]) -> _Ragged:
+    def _tokenize_apart(self, texts: list[str]) -> Ragged:
         encodings = encoded_apart(self._encode_batch, texts)
         lengths = np.fromiter((len(encoding or ()) for encoding in encodings), np.int64, len(encodings))
         failed = np.fromiter((encoding is None for encoding in encodings), np.bool_, len(encodings))
         total = int(lengths.sum())
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings if encoding), np.int32, total)
-        return _Ragged(ids, np.cumsum(lengths) - lengths, lengths, failed)
+        return Ragged(ids, np.cumsum(lengths) - lengths, lengths, failed)
 
     def _encode_batch(self, texts: list[str]) -> list[Any]:
         encodings: list[Any] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -190,9 +167,9 @@ class PairTokenizer:
 
     def _framed(
         self,
-        premise: _Ragged,
+        premise: Ragged,
         premise_kept: NDArray[np.int64],
-        hypothesis: _Ragged,
+        hypothesis: Ragged,
         hypothesis_kept: NDArray[np.int64],
         usable: NDArray[np.bool_],
     ) -> EncodedPairs:
@@ -201,8 +178,8 @@ class PairTokenizer:
         begins = offsets[:-1]
         input_ids = np.full(offsets[-1], self.sep_id, dtype=np.int32)
         input_ids[begins[usable]] = self.cls_id
-        _copy_ranges(premise, premise_kept, input_ids, begins + 1, usable)
-        _copy_ranges(hypothesis, hypothesis_kept, input_ids, begins + premise_kept + 2, usable)
+        premise.copy_to(input_ids, begins + 1, premise_kept, usable)
+        hypothesis.copy_to(input_ids, begins + premise_kept + 2, hypothesis_kept, usable)
         return EncodedPairs(input_ids, offsets, np.where(usable, premise_kept + 2, 0).astype(np.int32))
 
     def _id_of(self, token: str) -> int:
@@ -298,15 +275,3 @@ def _ids_and_offsets(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArra
 
 def _set(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, column)
-
-
-def _copy_ranges(
-    texts: _Ragged,
-    kept: NDArray[np.int64],
-    target: NDArray[np.int32],
-    begins: NDArray[np.int64],
-    usable: NDArray[np.bool_],
-) -> None:
-    """Write the first `kept` ids of each usable text into `target` from `begins` on."""
-    counts = kept[usable]
-    target[ranges(begins[usable], counts)] = texts.ids[ranges(texts.starts[usable], counts)]
