@@ -27,8 +27,9 @@ from transformers import AlbertTokenizer, AutoTokenizer
 import albert_infer
 from albert_infer.common.failpoints import VARIABLE
 from albert_infer.learning.training.start import starting_model
-from albert_infer.model.checkpoint import checkpoint_files, load_checkpoint
-from albert_infer.model.tokenizer_files import PROBE_TEXTS, read_tokenizer, token_ids
+from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.model.checkpoint_files import checkpoint_files
+from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer, token_ids
 from albert_infer.operations.conversion.weights import network_can_be_closed, run_alone
 
 BUILTIN = Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint"

@@ -25,7 +25,7 @@ from albert_infer import Labeler
 from albert_infer.engine.devices import usable_device
 from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import InputError, ModelError, SettingsError
-from albert_infer.model.checkpoint import checkpoint_folder
+from albert_infer.model.checkpoint_files import checkpoint_folder
 from albert_infer.schema import (
     DETAIL,
     LABEL,

@@ -25,7 +25,9 @@ from albert_infer.engine.tensors import albert_tensors
 from albert_infer.errors import ModelError
 from albert_infer.model import hub
 from albert_infer.model.calibration import CALIBRATION, calibration_json
-from albert_infer.model.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, name_anywhere
+from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
+from albert_infer.model.checkpoint_files import name_anywhere
+from albert_infer.model.known_files import WEIGHTS
 from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.schema import NliLabel
 

@@ -11,7 +11,9 @@ from safetensors.numpy import load_file, save_file
 from test_model import refusal, saved
 
 from albert_infer.errors import ModelError
-from albert_infer.model.checkpoint import WEIGHTS, checkpoint_files, verified
+from albert_infer.model.checkpoint import verified
+from albert_infer.model.checkpoint_files import checkpoint_files
+from albert_infer.model.known_files import WEIGHTS
 from albert_infer.storage import S3Access
 
 

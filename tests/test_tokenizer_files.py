@@ -14,14 +14,9 @@ from tokenizers import Tokenizer
 from transformers import AlbertTokenizer, AutoTokenizer
 
 from albert_infer.errors import ModelError
-from albert_infer.model.tokenizer_files import (
-    PROBE_TEXTS,
-    TOKENIZER_FILES,
-    TokenizerText,
-    read_tokenizer,
-    token_ids,
-    tokenizer_text,
-)
+from albert_infer.model.known_files import TOKENIZER_FILES
+from albert_infer.model.tokenizer_files import TokenizerText, tokenizer_text
+from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer, token_ids
 
 TEXTS = (
     *("a man plays music", "A MAN Plays", "Über café", "a  man [SEP] dog [MASK] x", "<ent> the dog zebra", "a zebrax"),

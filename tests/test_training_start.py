@@ -20,14 +20,14 @@ from albert_infer.learning.training.batches import padded_batch
 from albert_infer.learning.training.start import StartingModel, files_of, starting_model, teaching_model
 from albert_infer.model import checkpoint as model
 from albert_infer.model.calibration import calibration_json
-from albert_infer.model.checkpoint import CheckpointFiles
+from albert_infer.model.checkpoint_files import CheckpointFiles, checkpoint_files
 from albert_infer.schema import NliLabel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def started(folder: Path, *label_order: str, seed: int = 0) -> StartingModel:
-    return starting_model(model.checkpoint_files(str(folder)), dropout=0.0, seed=seed, label_order=label_order)
+    return starting_model(checkpoint_files(str(folder)), dropout=0.0, seed=seed, label_order=label_order)
 
 
 def renamed_outputs(folder: Path, names: list[str]) -> None:
@@ -81,9 +81,9 @@ def test_a_teacher_teaches_its_calibrated_answers(tmp_path: Path) -> None:
     teacher = tiny_teacher()
     expected = logits(teacher)
     save_model(teacher, tmp_path)
-    torch.testing.assert_close(logits(teaching_model(model.checkpoint_files(str(tmp_path)))), expected)
+    torch.testing.assert_close(logits(teaching_model(checkpoint_files(str(tmp_path)))), expected)
     (tmp_path / "calibration.json").write_bytes(calibration_json(1.6, {}))
-    torch.testing.assert_close(logits(teaching_model(model.checkpoint_files(str(tmp_path)))), expected / 1.6)
+    torch.testing.assert_close(logits(teaching_model(checkpoint_files(str(tmp_path)))), expected / 1.6)
 
 
 def test_a_pretrained_albert_gets_a_new_classifier_that_follows_from_the_seed(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_written_files_are_a_checkpoint_that_says_what_the_model_says(
 
 
 def tokenizer_of(folder: Path) -> dict[str, bytes]:
-    files: CheckpointFiles = model.checkpoint_files(str(folder))
+    files: CheckpointFiles = checkpoint_files(str(folder))
     return files.tokenizer
 
 

@@ -1,5 +1,5 @@
 """What belongs to a checkpoint.
 
-`checkpoint` loads it, `hub` downloads it, `label_order` says which output is which label, `calibration` is its
-temperature.
+`checkpoint_files` reads its files, and `checkpoint` verifies them. `hub` downloads, `label_order` says which output is
+which label, `calibration` is the temperature.
 """

@@ -8,65 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final, Literal
 
-from albert_infer import storage
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import TensorHeader, refuse_unfit_tensors, tensor_headers, wrapper_of
-from albert_infer.errors import AlbertInferError, ModelError, ObjectMissingError
-from albert_infer.model import hub, remedies
+from albert_infer.errors import AlbertInferError, ModelError
+from albert_infer.model import remedies
 from albert_infer.model.calibration import CALIBRATION, UNCALIBRATED, temperature_of
+from albert_infer.model.checkpoint_files import CheckpointFiles, checkpoint_files
+from albert_infer.model.known_files import TOKENIZER_JSON
 from albert_infer.model.label_order import label_order_of, named_order, with_outputs
-from albert_infer.model.remedies import CONFIG
-from albert_infer.model.tokenizer_files import (
-    MAX_SETTINGS_BYTES,
-    PROBE_TEXTS,
-    SENTENCEPIECE,
-    TOKENIZER_FILES,
-    TOKENIZER_JSON,
-    json_object,
-    read_tokenizer,
-    token_ids,
-    tokenizer_text,
-)
+from albert_infer.model.tokenizer_files import tokenizer_text
+from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer, token_ids
 from albert_infer.prepare.tokenization import PairTokenizer, is_error
 from albert_infer.schema import NliLabel
-from albert_infer.storage import DEFAULT_ACCESS, AccessError, ArchivedError, S3Access
+from albert_infer.storage import DEFAULT_ACCESS, S3Access
 
-WEIGHTS: Final = "model.safetensors"
-WEIGHTS_INDEX: Final = "model.safetensors.index.json"
-# Vocabularies: the largest in use, of a quarter of a million words in JSON, has 33 MB.
-VOCABULARIES: Final = (TOKENIZER_JSON, SENTENCEPIECE)
-MAX_VOCABULARY_BYTES: Final = 64 * 2**20
 CLASSIFIER: Final = "classifier.weight"
-# What is fetched from a hub, with the files that the index names.
-FETCHED: Final = (CONFIG, WEIGHTS, WEIGHTS_INDEX, CALIBRATION, *TOKENIZER_FILES)
-
-
-@dataclass(frozen=True)
-class CheckpointFiles:
-    """The files of a checkpoint as they are: what config.json says, and the bytes of weights and tokenizer by name."""
-
-    source: str
-    config: dict[str, Any]
-    weights: dict[str, bytes]
-    tokenizer: dict[str, bytes]
-    # The bytes that `config` was read from.
-    config_json: bytes
-    calibration: bytes | None = None
-    # Of the store that they were read from, for commands that read them again.
-    s3_endpoint: str | None = None
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """The sha256 of each file, by name."""
-        raw: dict[str, bytes] = {CONFIG: self.config_json, **self.tokenizer, **self.weights}
-        if self.calibration is not None:
-            raw[CALIBRATION] = self.calibration
-        return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(raw.items())}
 
 
 @dataclass(frozen=True)
@@ -143,55 +103,6 @@ def load_checkpoint(
     return checkpoint
 
 
-def checkpoint_files(
-    source: str, access: S3Access = DEFAULT_ACCESS, label_order: Sequence[str] = ()
-) -> CheckpointFiles:
-    """The files that `source` names, as for `load_checkpoint`, read but not verified.
-
-    Raises ModelError, whose remedy is a command with the `label_order` where a conversion makes files to read.
-    """
-
-    def weights(folder: storage.Folder, files: set[str]) -> dict[str, bytes]:
-        found = safetensors_in(folder, files, source)
-        if not found:
-            raise remedies.without_weights(source, files.union(hub_names(source)), label_order, access.endpoint)
-        return found
-
-    return files_with(source, access, weights)
-
-
-def files_with(
-    source: str, access: S3Access, weights: Callable[[storage.Folder, set[str]], dict[str, bytes]]
-) -> CheckpointFiles:
-    """As `checkpoint_files`, with the `weights` that are found for a folder of these files."""
-    try:
-        folder = checkpoint_folder(source, access)
-        all_names = _all_names(folder, source)
-        config_json, config = _config(folder, all_names, source)
-        files = {name for name in all_names if "/" not in name}
-        if files.isdisjoint(VOCABULARIES) and "vocab.txt" in files.union(hub_names(source)):
-            raise remedies.with_words_of_a_bert(source)
-        found = weights(folder, files)
-        tokenizer: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
-        calibration = _read(folder, CALIBRATION, source) if CALIBRATION in files else None
-        return CheckpointFiles(source, config, found, tokenizer, config_json, calibration, access.endpoint)
-    except (AccessError, ArchivedError) as error:
-        raise ModelError(error.asked, error.found, error.remedy) from error
-    except ObjectMissingError as error:
-        remedy = "complete the folder: a link in it may lead nowhere"
-        raise ModelError(f"model {source}", f"{error.found} ({error.asked})", remedy) from error
-
-
-def safetensors_in(folder: storage.Folder, files: set[str], source: str) -> dict[str, bytes]:
-    """The safetensors among these files of a folder; none where it has none. Raises ModelError for missing parts."""
-    if WEIGHTS in files:
-        return {WEIGHTS: _read(folder, WEIGHTS, source)}
-    if WEIGHTS_INDEX in files:
-        index = json_object(WEIGHTS_INDEX, _read(folder, WEIGHTS_INDEX, source), source)
-        return {name: _read(folder, name, source) for name in _shards(index, files, source)}
-    return {}
-
-
 def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpoint:
     """The checkpoint that these files are; `label_order` as for `load_checkpoint`. Raises ModelError."""
     source = files.source
@@ -217,83 +128,6 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
         refuse_unfit_tensors(shape, [headers])
     _refuse_foreign_tokenizer(checkpoint)
     return checkpoint
-
-
-def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage.Folder:
-    """Where the files of the checkpoint lie that `source` names. Raises ModelError for a hub id that is not there."""
-    if source == "builtin":
-        return storage.open_folder(str(resources.files("albert_infer.model") / "builtin" / "checkpoint"))
-    if hub_id := hub.hub_id(source):
-        return storage.open_folder(hub.downloaded(hub_id, FETCHED, index=WEIGHTS_INDEX))
-    return storage.open_folder(source, access)
-
-
-def hub_names(source: str) -> list[str]:
-    """What lies on the hub under this hub id, fetched or not; nothing for other sources."""
-    hub_id = None if source == "builtin" else hub.hub_id(source)
-    return [] if hub_id is None else list(hub.blobs(hub_id))
-
-
-def name_anywhere(source: str) -> str:
-    """What names the same checkpoint in any folder: a checkpoint's folder becomes its URI, other names stay.
-
-    Touches no network. Raises SettingsError for what is no location, and for credentials in it.
-    """
-    return source if source == "builtin" or hub.hub_id(source) else storage.open_folder(source).uri
-
-
-def _all_names(folder: storage.Folder, source: str) -> list[str]:
-    """The names of all files, at any depth; none of them is too large to be read."""
-    sizes = {pin.name: pin.size for pin in folder.objects()}
-    if not sizes and not hub_names(source):
-        hint = "give a folder with config.json, or a hub id with its revision, `name@revision`"
-        raise ModelError(f"model {source}", "no such folder, or nothing in it", hint)
-    _refuse_oversized(sizes, source)
-    return list(sizes)
-
-
-def _config(folder: storage.Folder, names: Sequence[str], source: str) -> tuple[bytes, dict[str, Any]]:
-    """config.json as bytes and as an object: of an ALBERT that wants to run no code."""
-    if CONFIG not in names:
-        # Of a hub none but the top: nothing names a folder below it.
-        there = [*names, *(name for name in hub_names(source) if "/" not in name)]
-        raise remedies.without_config(source, there, lambda name: _read(folder, name, source))
-    config_json = _read(folder, CONFIG, source)
-    config = json_object(CONFIG, config_json, source)
-    if "auto_map" in config:
-        found = "config.json has `auto_map`: it wants to run code of its own"
-        raise ModelError(f"model {source}", found, "use a plain AlbertForSequenceClassification checkpoint")
-    if config.get("model_type") != "albert":
-        raise remedies.of_another_model(source, config.get("model_type"))
-    return config_json, config
-
-
-def _refuse_oversized(sizes: dict[str, int], source: str) -> None:
-    """Before any file is read, as it would be into memory; those of weights are as large as they need to be."""
-    for name in (CONFIG, CALIBRATION, WEIGHTS_INDEX, *TOKENIZER_FILES):
-        most = MAX_VOCABULARY_BYTES if name in VOCABULARIES else MAX_SETTINGS_BYTES
-        if sizes.get(name, 0) > most:
-            found = f"{name} has {sizes[name]:,} bytes, and at most {most:,} are read"
-            raise ModelError(f"model {source}", found, "give a folder saved by save_pretrained")
-
-
-def _read(folder: storage.Folder, name: str, source: str) -> bytes:
-    try:
-        return remedies.no_pointer(folder.read(name), name, source)
-    except ObjectMissingError as error:
-        raise ModelError(f"model {source}", f"{name} is missing", "complete the folder") from error
-
-
-def _shards(index: dict[str, Any], files: set[str], source: str) -> list[str]:
-    weight_map = index.get("weight_map")
-    names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
-    if not names:
-        raise ModelError(f"model {source}", f"{WEIGHTS_INDEX} names no files", "save the checkpoint again")
-    missing = [name for name in names if name not in files]
-    if missing:
-        found = f"{WEIGHTS_INDEX} names {missing[0]!r:.100}, and no such file is beside it"
-        raise ModelError(f"model {source}", found, "complete the folder")
-    return names
 
 
 def _headers(weights: Mapping[str, bytes], source: str) -> dict[str, TensorHeader]:

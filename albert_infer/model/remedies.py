@@ -14,9 +14,8 @@ from typing import Any, Final
 
 from albert_infer.common.json_input import parsed_json
 from albert_infer.errors import ModelError
+from albert_infer.model.known_files import CONFIG, WEIGHTS
 
-CONFIG: Final = "config.json"
-SAFETENSORS: Final = "model.safetensors"
 # Of PEFT: what a LoRA changes of a model that lies elsewhere.
 ADAPTER: Final = "adapter_config.json"
 # How a file begins that git-lfs has not fetched.
@@ -81,8 +80,8 @@ def without_weights(
         return ModelError(f"model {source}", found, f"convert it once: {command}")
     others = sorted(name for name in names if name.endswith(".safetensors"))
     if others:
-        found = f"{SAFETENSORS} is missing, but {', '.join(others[:3])} is there"
-        remedy = f"if {others[0]} has the weights, give a folder in which it is called {SAFETENSORS}"
+        found = f"{WEIGHTS} is missing, but {', '.join(others[:3])} is there"
+        remedy = f"if {others[0]} has the weights, give a folder in which it is called {WEIGHTS}"
         return ModelError(f"model {source}", found, remedy)
     kinds = {PurePosixPath(name).suffix: name for name in names if name not in NO_WEIGHTS}
     for suffix, framework in OTHER_FRAMEWORKS.items():
@@ -104,7 +103,7 @@ def without_weights(
             f"if it is a table of tensors by name, call it {PICKLED_WEIGHTS} and convert it"
         )
         return ModelError(f"model {source}", found, remedy)
-    return ModelError(f"model {source}", f"{SAFETENSORS} is missing", SAVED)
+    return ModelError(f"model {source}", f"{WEIGHTS} is missing", SAVED)
 
 
 def without_config(source: str, names: Collection[str], read: Callable[[str], bytes]) -> ModelError:

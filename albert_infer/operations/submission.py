@@ -37,7 +37,7 @@ from albert_infer.errors import (
     SettingsError,
     SupersededError,
 )
-from albert_infer.model.checkpoint import name_anywhere
+from albert_infer.model.checkpoint_files import name_anywhere
 
 JOB: Final = "jobs/label_nightly.py"
 # What the driver's exit code means; any other one, a signal's say, is one that goes away by running it again.

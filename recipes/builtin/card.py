@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from albert_infer.model.calibration import CALIBRATION, TEMPERATURE
-from albert_infer.model.checkpoint import WEIGHTS
-from albert_infer.model.remedies import CONFIG
+from albert_infer.model.known_files import CONFIG, WEIGHTS
 
 TEMPLATE = Path(__file__).with_name("card.md")
 

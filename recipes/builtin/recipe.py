@@ -36,8 +36,8 @@ from albert_infer.learning.evaluation import JSON, evaluate
 from albert_infer.learning.training.finetuning import MAX_TRAINING_TOKENS, METRICS, finetune
 from albert_infer.learning.training.start import starting_model
 from albert_infer.learning.training.summary import summary
-from albert_infer.model import checkpoint as model
 from albert_infer.model.calibration import CALIBRATION, TEMPERATURE, calibration_json
+from albert_infer.model.checkpoint_files import checkpoint_files
 from albert_infer.schema import HYPOTHESIS, PREMISE
 from recipes.builtin.card import builtin_card
 from recipes.builtin.conversion import albert_from_bert, student_from_teacher
@@ -154,7 +154,7 @@ def write_recombined(recipe: Recipe, teacher: Labeler) -> None:
 def write_student_start(recipe: Recipe) -> None:
     """A small ALBERT that starts near the teacher, with its tokenizer."""
     folder = recipe.work / "teacher"
-    teacher = starting_model(model.checkpoint_files(str(folder)), dropout=0.0, seed=recipe.seed).model
+    teacher = starting_model(checkpoint_files(str(folder)), dropout=0.0, seed=recipe.seed).model
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     texts = _read(recipe.work / "train" / "pairs.parquet").select([PREMISE, HYPOTHESIS]).to_pylist()
     encodings = tokenizer.encode_batch([(pair[PREMISE], pair[HYPOTHESIS]) for pair in texts])

@@ -10,7 +10,9 @@ from albert_infer import storage
 from albert_infer.errors import ModelError, OutputError
 from albert_infer.learning.evaluation.calibration import Fit
 from albert_infer.model.calibration import CALIBRATION, TEMPERATURE, calibration_json
-from albert_infer.model.checkpoint import WEIGHTS_INDEX, Checkpoint, checkpoint_folder
+from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.model.checkpoint_files import checkpoint_folder
+from albert_infer.model.known_files import WEIGHTS_INDEX
 from albert_infer.preflight.gold import GoldSet
 from albert_infer.storage import Folder, S3Access
 

@@ -44,9 +44,8 @@ from albert_infer.learning.training.summary import summary
 from albert_infer.learning.training.worker import EVAL, TRAIN, TrainTask, train_on_worker
 from albert_infer.learning.training.workers import TrainingWorkers, training_precision, training_workers
 from albert_infer.model import checkpoint as model
-from albert_infer.model.checkpoint import CheckpointFiles
-from albert_infer.model.remedies import CONFIG
-from albert_infer.model.tokenizer_files import TOKENIZER_JSON
+from albert_infer.model.checkpoint_files import CheckpointFiles, checkpoint_files
+from albert_infer.model.known_files import CONFIG, TOKENIZER_JSON
 from albert_infer.pipeline.resources import Node
 from albert_infer.pipeline.session import connected, own_error, own_signals, session_settings, shared
 from albert_infer.preflight.gold import GoldColumns, GoldSet, survey_gold
@@ -114,11 +113,11 @@ def _sources(settings: FinetuneSettings, access: S3Access) -> Sources:
     columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column)
     train = survey_gold("--train", settings.train, columns, access)
     held = survey_gold("--eval", settings.eval, columns, access)
-    given = model.checkpoint_files(settings.model, access)
+    given = checkpoint_files(settings.model, access)
     start = starting_model(given, dropout=settings.dropout, seed=settings.seed, label_order=settings.label_order)
     files = files_of(start.model, settings.model, given.tokenizer)
     model.verified(files)
-    teacher = None if settings.teacher is None else model.checkpoint_files(settings.teacher, access)
+    teacher = None if settings.teacher is None else checkpoint_files(settings.teacher, access)
     if teacher is not None:
         model.verified(teacher)
         _refuse_other_tokenizer(given, teacher)

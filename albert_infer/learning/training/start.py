@@ -19,7 +19,9 @@ from albert_infer.engine.shape import AlbertShape
 from albert_infer.engine.tensors import HEADS, encoder_names, refuse_other_encoder, tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.model.calibration import temperature_of
-from albert_infer.model.checkpoint import CLASSIFIER, WEIGHTS, CheckpointFiles
+from albert_infer.model.checkpoint import CLASSIFIER
+from albert_infer.model.checkpoint_files import CheckpointFiles
+from albert_infer.model.known_files import WEIGHTS
 from albert_infer.model.label_order import label_order_of, with_outputs
 from albert_infer.model.remedies import naming
 from albert_infer.schema import NliLabel

@@ -25,7 +25,7 @@ from albert_infer.learning.training.board import TrainingBoard
 from albert_infer.learning.training.learner import Evaluation, Group, Learner
 from albert_infer.learning.training.pairs import TrainingPairs, gathered
 from albert_infer.learning.training.start import starting_model, teaching_model
-from albert_infer.model.checkpoint import CheckpointFiles
+from albert_infer.model.checkpoint_files import CheckpointFiles
 from albert_infer.schema import Precision
 
 TRAIN, EVAL = "train", "eval"

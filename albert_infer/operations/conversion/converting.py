@@ -20,19 +20,19 @@ from albert_infer.engine.shape import ARCHITECTURE, DEFAULT_SIZES, AlbertShape
 from albert_infer.engine.tensors import encoder_names, refuse_other_encoder, tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.model.calibration import CALIBRATION
-from albert_infer.model.checkpoint import WEIGHTS_INDEX, Checkpoint, CheckpointFiles, files_with, verified
-from albert_infer.model.remedies import CONFIG, endpoint_flag, naming
-from albert_infer.model.tokenizer_files import (
-    PROBE_TEXTS,
+from albert_infer.model.checkpoint import Checkpoint, verified
+from albert_infer.model.checkpoint_files import CheckpointFiles, files_with
+from albert_infer.model.known_files import (
+    CONFIG,
     SENTENCEPIECE,
-    SPLIT_SPECIAL_TOKENS,
     TOKENIZER_CONFIG,
     TOKENIZER_JSON,
-    TokenizerText,
+    WEIGHTS_INDEX,
     json_object,
-    read_tokenizer,
-    tokenizer_text,
 )
+from albert_infer.model.remedies import endpoint_flag, naming
+from albert_infer.model.tokenizer_files import SPLIT_SPECIAL_TOKENS, TokenizerText, tokenizer_text
+from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer
 from albert_infer.operations.conversion.card import model_card
 from albert_infer.operations.conversion.weights import WeightFinder
 from albert_infer.preflight.label_probe import FITS, Probe, measured, refuse_wrong_order

@@ -23,9 +23,9 @@ from albert_infer.common import logs
 from albert_infer.engine.tensors import tensor_headers, wrapper_of
 from albert_infer.errors import ModelError
 from albert_infer.model import hub, remedies
-from albert_infer.model.checkpoint import WEIGHTS, WEIGHTS_INDEX, hub_names, safetensors_in
+from albert_infer.model.checkpoint_files import hub_names, safetensors_in
+from albert_infer.model.known_files import WEIGHTS, WEIGHTS_INDEX, json_object
 from albert_infer.model.remedies import PICKLED_INDEX, PICKLED_WEIGHTS
-from albert_infer.model.tokenizer_files import json_object
 from albert_infer.storage import Folder
 
 SAFETENSORS: Final = (WEIGHTS, WEIGHTS_INDEX)
