@@ -177,7 +177,7 @@ def test_a_start_that_goes_on_from_old_units_keeps_them_though_it_has_labelled_n
     for name in (f"_units/{SECOND}.parquet", SECOND_PART):
         output.put(name)
     folder = open_folder(str(output.path))
-    mark_begun(OTHER, look(folder), folder)
+    mark_begun(OTHER, look(folder), folder, NOW)
     assert gone(output) == set()
 
 

@@ -5,7 +5,7 @@ Deletes no name that a `_SUCCESS` tells of, and nothing at all of an output whos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -95,17 +95,25 @@ def clean_runs(settings: CleanSettings, now: datetime | None = None) -> Cleaning
     outputs = []
     for below in places:
         output = storage.open_folder(storage.subfolder(root.uri, below.rstrip("/")), access) if below else root
-        outputs.append(_cleaned(output, limit, delete=settings.delete))
+        outputs.append(cleaned(output, limit, delete=settings.delete))
     return Cleaning(tuple(outputs), settings.delete)
 
 
-def _cleaned(output: Folder, limit: datetime, *, delete: bool) -> Leftovers:
+def cleaned(
+    output: Folder,
+    limit: datetime,
+    *,
+    delete: bool,
+    new_id: Callable[[], str] = random_id,
+    batch: int = BATCH,
+) -> Leftovers:
+    """What of one output is older than `limit` and not needed any more, deleted by the `batch` if asked to."""
     try:
         seen, objects = _looked(output)
         found = leftovers(output, objects, seen, limit)
         failpoints.reach("leftovers_listed")
         if delete:
-            _delete(output, found, seen)
+            _delete(output, found, seen, new_id, batch)
     except AlbertInferError as error:
         return Leftovers(output.uri, failure=error)
     return Leftovers(output.uri, tuple(found))
@@ -128,7 +136,7 @@ def _looked(output: Folder) -> tuple[Seen, list[RunObject]]:
     return seen, outputs_of(seen.stored.values()).get("", [])
 
 
-def _delete(output: Folder, found: Sequence[RunObject], seen: Seen) -> None:
+def _delete(output: Folder, found: Sequence[RunObject], seen: Seen, new_id: Callable[[], str], batch: int) -> None:
     """Delete in batches, none of them after something was published or a run has begun.
 
     Plans go last: they say what the other objects belong to, should this end half-way.
@@ -137,22 +145,22 @@ def _delete(output: Folder, found: Sequence[RunObject], seen: Seen) -> None:
     forsaken = {entry.name for entry in found if entry.kind is Kind.FILE} - {*seen.dead}
     if forsaken:
         with suppress(AccessError):
-            seen, forsaken = _without_seals(output, seen), set()
+            seen, forsaken = _without_seals(output, seen, new_id), set()
     going = sorted(found, key=lambda entry: entry.kind is Kind.RUN)
     # Without the right to write `_SUCCESS` they stay until something is published.
     doomed = [entry.name for entry in going if entry.name not in forsaken]
-    for first in range(0, len(doomed), BATCH):
+    for first in range(0, len(doomed), batch):
         _refuse_change(output, seen, marks)
-        output.delete(doomed[first : first + BATCH])
+        output.delete(doomed[first : first + batch])
     if doomed:
         _refuse_change(output, seen)
 
 
-def _without_seals(output: Folder, seen: Seen) -> Seen:
+def _without_seals(output: Folder, seen: Seen, new_id: Callable[[], str]) -> Seen:
     """Make sure that no run that was sealed and never published is published from here on: see `publish.advanced`."""
     if seen.now is None:
         return seen
-    advanced = publish.advanced(seen.now, seen, random_id())
+    advanced = publish.advanced(seen.now, seen, new_id())
     publish.success_put(advanced, seen, output)
     now = published_at(output)
     if now is None or now.id != advanced.publication.id:

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from albert_infer.common import failpoints, logs
@@ -68,6 +69,11 @@ def random_id() -> str:
     return secrets.token_hex(4)
 
 
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
 def to_published(
     plan: Plan,
     output: Folder,
@@ -75,10 +81,12 @@ def to_published(
     steps: Steps,
     new_id: Callable[[], str] = random_id,
     first: Seen | None = None,
+    clock: Callable[[], datetime] = utc_now,
 ) -> End:
     """Take the plan to published. Raises AlbertInferError, and whatever `steps` raise.
 
-    `first` is a look at the output that this start has taken already.
+    `first` is a look at the output that this start has taken already. Nothing depends on the `clock`: its time is
+    written for people.
 
     SupersededError: another plan is published here, or was published meanwhile. IntegrityError: an object is there that
     no run makes. LimitError: a limit was not held.
@@ -90,6 +98,7 @@ def to_published(
         settings,
         steps,
         new_id,
+        clock,
         retry_quarantined=settings.retry_quarantined,
         may_replace=frozenset({seen.now.plan_id} if settings.replace and seen.now else ()),
     )
@@ -111,6 +120,7 @@ class _Start:
     settings: LabelSettings
     steps: Steps
     new_id: Callable[[], str]
+    clock: Callable[[], datetime]
     retry_quarantined: bool
     # The plan that was published at the first look, if it may be replaced. None once this start has published: it does
     # not fight for its place.
@@ -163,7 +173,7 @@ class _Start:
             logs.warn("published_files_damaged", f"{self.output.uri}: {found}; labelled again")
         if not standing.counts_on_earlier_starts(self.plan, seen):
             return False
-        publish.mark_begun(self.plan.plan_id, seen, self.output)
+        publish.mark_begun(self.plan.plan_id, seen, self.output, self.clock())
         return True
 
     def _label(self, missing: Sequence[Unit], done: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from albert_infer.common import failpoints
 from albert_infer.errors import InfrastructureError
@@ -26,13 +26,13 @@ class Leftovers:
     reason: str = ""
 
 
-def mark_begun(plan_id: str, seen: Seen, output: Folder) -> None:
+def mark_begun(plan_id: str, seen: Seen, output: Folder, now: datetime) -> None:
     """Write that a start has begun that counts on objects of earlier starts, so that no clean-up takes them.
 
     Comes before the listing that the start decides by. Concurrent starts may both write it.
     """
     name = layout.begun_name(plan_id)
-    begun = {"begun": datetime.now(UTC).isoformat()}
+    begun = {"begun": now.isoformat()}
     output.replace(name, json.dumps(begun, indent=1).encode(), seen.pins.get(name))
 
 

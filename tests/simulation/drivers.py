@@ -7,7 +7,8 @@ comes from the simulated store.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from albert_infer.common import logs
 from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError, IntegrityError, ObjectMissingError
 from albert_infer.operations import cleaning
-from albert_infer.output import commit, layout, manifest, publication, publish
+from albert_infer.output import commit, layout, manifest, publication
 from albert_infer.output.manifest import Seal
 from albert_infer.read.planning import Plan, Unit, canonical_json
 from albert_infer.storage import Folder, InputObjects, check_conditional
@@ -29,12 +30,11 @@ from simulation.scenario import Start
 
 def run_start(start: Start, output: Folder, machine: Machine) -> None:
     """One start of the labelling job, to its end. Raises AlbertInferError."""
-    vars(publish).update(datetime=_Clock(machine.now))
     plan = units.plan_of(start.files, start.recipe)
     steps = _Steps(start, plan, output)
     settings = _settings(replace=start.replace, retry_quarantined=start.retry_quarantined)
     try:
-        publication.to_published(plan, output, settings, steps, machine.new_id)
+        publication.to_published(plan, output, settings, steps, machine.new_id, clock=machine.now)
     except AlbertInferError:
         with suppress(AlbertInferError):
             steps.report()
@@ -44,8 +44,8 @@ def run_start(start: Start, output: Folder, machine: Machine) -> None:
 
 def run_clean_up(output: Folder, limit: datetime, machine: Machine) -> None:
     """One clean-up that deletes what is older than `limit`. Raises AlbertInferError."""
-    vars(cleaning).update(random_id=machine.new_id)
-    found = cleaning._cleaned(output, limit, delete=True)
+    # In batches of two, so that a clean-up has several of the few objects there are.
+    found = cleaning.cleaned(output, limit, delete=True, new_id=machine.new_id, batch=2)
     if found.failure:
         raise found.failure
 
@@ -109,27 +109,12 @@ def _plan_json(files: str, recipe: str) -> bytes:
     return canonical_json(units.plan_of(files, recipe).to_json())
 
 
-@dataclass(frozen=True)
-class _Clock:
-    """The part of `datetime` that marks need, by the simulated clock."""
-
-    clock: Callable[[], datetime]
-
-    def now(self, _: object) -> datetime:
-        return self.clock()
-
-
-def _be_quiet(event: str, text: str) -> None:
-    """Nobody reads the warnings of a hundred thousand starts."""
-
-
 def _make_quick() -> None:
     """Each footer and manifest is read once: they are few, and nothing changes what was read."""
     vars(commit).update(read_summary=lru_cache(commit.read_summary), rows_held=lru_cache(commit.rows_held))
     vars(manifest).update(parsed=lru_cache(4096)(manifest.parsed))
-    vars(logs).update(warn=_be_quiet)
-    # So that a clean-up has several batches of the few objects there are.
-    vars(cleaning).update(BATCH=2)
 
 
 _make_quick()
+# Nobody reads the warnings of a hundred thousand starts.
+logs.LOG.setLevel(logging.ERROR)

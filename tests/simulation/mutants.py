@@ -144,7 +144,9 @@ MUTANTS: Final = (
     ),
     _without("a-start-advances", PUBLICATION, "if not self.has_advanced and any(", "if False and any("),
     _without(
-        "a-start-leaves-a-mark", PUBLICATION, "        publish.mark_begun(self.plan.plan_id, seen, self.output)\n"
+        "a-start-leaves-a-mark",
+        PUBLICATION,
+        "        publish.mark_begun(self.plan.plan_id, seen, self.output, self.clock())\n",
     ),
     _without(
         "a-start-looks-again-after-its-mark",
@@ -176,7 +178,10 @@ MUTANTS: Final = (
         "if begun:",
     ),
     _without(
-        "a-clean-up-advances", CLEANING, "seen, forsaken = _without_seals(output, seen), set()", "forsaken = set()"
+        "a-clean-up-advances",
+        CLEANING,
+        "seen, forsaken = _without_seals(output, seen, new_id), set()",
+        "forsaken = set()",
     ),
     _without(
         "a-clean-up-keeps-units-of-plans-not-known",
