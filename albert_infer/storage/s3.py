@@ -1,7 +1,7 @@
-"""A folder on S3 or on a server that speaks its protocol. The only module that knows s3fs.
+"""A folder on S3 or on a server that speaks its protocol.
 
-s3fs brings session, credentials and connections, and its `call_s3` sends one S3 operation exactly as asked. Its file
-methods are not used: they strip slashes, read `?versionId=` out of keys, and write large objects in parts.
+`s3_client` connects, and s3fs's `call_s3` sends one S3 operation exactly as asked. The file methods of s3fs are not
+used: they strip slashes, read `?versionId=` out of keys, and write large objects in parts.
 """
 
 from __future__ import annotations
@@ -15,29 +15,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
-from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SettingsError
-from albert_infer.storage.access import S3Access, refuse_unsafe_endpoint
+from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError
+from albert_infer.storage.access import S3Access
 from albert_infer.storage.folder import REQUESTS_AT_ONCE, AccessError, ObjectPin, StoredObject, UnsupportedError, holds
+from albert_infer.storage.ranged import RangedFile
 from albert_infer.storage.retries import RETRIES
+from albert_infer.storage.s3_client import connected
 from albert_infer.storage.s3_dialect import (
-    ATTEMPTS,
-    add_md5,
     is_directory_marker,
     jittered,
     listed_pin,
-    retry_conflict,
     version_of,
 )
 from albert_infer.storage.s3_errors import NO_ANSWER, reply_error, translated
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 # botocore's retries end when a reply's header is there; a body that breaks off is our own to fetch again.
 BODY_ATTEMPTS: Final = 3
@@ -108,7 +104,7 @@ class S3Folder:
             raise ObjectChangedError(
                 asked, f"it changed ({found.size} bytes, ETag {found.version})", "start the run again to plan it anew"
             )
-        return _PinnedObject(self, pin)
+        return RangedFile(pin, self.byte_range)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:  # noqa: D102
         return self._put_if(name, data, IfNoneMatch="*")
@@ -150,7 +146,7 @@ class S3Folder:
             )
 
     def byte_range(self, pin: ObjectPin, start: int, stop: int) -> bytes:
-        """Fetch the bytes from `start` to before `stop`, if the object is still the pinned one; else raise so."""
+        """Fetch the bytes from `start` to before `stop`, with `If-Match`: raises if it is not the pinned object."""
         if start >= stop:
             return b""
         _, data = self._body(pin.name, Range=f"bytes={start}-{stop - 1}", IfMatch=f'"{pin.version}"')
@@ -161,31 +157,7 @@ class S3Folder:
 
     @cached_property
     def _s3(self) -> S3FileSystem:
-        s3 = S3FileSystem(
-            endpoint_url=self.access.endpoint,
-            # s3fs gives each of them to the requests that know it.
-            s3_additional_kwargs=self.access.parameters,
-            config_kwargs={
-                "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
-                "connect_timeout": 5,  # seconds; a host that is up answers at once
-                "read_timeout": self.access.read_timeout_seconds,
-                "max_pool_connections": 32,  # more than the threads of any stage
-            },
-            skip_instance_cache=True,  # one client a folder: what is registered below is registered once
-        )
-        s3.retries = 1  # botocore below it retries already
-        with translated("connect", self.uri):
-            try:
-                client = s3.connect()
-            except ValueError as error:
-                found = "not a URL (from --s3-endpoint or AWS_ENDPOINT_URL)"
-                raise SettingsError("the S3 endpoint", found, "give https://host[:port]") from error
-        # As resolved: botocore also takes it from AWS_ENDPOINT_URL_S3 and from the profile.
-        refuse_unsafe_endpoint(client.meta.endpoint_url)
-        client.meta.events.register_first("needs-retry.s3.PutObject", retry_conflict)
-        client.meta.events.register("request-created.s3", RETRIES.note)
-        client.meta.events.register("before-call.s3.DeleteObjects", add_md5)
-        return s3
+        return connected(self.uri, self.access)
 
     def _delete_together(self, names: Sequence[str]) -> None:
         keys = [{"Key": self._key(name)} for name in names]
@@ -297,42 +269,6 @@ class S3Folder:
         except (ObjectChangedError, ObjectMissingError):
             return False
         return True
-
-
-class _PinnedObject(io.RawIOBase):
-    """Random access to one pinned object; each read is one ranged GET with `If-Match`."""
-
-    def __init__(self, folder: S3Folder, pin: ObjectPin) -> None:
-        self._folder = folder
-        self._pin = pin
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._pin.size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        rest = max(0, self._pin.size - self._position)
-        wanted = rest if size is None or size < 0 else min(size, rest)
-        data = self._folder.byte_range(self._pin, self._position, self._position + wanted)
-        self._position += len(data)
-        return data
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
 
 @cache
