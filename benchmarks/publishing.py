@@ -22,7 +22,8 @@ import pyarrow as pa
 from albert_infer import storage
 from albert_infer.config import LabelSettings
 from albert_infer.output import commit, layout
-from albert_infer.read.planning import Plan, Unit, make_plan, survey_input
+from albert_infer.read.planning import Plan, Unit, make_plan
+from albert_infer.read.survey import survey_input
 from albert_infer.schema import PairColumns
 from albert_infer.storage import Folder
 from benchmarks import machine, pairs

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from albert_infer import storage
 from albert_infer.config import LabelSettings
 from albert_infer.read.decoding import PairReader
-from albert_infer.read.planning import make_plan, survey_input
+from albert_infer.read.planning import make_plan
+from albert_infer.read.survey import survey_input
 from benchmarks import machine
 
 UNIT_ROWS: Final = 16_384

@@ -26,7 +26,8 @@ from albert_infer.common import failpoints
 from albert_infer.config import LabelSettings
 from albert_infer.output import commit
 from albert_infer.pipeline.board import RunBoard
-from albert_infer.read.planning import make_plan, survey_input
+from albert_infer.read.planning import make_plan
+from albert_infer.read.survey import survey_input
 from albert_infer.schema import PairColumns
 from benchmarks import checkpoint, machine, pairs
 from benchmarks.staged import StagedRun

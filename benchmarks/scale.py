@@ -27,7 +27,8 @@ from rich.table import Table
 from albert_infer import storage
 from albert_infer.config import LabelSettings
 from albert_infer.output import commit, layout
-from albert_infer.read.planning import FOOTER_THREADS, canonical_json, make_plan, survey_input
+from albert_infer.read.planning import canonical_json, make_plan
+from albert_infer.read.survey import FOOTER_THREADS, survey_input
 from albert_infer.schema import PairColumns
 from albert_infer.storage.folder import REQUESTS_AT_ONCE
 from benchmarks import machine, made_up, pairs

@@ -16,7 +16,8 @@ from albert_infer import schema, storage
 from albert_infer.learning.evaluation.rows import PLACE
 from albert_infer.output import commit
 from albert_infer.preflight.gold import GOLD
-from albert_infer.read.planning import make_plan, survey_input
+from albert_infer.read.planning import make_plan
+from albert_infer.read.survey import survey_input
 from albert_infer.schema import NliLabel, Rejection
 from benchmarks.staged import StagedRun
 

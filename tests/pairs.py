@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from albert_infer import schema, storage
 from albert_infer.config import LabelSettings
-from albert_infer.read.planning import Plan, Survey, make_plan, survey_input
+from albert_infer.read.planning import Plan, make_plan
+from albert_infer.read.survey import Survey, survey_input
 from albert_infer.schema import HYPOTHESIS, PREMISE, NliLabel, PairColumns, Rejection
 
 # For property tests: a shared machine may be busy at any moment, so no example has a deadline.

@@ -24,7 +24,8 @@ from albert_infer.pipeline.stages import UnitSink
 from albert_infer.pipeline.unit import LabelTask, source_of
 from albert_infer.preflight.checks import Checks
 from albert_infer.preflight.sample import chosen_rows
-from albert_infer.read.planning import Plan, Survey, make_plan, survey_input
+from albert_infer.read.planning import Plan, make_plan
+from albert_infer.read.survey import Survey, survey_input
 from albert_infer.schema import Precision
 
 

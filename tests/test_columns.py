@@ -15,7 +15,7 @@ from pairs import pair_table, planned, surveyed, with_class_names, write_pairs
 
 from albert_infer.errors import InputError, SettingsError
 from albert_infer.read import decoding
-from albert_infer.read.planning import Survey
+from albert_infer.read.survey import Survey
 
 
 def write(folder: Path, **columns: Any) -> None:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from albert_infer.config import LabelSettings
-from albert_infer.read.planning import FOOTER_THREADS, make_plan, survey_input
+from albert_infer.read.planning import make_plan
+from albert_infer.read.survey import FOOTER_THREADS, survey_input
 from albert_infer.schema import PROBABILITIES
 from benchmarks import made_up, pairs, scale
 

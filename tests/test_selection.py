@@ -22,8 +22,8 @@ from albert_infer.errors import InputError, NoInputError, TableError
 from albert_infer.job.report import Report, Seconds
 from albert_infer.operations.nightly import Nights, label_each
 from albert_infer.preflight.gold import GoldColumns, survey_gold
-from albert_infer.read.planning import survey_input
 from albert_infer.read.selection import find_input, select
+from albert_infer.read.survey import survey_input
 from albert_infer.storage import DEFAULT_ACCESS, S3Access
 from albert_infer.verification import is_input
 

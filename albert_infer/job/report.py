@@ -24,7 +24,8 @@ from albert_infer.output.manifest import Manifest, Quarantined
 from albert_infer.pipeline.progress import RunProgress
 from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.preflight.checks import Preflight
-from albert_infer.read.planning import Plan, Survey
+from albert_infer.read.planning import Plan
+from albert_infer.read.survey import Survey
 from albert_infer.storage import Folder
 from albert_infer.storage.input_names import told_left_out
 

@@ -34,8 +34,9 @@ from albert_infer.preflight.checks import Checks, refuse_limits
 from albert_infer.preflight.gold import GoldSet
 from albert_infer.preflight.sample import chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
-from albert_infer.read.planning import Plan, Survey, Unit, late_inputs, make_plan, survey_input
+from albert_infer.read.planning import Plan, Unit, late_inputs, make_plan
 from albert_infer.read.selection import find_input
+from albert_infer.read.survey import Survey, survey_input
 from albert_infer.schema import Precision
 from albert_infer.storage import Folder, InputObjects, S3Access
 

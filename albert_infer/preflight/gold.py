@@ -25,7 +25,8 @@ from albert_infer.read import selection
 from albert_infer.read.class_names import ClassNames
 from albert_infer.read.decoding import PairReader
 from albert_infer.read.footers import RowRange, UnreadableError, clean, some
-from albert_infer.read.planning import BadFile, survey_input, unit_ranges
+from albert_infer.read.planning import unit_ranges
+from albert_infer.read.survey import BadFile, survey_input
 from albert_infer.schema import HYPOTHESIS, LABEL, NO_IDS, PREMISE, RESERVED_NAMES, NliLabel, PairColumns, is_text
 from albert_infer.storage import DEFAULT_ACCESS, Folder, ObjectPin, S3Access
 

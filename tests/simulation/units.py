@@ -17,7 +17,8 @@ import pyarrow as pa
 from albert_infer.output import commit
 from albert_infer.output.commit import UnitSummary
 from albert_infer.read.footers import RowRange
-from albert_infer.read.planning import InputFile, Plan, Unit
+from albert_infer.read.planning import Plan, Unit
+from albert_infer.read.survey import InputFile
 from albert_infer.storage import ObjectPin
 
 DEVICES: Final = (0, 1)
