@@ -1,4 +1,4 @@
-"""From input objects to pairs of texts: `planning` cuts the input into units, by the `footers` of its files.
+"""From input objects to pairs of texts.
 
-`decoding` reads the rows of a unit; `gold` reads labels that people gave.
+`survey` reads the footers of an input, `planning` cuts it into units, and `decoding` reads the rows of a unit.
 """

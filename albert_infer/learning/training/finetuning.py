@@ -6,11 +6,10 @@ goes on from.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +29,6 @@ from albert_infer.errors import (
     InputError,
     IntegrityError,
     LimitError,
-    ModelError,
     OutputError,
     SupersededError,
 )
@@ -39,17 +37,15 @@ from albert_infer.learning.training.board import TrainingBoard, shown
 from albert_infer.learning.training.card import model_card
 from albert_infer.learning.training.learner import KEPT, STATE, told_by
 from albert_infer.learning.training.pairs import PairCounts, counted, tokenized
+from albert_infer.learning.training.sources import Sources, read_sources, run_id_of
 from albert_infer.learning.training.start import files_of, starting_model
 from albert_infer.learning.training.summary import summary
 from albert_infer.learning.training.worker import EVAL, TRAIN, TrainTask, train_on_worker
 from albert_infer.learning.training.workers import TrainingWorkers, training_precision, training_workers
-from albert_infer.model import checkpoint as model
-from albert_infer.model.checkpoint_files import CheckpointFiles, checkpoint_files
-from albert_infer.model.known_files import CONFIG, TOKENIZER_JSON
+from albert_infer.model.checkpoint import verified
+from albert_infer.model.known_files import CONFIG
 from albert_infer.pipeline.resources import Node
 from albert_infer.pipeline.session import connected, own_error, own_signals, session_settings, shared
-from albert_infer.preflight.gold import GoldColumns, GoldSet, survey_gold
-from albert_infer.read.planning import canonical_json
 from albert_infer.schema import Precision
 from albert_infer.storage import Folder, S3Access
 
@@ -60,28 +56,10 @@ CURVE: Final = "training_curve.png"
 TRAINING: Final = "_training/"
 # One entry for each evaluation of a training.
 MAX_METRICS_BYTES: Final = 1 << 24
-# Raised when a change of the code makes other weights of the same settings.
-TRAINING_VERSION: Final = 1
 # A node may go and a process may die; what kills three workers would kill the fourth.
 MAX_WORKER_FAILURES: Final = 3
 # 99 in 100 pairs of SNLI and MultiNLI are shorter; the few long ones would cost more than they teach.
 MAX_TRAINING_TOKENS: Final = 128
-# These decide no weight, or no more than rounding does.
-NOT_IN_THE_ID: Final = (
-    *("train", "eval", "output", "model", "teacher", "s3_endpoint", "workers", "replace", "log_format", "debug"),
-)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What a run starts from, read and verified: pairs, the model to train and the teacher's, if there is one."""
-
-    train: GoldSet
-    eval: GoldSet
-    given: CheckpointFiles
-    start: CheckpointFiles
-    new_classifier: bool
-    teacher: CheckpointFiles | None
 
 
 def finetune(settings: FinetuneSettings) -> dict[str, Any]:
@@ -93,8 +71,8 @@ def finetune(settings: FinetuneSettings) -> dict[str, Any]:
     refuse_missing("fine-tuning", "training")
     access = S3Access(settings.s3_endpoint)
     output = storage.open_folder(settings.output, access)
-    sources = _sources(settings, access)
-    run_id = _run_id(settings, sources)
+    sources = read_sources(settings, access)
+    run_id = run_id_of(settings, sources)
     with storage.refused(OutputError):
         there = _standing(output, run_id, settings)
     if there is not None:
@@ -107,49 +85,6 @@ def finetune(settings: FinetuneSettings) -> dict[str, Any]:
     _write(output, METRICS, json.dumps(made, indent=1).encode())
     _tidy(output)
     return made
-
-
-def _sources(settings: FinetuneSettings, access: S3Access) -> Sources:
-    columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column)
-    train = survey_gold("--train", settings.train, columns, access)
-    held = survey_gold("--eval", settings.eval, columns, access)
-    given = checkpoint_files(settings.model, access)
-    start = starting_model(given, dropout=settings.dropout, seed=settings.seed, label_order=settings.label_order)
-    files = files_of(start.model, settings.model, given.tokenizer)
-    model.verified(files)
-    teacher = None if settings.teacher is None else checkpoint_files(settings.teacher, access)
-    if teacher is not None:
-        model.verified(teacher)
-        _refuse_other_tokenizer(given, teacher)
-    return Sources(train, held, given, files, start.new_classifier, teacher)
-
-
-def _refuse_other_tokenizer(start: CheckpointFiles, teacher: CheckpointFiles) -> None:
-    ours, theirs = (each.digests.get(TOKENIZER_JSON, each.digests.get("spiece.model")) for each in (start, teacher))
-    if ours != theirs:
-        asked = f"--teacher {teacher.source} for --model {start.source}"
-        remedy = "give a teacher with the model's own tokenizer, or a model that starts from the teacher's"
-        raise ModelError(asked, "their tokenizers are not the same bytes", remedy)
-
-
-def _run_id(settings: FinetuneSettings, sources: Sources) -> str:
-    """Names a run by what decides its weights, so that what is there already, or half-way, is known again."""
-    decides = {
-        "version": TRAINING_VERSION,
-        "settings": settings.model_dump(mode="json", exclude=set(NOT_IN_THE_ID)),
-        "train": sources.train.pins,
-        "eval": sources.eval.pins,
-        "model": sources.given.digests,
-        "teacher": sources.teacher and sources.teacher.digests,
-        **_classes(sources),
-    }
-    return hashlib.sha256(canonical_json(decides)).hexdigest()[:16]
-
-
-def _classes(sources: Sources) -> dict[str, Any]:
-    """What the files call the numbers of their labels, where they do: runs without such names keep their ids."""
-    classes = {TRAIN: sources.train.classes, EVAL: sources.eval.classes}
-    return {"classes": classes} if any(any(names) for names in classes.values()) else {}
 
 
 def _standing(output: Folder, run_id: str, settings: FinetuneSettings) -> dict[str, Any] | None:
@@ -195,7 +130,7 @@ def _trained(
 
     workers = training_workers(settings, nodes)
     precision = training_precision(settings, workers.device, cpu_flags())
-    checkpoint = model.verified(sources.start)
+    checkpoint = verified(sources.start)
     max_length = settings.max_length or min(MAX_TRAINING_TOKENS, checkpoint.shape.max_position_embeddings)
     tokenizer = checkpoint.tokenizer(max_length=max_length, truncation="premise")
     board = TrainingBoard.start()
