@@ -65,8 +65,10 @@ HOMES: Final = {
     **{name: {"learning"} for name in ("sklearn", "scipy", "matplotlib", "jinja2", "markupsafe")},
     **{name: {"storage"} for name in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "aiohttp")},
 }
-MODULE_LINES: Final = 350
-FUNCTION_LINES: Final = 60
+MODULE_LINES: Final = 300
+FUNCTION_LINES: Final = 50
+# Modules that are being split, and how long they are.
+LONG: Final = {"albert_infer.config.settings": 340, "albert_infer.verification.recount": 340}
 JOB_LINES: Final = 65
 
 
@@ -169,10 +171,10 @@ def test_a_job_script_is_a_docstring_with_its_command_and_a_few_calls(path: Path
     assert {name for name in imported(path) if name.split(".")[0] in HOMES} == set()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_modules_and_functions_are_short_and_every_module_says_what_it_holds(module: str) -> None:
-    assert len(MODULES[module].read_text().splitlines()) < MODULE_LINES
-    tree = tree_of(MODULES[module])
+@pytest.mark.parametrize("path", [*MODULES.values(), *sources("recipes")], ids=name_of)
+def test_modules_and_functions_are_short_and_every_module_says_what_it_holds(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONG.get(name_of(path), MODULE_LINES)
+    tree = tree_of(path)
     assert ast.get_docstring(tree)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
