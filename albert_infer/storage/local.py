@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from albert_infer.common import failpoints
+from albert_infer.common.durable import sync_folder
 from albert_infer.errors import IntegrityError, ObjectChangedError, ObjectMissingError
 from albert_infer.storage.folder import REQUESTS_AT_ONCE, ObjectPin, StoredObject, holds
 from albert_infer.storage.listing import (
@@ -32,7 +33,6 @@ from albert_infer.storage.listing import (
 )
 from albert_infer.storage.local_errors import reading, writing
 from albert_infer.storage.probing import UNFINISHED, locked, probe_folder
-from albert_infer.storage.probing import sync as _sync
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -102,7 +102,7 @@ class LocalFolder:
                 failpoints.reach("local_staged", name)
                 created = _linked(staged, path)
             # Also after losing: what the caller now reads back must not vanish in a power cut either.
-            _sync(path.parent)
+            sync_folder(path.parent)
         return created
 
     def replace(self, name: str, data: bytes, expected: ObjectPin | None) -> bool:  # noqa: D102
@@ -115,7 +115,7 @@ class LocalFolder:
             with _staged(path.parent, data) as staged:
                 _make_later_than(staged, expected)
                 staged.replace(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
         return True
 
     def copy(self, source: ObjectPin, target: str) -> ObjectPin:  # noqa: D102
@@ -134,7 +134,7 @@ class LocalFolder:
             finally:
                 # Also after success: renaming a file over another name of itself does nothing.
                 staged.unlink(missing_ok=True)
-            _sync(final.parent)
+            sync_folder(final.parent)
         return copied
 
     def delete(self, names: Iterable[str]) -> None:  # noqa: D102
@@ -273,7 +273,7 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
 
 
 @contextmanager

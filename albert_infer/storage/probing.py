@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from albert_infer.common.durable import sync_folder
 from albert_infer.storage.folder import AccessError
 
 UNFINISHED = ".albert-infer-"
@@ -36,7 +37,7 @@ def probe_folder(folder: Path) -> None:
         ) from error
     with made as probe:
         _try_each_step(Path(probe))
-    sync(nearest)
+    sync_folder(nearest)
     if nearest == folder:
         _refuse_a_closed_lock(folder)
         _refuse_what_others_keep(folder)
@@ -66,7 +67,7 @@ def _try_each_step(folder: Path) -> None:
     swapped.touch()
     os.utime(swapped, ns=(1, 1))
     swapped.replace(put)
-    sync(folder)
+    sync_folder(folder)
 
 
 def _refuse_a_closed_lock(folder: Path) -> None:
@@ -151,12 +152,3 @@ def _share(descriptor: int, folder: os.stat_result) -> None:
             shared |= stat.S_IWGRP
     readable = shared << 1
     os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | shared | readable)
-
-
-def sync(folder: Path) -> None:
-    """Make the names in the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,10 +8,11 @@ from shutil import rmtree
 from uuid import uuid4
 
 from albert_infer.common import failpoints
+from albert_infer.common.durable import sync_folder
 from albert_infer.errors import OutputError
 from albert_infer.storage.folder import Folder
 from albert_infer.storage.local import LocalFolder
-from albert_infer.storage.probing import UNFINISHED, sync
+from albert_infer.storage.probing import UNFINISHED
 
 
 def refuse_filled(folder: Folder, asked: str) -> None:
@@ -47,7 +48,7 @@ def _renamed_into_place(final: Path, files: Mapping[str, bytes], asked: str) -> 
         raise OutputError(f"{asked} {final}", f"it cannot be written: {error.strerror}", remedy) from error
     finally:
         rmtree(staged, ignore_errors=True)
-    sync(final.parent)
+    sync_folder(final.parent)
 
 
 def _put(folder: Folder, name: str, data: bytes, asked: str) -> None:

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from albert_infer.common.durable import sync_folder
+
 COMPILERS: Final = ("c++", "g++", "clang++")
 # Vectors as wide as the processor's: compilers prefer half of 512 bits, for clocks that fell on older processors.
 FLAGS: Final = ("-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-Wno-psabi", "-shared", "-fPIC")
@@ -131,19 +133,10 @@ def _compiled(compiler: str, source: Path, library: Path) -> ctypes.CDLL | None:
                 os.fchmod(file.fileno(), 0o600)
                 os.fsync(file.fileno())
             made.replace(library)
-        _sync(library.parent)
+        sync_folder(library.parent)
     except OSError:  # a full disk, or a name that is a folder
         return None
     return _kept(library)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[bytes]:
