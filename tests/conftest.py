@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -81,26 +82,46 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    """Open one Ray session for all jobs of a module that run in this process."""
-    from job_runs import ray_session
-
-    with ray_session():
-        yield
+@pytest.fixture(scope="session")
+def sessions() -> Iterator[ExitStack]:
+    """What `session` has opened; closed with this process, or by a module that wants no session."""
+    with ExitStack() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def s3_session(s3_server: S3Server) -> Iterator[None]:
-    """Open a Ray session whose workers have the credentials, and no endpoint, in their environment."""
+def session(sessions: ExitStack) -> None:
+    """One Ray session for all jobs of all modules that run in this process.
+
+    Its workers have the credentials of the S3 server in their environment, and no endpoint.
+    """
+    import ray
     from job_runs import ray_session
+    from s3_server import WRITER, credentials
+
+    if not ray.is_initialized():
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in credentials(WRITER).items():
+                environment.setenv(name, value)
+            sessions.enter_context(ray_session())
+
+
+@pytest.fixture(scope="module")
+def no_session(sessions: ExitStack) -> None:
+    """No Ray session is open when a module begins that opens its own, or none."""
+    sessions.close()
+
+
+@pytest.fixture(scope="module")
+def s3_session(session: None) -> Iterator[None]:
+    """The Ray session, and the credentials of its workers in the environment of this process too."""
+    from s3_server import WRITER, credentials
 
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in s3_server.location("").env.items():
+        for name, value in credentials(WRITER).items():
             environment.setenv(name, value)
-        environment.delenv("AWS_ENDPOINT_URL")
-        with ray_session():
-            yield
+        environment.delenv("AWS_ENDPOINT_URL", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

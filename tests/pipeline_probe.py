@@ -1,18 +1,23 @@
 """Labels a folder on a cluster of a given size and tells what the stages did; started by test_pipeline.
 
-python pipeline_probe.py TOLD CPUS GPUS INPUT OUTPUT MODEL PICKLINGS: what is told goes to the file TOLD, as JSON.
+python pipeline_probe.py TOLD CPUS GPUS INPUT OUTPUT MODEL PICKLINGS [FLAGS...]: what is told goes to the file TOLD, as
+JSON. A cluster that RAY_ADDRESS names is joined, and has that size already. With FLAGS the job runs there as well.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import ray
+from label_pairs import main as job
 
 from albert_infer import storage
 from albert_infer.config import LabelSettings
@@ -41,8 +46,10 @@ class WatchedCheckpoint(Checkpoint):
         return Checkpoint, tuple(getattr(self, field.name) for field in fields(Checkpoint))
 
 
-def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, picklings: str) -> None:
-    ray.init(address="local", num_cpus=int(cpus), num_gpus=int(gpus), include_dashboard=False, log_to_driver=False)
+def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, picklings: str, *flags: str) -> None:
+    address = os.environ["RAY_ADDRESS"]
+    size = {"num_cpus": int(cpus), "num_gpus": int(gpus), "include_dashboard": False} if address == "local" else {}
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **size)
     settings = LabelSettings(input=source, output=output, model=model, unit_rows=16)
     survey = survey_input(storage.resolve_input(source), settings)
     checkpoint = load_checkpoint(model)
@@ -52,7 +59,9 @@ def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, 
     )
     with connected(debug=False) as nodes:
         stages = seen(settings, survey, plan, watched, worker_resources(settings, nodes))
-        Path(told).write_text(json.dumps(stages), "utf-8")
+    if flags:
+        stages["job"] = job_of(flags)
+    Path(told).write_text(json.dumps(stages), "utf-8")
 
 
 def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkpoint, workers: Any) -> dict[str, Any]:
@@ -82,6 +91,14 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
         "workers": asdict(workers),
         "preflight": asdict(checked),
     }
+
+
+def job_of(flags: tuple[str, ...]) -> dict[str, Any]:
+    """Run the job in the session; its exit code and its stderr."""
+    stderr = io.StringIO()
+    with redirect_stderr(stderr), redirect_stdout(io.StringIO()):
+        exit_code = job(flags)
+    return {"exit_code": exit_code, "errors": stderr.getvalue().splitlines()}
 
 
 if __name__ == "__main__":

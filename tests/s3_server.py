@@ -197,17 +197,21 @@ def _allow(actions: list[str], resource: str, condition: dict[str, Any] | None =
     return {**allowed, "Condition": condition} if condition else allowed
 
 
-def _env(endpoint: str, identity: tuple[str, str]) -> dict[str, str]:
+def credentials(identity: tuple[str, str]) -> dict[str, str]:
+    """The environment in which a process is this identity, on whichever server."""
     return {
         "AWS_ACCESS_KEY_ID": identity[0],
         "AWS_SECRET_ACCESS_KEY": identity[1],
-        "AWS_ENDPOINT_URL": endpoint,
         "AWS_DEFAULT_REGION": "us-east-1",
         # Nothing of the developer's own account may reach a test.
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def _env(endpoint: str, identity: tuple[str, str]) -> dict[str, str]:
+    return {**credentials(identity), "AWS_ENDPOINT_URL": endpoint}
 
 
 def _client(endpoint: str, identity: tuple[str, str]) -> BaseClient:

@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -36,7 +36,6 @@ from job_runs import (
     labelled_rows,
     made_up_pairs,
     manifest_of,
-    ray_session,
     rejected_rows,
     report_of,
     run_here,
@@ -165,7 +164,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shared(session: None, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("bad-inputs")
 
     @cache
@@ -173,8 +172,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         return bench.night(input_of_everything(bench.source, bench.folder / "marker"))
 
     bench = Bench(folder, tiny_checkpoint(folder / "checkpoint"), night_of_everything)
-    with ray_session():
-        yield bench
+    return bench
 
 
 P = ParamSpec("P")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,25 @@ import pyarrow.parquet as pq
 import pytest
 from finetune import main
 from job_runs import JOB, Outcome, in_open_session, run_program, started, wait_until
-from s3_server import S3Location
-from training_models import learnable_pairs, save_model, tiny_student, tiny_teacher
+from s3_server import S3Location, S3Server
+from training_models import (
+    Learning,
+    learnable_pairs,
+    learner_of,
+    save_model,
+    tiny_student,
+    tiny_teacher,
+    training_pairs,
+)
+from transformers import AlbertForSequenceClassification
 
 from albert_infer import storage
 from albert_infer.common.failpoints import VARIABLE
 from albert_infer.labeler import Labeler
+from albert_infer.learning.training.batches import epoch_batches
+from albert_infer.learning.training.start import starting_model, teaching_model
 from albert_infer.model.calibration import calibration_json
-from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.model.checkpoint import checkpoint_files, load_checkpoint
 from albert_infer.schema import LABEL, NliLabel
 
 pytestmark = [
@@ -36,7 +48,8 @@ pytestmark = [
 ]
 FINETUNE = JOB.parent / "finetune.py"
 # 9 steps an epoch.
-HOW = {"epochs": 15, "batch-pairs": 8, "learning-rate": 3e-3, "evaluations-per-epoch": 1, "patience": 15}
+EPOCHS, STEPS = 5, 45
+HOW = {"epochs": EPOCHS, "batch-pairs": 8, "learning-rate": 2e-3, "evaluations-per-epoch": 1, "patience": 15}
 
 
 @dataclass(frozen=True)
@@ -77,8 +90,19 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
     skipped = pa.table({"premise": ["dogs run", None], "hypothesis": ["no dogs", "no"], "gold_label": ["-", "neutral"]})
     pq.write_table(pa.concat_tables([pairs, skipped]), folder / "train.parquet")
     pq.write_table(pairs, folder / "eval.parquet")
-    save_model(tiny_teacher(), folder / "model")
+    save_model(half_taught(), folder / "model")
     return Start(folder)
+
+
+def half_taught() -> AlbertForSequenceClassification:
+    """A model that has less than half of the labels right, and learns the rest in a few steps."""
+    teacher, pairs = tiny_teacher(), training_pairs()
+    learner = learner_of(teacher, steps=STEPS, settings=Learning(seed=7))
+    batches = (epoch_batches(pairs.encoded.lengths, 8, seed=7, epoch=epoch) for epoch in range(EPOCHS))
+    for step, positions in enumerate(chain.from_iterable(batches)):
+        learner.step(step, pairs, positions)
+    assert learner.evaluate(pairs).accuracy < 0.7
+    return teacher
 
 
 def finetuned(argv: list[str]) -> Outcome:
@@ -121,7 +145,7 @@ def test_it_writes_a_checkpoint_that_has_learned_the_labels(made: Path) -> None:
     assert metrics["pairs"]["train"] == {
         "rows": 74, "used": 72, "without_gold": 1, "truncated": 0, "rejected": {"null_text": 1}
     }  # fmt: skip
-    assert metrics["milestones"][-1]["step"] == 135
+    assert metrics["milestones"][-1]["step"] == STEPS
     assert (made / "training_curve.png").read_bytes().startswith(b"\x89PNG")
     assert f"{metrics['kept']['eval_accuracy']:.1%}" in (made / "README.md").read_text()
     assert not (made / "_training").exists()
@@ -159,16 +183,37 @@ def test_another_checkpoint_is_not_written_over(start: Start, made: Path) -> Non
     assert "--replace" in outcome.stderr
 
 
-def test_two_workers_learn_what_one_learns(start: Start, session: None, tmp_path: Path) -> None:
-    # Without dropout, which each worker draws for itself, they differ by rounding alone.
-    results = []
-    for workers in (1, 2):
-        output = tmp_path / f"of-{workers}"
-        outcome = finetuned(start.argv(output, workers=workers, dropout=0, epochs=4))
-        assert outcome.exit_code == 0, outcome.stderr
-        results.append(metrics_of(output))
-    one, two = results
-    assert [result["workers"]["count"] for result in results] == [1, 2]
+@pytest.fixture(scope="module")
+def alone(start: Start, s3_session: None, s3_server: S3Server) -> S3Location:
+    """What one worker made from S3 to S3; without dropout, which each worker draws for itself."""
+    place = s3_server.location("finetuned")
+    access = storage.S3Access(place.endpoint)
+    folder = storage.open_folder(place.uri, access)
+    for path in sorted(start.folder.rglob("*")):
+        if path.is_file():
+            assert folder.put_if_absent(f"start/{path.relative_to(start.folder)}", path.read_bytes())
+    uris = {name: f"{place.uri}/start/{name}.parquet" for name in ("train", "eval")}
+    argv = start.argv(f"{place.uri}/made", model=f"{place.uri}/start/model", dropout=0, epochs=2, **uris)
+    outcome = finetuned([*argv, "--s3-endpoint", place.endpoint])
+    assert outcome.exit_code == 0, outcome.stderr
+    return place
+
+
+@pytest.mark.s3
+def test_it_reads_from_s3_and_writes_there(alone: S3Location) -> None:
+    access = storage.S3Access(alone.endpoint)
+    assert load_checkpoint(f"{alone.uri}/made", access=access).label_order == tuple(NliLabel)
+    assert not storage.open_folder(alone.uri, access).objects("made/_training/")
+
+
+@pytest.mark.s3
+def test_two_workers_learn_what_one_learns(start: Start, alone: S3Location, tmp_path: Path) -> None:
+    outcome = finetuned(start.argv(tmp_path / "of-2", workers=2, dropout=0, epochs=2))
+    assert outcome.exit_code == 0, outcome.stderr
+    made = storage.open_folder(f"{alone.uri}/made", storage.S3Access(alone.endpoint))
+    one, two = json.loads(made.read("metrics.json")), metrics_of(tmp_path / "of-2")
+    # They differ by rounding alone.
+    assert [result["workers"]["count"] for result in (one, two)] == [1, 2]
     assert two["kept"]["eval_accuracy"] == pytest.approx(one["kept"]["eval_accuracy"], abs=0.03)
     for name in ("train_loss", "eval_loss"):
         assert [each[name] for each in two["milestones"]] == pytest.approx(
@@ -176,22 +221,32 @@ def test_two_workers_learn_what_one_learns(start: Start, session: None, tmp_path
         )
 
 
-def test_a_driver_that_is_killed_and_started_again_makes_the_same_weights(
+def test_a_killed_driver_and_then_a_killed_worker_make_the_same_weights(
     start: Start, made: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "checkpoint"
-    with started(start.program(output)) as process:
+    for point in ("first", "second"):
+        (tmp_path / point).mkdir()
+    waits = {VARIABLE: f"trained@step 000012:wait:1:{tmp_path / 'first'}"}
+    with started(start.program(output), env=in_open_session(waits)) as process:
         wait_until(lambda: len(list(output.glob("_training/*/checkpoint_*/kept.safetensors"))) > 0, process)
     assert not (output / "metrics.json").exists()
-    outcome = finetuned(start.argv(output))
+
+    killed = {VARIABLE: f"trained@step 000030:kill:1:{tmp_path / 'second'}"}
+    outcome = run_program(start.program(output), env=in_open_session(killed))
+
     assert outcome.exit_code == 0, outcome.stderr
+    # Once when it was killed, once when it came by again.
+    assert len(list(tmp_path.glob("second/trained.*"))) == 2
     assert (output / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
     assert without_times(metrics_of(output)["milestones"]) == without_times(metrics_of(made)["milestones"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_driver_that_is_asked_to_end_says_so(start: Start, tmp_path: Path, number: signal.Signals) -> None:
-    armed = {VARIABLE: f"trained@step 000020:wait:1-9:{tmp_path}"}
+def test_a_driver_that_is_asked_to_end_says_so(
+    start: Start, session: None, tmp_path: Path, number: signal.Signals
+) -> None:
+    armed = {VARIABLE: f"trained@step 000002:wait:1-9:{tmp_path}"}
     with started(start.program(tmp_path / "checkpoint"), env=in_open_session(armed)) as process:
         wait_until(lambda: len(list(tmp_path.glob("trained.*"))) > 0, process)
         process.send_signal(number)
@@ -201,36 +256,41 @@ def test_a_driver_that_is_asked_to_end_says_so(start: Start, tmp_path: Path, num
     assert ended.stderr.splitlines()[-1].startswith("finetune.py: ")
 
 
-def test_a_worker_that_is_killed_makes_the_same_weights(start: Start, made: Path, tmp_path: Path) -> None:
-    armed = {VARIABLE: f"trained@step 000050:kill:1:{tmp_path}"}
-    output = tmp_path / "checkpoint"
-    outcome = run_program(start.program(output), env=in_open_session(armed))
-    assert outcome.exit_code == 0, outcome.stderr
-    # Once when it was killed, once when it came by again.
-    assert len(list(tmp_path.glob("trained.*"))) == 2
-    assert (output / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
-
-
 def test_a_student_learns_from_a_teacher_as_calibrated_as_it_is(start: Start, made: Path, tmp_path: Path) -> None:
     student = save_model(tiny_student(), tmp_path / "student")
     calibrated = Path(shutil.copytree(made, tmp_path / "calibrated"))
     (calibrated / "calibration.json").write_bytes(calibration_json(3.0, {}))
-    taught = []
-    for name, teacher in (("plain", made), ("tempered", calibrated)):
-        output = tmp_path / name
-        settings = {"model": student, "teacher": teacher, "epochs": 3, "save_precision": "fp16", "gold_weight": 0.25}
-        outcome = finetuned(start.argv(output, **settings))
-        assert outcome.exit_code == 0, outcome.stderr
-        metrics = metrics_of(output)
-        assert metrics["teacher_digests"]["model.safetensors"]
-        assert metrics["milestones"][-1]["train_loss"] < metrics["milestones"][0]["train_loss"]
-        assert "gold labels weighing 0.25 beside its teacher" in (output / "README.md").read_text()
-        taught.append((output / "model.safetensors").read_bytes())
-    assert taught[0] != taught[1]
+    output = tmp_path / "checkpoint"
+    how = {"epochs": 2, "save_precision": "fp16", "gold_weight": 0.25, "dropout": 0}
+
+    outcome = finetuned(start.argv(output, model=student, teacher=calibrated, **how))
+
+    assert outcome.exit_code == 0, outcome.stderr
+    metrics = metrics_of(output)
+    assert metrics["teacher_digests"]["model.safetensors"]
+    first, last = (milestone["train_loss"] for milestone in metrics["milestones"])
+    assert last < first
+    assert first == pytest.approx(loss_of_an_epoch(student, calibrated), rel=1e-3)
+    assert first != pytest.approx(loss_of_an_epoch(student, made), rel=1e-2), "it makes a difference"
+    assert "gold labels weighing 0.25 beside its teacher" in (output / "README.md").read_text()
+
+
+def loss_of_an_epoch(student: Path, teacher: Path) -> float:
+    """What a student that learns in this process loses in the first of the job's epochs."""
+    files, pairs = checkpoint_files(str(student)), training_pairs()
+    learner = learner_of(
+        starting_model(files, dropout=0, seed=0).model,
+        steps=18,
+        teacher=teaching_model(checkpoint_files(str(teacher))),
+        settings=Learning(learning_rate=2e-3, gold_weight=0.25),
+    )
+    for step, positions in enumerate(epoch_batches(pairs.encoded.lengths, 8, seed=0, epoch=0)):
+        learner.step(step, pairs, positions)
+    return learner.mean_loss()
 
 
 def test_a_run_that_gets_no_better_ends_early(start: Start, session: None, tmp_path: Path) -> None:
-    outcome = finetuned(start.argv(tmp_path / "out", learning_rate=1e-12, patience=2))
+    outcome = finetuned(start.argv(tmp_path / "out", learning_rate=1e-12, epochs=9, patience=2))
     assert outcome.exit_code == 0, outcome.stderr
     assert len(metrics_of(tmp_path / "out")["milestones"]) <= 5
 
@@ -271,20 +331,3 @@ def test_pairs_without_any_gold_label_are_refused(start: Start, session: None, t
     outcome = finetuned(start.argv(tmp_path / "out", train=tmp_path / "bare.parquet"))
     assert outcome.exit_code == 2
     assert "of 72 rows 72 without a gold label" in outcome.stderr
-
-
-@pytest.mark.s3
-def test_it_reads_from_s3_and_writes_there(start: Start, session: None, s3_bucket: S3Location) -> None:
-    access = storage.S3Access(s3_bucket.endpoint)
-    folder = storage.open_folder(s3_bucket.uri, access)
-    for path in sorted(start.folder.rglob("*")):
-        if path.is_file():
-            assert folder.put_if_absent(f"start/{path.relative_to(start.folder)}", path.read_bytes())
-    uris = {name: f"{s3_bucket.uri}/start/{name}.parquet" for name in ("train", "eval")}
-    argv = start.argv(f"{s3_bucket.uri}/made", model=f"{s3_bucket.uri}/start/model", epochs=2, **uris)
-    # A process of its own, because the workers of the open session have no credentials but those that it gives them.
-    program = [sys.executable, FINETUNE, *argv, "--s3-endpoint", s3_bucket.endpoint]
-    outcome = run_program(program, env=in_open_session(s3_bucket.env))
-    assert outcome.exit_code == 0, outcome.stderr
-    assert load_checkpoint(f"{s3_bucket.uri}/made", access=access).label_order == tuple(NliLabel)
-    assert not folder.objects("made/_training/")

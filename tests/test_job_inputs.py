@@ -11,6 +11,8 @@ import pytest
 import ray
 from job_runs import Outcome, made_up_pairs, run_here, run_main, write_pairs
 
+pytestmark = pytest.mark.usefixtures("no_session")
+
 
 def refusal(outcome: Outcome) -> str:
     """The one line of a start that was refused without Ray and wrote nothing but that."""

@@ -16,7 +16,7 @@ from albert_infer import storage
 from albert_infer.errors import OutputError
 from albert_infer.storage import AccessError
 
-pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
+pytestmark = [pytest.mark.s3, pytest.mark.usefixtures("no_session"), pytest.mark.filterwarnings(RAY_WARNING)]
 
 
 @pytest.fixture

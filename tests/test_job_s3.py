@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from job_runs import (
     RAY_WARNING,
+    Outcome,
+    in_open_session,
     made_up_pairs,
-    run_alone,
     run_here,
     run_killed,
     write_pairs,
@@ -103,7 +105,7 @@ def test_a_driver_killed_half_way_on_s3_loses_and_doubles_no_row(
         *("--model", checkpoint, "--unit-rows", 16),
     )
 
-    run_killed(*argv, when=lambda: len(staged(place)) >= 3)
+    run_killed(*argv, when=lambda: len(staged(place)) >= 3, env=in_open_session(place.env))
     before = {name: found for name, found in objects(place, "out").items() if name.startswith("_units/")}
     assert 3 <= len(before) < 50
     assert visible(place) == []
@@ -125,24 +127,30 @@ def test_wrong_credentials_and_a_missing_bucket_are_refused_in_one_line(
 ) -> None:
     write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(4, seed=13))
     upload(place, tmp_path / "in", "in")
-    here, model = ("--input", f"{place.uri}/in"), ("--model", checkpoint)
+    source, output = f"{place.uri}/in", f"{place.uri}/out"
     wrong = {**place.env, "AWS_SECRET_ACCESS_KEY": "n0t-the-secret"}
-    cases = {
-        "wrong secret": run_alone(*here, "--output", f"{place.uri}/out", *model, env=wrong),
-        "may not write": run_alone(*here, "--output", f"{place.uri}/out", *model, env=place.reader_env),
-        "no such bucket": run_alone(*here, "--output", "s3://no-such-bucket/out", *model, env=place.env),
-        "no such input": run_alone(
-            "--input", "s3://no-such-bucket/in", "--output", f"{place.uri}/out", *model, env=place.env
-        ),
-    }
     skewed = Rule("status", status=403, code="RequestTimeTooSkewed", times=None)
     with FaultProxy(place.endpoint, [skewed]) as proxy:
-        late = {**place.env, "AWS_ENDPOINT_URL": proxy.endpoint}
-        cases["wrong clock"] = run_alone(*here, "--output", f"{place.uri}/out", *model, env=late)
+        cases = {
+            "wrong secret": (source, output, wrong),
+            "may not write": (source, output, place.reader_env),
+            "no such bucket": (source, "s3://no-such-bucket/out", place.env),
+            "no such input": ("s3://no-such-bucket/in", output, place.env),
+            "wrong clock": (source, output, {**place.env, "AWS_ENDPOINT_URL": proxy.endpoint}),
+        }
+        refused = {name: refused_with(env, checkpoint, *where) for name, (*where, env) in cases.items()}
     assert proxy.faults["status"] > 0
-    ends = {name: (case.exit_code, case.stderr.count("\n")) for name, case in cases.items()}
-    assert ends == dict.fromkeys(cases, (2, 1)), cases
-    assert "no-such-bucket" in cases["no such bucket"].stderr
-    assert "set the clock" in cases["wrong clock"].stderr
-    assert "n0t-the-secret" not in cases["wrong secret"].stderr
+    ends = {name: (outcome.exit_code, outcome.stderr.count("\n")) for name, outcome in refused.items()}
+    assert ends == dict.fromkeys(cases, (2, 1)), refused
+    assert "no-such-bucket" in refused["no such bucket"].stderr
+    assert "set the clock" in refused["wrong clock"].stderr
+    assert "n0t-the-secret" not in refused["wrong secret"].stderr
     assert objects(place, "out") == {}
+
+
+def refused_with(env: Mapping[str, str], checkpoint: Path, source: str, output: str) -> Outcome:
+    """A start in this process whose environment has these credentials."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in env.items():
+            environment.setenv(name, value)
+        return run_here("--input", source, "--output", output, "--model", checkpoint)

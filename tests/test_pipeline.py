@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from job_runs import (
-    PROGRAM_PATH,
+    in_open_session,
     labelled_rows,
     made_up_pairs,
     report_of,
     run_probe,
-    run_program,
     tiny_checkpoint,
     write_pairs,
 )
@@ -25,14 +25,6 @@ from job_runs import (
 pytestmark = pytest.mark.ray
 PROBE = Path(__file__).parent / "pipeline_probe.py"
 PAIRS = made_up_pairs(72, seed=10)
-
-ON_DECLARED_GPU = """
-import sys
-import ray
-from label_pairs import main
-ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 @dataclass(frozen=True)
@@ -53,23 +45,43 @@ MODES = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What `pipeline_probe.py` told of a mode, and what it left."""
+    """What `pipeline_probe.py` told of a mode, and what it left in a folder: `out`, and `job` if the job ran too."""
 
     mode: Mode
     told: dict[str, Any]
-    output: Path
+    folder: Path
     picklings: int
 
 
-@pytest.fixture(scope="module", params=MODES)
-def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    mode, folder = MODES[request.param], tmp_path_factory.mktemp("mode")
+# The size of the open session.
+JOINED = "two cores"
+# Where the whole job runs too.
+WITH_A_JOB = "two cores and a GPU"
+
+
+@pytest.fixture(scope="module")
+def seen_in(session: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Seen]:
+    """Run the probe in a mode when it is first asked for."""
+    return cache(lambda name: probed(name, tmp_path_factory.mktemp("mode")))
+
+
+@pytest.fixture(params=MODES)
+def seen(request: pytest.FixtureRequest, seen_in: Callable[[str], Seen]) -> Seen:
+    return seen_in(request.param)
+
+
+def probed(name: str, folder: Path) -> Seen:
+    mode = MODES[name]
     write_pairs(folder / "in" / "a.parquet", PAIRS.slice(0, 40))
     write_pairs(folder / "in" / "b.parquet", PAIRS.slice(40))
     checkpoint = tiny_checkpoint(folder / "checkpoint")
     picklings = folder / "picklings"
-    told = run_probe(PROBE, folder / "told", mode.cpus, mode.gpus, folder / "in", folder / "out", checkpoint, picklings)
-    return Seen(mode, told, folder / "out", len(picklings.read_text().splitlines()))
+    where = (folder / "in", folder / "out", checkpoint, picklings)
+    job = ("--input", folder / "in", "--output", folder / "job", "--model", checkpoint)
+    flags = job if name == WITH_A_JOB else ()
+    env = in_open_session({}) if name == JOINED else {}
+    told = run_probe(PROBE, folder / "told", mode.cpus, mode.gpus, *where, *flags, env=env)
+    return Seen(mode, told, folder, len(picklings.read_text().splitlines()))
 
 
 def test_reading_classifying_and_committing_are_operators_of_their_own(seen: Seen) -> None:
@@ -84,7 +96,7 @@ def test_the_classify_actor_is_called_once_a_unit_with_all_its_rows(seen: Seen) 
 
 def test_every_unit_is_committed_whole_and_in_order(seen: Seen) -> None:
     units = seen.told["units"]
-    staged = [pq.read_table(seen.output / "_units" / f"{unit_id}.parquet") for unit_id in units]
+    staged = [pq.read_table(seen.folder / "out" / "_units" / f"{unit_id}.parquet") for unit_id in units]
     assert [rows.num_rows for rows in staged] == [16, 16, 8, 16, 16]
     assert pa.concat_tables(staged)["pair_id"].equals(PAIRS["pair_id"])
 
@@ -109,13 +121,11 @@ def test_actors_leave_a_core_for_reading(seen: Seen) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is there")
-def test_a_gpu_that_is_declared_but_not_there_is_said_and_the_cpu_labels(tmp_path: Path) -> None:
-    write_pairs(tmp_path / "in.parquet", PAIRS)
-    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
-    argv = ("--input", tmp_path / "in.parquet", "--output", tmp_path / "out", "--model", checkpoint)
-    outcome = run_program([sys.executable, "-c", ON_DECLARED_GPU, *argv], env={"PYTHONPATH": PROGRAM_PATH})
-    assert outcome.exit_code == 0, outcome.stderr
-    (warning,) = [line for line in outcome.errors if line.startswith("warning: ")]
+def test_a_gpu_that_is_declared_but_not_there_is_said_and_the_cpu_labels(seen_in: Callable[[str], Seen]) -> None:
+    seen = seen_in(WITH_A_JOB)
+    output, job = seen.folder / "job", seen.told["job"]
+    assert job["exit_code"] == 0, job["errors"]
+    (warning,) = [line for line in job["errors"] if line.startswith("warning: ")]
     assert "--gpus-per-worker 0" in warning
-    assert report_of(tmp_path / "out")["device"] == "cpu"
-    assert labelled_rows(tmp_path / "out").num_rows == PAIRS.num_rows
+    assert report_of(output)["device"] == "cpu"
+    assert labelled_rows(output).num_rows == PAIRS.num_rows
