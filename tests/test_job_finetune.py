@@ -80,6 +80,8 @@ def prompt_controller() -> Iterator[None]:
     """Ray Train asks its workers every two seconds, and a worker waits with its next milestone until it was asked."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+        # A process of its own, for clouds that announce that they take a node away.
+        environment.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         yield
 
 
@@ -242,7 +244,8 @@ def test_a_killed_driver_and_then_a_killed_worker_make_the_same_weights(
     assert without_times(metrics_of(output)["milestones"]) == without_times(metrics_of(made)["milestones"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+# tests/test_signals.py has every job end so at each of the signals; this is where Ray Train has handlers of its own.
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
 def test_a_driver_that_is_asked_to_end_says_so(
     start: Start, session: None, tmp_path: Path, number: signal.Signals
 ) -> None:
