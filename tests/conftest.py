@@ -113,8 +113,8 @@ def no_session(sessions: ExitStack) -> None:
 
 
 @pytest.fixture(scope="module")
-def s3_session(session: None) -> Iterator[None]:
-    """The Ray session, and the credentials of its workers in the environment of this process too."""
+def s3_credentials() -> Iterator[None]:
+    """Give this process the credentials of the S3 server, and no endpoint."""
     from s3_server import WRITER, credentials
 
     with pytest.MonkeyPatch.context() as environment:
@@ -122,6 +122,11 @@ def s3_session(session: None) -> Iterator[None]:
             environment.setenv(name, value)
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
         yield
+
+
+@pytest.fixture(scope="module")
+def s3_session(session: None, s3_credentials: None) -> None:
+    """The Ray session, with the credentials in this process too."""
 
 
 @pytest.fixture(scope="session")

@@ -12,19 +12,18 @@ from pathlib import Path
 
 from label_pairs import main
 
-from albert_infer.pipeline.session import connected
+from albert_infer.pipeline.inline import InlineExecutor
 
 
 def flip(folder: Path, name: str, rounds: int, flags: list[str]) -> None:
-    with connected(debug=False):
-        (folder / f"{name}.ready").touch()
-        for number in range(rounds):
-            while not (folder / f"go.{number}").exists():
-                time.sleep(0.001)
-            code = main(flags)
-            ended = folder / f".{name}.{number}"
-            ended.write_text(str(code))
-            ended.rename(folder / f"{name}.{number}")
+    (folder / f"{name}.ready").touch()
+    for number in range(rounds):
+        while not (folder / f"go.{number}").exists():
+            time.sleep(0.001)
+        code = main(flags, InlineExecutor())
+        ended = folder / f".{name}.{number}"
+        ended.write_text(str(code))
+        ended.rename(folder / f"{name}.{number}")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ from albert_infer.pipeline.inline import InlineExecutor
 from albert_infer.schema import NliLabel
 
 JOB = Path(__file__).parents[1] / "jobs" / "label_pairs.py"
+# The same without Ray.
+INLINE_JOB = (sys.executable, Path(__file__).with_name("inline_job.py"), "label_pairs")
 # For programs other than the job: the package of this checkout, whichever is installed, and the job as a module.
 PROGRAM_PATH = f"{JOB.parents[1]}:{JOB.parent}"
 # Ray's own: copying a DataContext reads its deprecated settings too.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -31,15 +30,18 @@ from input_of_everything import (
     input_of_everything,
 )
 from job_runs import (
-    RAY_WARNING,
+    INLINE_JOB,
+    PATIENCE_SECONDS,
+    PROGRAM_PATH,
     Outcome,
     labelled_rows,
     made_up_pairs,
     manifest_of,
     rejected_rows,
     report_of,
-    run_here,
+    run_inline,
     staged_units,
+    started,
     state_of,
     tiny_checkpoint,
     visible_files,
@@ -49,7 +51,7 @@ from job_runs import (
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
+from albert_infer.common.failpoints import VARIABLE
 
 Row = tuple[str, int]
 PUBLISH_ALL = ("--max-bad-files", 99, "--max-rejected-share", 1, "--carry-source")
@@ -139,8 +141,12 @@ class Bench:
 
     def label(self, *more: object, model: Path | None = None) -> Outcome:
         """Run the job."""
-        argv = ("--input", self.source, "--output", self.output, "--model", model or self.checkpoint)
-        return run_here(*argv, "--unit-rows", UNIT_ROWS, *more)
+        return run_inline(*self.argv(model), *more)
+
+    def argv(self, model: Path | None = None) -> tuple[object, ...]:
+        """Its flags."""
+        where = ("--input", self.source, "--output", self.output, "--model", model or self.checkpoint)
+        return (*where, "--unit-rows", UNIT_ROWS)
 
     def night(self, written: list[Written], *more: object, model: Path | None = None) -> Night:
         """Run the job so that it publishes whatever is bad, and say what came of it."""
@@ -164,7 +170,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def shared(session: None, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("bad-inputs")
 
     @cache
@@ -302,17 +308,14 @@ def many_pairs(bench: Bench) -> pa.Table:
 
 
 def label_while(bench: Bench, change: Callable[[], object]) -> Outcome:
-    """Run the job, and change something once it labels."""
-
-    def act() -> None:
-        wait_until(lambda: bool(staged_units(bench.output)))
+    """Run the job, and change something once it has labelled a unit."""
+    armed = {VARIABLE: f"part_put:wait:1:{bench.folder}", "PYTHONPATH": PROGRAM_PATH}
+    with started([*INLINE_JOB, *bench.argv(), "--carry-source"], env=armed) as job:
+        wait_until((bench.folder / "part_put.1").exists, job)
         change()
-
-    actor = threading.Thread(target=act, daemon=True)
-    actor.start()
-    outcome = bench.label("--carry-source")
-    actor.join()
-    return outcome
+        (bench.folder / "go").touch()
+        stdout, stderr = job.communicate(timeout=PATIENCE_SECONDS)
+    return Outcome(job.returncode, stdout, stderr)
 
 
 def an_input_that_changes_holds_the_night_back(bench: Bench) -> None:
@@ -347,7 +350,7 @@ def refused(bench: Bench, code: int, told: str, *argv: object) -> None:
     before = state_of(bench.source)
     whole = ("--input", bench.source, "--output", bench.output, "--model", bench.checkpoint)
     given = dict(zip(whole[::2], whole[1::2], strict=True)) | dict(zip(argv[::2], argv[1::2], strict=True))
-    outcome = run_here(*(word for pair in given.items() for word in pair))
+    outcome = run_inline(*(word for pair in given.items() for word in pair))
     assert (outcome.exit_code, len(outcome.errors), outcome.report) == (code, 1, ""), outcome.stderr
     assert told in outcome.errors[0]
     assert state_of(bench.source) == before

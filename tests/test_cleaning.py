@@ -17,10 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from job_runs import (
     PROGRAM_PATH,
-    RAY_WARNING,
     Outcome,
     made_up_pairs,
-    run_here,
+    run_inline,
     run_main,
     run_program,
     state_of,
@@ -307,13 +306,13 @@ def test_the_same_holds_on_every_storage_by_the_clock_of_the_store(folder: Folde
 
 
 @pytest.fixture(scope="module")
-def published(session: None, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
+def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     """Three units of two files."""
     folder = tmp_path_factory.mktemp("published")
     for seed, name in enumerate("ab"):
         write_pairs(folder / "in" / f"{name}.parquet", made_up_pairs(24, seed=seed))
     run = PublishedRun(folder / "in", folder / "out")
-    outcome = run_here("--input", run.source, "--output", run.output, "--model", checkpoint, "--unit-rows", 16)
+    outcome = run_inline("--input", run.source, "--output", run.output, "--model", checkpoint, "--unit-rows", 16)
     assert outcome.exit_code == 0, outcome.stderr
     return run
 
@@ -321,8 +320,6 @@ def published(session: None, checkpoint: Path, tmp_path_factory: pytest.TempPath
 LITTER = st.sampled_from(["copy", "staged", "quarantine", "file", "rejected", "run"])
 
 
-@pytest.mark.ray
-@pytest.mark.filterwarnings(RAY_WARNING)
 @FILE_PROPERTY
 @given(litter=st.lists(st.tuples(LITTER, st.sampled_from([OLD, YOUNG]), st.integers(0, 3)), max_size=8))
 @example(litter=[("copy", OLD, 0), ("copy", YOUNG, 1)])

@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from job_runs import (
+    INLINE_JOB,
     JOB,
+    PROGRAM_PATH,
     RAY_WARNING,
     Outcome,
     break_page,
@@ -28,6 +32,7 @@ from job_runs import (
     report_of,
     run_alone,
     run_here,
+    run_inline,
     run_killed,
     staged_units,
     started,
@@ -41,15 +46,15 @@ from job_runs import (
 from albert_infer.common.failpoints import VARIABLE
 from albert_infer.schema import Precision
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
+pytestmark = pytest.mark.filterwarnings(RAY_WARNING)
 
 # A start that is to be killed at a point, and what may be seen of it then.
 BEFORE_ANY_UNIT = ("planned", "plan_put", "reading", "classifying")
 AROUND_A_UNIT = ("classified", "rejected_put", "quarantine_put", "part_ready", "local_staged", "part_put")
 AFTER_ALL_UNITS = ("labelled", "accounted", "sealed")
 WHILE_PUBLISHING = ("file_published", "files_published", "success_put")
-# One around a unit, then both sides of the seal and of every step to the manifest; the others show less.
-ALWAYS_RUN = {"part_put", "labelled", "sealed", "file_published", "success_put"}
+# While a unit is worked on; the others show less.
+ALWAYS_RUN = {"part_put"}
 
 
 def slow_unless(always: bool) -> Sequence[pytest.MarkDecorator]:
@@ -77,18 +82,29 @@ class Night:
         return ("--input", self.source, "--output", self.output, "--model", self.checkpoint, "--unit-rows", 16, *limits)
 
     def armed(self, *points: str) -> dict[str, str]:
-        """The environment that arms `points`, each `POINT[@TEXT]:ACTION:HITS`, in a driver and in its workers."""
+        """The environment that arms `points`, each `POINT[@TEXT]:ACTION:HITS`, in one process."""
         self.faults.mkdir(exist_ok=True)
-        armed = {VARIABLE: ";".join(f"{point}:{self.faults}" for point in points)}
+        return {VARIABLE: ";".join(f"{point}:{self.faults}" for point in points)}
+
+    def on_ray(self, *points: str) -> dict[str, str]:
+        """The environment that arms `points` in a driver of the open session, and in its workers."""
+        armed = self.armed(*points)
         return {**armed, **in_open_session(armed)}
+
+    @contextmanager
+    def started(self, point: str, *more: object, bad_files: int = 1) -> Iterator[subprocess.Popen[str]]:
+        """A driver without Ray, in which a point is armed; it is killed at the end of the block."""
+        env = {**self.armed(point), "PYTHONPATH": PROGRAM_PATH}
+        with started([*INLINE_JOB, *self.accepting(bad_files=bad_files), *more], env=env) as process:
+            yield process
 
     def hits(self, point: str) -> int:
         """How often any process has come to an armed point."""
         return len(list(self.faults.glob(f"{point}.*")))
 
     def go_on(self, *more: object) -> Outcome:
-        """The same command again, in this process."""
-        return run_here(*self.flags, *more)
+        """The same command again, in this process and without Ray."""
+        return run_inline(*self.flags, *more)
 
     @property
     def manifest_stands(self) -> bool:
@@ -123,32 +139,45 @@ def assert_published_whole(night: Night) -> None:
 # --- the driver dies
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize(
     "point",
-    [
-        pytest.param(point, marks=slow_unless(point in ALWAYS_RUN))
-        for point in (*BEFORE_ANY_UNIT, *AROUND_A_UNIT, *AFTER_ALL_UNITS, *WHILE_PUBLISHING)
-    ],
+    [pytest.param(point, marks=slow_unless(point in ALWAYS_RUN)) for point in (*BEFORE_ANY_UNIT, *AROUND_A_UNIT)],
 )
-def test_a_driver_killed_at_any_point_publishes_nothing_and_the_next_start_goes_on(night: Night, point: str) -> None:
-    hit = 2 if point in {"file_published", "part_put", "local_staged"} else 1
+def test_a_driver_killed_while_it_labels_publishes_nothing_and_the_next_start_goes_on(night: Night, point: str) -> None:
+    hit = 2 if point in {"part_put", "local_staged"} else 1
 
-    run_killed(*night.flags, when=lambda: night.hits(point) >= hit, env=night.armed(f"{point}:wait:{hit}-99"))
+    run_killed(*night.flags, when=lambda: night.hits(point) >= hit, env=night.on_ray(f"{point}:wait:{hit}-99"))
+
+    assert (night.manifest_stands, visible_files(night.output)) == (False, [])
+    goes_on(night, run_here)
+
+
+@pytest.mark.parametrize("point", [*AFTER_ALL_UNITS, *WHILE_PUBLISHING])
+def test_a_driver_killed_while_it_publishes_publishes_nothing_by_halves_and_the_next_start_goes_on(
+    night: Night, point: str
+) -> None:
+    hit = 2 if point == "file_published" else 1
+    with night.started(f"{point}:wait:{hit}-99") as process:
+        wait_until(lambda: night.hits(point) >= hit, process)
 
     assert night.manifest_stands == (point == "success_put")
     assert bool(visible_files(night.output)) == (point in WHILE_PUBLISHING), "data is visible before the run is sealed"
-    before = {*state_of(night.output, "_units/*.parquet").values()}
-    if point in WHILE_PUBLISHING:
-        before |= {*state_of(night.output, "part-*").values()}
+    goes_on(night, run_inline, with_report=point in AFTER_ALL_UNITS[:-1])
+
+
+def goes_on(night: Night, run: Callable[..., Outcome], *, with_report: bool = True) -> None:
+    """The next start publishes the night, and labels what is not finished; the one after it touches nothing."""
+    before = {*state_of(night.output, "_units/*.parquet").values(), *state_of(night.output, "part-*").values()}
     done = len(staged_units(night.output)) + len(list(night.output.glob("_units/*.quarantine.json")))
 
-    again = night.go_on()
+    again = run(*night.flags)
 
     assert (again.exit_code, again.errors) == (0, []), again.stderr
     assert_published_whole(night)
     assert before <= {*state_of(night.output, "*.parquet").values()}, "a finished unit was labelled again"
-    if point not in {"sealed", *WHILE_PUBLISHING}:
+    if with_report:
         assert report_of(night.output)["units"] == {"done_before": done, "labelled": 7 - done}
     finished = state_of(night.output)
     once_more = night.go_on()
@@ -156,6 +185,7 @@ def test_a_driver_killed_at_any_point_publishes_nothing_and_the_next_start_goes_
     assert state_of(night.output) == finished, "a run that is published is touched by nothing"
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session", "heeded_hangup")
 @pytest.mark.parametrize(
     ("point", "number"),
@@ -168,7 +198,7 @@ def test_a_driver_killed_at_any_point_publishes_nothing_and_the_next_start_goes_
 def test_a_driver_that_is_asked_to_end_says_so_and_the_next_start_goes_on(
     night: Night, point: str, number: signal.Signals
 ) -> None:
-    with started([sys.executable, JOB, *night.flags], env=night.armed(f"{point}:wait:1-99")) as process:
+    with started([sys.executable, JOB, *night.flags], env=night.on_ray(f"{point}:wait:1-99")) as process:
         wait_until(lambda: night.hits(point) >= 1, process)
         process.send_signal(number)
         ended = Outcome(process.wait(60), *process.communicate())
@@ -181,16 +211,13 @@ def test_a_driver_that_is_asked_to_end_says_so_and_the_next_start_goes_on(
     assert_published_whole(night)
 
 
-@pytest.mark.usefixtures("session")
 def test_a_driver_killed_while_it_replaces_a_run_leaves_the_old_manifest_whole(night: Night) -> None:
     assert night.go_on().exit_code == 0
     old = {name: state for name, state in state_of(night.output).items() if "_runs" not in name}
     write_pairs(night.source / "c.parquet", made_up_pairs(20, seed=22))
 
-    run_killed(
-        *night.flags, "--replace",
-        when=lambda: night.hits("files_published") == 1, env=night.armed("files_published:wait:1"),
-    )  # fmt: skip
+    with night.started("files_published:wait:1", "--replace") as process:
+        wait_until(lambda: night.hits("files_published") == 1, process)
 
     assert old.items() <= state_of(night.output).items()
     assert night.go_on("--replace").exit_code == 0
@@ -201,6 +228,7 @@ def test_a_driver_killed_while_it_replaces_a_run_leaves_the_old_manifest_whole(n
 # --- a worker dies
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
 def test_workers_killed_at_every_point_cost_nothing_but_time(night: Night) -> None:
     units = units_of(night)
@@ -214,13 +242,14 @@ def test_workers_killed_at_every_point_cost_nothing_but_time(night: Night) -> No
         "local_staged": f"_units/{units[4]}",
         "part_put": units[6],
     }
-    armed = night.armed(*(f"{point}@{working_on}:kill:1" for point, working_on in points.items()))
+    armed = night.on_ray(*(f"{point}@{working_on}:kill:1" for point, working_on in points.items()))
     outcome = run_alone(*night.flags, env=armed)
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     assert {point for point in points if not night.hits(point)} == set()
     assert_published_whole(night)
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize(
     "precision", [Precision.FP32, Precision.INT8, pytest.param(Precision.BF16, marks=pytest.mark.slow)]
@@ -237,15 +266,15 @@ def test_no_bit_of_a_label_follows_from_the_workers_their_order_or_their_deaths(
         write_pairs(killed.source / f"{len(files) - place}.parquet", pairs)
     shared = ("--precision", precision, "--agreement-sample", 0)
 
-    one = alone.go_on(*shared, "--workers", 1)
+    one = alone.go_on(*shared)
     # Without a core of their own there is room for two, each with one thread where the one alone had two.
     two = run_alone(
-        *killed.flags, *shared, "--workers", 2, "--cpus-per-worker", 0, env=killed.armed("classifying:kill:5")
+        *killed.flags, *shared, "--workers", 2, "--cpus-per-worker", 0, env=killed.on_ray("classifying:kill:5")
     )
 
     assert (one.exit_code, two.exit_code) == (0, 0), (one.stderr, two.stderr)
     assert killed.hits("classifying") > 12, "a unit of the twelve was tried again"
-    assert [report_of(night.output)["workers"]["max_workers"] for night in (alone, killed)] == [1, 2]
+    assert report_of(killed.output)["workers"]["max_workers"] == 2
     expected, found = (labelled_rows(night.output) for night in (alone, killed))
     assert len(set(expected["label"].to_pylist())) > 1
     assert expected["pair_id"].to_pylist() != found["pair_id"].to_pylist(), "the units came in another order"
@@ -255,13 +284,14 @@ def test_no_bit_of_a_label_follows_from_the_workers_their_order_or_their_deaths(
 # --- a unit that kills its workers
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("step", ["reading", "classifying", pytest.param("part_ready", marks=pytest.mark.slow)])
 def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_for(night: Night, step: str) -> None:
     if step == "reading":
         write_pairs(night.source / "poison.parquet", made_up_pairs(16, seed=23))
     working_on = "poison" if step == "reading" else units_of(night)[2]
-    outcome = run_alone(*night.accepting(bad_files=0), env=night.armed(f"{step}@{working_on}:segfault:1-99"))
+    outcome = run_alone(*night.accepting(bad_files=0), env=night.on_ray(f"{step}@{working_on}:segfault:1-99"))
 
     assert outcome.exit_code == 3, outcome.stderr
     assert "--max-bad-files 0" in outcome.errors[0]
@@ -270,13 +300,13 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
     told = [json.loads(path.read_text()) for path in (night.output / "_units").glob("*.quarantine.json")]
     assert sorted(unit["reason"] for unit in told) == ["bad_page", "poison_unit"]
 
-    accepted = run_here(*night.accepting(bad_files=2))
+    accepted = run_inline(*night.accepting(bad_files=2))
     assert accepted.exit_code == 0, accepted.stderr
     verify(night.output, night.source)
     assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": 1}
     labelled = state_of(night.output, "part-*")
 
-    retried = run_here(*night.accepting(bad_files=2), "--retry-quarantined")
+    retried = run_inline(*night.accepting(bad_files=2), "--retry-quarantined")
     assert retried.exit_code == 0, retried.stderr
     verify(night.output, night.source)
     assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1}
@@ -284,11 +314,12 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
     assert labelled.items() < state_of(night.output, "part-*").items()
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
 def test_a_unit_that_kills_its_readers_does_so_in_the_sample_too_and_costs_the_run_nothing_else(night: Night) -> None:
     write_pairs(night.source / "poison.parquet", made_up_pairs(16, seed=23))
     flags = (*night.accepting(bad_files=2), "--precision", "int8", "--min-agreement", 0)
-    outcome = run_alone(*flags, env=night.armed("reading@poison:segfault:1-99"))
+    outcome = run_alone(*flags, env=night.on_ray("reading@poison:segfault:1-99"))
     assert outcome.exit_code == 0, outcome.stderr
     verify(night.output, night.source)
     assert night.hits("reading") == 3, "three attempts, no more"
@@ -299,7 +330,7 @@ def test_a_unit_that_kills_its_readers_does_so_in_the_sample_too_and_costs_the_r
 
 def units_of(night: Night) -> list[str]:
     """The ids of the seven units, in the order of the input, from a plan; the output is as it was."""
-    assert run_here(*night.accepting(bad_files=0)).exit_code == 3, "the broken page is not accepted yet"
+    assert run_inline(*night.accepting(bad_files=0)).exit_code == 3, "the broken page is not accepted yet"
     plan = json.loads(next(night.output.glob("_runs/*/plan.json")).read_text())
     shutil.rmtree(night.output)
     return [unit["unit_id"] for unit in plan["units"]]
@@ -308,6 +339,7 @@ def units_of(night: Night) -> list[str]:
 # --- several drivers
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
 def test_two_drivers_of_one_night_cost_time_and_no_row(night: Night) -> None:
     with ThreadPoolExecutor(2) as both:
@@ -317,9 +349,8 @@ def test_two_drivers_of_one_night_cost_time_and_no_row(night: Night) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("session")
 def test_a_driver_that_was_overtaken_by_another_plan_publishes_nothing(night: Night) -> None:
-    with started([sys.executable, JOB, *night.flags], env=night.armed("sealed:wait:1")) as slow:
+    with night.started("sealed:wait:1") as slow:
         wait_until(lambda: night.hits("sealed") == 1, slow)
         write_pairs(night.source / "c.parquet", made_up_pairs(20, seed=24))
         assert night.go_on().exit_code == 0
@@ -343,7 +374,6 @@ CHANGES = {"replaced": 4, "gone": 4, "mended": 4, "late": 0}
 ALWAYS_CHANGED = {("gone", "plan_put")}
 
 
-@pytest.mark.usefixtures("session")
 @pytest.mark.parametrize(
     ("change", "point"),
     [
@@ -357,7 +387,7 @@ def test_an_input_that_changes_while_the_run_goes_on_is_never_published_as_it_wa
 ) -> None:
     (night.source / "c.parquet").write_bytes(b"PAR1 and no more")
     flags = night.accepting(bad_files=2)
-    with started([sys.executable, JOB, *flags], env=night.armed(f"{point}:wait:1")) as process:
+    with night.started(f"{point}:wait:1", bad_files=2) as process:
         wait_until(lambda: night.hits(point) == 1, process)
         spoil(night.source, change)
         (night.faults / "go").touch()
@@ -367,12 +397,12 @@ def test_an_input_that_changes_while_the_run_goes_on_is_never_published_as_it_wa
     assert night.manifest_stands == (change == "late")
     if change == "late":
         assert report_of(night.output)["late_inputs"] == [str(night.source / "late.parquet")]
-        refused = run_here(*flags)
+        refused = run_inline(*flags)
         assert refused.exit_code == 6
     else:
         assert f"{ {'replaced': 'a', 'gone': 'a', 'mended': 'c'}[change] }.parquet" in stderr
         assert visible_files(night.output) == []
-    again = run_here(*flags, "--replace")
+    again = run_inline(*flags, "--replace")
     assert again.exit_code == 0, again.stderr
     verify(night.output, night.source)
     assert manifest_of(night.output)["labelled"] == {"replaced": 52, "gone": 31, "mended": 104, "late": 104}[change]

@@ -33,6 +33,7 @@ from job_runs import (
     report_of,
     run_alone,
     run_here,
+    run_inline,
     run_killed,
     staged_units,
     state_of,
@@ -45,7 +46,7 @@ from job_runs import (
 
 from albert_infer.labeler import Labeler
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
+pytestmark = pytest.mark.filterwarnings(RAY_WARNING)
 
 PROBABILITIES = ["p_entailment", "p_neutral", "p_contradiction"]
 OURS = ["label", *PROBABILITIES, "n_tokens", "truncated"]
@@ -58,11 +59,14 @@ def flags(source: Path, output: Path, checkpoint: Path) -> tuple[object, ...]:
 
 
 def label(source: Path, output: Path, checkpoint: Path, *more: object) -> Outcome:
-    return run_here(*flags(source, output, checkpoint), *more)
+    return run_inline(*flags(source, output, checkpoint), *more)
 
 
 def published(source: Path, output: Path, checkpoint: Path, *more: object) -> pa.Table:
-    outcome = label(source, output, checkpoint, *more)
+    return published_by(label(source, output, checkpoint, *more), output)
+
+
+def published_by(outcome: Outcome, output: Path) -> pa.Table:
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     return labelled_rows(output)
 
@@ -83,6 +87,7 @@ def labelled_directly(pairs: pa.Table, checkpoint: Path) -> pa.Table:
 # --- what is published
 
 
+@pytest.mark.ray
 def test_the_job_labels_a_folder_as_the_labeler_does_and_keeps_rows_and_layout(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -131,7 +136,6 @@ def test_the_job_labels_a_folder_as_the_labeler_does_and_keeps_rows_and_layout(
     assert report["exit_code"] == 0
 
 
-@pytest.mark.usefixtures("session")
 def test_columns_may_have_other_names_and_only_those_asked_for_are_kept(checkpoint: Path, tmp_path: Path) -> None:
     pairs = made_up_pairs(20, seed=2).append_column("label", pa.array(["gold"] * 20))
     write_pairs(tmp_path / "in.parquet", pairs.rename_columns(["key", "left", "right", "topic", "label"]))
@@ -144,7 +148,6 @@ def test_columns_may_have_other_names_and_only_those_asked_for_are_kept(checkpoi
     assert_same_labels(rows, labelled_directly(pairs, checkpoint))
 
 
-@pytest.mark.usefixtures("session")
 def test_carried_columns_may_hold_nothing_but_nulls_at_any_depth(checkpoint: Path, tmp_path: Path) -> None:
     """In one row group of three units, so that each is a slice: of such columns Arrow casts no slice."""
     nothing = pa.struct([("a", pa.null()), ("b", pa.int32())])
@@ -170,7 +173,6 @@ def test_carried_columns_may_hold_nothing_but_nulls_at_any_depth(checkpoint: Pat
     verify(output, source)
 
 
-@pytest.mark.usefixtures("session")
 def test_labels_follow_the_pairs_through_any_order_of_rows_and_outputs(checkpoint: Path, tmp_path: Path) -> None:
     pairs = made_up_pairs(48, seed=3)
     order = np.random.default_rng(3).permutation(48)
@@ -186,7 +188,6 @@ def test_labels_follow_the_pairs_through_any_order_of_rows_and_outputs(checkpoin
 # --- what is not labelled
 
 
-@pytest.mark.usefixtures("session")
 def test_bad_rows_are_set_aside_and_too_many_of_them_hold_the_run_back(checkpoint: Path, tmp_path: Path) -> None:
     pairs = made_up_pairs(32, seed=4)
     premises = pairs["premise"].to_pylist()
@@ -215,7 +216,6 @@ def test_bad_rows_are_set_aside_and_too_many_of_them_hold_the_run_back(checkpoin
     assert report_of(output)["rejected"] == {"empty_text": 1, "null_text": 1}
 
 
-@pytest.mark.usefixtures("session")
 def test_bad_files_hold_the_run_back_until_they_are_accepted(checkpoint: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     pairs = made_up_pairs(40, seed=5)
@@ -235,7 +235,6 @@ def test_bad_files_hold_the_run_back_until_they_are_accepted(checkpoint: Path, t
     ]
 
 
-@pytest.mark.usefixtures("session")
 def test_more_rows_than_the_operator_wants_to_pay_for_are_not_labelled(checkpoint: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     write_pairs(source / "a.parquet", made_up_pairs(20, seed=12))
@@ -247,7 +246,6 @@ def test_more_rows_than_the_operator_wants_to_pay_for_are_not_labelled(checkpoin
     assert published(source, output, checkpoint, "--max-rows", 40).num_rows == 40
 
 
-@pytest.mark.usefixtures("session")
 def test_a_broken_page_costs_its_unit_and_holds_the_run_back_until_it_is_accepted(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -332,7 +330,6 @@ def spoil(path: Path, kind: str) -> None:
         path.write_bytes({"zero": b"", "page": b"<html>not found</html>", "cut": data[: len(data) // 2]}[kind])
 
 
-@pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("seed", range(3))
 def test_every_row_is_labelled_rejected_or_quarantined_once(checkpoint: Path, tmp_path: Path, seed: int) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
@@ -363,7 +360,6 @@ def test_every_row_is_labelled_rejected_or_quarantined_once(checkpoint: Path, tm
 # --- again
 
 
-@pytest.mark.usefixtures("session")
 def test_a_late_file_is_labelled_alone_and_a_run_that_is_done_does_nothing(checkpoint: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     pairs = made_up_pairs(60, seed=7)
@@ -390,6 +386,7 @@ def test_a_late_file_is_labelled_alone_and_a_run_that_is_done_does_nothing(check
     assert state_of(output) == finished
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
 def test_a_killed_classify_worker_costs_no_row_and_not_the_run(checkpoint: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
@@ -405,7 +402,7 @@ def test_a_killed_classify_worker_costs_no_row_and_not_the_run(checkpoint: Path,
 
     watcher = threading.Thread(target=kill_worker, daemon=True)
     watcher.start()
-    rows = published(source, output, checkpoint)
+    rows = published_by(run_here(*flags(source, output, checkpoint)), output)
     watcher.join()
     assert killed
     assert rows["pair_id"].equals(pairs["pair_id"])
@@ -416,6 +413,7 @@ def classify_workers() -> list[int]:
     return descendants(os.getpid(), "ray::MapWorker")
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
 def test_a_driver_killed_half_way_leaves_nothing_visible_and_the_next_start_goes_on(
     checkpoint: Path, tmp_path: Path
@@ -430,7 +428,7 @@ def test_a_driver_killed_half_way_leaves_nothing_visible_and_the_next_start_goes
     assert 3 <= len(staged) < 60
     assert (visible_files(output), (output / "_SUCCESS").exists()) == ([], False)
 
-    rows = published(source, output, checkpoint)
+    rows = published_by(run_here(*flags(source, output, checkpoint)), output)
     assert rows["pair_id"].equals(pairs["pair_id"])
     assert report_of(output)["units"] == {"done_before": len(staged), "labelled": 60 - len(staged)}
     # A unit that was finished is published as it stood: the same bytes, written at the same time.

@@ -13,6 +13,7 @@ from job_runs import (
     Outcome,
     made_up_pairs,
     run_here,
+    run_inline,
     wait_until,
     write_pairs,
 )
@@ -41,13 +42,14 @@ def place(s3_server: S3Server, tmp_path: Path) -> Place:
 
 
 def run(place: Place, checkpoint: Path, proxy: FaultProxy, *more: object) -> Outcome:
-    return run_here(
-        *place.argv("--model", checkpoint, "--s3-endpoint", proxy.endpoint, "--unit-rows", 16, *more),
-    )
+    return run_inline(*flags(place, checkpoint, proxy, *more))
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("s3_session")
+def flags(place: Place, checkpoint: Path, proxy: FaultProxy, *more: object) -> tuple[object, ...]:
+    return place.argv("--model", checkpoint, "--s3-endpoint", proxy.endpoint, "--unit-rows", 16, *more)
+
+
+@pytest.mark.usefixtures("s3_credentials")
 def test_every_request_names_the_owner_and_only_reads_of_the_input_are_paid_for(place: Place, checkpoint: Path) -> None:
     owners = ("--s3-request-payer", "--input-bucket-owner", THEIRS, "--output-bucket-owner", OURS)
     with FaultProxy(place.location.endpoint) as proxy:
@@ -63,8 +65,7 @@ def test_every_request_names_the_owner_and_only_reads_of_the_input_are_paid_for(
     assert {headers.get("x-amz-source-expected-bucket-owner") for headers in copies} == {OURS}
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("s3_session")
+@pytest.mark.usefixtures("s3_credentials")
 def test_an_archived_object_is_a_bad_file_and_the_limit_decides(place: Place, checkpoint: Path) -> None:
     archived = Rule("status", "GET", "/in/pairs/(a.parquet|b)$", status=403, code="InvalidObjectState", times=None)
     with FaultProxy(place.location.endpoint, [archived]) as proxy:
@@ -98,7 +99,7 @@ def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_t
 
         proxy.set_rules([])
         revoked = beside.submit(set_rules_once, proxy, [denied], lambda: bool(proxy.seen("PUT", "/plan.json$")))
-        stopped = run(place, checkpoint, proxy)
+        stopped = run_here(*flags(place, checkpoint, proxy))
         revoked.result()
         assert (stopped.exit_code, len(stopped.errors)) == (4, 1), stopped.stderr
         assert "s3:GetObject" in stopped.stderr
@@ -106,8 +107,7 @@ def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_t
     assert place.names("part-") == set()
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("s3_session")
+@pytest.mark.usefixtures("s3_credentials")
 def test_an_output_that_ignores_if_none_match_is_refused_before_any_row_is_labelled(
     place: Place, checkpoint: Path
 ) -> None:
@@ -120,8 +120,7 @@ def test_an_output_that_ignores_if_none_match_is_refused_before_any_row_is_label
     assert {name.rpartition("/")[2] for name in place.names()} == {"plan.json"}
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("s3_session")
+@pytest.mark.usefixtures("s3_credentials")
 def test_a_key_without_rights_is_refused_before_anything_is_written(place: Place, checkpoint: Path) -> None:
     with FaultProxy(place.location.endpoint, [Rule("status", "PUT", status=403, code="AccessDenied")]) as proxy:
         outcome = run(place, checkpoint, proxy, "--s3-kms-key", "key-id")

@@ -7,20 +7,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from job_runs import (
-    RAY_WARNING,
     labelled_rows,
     made_up_pairs,
     manifest_of,
     rejected_rows,
     report_of,
-    run_here,
+    run_inline,
     staged_units,
     tiny_checkpoint,
     visible_files,
     write_pairs,
 )
-
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
 
 PAIRS = made_up_pairs(400, seed=18)
 INT8 = ("--precision", "int8")
@@ -46,7 +43,7 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
     premises[7] = None
     output, argv = tmp_path / "out", flags(tmp_path, deep, pa.array(premises))
 
-    refused = run_here(*argv, *INT8)
+    refused = run_inline(*argv, *INT8)
 
     assert (refused.exit_code, len(refused.errors)) == (3, 1), refused.stderr
     assert "--min-agreement 0.99: " in refused.errors[0]
@@ -61,16 +58,16 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
     assert found["equal_labels"] < found["upper_bound"] < 0.99
     assert found["largest_difference"] > 0
 
-    accepted = run_here(*argv, *INT8, "--min-agreement", found["upper_bound"])
+    accepted = run_inline(*argv, *INT8, "--min-agreement", found["upper_bound"])
 
     assert accepted.exit_code == 0, accepted.stderr
     assert report_of(output)["preflight"]["agreement"] == found, "the same pairs, and the same labels"
     assert f"399 pairs of the run: {found['equal_labels']:.2%} labels as in fp32" in accepted.stdout
     int8 = labelled_rows(output)["label"].to_pylist()
-    again = run_here(*argv, *INT8)
+    again = run_inline(*argv, *INT8)
     assert again.exit_code == 0, "nothing is left to label"
     assert "agreement" not in again.stdout
-    fp32 = run_here(*argv, "--precision", "fp32", "--replace", "--min-agreement", 1)
+    fp32 = run_inline(*argv, "--precision", "fp32", "--replace", "--min-agreement", 1)
     assert fp32.exit_code == 0, fp32.stderr
     assert report_of(output)["preflight"]["agreement"] is None
     labels = zip(int8, labelled_rows(output)["label"].to_pylist(), strict=True)
@@ -80,15 +77,15 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
 
 def test_the_sample_may_be_smaller_or_left_out(deep: Path, tmp_path: Path) -> None:
     argv = flags(tmp_path, deep, PAIRS["premise"])
-    assert run_here(*argv, *INT8, "--agreement-sample", 150).exit_code == 3
+    assert run_inline(*argv, *INT8, "--agreement-sample", 150).exit_code == 3
     assert report_of(tmp_path / "out")["preflight"]["agreement"]["pairs"] == 150
-    unsampled = run_here(*argv, *INT8, "--agreement-sample", 0)
+    unsampled = run_inline(*argv, *INT8, "--agreement-sample", 0)
     assert unsampled.exit_code == 0, unsampled.stderr
     assert report_of(tmp_path / "out")["preflight"]["agreement"] is None
 
 
 def test_pairs_without_a_label_refuse_no_run(checkpoint: Path, tmp_path: Path) -> None:
-    outcome = run_here(*flags(tmp_path, checkpoint, pa.nulls(400, pa.string())), *INT8, "--min-agreement", 1)
+    outcome = run_inline(*flags(tmp_path, checkpoint, pa.nulls(400, pa.string())), *INT8, "--min-agreement", 1)
     assert outcome.exit_code == 0, outcome.stderr
     assert (rejected_rows(tmp_path / "out").num_rows, manifest_of(tmp_path / "out")["labelled"]) == (400, 0)
     assert report_of(tmp_path / "out")["preflight"]["agreement"] is None

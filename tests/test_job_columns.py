@@ -18,7 +18,7 @@ from job_runs import (
     made_up_pairs,
     manifest_of,
     rejected_rows,
-    run_here,
+    run_inline,
     verify,
     write_pairs,
 )
@@ -28,8 +28,6 @@ from test_decoding import one_group
 from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.reader import UnitReader
 from albert_infer.prepare.tokenization import PairTokenizer
-
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
 
 ROWS = 40
 # As DuckDB writes them; each is null in every seventh row.
@@ -86,7 +84,7 @@ def published(source: Path, checkpoint: Path, *more: object) -> Path:
 
 def label(source: Path, checkpoint: Path, *more: object) -> Outcome:
     argv = ("--input", source, "--output", source.with_name("out"), "--model", checkpoint, "--unit-rows", 16)
-    return run_here(*argv, "--max-rejected-share", 1, *more)
+    return run_inline(*argv, "--max-rejected-share", 1, *more)
 
 
 def test_every_column_of_another_writer_is_published_as_it_is(checkpoint: Path, tmp_path: Path) -> None:
@@ -160,6 +158,9 @@ def test_ids_that_cannot_be_ids_are_left_out_with_none(checkpoint: Path, tmp_pat
     assert "pair_id" not in labelled_rows(published(tmp_path / "in", checkpoint, "--id-column", "none")).column_names
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+@pytest.mark.filterwarnings(RAY_WARNING)
 def test_a_worker_reads_a_huge_row_group_once_for_all_units_that_it_gets(tmp_path: Path) -> None:
     folder, pin = one_group(tmp_path, 20_000)
     tokenizer = PairTokenizer(

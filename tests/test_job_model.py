@@ -25,7 +25,7 @@ from job_runs import (
     manifest_of,
     rejected_rows,
     report_of,
-    run_here,
+    run_inline,
     tiny_checkpoint,
     verify,
     visible_files,
@@ -48,7 +48,7 @@ WEIGHTS = "model.safetensors"
 BUILTIN = Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint"
 CLASSIFIER = "classifier.weight"
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(RAY_WARNING)]
+pytestmark = pytest.mark.usefixtures("one_thread")
 # fp32 sums in another order, since the job cuts the pairs into units.
 TOLERANCE = 1e-5
 
@@ -76,7 +76,7 @@ class Trap:
 def refusal(source: Path, checkpoint: Path, *more: object) -> str:
     """The one line that the job says when it refuses the checkpoint before it has written anything."""
     output = source.parent.parent / "out"
-    outcome = run_here("--input", source, "--output", output, "--model", checkpoint, *more)
+    outcome = run_inline("--input", source, "--output", output, "--model", checkpoint, *more)
     assert outcome.exit_code == 2, outcome.stderr
     assert not output.exists()
     (line,) = outcome.errors
@@ -149,8 +149,6 @@ def test_other_than_three_labels_are_refused(source: Path, checkpoint: Path) -> 
 # --- outputs that are called by wrong names
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("session")
 def test_a_checkpoint_whose_outputs_have_wrong_names_is_refused_until_their_order_is_given(
     source: Path, tmp_path: Path
 ) -> None:
@@ -161,7 +159,7 @@ def test_a_checkpoint_whose_outputs_have_wrong_names_is_refused_until_their_orde
     assert told.endswith("; give --label-order entailment,neutral,contradiction")
 
     output, flag = tmp_path / "out", told.rpartition("; give ")[2].split()
-    outcome = run_here("--input", source, "--output", output, "--model", checkpoint, *flag, "--require-probe")
+    outcome = run_inline("--input", source, "--output", output, "--model", checkpoint, *flag, "--require-probe")
 
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     report = report_of(output)
@@ -175,8 +173,6 @@ def test_a_checkpoint_whose_outputs_have_wrong_names_is_refused_until_their_orde
 # --- checkpoints that load, but do not compute
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("session")
 def test_a_checkpoint_that_overflows_in_bf16_is_refused_before_anything_is_written_and_labels_in_fp32(
     source: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -185,7 +181,7 @@ def test_a_checkpoint_that_overflows_in_bf16_is_refused_before_anything_is_writt
     assert "not finite" in told
     assert "--precision fp32" in told
     flags = ("--input", source, "--output", tmp_path / "out", "--model", checkpoint, "--precision", "fp32")
-    outcome = run_here(*flags)
+    outcome = run_inline(*flags)
     assert outcome.exit_code == 0, outcome.stderr
     report = report_of(tmp_path / "out")
     numbers = report["preflight"]["numbers"]
@@ -194,13 +190,11 @@ def test_a_checkpoint_that_overflows_in_bf16_is_refused_before_anything_is_writt
     assert report["model"]["digest"] == load_checkpoint(str(checkpoint)).digest
     assert "10 pairs in fp32 on cpu: 100% labels as in fp32" in outcome.stdout
     assert report["model"]["digest"] in outcome.stdout
-    again = run_here(*flags)
+    again = run_inline(*flags)
     assert again.exit_code == 0, again.stderr
     assert "preflight" not in again.stdout, "nothing was left to label"
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("session")
 def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickle_is_opened(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -215,7 +209,7 @@ def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickl
     good = [row for row in range(40) if row not in bad]
 
     flags = ("--input", source, "--output", output, "--model", checkpoint, "--precision", "fp32", "--unit-rows", 16)
-    outcome = run_here(*flags, "--max-rejected-share", 0.5)
+    outcome = run_inline(*flags, "--max-rejected-share", 0.5)
 
     assert outcome.exit_code == 0, outcome.stderr
     rejected = rejected_rows(output)
@@ -232,37 +226,33 @@ def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickl
     assert not (tmp_path / "opened").exists()
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("session")
 def test_a_job_in_int8_says_so_and_its_units_are_not_those_of_fp32(checkpoint: Path, tmp_path: Path) -> None:
     source = write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(40, seed=6))
     flags = ("--input", source, "--output", tmp_path / "out", "--model", checkpoint)
-    int8 = run_here(*flags, "--precision", "int8", "--min-agreement", 0)
+    int8 = run_inline(*flags, "--precision", "int8", "--min-agreement", 0)
     assert int8.exit_code == 0, int8.stderr
     report, units = report_of(tmp_path / "out"), sorted(path.name for path in (tmp_path / "out").glob("part-*"))
     assert (report["precision"], report["preflight"]["precision"]) == ("int8", "int8")
     assert report["preflight"]["numbers"]["largest_difference"] > 0
-    fp32 = run_here(*flags, "--precision", "fp32", "--replace")
+    fp32 = run_inline(*flags, "--precision", "fp32", "--replace")
     assert fp32.exit_code == 0, fp32.stderr
     assert units != sorted(path.name for path in (tmp_path / "out").glob("part-*"))
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("session")
 def test_a_temperature_and_a_limit_for_review_name_other_units_and_leave_the_labels(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     pairs = made_up_pairs(40, seed=7)
     source, output = write_pairs(tmp_path / "in" / "a.parquet", pairs), tmp_path / "out"
     flags = ("--input", source, "--output", output, "--model", checkpoint)
-    plain = run_here(*flags)
+    plain = run_inline(*flags)
     assert plain.exit_code == 0, plain.stderr
     assert (report_of(output)["model"]["temperature"], report_of(output)["needs_review"]) == (1, 0)
     assert "needs_review" not in labelled_rows(output).column_names
     labels, units = labelled_rows(output)["label"], visible_files(output)
 
     (checkpoint / "calibration.json").write_bytes(calibration_json(2.5, {"pairs": 9842}))
-    outcome = run_here(*flags, "--review-below", 0.4, "--replace")
+    outcome = run_inline(*flags, "--review-below", 0.4, "--replace")
 
     assert outcome.exit_code == 0, outcome.stderr
     rows, report = labelled_rows(output), report_of(output)
@@ -284,6 +274,7 @@ def test_a_temperature_and_a_limit_for_review_name_other_units_and_leave_the_lab
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("session")
+@pytest.mark.filterwarnings(RAY_WARNING)
 def test_a_worker_that_dies_in_the_preflight_ends_the_start_as_infrastructure(checkpoint: Path) -> None:
     def dies(*_: object, **__: object) -> Preflight:
         os.abort()

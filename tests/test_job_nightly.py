@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import label_nightly
 import pytest
 from job_runs import (
-    JOB,
-    RAY_WARNING,
+    INLINE_JOB,
+    PROGRAM_PATH,
     Outcome,
-    in_open_session,
     labelled_rows,
     made_up_pairs,
     report_of,
@@ -27,12 +26,10 @@ from job_runs import (
     write_pairs,
 )
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.filterwarnings(RAY_WARNING),
-    pytest.mark.usefixtures("session"),
-]
-NIGHTLY = JOB.parent / "label_nightly.py"
+from albert_infer.pipeline.inline import InlineExecutor
+
+# The job as a program without Ray.
+NIGHTLY = (*INLINE_JOB[:-1], "label_nightly")
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def nights(checkpoint: Path, tmp_path: Path) -> Nights:
 
 
 def label(nights: Nights, *more: object) -> Outcome:
-    return run_main(label_nightly.main, *nights.flags(*more))
+    return run_main(partial(label_nightly.main, executor=InlineExecutor()), *nights.flags(*more))
 
 
 def test_nights_are_labelled_once_and_a_late_file_changes_nothing_until_it_is_asked_for(nights: Nights) -> None:
@@ -119,9 +116,9 @@ def test_nights_are_labelled_once_and_a_late_file_changes_nothing_until_it_is_as
 
 
 def test_two_drivers_on_the_same_nights_cost_time_and_no_row(nights: Nights) -> None:
-    command = [sys.executable, NIGHTLY, *nights.flags("--missing", "skip")]
+    command = [*NIGHTLY, *nights.flags("--missing", "skip")]
     with ThreadPoolExecutor(2) as both:
-        outcomes = list(both.map(lambda _: run_program(command, env=in_open_session({})), range(2)))
+        outcomes = list(both.map(lambda _: run_program(command, env={"PYTHONPATH": PROGRAM_PATH}), range(2)))
     assert [outcome.exit_code for outcome in outcomes] == [0, 0], [outcome.stderr for outcome in outcomes]
     for day, rows in ((1, 40), (3, 20)):
         assert labelled_rows(nights.output(day)).num_rows == rows

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from job_runs import (
-    RAY_WARNING,
-    in_open_session,
+    INLINE_JOB,
+    PROGRAM_PATH,
     labelled_rows,
     report_of,
-    run_alone,
-    run_here,
+    run_inline,
+    run_program,
     staged_units,
     state_of,
     visible_files,
@@ -23,8 +22,6 @@ from job_runs import (
 import albert_infer
 from albert_infer.common.failpoints import VARIABLE
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
-
 PACKAGED = pq.read_table(Path(albert_infer.__file__).parent / "model" / "builtin" / "pairs.parquet")
 
 
@@ -33,7 +30,7 @@ def test_columns_that_look_exchanged_are_told_at_once_and_in_the_report_and_labe
     source, output = write_pairs(tmp_path / "in.parquet", turned), tmp_path / "out"
     flags = ("--input", source, "--output", output, "--precision", "fp32", "--unit-rows", 100)
 
-    told = run_here(*flags)
+    told = run_inline(*flags)
 
     assert told.exit_code == 0, told.stderr
     (warning,) = told.errors
@@ -42,7 +39,7 @@ def test_columns_that_look_exchanged_are_told_at_once_and_in_the_report_and_labe
     assert report_of(output)["preflight"]["swap"]["suspected"]
     assert report_of(output)["labelled"] == PACKAGED.num_rows
 
-    mended = run_here(*flags, "--premise-column", "hypothesis", "--hypothesis-column", "premise", "--replace")
+    mended = run_inline(*flags, "--premise-column", "hypothesis", "--hypothesis-column", "premise", "--replace")
 
     assert (mended.exit_code, mended.errors) == (0, []), mended.stderr
     assert "columns " not in mended.stdout
@@ -55,7 +52,7 @@ def test_a_run_below_its_gold_floor_labels_nothing_and_above_it_says_how_far(tmp
     output = tmp_path / "out"
     flags = ("--input", source, "--output", output, "--precision", "fp32")
 
-    refused = run_here(*flags, "--gold", gold, "--min-accuracy", 0.9)
+    refused = run_inline(*flags, "--gold", gold, "--min-accuracy", 0.9)
 
     assert (refused.exit_code, len(refused.errors)) == (3, 1), refused.stderr
     assert f"--min-accuracy 0.9 on --gold {gold}: " in refused.errors[0]
@@ -65,7 +62,7 @@ def test_a_run_below_its_gold_floor_labels_nothing_and_above_it_says_how_far(tmp
     found = report["preflight"]["gold"]
     assert (report["exit_code"], report["labelled"], found["accuracy"]["pairs"]) == (3, 0, 306)
 
-    accepted = run_here(*flags, "--gold", gold, "--min-accuracy", found["accuracy"]["share"])
+    accepted = run_inline(*flags, "--gold", gold, "--min-accuracy", found["accuracy"]["share"])
 
     assert accepted.exit_code == 0, accepted.stderr
     assert report_of(output)["plan_id"] == report["plan_id"], "the gold set decides no label"
@@ -75,7 +72,7 @@ def test_a_run_below_its_gold_floor_labels_nothing_and_above_it_says_how_far(tmp
     assert found["accuracy"]["right"] == sum(ours == theirs for ours, theirs in labels), "as the run labels"
 
     published = state_of(output)
-    again = run_here(*flags, "--gold", tmp_path / "missing", "--min-accuracy", 1)
+    again = run_inline(*flags, "--gold", tmp_path / "missing", "--min-accuracy", 1)
     assert again.exit_code == 0, "a run that is published does nothing"
     assert state_of(output) == published
 
@@ -88,10 +85,10 @@ def test_units_that_a_start_without_a_gold_set_has_labelled_are_held_against_it_
     faults = tmp_path / "faults"
     faults.mkdir()
     armed = {VARIABLE: f"labelled:kill:1:{faults}"}
-    assert run_alone(*flags, env={**armed, **in_open_session(armed)}).exit_code != 0
+    assert run_program([*INLINE_JOB, *flags], env={**armed, "PYTHONPATH": PROGRAM_PATH}).exit_code != 0
     assert len(staged_units(output)) == 1
 
-    refused = run_here(*flags, "--gold", source, "--min-accuracy", 0.9)
+    refused = run_inline(*flags, "--gold", source, "--min-accuracy", 0.9)
 
     assert refused.exit_code == 3, refused.stderr
     assert visible_files(output) == []
@@ -105,7 +102,7 @@ def test_a_gold_set_that_is_missing_or_has_no_gold_label_is_refused_before_anyth
         (write_pairs(tmp_path / "gold.parquet", unlabelled), "none of its 306 rows has a gold label"),
         (tmp_path / "missing", str(tmp_path / "missing")),
     ):
-        refused = run_here(*flags, gold)
+        refused = run_inline(*flags, gold)
         assert (refused.exit_code, len(refused.errors)) == (2, 1), refused.stderr
         assert told in refused.errors[0]
         assert not output.exists()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from job_runs import RAY_WARNING, Outcome, made_up_pairs, ray_session, run_here, write_pairs
+from job_runs import Outcome, made_up_pairs, run_inline, write_pairs
 from s3_faults import FaultProxy, Rule
 from s3_place import Place
 from s3_server import S3Location, S3Server
@@ -16,7 +16,7 @@ from albert_infer import storage
 from albert_infer.errors import OutputError
 from albert_infer.storage import AccessError
 
-pytestmark = [pytest.mark.s3, pytest.mark.usefixtures("no_session"), pytest.mark.filterwarnings(RAY_WARNING)]
+pytestmark = pytest.mark.s3
 
 
 @pytest.fixture
@@ -26,32 +26,10 @@ def place(s3_server: S3Server, checkpoint: Path) -> Place:
     return made
 
 
-Session = Callable[[Mapping[str, str]], None]
-
-
-@pytest.fixture
-def session_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    """Start a Ray session whose driver and workers have these credentials."""
-    with pytest.MonkeyPatch.context() as environment:
-        sessions = []
-
-        def start(credentials: Mapping[str, str]) -> None:
-            for name, value in credentials.items():
-                environment.setenv(name, value)
-            session = ray_session()
-            session.__enter__()
-            sessions.append(session)
-
-        yield start
-        for session in sessions:
-            session.__exit__(None, None, None)
-
-
-@pytest.mark.ray
 def test_a_job_that_may_not_delete_publishes_and_replaces_and_tells_what_it_leaves(
-    place: Place, session_of: Session, tmp_path: Path
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    session_of(place.location.job_env)
+    become(monkeypatch, place.location.job_env)
     first, second = two_nights(place, tmp_path)
 
     outcome = run(place)
@@ -72,11 +50,10 @@ def test_a_job_that_may_not_delete_publishes_and_replaces_and_tells_what_it_leav
     assert place.leftovers() == len(before) + len(place.manifest()["files"])
 
 
-@pytest.mark.ray
 def test_a_job_that_may_delete_below_the_output_leaves_nothing(
-    place: Place, session_of: Session, tmp_path: Path
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    session_of(place.location.keeper_env)
+    become(monkeypatch, place.location.keeper_env)
     first, second = two_nights(place, tmp_path)
 
     outcome = run(place)
@@ -92,9 +69,15 @@ def test_a_job_that_may_delete_below_the_output_leaves_nothing(
     assert (place.names("_units/"), place.leftovers()) == (set(), 0)
 
 
+def become(monkeypatch: pytest.MonkeyPatch, credentials: Mapping[str, str]) -> None:
+    """Give this process the credentials."""
+    for name, value in credentials.items():
+        monkeypatch.setenv(name, value)
+
+
 def run(place: Place, *more: object) -> Outcome:
     model = ("--model", f"{place.location.uri}/in/model", "--unit-rows", 16)
-    return run_here(*place.argv(*model, "--s3-endpoint", place.location.endpoint, *more))
+    return run_inline(*place.argv(*model, "--s3-endpoint", place.location.endpoint, *more))
 
 
 def two_nights(place: Place, tmp_path: Path) -> tuple[list[str], list[str]]:
@@ -110,8 +93,7 @@ def test_the_jobs_rights_end_at_its_input_and_output(
 ) -> None:
     for below in ("in", "out", "elsewhere"):
         storage.open_folder(f"{s3_bucket.uri}/{below}").put_if_absent("a", b"x")
-    for name, value in (s3_bucket.job_env if identity == "job" else s3_bucket.keeper_env).items():
-        monkeypatch.setenv(name, value)
+    become(monkeypatch, s3_bucket.job_env if identity == "job" else s3_bucket.keeper_env)
     source, output, elsewhere = (storage.open_folder(f"{s3_bucket.uri}/{n}") for n in ("in", "out", "elsewhere"))
     assert (source.read("a"), output.read("a")) == (b"x", b"x")
     storage.check_writable(output)

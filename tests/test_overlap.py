@@ -22,14 +22,13 @@ import pyarrow as pa
 import pytest
 import verify_labels
 from job_runs import (
+    INLINE_JOB,
     JOB,
     PATIENCE_SECONDS,
     PROGRAM_PATH,
-    RAY_WARNING,
     Outcome,
-    in_open_session,
     made_up_pairs,
-    run_here,
+    run_inline,
     run_main,
     started,
     wait_until,
@@ -51,13 +50,8 @@ from s3_server import S3Server
 
 from albert_infer.common.failpoints import VARIABLE
 
-# Local jobs share the session, so that the module starts Ray once.
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.s3,
-    pytest.mark.filterwarnings(RAY_WARNING),
-    pytest.mark.usefixtures("s3_session"),
-]
+# Without Ray: what overlaps here comes after all units are labelled.
+pytestmark = [pytest.mark.s3, pytest.mark.usefixtures("s3_credentials")]
 
 CLEAN, CLEAN_LATER = JOB.with_name("clean_runs.py"), Path(__file__).with_name("clean_later.py")
 FLIP_PROBE = Path(__file__).with_name("flip_probe.py")
@@ -106,19 +100,19 @@ class Night:
 
     def run(self, *more: object) -> dict[str, Any]:
         """A start to its end, which is 0; what is published then."""
-        outcome = run_here(*self.flags(*more))
+        outcome = run_inline(*self.flags(*more))
         assert outcome.exit_code == 0, outcome.stderr
         return manifest_at(self.place)
 
     def forsake(self, *more: object) -> None:
         """A start that labels everything and publishes nothing."""
-        outcome = run_here(*self.flags(*more, rejected_share=0))
+        outcome = run_inline(*self.flags(*more, rejected_share=0))
         assert outcome.exit_code == 3, outcome.stderr
 
     @contextmanager
     def stopped(self, point: str, *more: object, hit: int = 1) -> Iterator[Stopped]:
         """A start that waits at the fail point; it is killed at the end of the block, if it has not gone on."""
-        with self._stopped([JOB, *self.flags(*more)], point, hit) as driver:
+        with self._stopped([*INLINE_JOB, *self.flags(*more)], point, hit) as driver:
             yield driver
 
     @contextmanager
@@ -128,7 +122,7 @@ class Night:
             self.place.age(DAYS)
         program = CLEAN if isinstance(self.place, LocalPlace) else CLEAN_LATER
         root = ("--output-root", f"{self.place.uri}/out/", *self.place.flags, "--delete")
-        with self._stopped([program, *root], point, 1) as cleaner:
+        with self._stopped([sys.executable, program, *root], point, 1) as cleaner:
             yield cleaner
 
     @contextmanager
@@ -136,7 +130,7 @@ class Night:
         faults = self.folder / f"faults-{uuid4().hex[:8]}"
         faults.mkdir()
         armed = {VARIABLE: f"{point}:wait:{hit}:{faults}", "PYTHONPATH": PROGRAM_PATH}
-        with started([sys.executable, *command], env={**armed, **in_open_session({})}) as process:
+        with started(command, env=armed) as process:
             wait_until((faults / f"{point}.{hit}").exists, process)
             yield Stopped(process, faults)
 
@@ -219,8 +213,7 @@ def test_a_delete_that_s3_gets_only_after_the_next_publications_takes_nothing_th
     night.run()
     with FaultProxy(location.endpoint, [Rule("hold", "POST", r"\?delete", times=None)]) as proxy:
         through = Night(S3Place(location, proxy.endpoint), checkpoint, tmp_path)
-        command = [sys.executable, JOB, *through.flags(*more)]
-        with started(command, env={"PYTHONPATH": PROGRAM_PATH, **in_open_session({})}) as between:
+        with started([*INLINE_JOB, *through.flags(*more)], env={"PYTHONPATH": PROGRAM_PATH}) as between:
             wait_until(lambda: proxy.faults["hold"] > 0, between)
             again = night.run(*REPLACE)
             proxy.set_rules([])
@@ -246,7 +239,7 @@ def test_four_starts_at_once_that_flip_between_two_plans_leave_one_of_them_whole
         for number in range(4):
             flags = night.flags(*plans[number % 2], *REPLACE)
             command = [sys.executable, FLIP_PROBE, night.folder, f"driver-{number}", FLIP_ROUNDS, *flags]
-            drivers.enter_context(started(command, env={"PYTHONPATH": PROGRAM_PATH, **in_open_session({})}))
+            drivers.enter_context(started(command, env={"PYTHONPATH": PROGRAM_PATH}))
         wait_until(lambda: len(list(night.folder.glob("driver-*.ready"))) == 4)
         for number in range(FLIP_ROUNDS):
             for name, data in staged.items():

@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import ray
-from job_runs import RAY_WARNING, made_up_pairs, run_here, staged_units, tiny_checkpoint, write_pairs
+from job_runs import RAY_WARNING, made_up_pairs, run_inline, staged_units, tiny_checkpoint, write_pairs
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 
@@ -44,10 +44,10 @@ def outputs(session: None, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
         write_pairs(folder / "in" / name, pairs.slice(16 * number, 16))
     checkpoint = tiny_checkpoint(folder / "checkpoint")
     argv = ("--input", folder / "in", "--output", folder / "out", "--model", checkpoint, "--unit-rows", 16)
-    assert run_here(*argv).exit_code == 3
+    assert run_inline(*argv).exit_code == 3
     assert len(staged_units(folder / "out")) == 2 + len(NAMES), "there is something to be seen too early"
     shutil.copytree(folder / "out", folder / "held")
-    assert run_here(*argv, "--max-rejected-share", 0.1).exit_code == 0
+    assert run_inline(*argv, "--max-rejected-share", 0.1).exit_code == 0
     ids = [pair_id for row, pair_id in enumerate(pairs["pair_id"].to_pylist()) if row % 16 != 5]
     return Outputs(folder / "held", folder / "out", ids)
 

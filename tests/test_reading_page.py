@@ -10,9 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from job_runs import RAY_WARNING, made_up_pairs, run_here, tiny_checkpoint, write_pairs
-
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
+from job_runs import made_up_pairs, run_inline, tiny_checkpoint, write_pairs
 
 PAGE = Path(__file__).parents[1] / "docs" / "reading-labels.md"
 # No dependency of the package or of its tests.
@@ -21,7 +19,7 @@ CSV = 'pair_id,premise,hypothesis\n1,"two\nlines, one null",007\n2,NULL,\n'
 
 
 @pytest.fixture(scope="module")
-def labelled(session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pairs in two files, one of them without a premise, and their labels."""
     folder = tmp_path_factory.mktemp("reading")
     pairs = made_up_pairs(12, seed=15)
@@ -31,7 +29,7 @@ def labelled(session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pairs(folder / "pairs" / "b.parquet", pairs.slice(8))
     model = tiny_checkpoint(folder / "checkpoint")
     argv = ("--input", folder / "pairs", "--output", folder / "labels", "--model", model, "--max-rejected-share", 0.1)
-    assert run_here(*argv, "--carry-source").exit_code == 0
+    assert run_inline(*argv, "--carry-source").exit_code == 0
     shutil.copytree(folder / "labels", folder / "nights" / "dt=2026-11-21")
     (folder / "pairs.csv").write_text(CSV)
     return folder

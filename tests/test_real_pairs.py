@@ -6,21 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
-from job_runs import labelled_rows, run_alone
+from job_runs import labelled_rows, run_inline
 
 FOLDER = os.environ.get("NLI_TEST_PAIRS", "")
 SNLI_TEST_PAIRS = 4816
 # The built-in checkpoint is small; a wrong label order or a broken layer gives a third or less.
 LEAST_AGREEMENT = 0.70
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.skipif(not FOLDER, reason="NLI_TEST_PAIRS does not name a folder with snli_test_a.parquet"),
-]
+pytestmark = pytest.mark.skipif(not FOLDER, reason="NLI_TEST_PAIRS does not name a folder with snli_test_a.parquet")
 
 
 def test_the_built_in_checkpoint_agrees_with_people_on_snli(tmp_path: Path) -> None:
-    outcome = run_alone(
+    outcome = run_inline(
         *("--input", Path(FOLDER) / "snli_test_a.parquet", "--output", tmp_path / "out", "--carry", "gold_label")
     )
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr

@@ -25,8 +25,7 @@ from job_runs import (
     Outcome,
     break_page,
     made_up_pairs,
-    run_alone,
-    run_here,
+    run_inline,
     write_pairs,
 )
 from pairs import FILE_PROPERTY
@@ -42,19 +41,17 @@ from albert_infer.verification.rules import RowFaults, note_window_faults
 
 SHARES = {"p_entailment": 0.25, "p_neutral": 0.5, "p_contradiction": 0.25}
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
-
 LIMITS = ("--unit-rows", 16, "--max-bad-files", 9, "--max-rejected-share", 1)
 
 
 @pytest.fixture(scope="module")
-def published(session: None, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
+def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     """Five units of two files, 64 rows: 54 labelled, 2 rejected, 8 in a quarantined unit; and a quarantined file."""
     return published_in(tmp_path_factory.mktemp("published"), checkpoint, "--carry", "topic", "--review-below", 0.6)
 
 
 @pytest.fixture(scope="module")
-def sourced(session: None, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
+def sourced(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     """The same with `source_file` and `source_row`."""
     return published_in(tmp_path_factory.mktemp("sourced"), checkpoint, "--carry-source")
 
@@ -68,7 +65,7 @@ def published_in(folder: Path, checkpoint: Path, *more: object) -> PublishedRun:
     write_pairs(run.source / "a.parquet", pairs.set_column(1, "premise", pa.array(premises, pa.string())))
     break_page(write_pairs(run.source / "b.parquet", made_up_pairs(24, seed=2)), 1)
     (run.source / "c.parquet").touch()
-    outcome = run_here("--input", run.source, "--output", run.output, "--model", checkpoint, *LIMITS, *more)
+    outcome = run_inline("--input", run.source, "--output", run.output, "--model", checkpoint, *LIMITS, *more)
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     return run
 
@@ -129,13 +126,12 @@ def odd_pairs(rows: int) -> pa.Table:
     )
 
 
-@pytest.mark.usefixtures("session")
 def test_any_type_of_column_is_compared_by_its_values(checkpoint: Path, tmp_path: Path) -> None:
     run = PublishedRun(tmp_path / "in", tmp_path / "out")
     # One row group of three units.
     write_pairs(run.source / "a.parquet", odd_pairs(40), group_rows=40)
     columns = ("--premise-column", "left", "--hypothesis-column", "right", "--id-column", "key", "--carry", "all")
-    outcome = run_here("--input", run.source, "--output", run.output, "--model", checkpoint, *LIMITS, *columns)
+    outcome = run_inline("--input", run.source, "--output", run.output, "--model", checkpoint, *LIMITS, *columns)
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     assert findings(verified(run, with_input=True)) == []
     changes: dict[str, object] = {
@@ -640,7 +636,10 @@ def test_a_run_on_s3_is_verified_there(s3_server: S3Server, checkpoint: Path, tm
 
     client.put_object(**key("in/a b+c.parquet"), Body=source.read_bytes())
     where = ("--output", f"{place.uri}/out", "--input", f"{place.uri}/in")
-    labelled = run_alone(*where, "--model", checkpoint, *LIMITS, env=place.env)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in place.env.items():
+            environment.setenv(name, value)
+        labelled = run_inline(*where, "--model", checkpoint, *LIMITS)
     assert (labelled.exit_code, labelled.errors) == (0, []), labelled.stderr
 
     assert findings(verify_on(place, *where)) == []
@@ -665,12 +664,14 @@ def verify_on(place: S3Location, *argv: object, **env: str) -> Outcome:
 # --- the failure that everything here is for
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("session")
+@pytest.mark.filterwarnings(RAY_WARNING)
 def test_the_rows_that_a_plain_ray_pipeline_doubles_after_a_crash_are_found(checkpoint: Path, tmp_path: Path) -> None:
     run = PublishedRun(tmp_path / "in", tmp_path / "out")
     for number in range(4):
         write_pairs(run.source / f"{number}.parquet", made_up_pairs(16, seed=number))
-    outcome = run_here("--input", run.source, "--output", run.output, "--model", checkpoint, *LIMITS)
+    outcome = run_inline("--input", run.source, "--output", run.output, "--model", checkpoint, *LIMITS)
     assert outcome.exit_code == 0, outcome.stderr
 
     plain_pipeline(run.source, tmp_path / "once")
