@@ -23,6 +23,7 @@ from job_runs import (
     made_up_pairs,
     report_of,
     run_here,
+    run_inline,
     run_probe,
     run_program,
     started,
@@ -132,14 +133,14 @@ def test_a_gpu_that_does_not_come_in_time_ends_the_run_with_4_and_one_line(check
     assert sum(told.startswith(WAITING) for told in outcome.stderr.splitlines()) == 1, outcome.stderr
     assert report_of(tmp_path / "out")["exit_code"] == 4
     # What was not labelled on GPUs is labelled on CPUs if the operator says so.
-    assert run_here(*flags, "--gpus-per-worker", 0).exit_code == 0
+    assert run_inline(*flags, "--gpus-per-worker", 0).exit_code == 0
 
 
 @pytest.mark.usefixtures("session")
 def test_a_run_that_is_published_waits_for_no_gpu(checkpoint: Path, tmp_path: Path) -> None:
     write_pairs(tmp_path / "in" / "a.parquet", PAIRS.slice(0, 16))
     flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, *UNITS)
-    assert run_here(*flags).exit_code == 0
+    assert run_inline(*flags).exit_code == 0
 
     again = run_here(*flags, "--gpu-wait-minutes", 60)
 

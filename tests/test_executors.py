@@ -31,15 +31,14 @@ class Case:
 
 BAD = made_up_pairs(60, seed=2).set_column(1, "premise", pa.array([None, "", *["w1 w2"] * 58]))
 LONG = made_up_pairs(40, seed=3).set_column(1, "premise", pa.array([" ".join(["w1 w2 w3"] * 40)] * 40))
+ACCEPTED = ("--max-bad-files", 9, "--max-rejected-share", 1)
+INT8 = ("--precision", "int8", "--review-below", 0.5, "--min-agreement", 0)
 CASES = {
-    "good": Case([((), 0)]),
-    "rejected rows": Case([(("--max-rejected-share", 1, "--carry", "all", "--carry-source"), 0)], BAD),
-    "a quarantined unit": Case([(("--max-bad-files", 9, "--max-rejected-share", 1), 0)], is_damaged=True),
-    "windows": Case([(("--long-premise", "window"), 0)], LONG),
-    "in int8, with rows to review": Case([(("--precision", "int8", "--review-below", 0.5, "--min-agreement", 0), 0)]),
+    "rejected rows and a quarantined unit": Case([((*ACCEPTED, "--carry", "all", "--carry-source"), 0)], BAD, True),
+    "windows, in int8, with rows to review": Case([((*INT8, "--long-premise", "window"), 0)], LONG),
     # The first start labels every unit, and is not published; the second labels none.
     "resumed": Case([(("--max-rejected-share", 0.01), 3), (("--max-rejected-share", 1), 0)], BAD),
-    "replaced": Case([((), 0), (("--replace", "--max-length", 16), 0)]),
+    "good pairs, then replaced": Case([((), 0), (("--replace", "--max-length", 16), 0)]),
 }
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from job_runs import (
-    RAY_WARNING,
+    INLINE_JOB,
+    PATIENCE_SECONDS,
+    PROGRAM_PATH,
     Outcome,
     made_up_pairs,
-    run_here,
     run_inline,
+    started,
     wait_until,
     write_pairs,
 )
@@ -22,10 +22,11 @@ from s3_place import Place
 from s3_server import S3Location, S3Server
 
 from albert_infer import storage
+from albert_infer.common.failpoints import VARIABLE
 from albert_infer.errors import InfrastructureError, ModelError, SettingsError
 from albert_infer.model.checkpoint import load_checkpoint
 
-pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
+pytestmark = pytest.mark.s3
 
 OURS, THEIRS = "012345678901", "109876543210"
 OWNER, PAYER = "x-amz-expected-bucket-owner", "x-amz-request-payer"
@@ -83,13 +84,12 @@ def test_an_archived_object_is_a_bad_file_and_the_limit_decides(place: Place, ch
     assert len(place.published_ids()) == 32
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("s3_session")
+@pytest.mark.usefixtures("s3_credentials")
 def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_that_labels(
-    place: Place, checkpoint: Path
+    place: Place, checkpoint: Path, tmp_path: Path
 ) -> None:
     denied = Rule("status", "GET", "/in/pairs/a.parquet$", status=403, code="AccessDenied", times=None)
-    with FaultProxy(place.location.endpoint, [denied]) as proxy, ThreadPoolExecutor(1) as beside:
+    with FaultProxy(place.location.endpoint, [denied]) as proxy:
         refused = run(place, checkpoint, proxy)
         assert (refused.exit_code, len(refused.errors)) == (2, 1), refused.stderr
         assert "s3:GetObject" in refused.stderr
@@ -98,9 +98,12 @@ def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_t
         assert before
 
         proxy.set_rules([])
-        revoked = beside.submit(set_rules_once, proxy, [denied], lambda: bool(proxy.seen("PUT", "/plan.json$")))
-        stopped = run_here(*flags(place, checkpoint, proxy))
-        revoked.result()
+        armed = {VARIABLE: f"plan_put:wait:1:{tmp_path}", "PYTHONPATH": PROGRAM_PATH}
+        with started([*INLINE_JOB, *flags(place, checkpoint, proxy)], env=armed) as job:
+            wait_until((tmp_path / "plan_put.1").exists, job)
+            proxy.set_rules([denied])
+            (tmp_path / "go").touch()
+            stopped = Outcome(job.wait(PATIENCE_SECONDS), *job.communicate())
         assert (stopped.exit_code, len(stopped.errors)) == (4, 1), stopped.stderr
         assert "s3:GetObject" in stopped.stderr
         assert proxy.faults["status"] > before
@@ -141,11 +144,6 @@ def test_a_checkpoint_that_may_not_be_read_or_is_archived_is_refused(
         with pytest.raises(ModelError, match=r"model\.safetensors"):
             load_checkpoint(f"{s3_bucket.uri}/in/model", access=storage.S3Access(proxy.endpoint))
         assert proxy.faults
-
-
-def set_rules_once(proxy: FaultProxy, rules: list[Rule], when: Callable[[], bool]) -> None:
-    wait_until(when)
-    proxy.set_rules(rules)
 
 
 def test_every_put_and_copy_names_the_kms_key_and_no_other_request_does(s3_bucket: S3Location) -> None:

@@ -17,6 +17,7 @@ from job_runs import (
     in_open_session,
     made_up_pairs,
     run_here,
+    run_inline,
     run_killed,
     write_pairs,
 )
@@ -117,7 +118,7 @@ def test_a_driver_killed_half_way_on_s3_loses_and_doubles_no_row(
     assert {etag for etag, _ in before.values()} <= {etag for etag, _ in objects(place, "out").values()}
 
     finished = objects(place, "out")
-    again = run_here(*argv)
+    again = run_inline(*argv)
     assert (again.exit_code, again.errors) == (0, []), again.stderr
     assert objects(place, "out") == finished
 
@@ -153,4 +154,4 @@ def refused_with(env: Mapping[str, str], checkpoint: Path, source: str, output: 
     with pytest.MonkeyPatch.context() as environment:
         for name, value in env.items():
             environment.setenv(name, value)
-        return run_here("--input", source, "--output", output, "--model", checkpoint)
+        return run_inline("--input", source, "--output", output, "--model", checkpoint)

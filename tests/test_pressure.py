@@ -16,7 +16,7 @@ from job_runs import (
     made_up_pairs,
     manifest_of,
     run_alone,
-    run_here,
+    run_inline,
     run_probe,
     staged_units,
     tiny_checkpoint,
@@ -42,7 +42,6 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.usefixtures("session")
 def test_a_full_output_disk_ends_the_run_with_4_and_it_goes_on_once_there_is_room(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -61,7 +60,7 @@ def test_a_full_output_disk_ends_the_run_with_4_and_it_goes_on_once_there_is_roo
         assert [pq.read_table(path).num_rows for path in finished] == [16] * len(finished), "a half file has its name"
 
         subprocess.run(["mount", "-o", "remount,size=64m", str(tmp_path / "disk")], check=True)
-        again = run_here(*flags)
+        again = run_inline(*flags)
         assert again.exit_code == 0, again.stderr
         verify(output, tmp_path / "in")
         assert manifest_of(output)["labelled"] == pairs.num_rows
@@ -90,7 +89,6 @@ def probed(heavy: Path, output: Path, spill_folder: Path, *, kills: str) -> dict
     return run_probe(PROBE, output.with_suffix(".told"), spill_folder, kills, *flags_of(heavy, output))
 
 
-@pytest.mark.usefixtures("session")
 def test_a_full_spill_disk_ends_the_run_with_4_and_it_goes_on_with_room(heavy: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     with small_disk(tmp_path / "spill", "20m"):
@@ -98,7 +96,7 @@ def test_a_full_spill_disk_ends_the_run_with_4_and_it_goes_on_with_room(heavy: P
     assert (full["exit_code"], full["spilled"]) == (4, True)
     assert (visible_files(output), (output / "_SUCCESS").exists()) == ([], False)
 
-    room = run_here(*flags_of(heavy, output))
+    room = run_inline(*flags_of(heavy, output))
     assert room.exit_code == 0, room.stderr
     verify(output, heavy / "in")
 
