@@ -1,11 +1,13 @@
 """A working week on a real cluster and a real S3 server: nights submitted as a scheduler would, and what befalls them.
 
 A driver is killed, a node is lost, a submit is interrupted, a job is stopped, a night is empty and a file comes late.
+In the end `ray job submit` labels pairs, without the nightly job.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +27,9 @@ from job_runs import (
     Outcome,
     descendants,
     kill_family,
+    labelled_rows,
     made_up_pairs,
+    report_of,
     run_main,
     run_program,
     started,
@@ -148,6 +152,7 @@ def test_a_week_of_nights_loses_and_doubles_no_row_whatever_befalls_it(week: Wee
             the_late_file_is_asked_for(week)
             week.verify(LATE)
             the_whole_week_again(week)
+            a_submit_of_the_job_itself(week)
 
 
 def a_killed_driver(week: Week) -> None:
@@ -226,3 +231,23 @@ def the_whole_week_again(week: Week) -> None:
     assert again.exit_code == 0, again.stdout + again.stderr
     assert week.ends() == {night: "no_input" if night == EMPTY else "already_published" for night in WEEK}
     assert week.objects() == before
+
+
+def a_submit_of_the_job_itself(week: Week) -> None:
+    """As the README has it; the log ends with the report."""
+    folder = week.faults
+    write_pairs(folder / "pairs" / "a.parquet", made_up_pairs(20, seed=14))
+    work = folder / "work"
+    shutil.copytree(JOB.parent, work / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    no_weights = shutil.ignore_patterns("__pycache__", "*.safetensors")
+    shutil.copytree(JOB.parents[1] / "albert_infer", work / "albert_infer", ignore=no_weights)
+    command = [
+        *(PROGRAMS / "ray", "job", "submit", "--address", week.address.jobs, "--working-dir", work, "--"),
+        *("python", "jobs/label_pairs.py", "--input", folder / "pairs", "--output", folder / "labels"),
+        *("--model", week.checkpoint),
+    ]
+    submitted = run_program(command, env=week.token)
+    assert submitted.exit_code == 0, submitted.stdout + submitted.stderr
+    assert "20 of 20 pairs labelled" in submitted.stdout
+    assert labelled_rows(folder / "labels").num_rows == 20
+    assert report_of(folder / "labels")["units"] == {"done_before": 0, "labelled": 1}
