@@ -12,19 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from job_runs import (
+    INLINE_JOB,
+    PROGRAM_PATH,
     RAY_WARNING,
     Outcome,
-    in_open_session,
     made_up_pairs,
     run_here,
     run_inline,
-    run_killed,
+    started,
+    wait_until,
     write_pairs,
 )
 from s3_faults import FaultProxy, Rule
 from s3_server import S3Location, S3Server
 
-pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
+pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
 
 
 @pytest.fixture
@@ -70,6 +72,7 @@ def labelled(place: S3Location) -> pa.Table:
     return pa.concat_tables([pq.read_table(io.BytesIO(body["Body"].read())) for body in bodies])
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("s3_session")
 def test_the_job_labels_from_s3_to_s3_with_credentials_of_the_environment(
     place: S3Location, checkpoint: Path, tmp_path: Path
@@ -94,7 +97,7 @@ def test_the_job_labels_from_s3_to_s3_with_credentials_of_the_environment(
     assert len(visible(place)) == 4, "three units and _SUCCESS"
 
 
-@pytest.mark.usefixtures("s3_session")
+@pytest.mark.usefixtures("s3_credentials")
 def test_a_driver_killed_half_way_on_s3_loses_and_doubles_no_row(
     place: S3Location, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -106,12 +109,13 @@ def test_a_driver_killed_half_way_on_s3_loses_and_doubles_no_row(
         *("--model", checkpoint, "--unit-rows", 16),
     )
 
-    run_killed(*argv, when=lambda: len(staged(place)) >= 3, env=in_open_session(place.env))
+    with started([*INLINE_JOB, *argv], env={"PYTHONPATH": PROGRAM_PATH}) as driver:
+        wait_until(lambda: len(staged(place)) >= 3, driver)
     before = {name: found for name, found in objects(place, "out").items() if name.startswith("_units/")}
     assert 3 <= len(before) < 50
     assert visible(place) == []
 
-    resumed = run_here(*argv)
+    resumed = run_inline(*argv)
     assert (resumed.exit_code, resumed.errors) == (0, []), resumed.stderr
     assert sorted(labelled(place)["pair_id"].to_pylist()) == sorted(pairs["pair_id"].to_pylist())
     # The copies carry the bytes of the units that were finished before the kill.

@@ -38,7 +38,6 @@ class Mode:
 MODES = {
     "one core": Mode(1, 0),
     "two cores": Mode(2, 0),
-    "two cores and a GPU": Mode(2, 1),
     "two cores and two GPUs": Mode(2, 2),
 }
 
@@ -56,7 +55,7 @@ class Seen:
 # The size of the open session.
 JOINED = "two cores"
 # Where the whole job runs too.
-WITH_A_JOB = "two cores and a GPU"
+WITH_A_JOB = "two cores and two GPUs"
 
 
 @pytest.fixture(scope="module")
