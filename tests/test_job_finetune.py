@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from finetune import main
 from job_runs import JOB, Outcome, in_open_session, run_program, started, wait_until
-from s3_server import S3Location, S3Server
+from s3_server import S3Location
 from training_models import (
     Learning,
     learnable_pairs,
@@ -185,42 +185,52 @@ def test_another_checkpoint_is_not_written_over(start: Start, made: Path) -> Non
     assert "--replace" in outcome.stderr
 
 
-@pytest.fixture(scope="module")
-def alone(start: Start, s3_session: None, s3_server: S3Server) -> S3Location:
-    """What one worker made from S3 to S3; without dropout, which each worker draws for itself."""
-    place = s3_server.location("finetuned")
-    access = storage.S3Access(place.endpoint)
-    folder = storage.open_folder(place.uri, access)
+@pytest.mark.s3
+def test_two_workers_learn_what_one_learns_from_s3_and_write_there(
+    start: Start, s3_session: None, s3_bucket: S3Location
+) -> None:
+    folder = storage.open_folder(s3_bucket.uri, storage.S3Access(s3_bucket.endpoint))
     for path in sorted(start.folder.rglob("*")):
         if path.is_file():
             assert folder.put_if_absent(f"start/{path.relative_to(start.folder)}", path.read_bytes())
-    uris = {name: f"{place.uri}/start/{name}.parquet" for name in ("train", "eval")}
-    argv = start.argv(f"{place.uri}/made", model=f"{place.uri}/start/model", dropout=0, epochs=2, **uris)
-    outcome = finetuned([*argv, "--s3-endpoint", place.endpoint])
+    uris = {name: f"{s3_bucket.uri}/start/{name}.parquet" for name in ("train", "eval")}
+    argv = start.argv(f"{s3_bucket.uri}/made", model=f"{s3_bucket.uri}/start/model", workers=2, **UNDISTURBED, **uris)
+    outcome = finetuned([*argv, "--s3-endpoint", s3_bucket.endpoint])
     assert outcome.exit_code == 0, outcome.stderr
-    return place
 
-
-@pytest.mark.s3
-def test_it_reads_from_s3_and_writes_there(alone: S3Location) -> None:
-    access = storage.S3Access(alone.endpoint)
-    assert load_checkpoint(f"{alone.uri}/made", access=access).label_order == tuple(NliLabel)
-    assert not storage.open_folder(alone.uri, access).objects("made/_training/")
-
-
-@pytest.mark.s3
-def test_two_workers_learn_what_one_learns(start: Start, alone: S3Location, tmp_path: Path) -> None:
-    outcome = finetuned(start.argv(tmp_path / "of-2", workers=2, dropout=0, epochs=2))
-    assert outcome.exit_code == 0, outcome.stderr
-    made = storage.open_folder(f"{alone.uri}/made", storage.S3Access(alone.endpoint))
-    one, two = json.loads(made.read("metrics.json")), metrics_of(tmp_path / "of-2")
+    two = json.loads(folder.read("made/metrics.json"))
+    assert two["workers"]["count"] == 2
     # They differ by rounding alone.
-    assert [result["workers"]["count"] for result in (one, two)] == [1, 2]
-    assert two["kept"]["eval_accuracy"] == pytest.approx(one["kept"]["eval_accuracy"], abs=0.03)
+    one = learned_here(start.folder / "model")
     for name in ("train_loss", "eval_loss"):
-        assert [each[name] for each in two["milestones"]] == pytest.approx(
-            [each[name] for each in one["milestones"]], rel=1e-2
-        )
+        assert [each[name] for each in two["milestones"]] == pytest.approx([each[name] for each in one], rel=1e-2)
+    assert two["kept"]["eval_accuracy"] == pytest.approx(max(each["eval_accuracy"] for each in one), abs=0.03)
+    made = load_checkpoint(f"{s3_bucket.uri}/made", access=storage.S3Access(s3_bucket.endpoint))
+    assert made.label_order == tuple(NliLabel)
+    assert not folder.objects("made/_training/")
+
+
+# Without dropout, which each worker draws for itself.
+UNDISTURBED = {"epochs": 2, "dropout": 0}
+
+
+def learned_here(model: Path, teacher: Path | None = None, **settings: float) -> list[dict[str, float]]:
+    """The milestones of two epochs of the job's steps in this process, without dropout."""
+    pairs = training_pairs()
+    learner = learner_of(
+        starting_model(checkpoint_files(str(model)), dropout=0, seed=0).model,
+        steps=18,
+        teacher=None if teacher is None else teaching_model(checkpoint_files(str(teacher))),
+        settings=Learning(**{"learning_rate": HOW["learning-rate"], **settings}),
+    )
+    milestones = []
+    for epoch in range(2):
+        for step, positions in enumerate(epoch_batches(pairs.encoded.lengths, 8, seed=0, epoch=epoch), 9 * epoch):
+            learner.step(step, pairs, positions)
+        found = learner.evaluate(pairs)
+        told = {"eval_loss": found.loss, "eval_accuracy": found.accuracy}
+        milestones.append({"train_loss": learner.mean_loss(), **told})
+    return milestones
 
 
 def test_a_killed_driver_and_then_a_killed_worker_make_the_same_weights(
@@ -259,43 +269,27 @@ def test_a_driver_that_is_asked_to_end_says_so(
     assert ended.stderr.splitlines()[-1].startswith("finetune.py: ")
 
 
-def test_a_student_learns_from_a_teacher_as_calibrated_as_it_is(start: Start, made: Path, tmp_path: Path) -> None:
+def test_a_student_is_taught_by_a_teacher_as_calibrated_as_it_is_and_ends_early_where_it_gets_no_better(
+    start: Start, made: Path, tmp_path: Path
+) -> None:
     student = save_model(tiny_student(), tmp_path / "student")
     calibrated = Path(shutil.copytree(made, tmp_path / "calibrated"))
     (calibrated / "calibration.json").write_bytes(calibration_json(3.0, {}))
     output = tmp_path / "checkpoint"
-    how = {"epochs": 2, "save_precision": "fp16", "gold_weight": 0.25, "dropout": 0}
+    # So small a rate that nothing is learned.
+    settings = {"learning_rate": 1e-12, "gold_weight": 0.25}
+    how = {"epochs": 9, "patience": 2, "save_precision": "fp16", "dropout": 0, **settings}
 
     outcome = finetuned(start.argv(output, model=student, teacher=calibrated, **how))
 
     assert outcome.exit_code == 0, outcome.stderr
     metrics = metrics_of(output)
+    assert len(metrics["milestones"]) <= 5
     assert metrics["teacher_digests"]["model.safetensors"]
-    first, last = (milestone["train_loss"] for milestone in metrics["milestones"])
-    assert last < first
-    assert first == pytest.approx(loss_of_an_epoch(student, calibrated), rel=1e-3)
-    assert first != pytest.approx(loss_of_an_epoch(student, made), rel=1e-2), "it makes a difference"
+    loss = metrics["milestones"][0]["train_loss"]
+    assert loss == pytest.approx(learned_here(student, calibrated, **settings)[0]["train_loss"], rel=1e-4)
+    assert loss != pytest.approx(learned_here(student, made, **settings)[0]["train_loss"], rel=1e-3)
     assert "gold labels weighing 0.25 beside its teacher" in (output / "README.md").read_text()
-
-
-def loss_of_an_epoch(student: Path, teacher: Path) -> float:
-    """What a student that learns in this process loses in the first of the job's epochs."""
-    files, pairs = checkpoint_files(str(student)), training_pairs()
-    learner = learner_of(
-        starting_model(files, dropout=0, seed=0).model,
-        steps=18,
-        teacher=teaching_model(checkpoint_files(str(teacher))),
-        settings=Learning(learning_rate=2e-3, gold_weight=0.25),
-    )
-    for step, positions in enumerate(epoch_batches(pairs.encoded.lengths, 8, seed=0, epoch=0)):
-        learner.step(step, pairs, positions)
-    return learner.mean_loss()
-
-
-def test_a_run_that_gets_no_better_ends_early(start: Start, session: None, tmp_path: Path) -> None:
-    outcome = finetuned(start.argv(tmp_path / "out", learning_rate=1e-12, epochs=9, patience=2))
-    assert outcome.exit_code == 0, outcome.stderr
-    assert len(metrics_of(tmp_path / "out")["milestones"]) <= 5
 
 
 def test_a_run_that_diverges_says_so_and_writes_no_checkpoint(start: Start, session: None, tmp_path: Path) -> None:
