@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 # Begun with where processes share the modules out, so that they end together; in one process the quick ones go first.
 LONGEST = (
-    *("test_job_finetune", "test_bad_inputs", "test_faults", "test_overlap", "test_week", "test_elasticity"),
-    *("test_pipeline", "test_pressure", "test_job", "test_verification", "test_cleaning", "test_job_nightly"),
-    "test_job_s3",
+    *("test_job_finetune", "test_faults", "test_week", "test_elasticity", "test_node_loss", "test_pipeline"),
+    *("test_overlap", "test_pressure", "test_executors", "test_job", "test_job_secrets", "test_metrics_endpoint"),
+    *("test_bad_inputs", "test_verification", "test_job_convert", "test_joining"),
 )
 # The imports are inside the fixtures: the SDK takes a second that most tests need not spend.
 
