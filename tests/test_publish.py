@@ -27,7 +27,7 @@ from albert_infer.errors import (
     ObjectMissingError,
     SupersededError,
 )
-from albert_infer.output import commit, layout, manifest, publication, publish, sealing, standing
+from albert_infer.output import commit, layout, limits, manifest, publication, publish, sealing, standing
 from albert_infer.output.layout import SUCCESS, quarantine_name, staged_name
 from albert_infer.output.manifest import Publication, Seal
 from albert_infer.output.publication import End
@@ -85,7 +85,7 @@ class Night:
         """Account for every row and check the limits, as a start does before it writes the seal."""
         units = sealing.account(self.plan, storage.resolve_input(self.source.uri), self.seen(), self.output)
         seal = sealing.seal_of(self.plan, units, Publication(number=1, id="0" * 8))
-        sealing.refuse_limits(seal, self.settings)
+        limits.refuse_limits(seal, self.settings)
         return seal
 
     def stem(self, unit: Unit) -> str:

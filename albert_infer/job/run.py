@@ -22,7 +22,7 @@ from albert_infer.job.kept_plan import kept_plan
 from albert_infer.job.places import input_access, output_access
 from albert_infer.job.report import Report, reported
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
-from albert_infer.output import publication, sealing
+from albert_infer.output import limits, publication, sealing
 from albert_infer.output.manifest import Seal
 from albert_infer.output.standing import Seen
 from albert_infer.pipeline import progress
@@ -151,8 +151,8 @@ class _Steps:
         run = self.run
         run.report.replaced_plan = replaced_plan
         self.until_the_end.enter_context(reported(run.report, run.task.output))
-        sealing.refuse_too_many_rows(run.plan.rows_in, run.settings.max_rows)
-        sealing.refuse_bad_files(sealing.quarantined_of(run.plan), run.settings.max_bad_files)
+        limits.refuse_too_many_rows(run.plan.rows_in, run.settings.max_rows)
+        limits.refuse_bad_files(sealing.quarantined_of(run.plan), run.settings.max_bad_files)
 
     def label(self, missing: Sequence[Unit], done: int) -> None:
         _label(self.run, missing, done, check=not self.is_checked)

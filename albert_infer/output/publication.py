@@ -17,7 +17,7 @@ from albert_infer.common import failpoints, logs
 from albert_infer.common.printable import how_many
 from albert_infer.config import LabelSettings
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError, SupersededError
-from albert_infer.output import layout, publish, sealing, standing
+from albert_infer.output import layout, limits, publish, sealing, standing
 from albert_infer.output.manifest import Publication, Seal, Standing
 from albert_infer.output.publish import Leftovers
 from albert_infer.output.standing import Published, Sealed, Seen, Superseded, ToLabel
@@ -192,7 +192,7 @@ class _Start:
         seal = sealing.seal_of(self.plan, units, Publication(number=number, id=self.new_id(), base=base))
         self.steps.accounted(seal, found)
         failpoints.reach("accounted")
-        sealing.refuse_limits(seal, self.settings)
+        limits.refuse_limits(seal, self.settings)
         if publish.seal_put(seal, seen, self.output):
             self._publish(seal, seen)
 
