@@ -386,6 +386,7 @@ def test_a_late_file_is_labelled_alone_and_a_run_that_is_done_does_nothing(check
     assert state_of(output) == finished
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("session")
 def test_a_killed_classify_worker_costs_no_row_and_not_the_run(checkpoint: Path, tmp_path: Path) -> None:
@@ -414,7 +415,6 @@ def classify_workers() -> list[int]:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("session")
 def test_a_driver_killed_half_way_leaves_nothing_visible_and_the_next_start_goes_on(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -428,7 +428,7 @@ def test_a_driver_killed_half_way_leaves_nothing_visible_and_the_next_start_goes
     assert 3 <= len(staged) < 60
     assert (visible_files(output), (output / "_SUCCESS").exists()) == ([], False)
 
-    rows = published_by(run_here(*flags(source, output, checkpoint)), output)
+    rows = published(source, output, checkpoint)
     assert rows["pair_id"].equals(pairs["pair_id"])
     assert report_of(output)["units"] == {"done_before": len(staged), "labelled": 60 - len(staged)}
     # A unit that was finished is published as it stood: the same bytes, written at the same time.
