@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import sys
@@ -48,8 +49,10 @@ class WatchedCheckpoint(Checkpoint):
 
 def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, picklings: str, *flags: str) -> None:
     address = os.environ["RAY_ADDRESS"]
-    size = {"num_cpus": int(cpus), "num_gpus": int(gpus), "include_dashboard": False} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **size)
+    size: dict[str, Any] = {}
+    if address == "local":
+        size = {"num_cpus": int(cpus), "num_gpus": int(gpus), "include_dashboard": False}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **size)
     settings = LabelSettings(input=source, output=output, model=model, unit_rows=16)
     survey = survey_input(storage.resolve_input(source), settings)
     checkpoint = load_checkpoint(model)

@@ -37,7 +37,8 @@ from albert_infer.labeler import Labeler
 from albert_infer.learning.training.batches import epoch_batches
 from albert_infer.learning.training.start import starting_model, teaching_model
 from albert_infer.model.calibration import calibration_json
-from albert_infer.model.checkpoint import checkpoint_files, load_checkpoint
+from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.model.checkpoint_files import checkpoint_files
 from albert_infer.schema import LABEL, NliLabel
 
 pytestmark = [
@@ -214,14 +215,14 @@ def test_two_workers_learn_what_one_learns_from_s3_and_write_there(
 UNDISTURBED = {"epochs": 2, "dropout": 0}
 
 
-def learned_here(model: Path, teacher: Path | None = None, **settings: float) -> list[dict[str, float]]:
+def learned_here(model: Path, teacher: Path | None = None, **settings: Any) -> list[dict[str, float]]:
     """The milestones of two epochs of the job's steps in this process, without dropout."""
     pairs = training_pairs()
     learner = learner_of(
         starting_model(checkpoint_files(str(model)), dropout=0, seed=0).model,
         steps=18,
         teacher=None if teacher is None else teaching_model(checkpoint_files(str(teacher))),
-        settings=Learning(**{"learning_rate": HOW["learning-rate"], **settings}),
+        settings=Learning(**({"learning_rate": HOW["learning-rate"]} | settings)),
     )
     milestones = []
     for epoch in range(2):
