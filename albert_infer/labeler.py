@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 import pyarrow as pa
 
@@ -15,13 +15,19 @@ from albert_infer.model import checkpoint as model
 from albert_infer.pipeline.progress import ProgressCounts, UnitProgress, shown
 from albert_infer.preflight import label_probe
 from albert_infer.prepare import arguments, intake, tokenization
-from albert_infer.schema import MIN_LENGTH, VERDICT_FIELDS, ComputedBatch, DeviceKind, PairColumns, Precision, same_name
+from albert_infer.schema import (
+    MIN_LENGTH,
+    VERDICT_FIELDS,
+    ComputedBatch,
+    DeviceKind,
+    LongPremiseRule,
+    PairColumns,
+    Precision,
+    same_name,
+)
 
 AUTO: Final = "auto"
-Truncation = Literal["premise", "longest_first"]
-LongPremise = Literal["truncate", "window"]
-TRUNCATIONS: Final = get_args(Truncation)
-LONG_PREMISES: Final = get_args(LongPremise)
+LONG_PREMISES: Final = get_args(LongPremiseRule)
 
 
 class Labeler:
@@ -43,8 +49,7 @@ class Labeler:
         *,
         label_order: Sequence[str] = (),
         max_length: int | None = None,
-        truncation: Truncation = "premise",
-        long_premise: LongPremise = "truncate",
+        long_premise: LongPremiseRule = "truncate",
         precision: Precision | str = AUTO,
         device: DeviceKind | str = AUTO,
         max_batch_tokens: int | None = None,
@@ -52,20 +57,16 @@ class Labeler:
     ) -> None:
         source = arguments.location("source", source)
         label_order = arguments.label_order("label_order", label_order)
-        arguments.choice("truncation", truncation, TRUNCATIONS)
         arguments.choice("long_premise", long_premise, LONG_PREMISES)
         arguments.choice("precision", precision, [AUTO, *Precision])
         arguments.choice("device", device, [AUTO, *DeviceKind])
         arguments.whole_number("max_length", max_length, least=MIN_LENGTH)
         arguments.whole_number("max_batch_tokens", max_batch_tokens, least=1)
         arguments.share("review_below", review_below)
-        if long_premise == "window" and truncation != "premise":
-            found, remedy = f"truncation={truncation} cuts the hypothesis", "leave truncation out"
-            raise SettingsError("long_premise=window", found, remedy)
         self.device = _device(device, precision)
         self.precision = _precision(precision, self.device)
         checkpoint = model.load_checkpoint(source, label_order=label_order)
-        self._tokenizer = checkpoint.tokenizer(max_length=max_length, truncation=truncation, long_premise=long_premise)
+        self._tokenizer = checkpoint.tokenizer(max_length=max_length, long_premise=long_premise)
         self._classifier = Classifier.load(
             checkpoint,
             precision=self.precision,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -94,6 +94,9 @@ SOURCE_ROW: Final = "source_row"
 
 # The tokens of the shortest pair: [CLS] premise [SEP] hypothesis [SEP] with one token of each.
 MIN_LENGTH: Final = 5
+# What is done with a pair that is too long: cut its premise, cut the longer text first, or read the whole premise in
+# windows.
+LongPremiseRule = Literal["truncate", "longest_first", "window"]
 
 LABEL: Final = "label"
 PROBABILITIES: Final = tuple(f"p_{label}" for label in NliLabel)

@@ -59,7 +59,7 @@ def labeler_contender(model: Path, precision: Precision) -> Contender:
 def encoded_pairs(checkpoint: Checkpoint, pairs: Pairs) -> EncodedPairs:
     """The pairs as the engine takes them."""
     premises, hypotheses = zip(*pairs, strict=True)
-    tokenizer = checkpoint.tokenizer(max_length=None, truncation="premise")
+    tokenizer = checkpoint.tokenizer(max_length=None)
     skip_nothing = np.zeros(len(pairs), dtype=np.bool_)
     return tokenizer.encode(pa.chunked_array([premises]), pa.chunked_array([hypotheses]), skip_nothing).pairs
 

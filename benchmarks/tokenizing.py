@@ -125,7 +125,6 @@ def ways(folder: Path, found: pa.Table) -> list[Way]:
         cls_token=theirs.cls_token,
         sep_token=theirs.sep_token,
         max_length=MAX_LENGTH,
-        truncation="premise",
     )
     judged = mark_rejected(found)
     batches = [

@@ -74,7 +74,7 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
         output=storage.open_folder(settings.output),
         columns=survey.columns,
         checkpoint=checkpoint,
-        tokenizer=checkpoint.tokenizer(max_length=None, truncation="premise"),
+        tokenizer=checkpoint.tokenizer(max_length=None),
         precision=Precision.FP32,
     )
     labelling = RayLabelling(task, workers)

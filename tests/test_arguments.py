@@ -19,9 +19,8 @@ from albert_infer.schema import NliLabel
 
 # What job and `Labeler` refuse, and what both take.
 REFUSED: list[tuple[str, Any]] = [
-    ("truncation", "only_first"),
-    ("truncation", ["premise"]),
-    ("long_premise", "windows"),
+    ("long_premise", "only_first"),
+    ("long_premise", ["truncate"]),
     ("precision", "fp8"),
     *[("max_length", value) for value in (0, -5, 4, 100.5, "many", [128])],
     *[("max_batch_tokens", value) for value in (0, -1, 0.5)],
@@ -33,7 +32,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("label_order", "entailment,neutral,maybe"),
 ]
 TAKEN: list[tuple[str, Any]] = [
-    ("truncation", "longest_first"),
+    ("long_premise", "longest_first"),
     ("long_premise", "window"),
     ("precision", "int8"),
     ("max_length", 5),

@@ -192,7 +192,7 @@ def test_pairs_that_are_alike_are_computed_once_and_told_each(checkpoint: Checkp
     engine = RecordingEngine(
         loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None
     )
-    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    tokenizer = loaded.tokenizer(max_length=None)
     # The tokenizer sees no case, so the fourth pair is the first again; rows without tokens are alike too.
     premises = ["a man plays", "the dog", None, "A MAN PLAYS", "the dog", None]
     hypotheses = ["a man", "the dog", "a man", "a man", "the dog", "a man"]
@@ -341,7 +341,7 @@ def test_long_pairs_that_are_alike_are_computed_once_and_their_tokens_told_each(
     engine = RecordingEngine(
         loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None
     )
-    tokenizer = loaded.tokenizer(max_length=None, truncation="premise", long_premise="window")
+    tokenizer = loaded.tokenizer(max_length=None, long_premise="window")
     pairs = [(LONG[0], "a man"), ("the dog", "a"), (LONG[0].upper(), "a man"), (None, "a")]
     prepared = append_tokens(mark_rejected(pair_table(*zip(*pairs, strict=True))), tokenizer)
     told: list[tuple[int, int]] = []
@@ -432,7 +432,7 @@ class SlowEngine(AlbertEngine):
 def test_the_time_in_forward_passes_is_told_and_what_lies_around_them_is_not(checkpoint: Checkpoint) -> None:
     loaded = load_checkpoint(str(checkpoint.folder), label_order=ORDERS[0])
     engine = SlowEngine(loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None)
-    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    tokenizer = loaded.tokenizer(max_length=None)
     prepared = append_tokens(mark_rejected(pair_table(PREMISES, HYPOTHESES)), tokenizer)
     told: list[float] = []
     begun = time.monotonic()
@@ -449,7 +449,7 @@ def test_a_window_without_memory_rejects_its_pair_alone(checkpoint: Checkpoint) 
     engine = ForgetfulEngine(
         loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None
     )
-    tokenizer = loaded.tokenizer(max_length=None, truncation="premise", long_premise="window")
+    tokenizer = loaded.tokenizer(max_length=None, long_premise="window")
     pairs = [("a man " * 100 + "dog", "a man"), ("a man " * 100, "a man"), ("a man", "a woman")]
     prepared = append_tokens(mark_rejected(pair_table(*zip(*pairs, strict=True))), tokenizer)
     labelled = Classifier(engine, loaded.label_order, max_batch_tokens=64).classified(prepared)
@@ -462,7 +462,7 @@ def test_a_pair_without_memory_is_rejected_and_its_neighbours_keep_their_labels(
     loaded = load_checkpoint(str(checkpoint.folder), label_order=ORDERS[0])
     engine = CrampedEngine(loaded.shape, loaded.weights, precision=Precision.FP32, device=DeviceKind.CPU, threads=None)
     classifier = Classifier(engine, loaded.label_order, max_batch_tokens=64)
-    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    tokenizer = loaded.tokenizer(max_length=None)
     prepared = append_tokens(mark_rejected(pair_table(PREMISES, HYPOTHESES)), tokenizer)
     halved: list[bool] = []
     labelled = classifier.classified(prepared, lambda batch: halved.append(batch.halved))

@@ -132,11 +132,12 @@ def test_what_stdout_cannot_encode_is_escaped_and_no_error() -> None:
     assert summed_up(told)["exit_code"] == 0
 
 
-def test_help_is_no_failure_and_no_work(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("flag", "shown"), [("--help", "--carry"), ("--help-all", "--unit-rows")])
+def test_help_is_no_failure_and_no_work(flag: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     work = Work()
-    assert run(work, ["--help"]) == 0
+    assert run(work, [flag]) == 0
     out, err = capsys.readouterr()
-    assert "--unit-rows" in out
+    assert shown in out
     assert not out.splitlines()[-1].startswith("summary")
     assert (err, work.seen) == ("", [])
 

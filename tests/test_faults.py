@@ -244,7 +244,7 @@ def test_two_workers_killed_at_every_point_cost_nothing_but_time_and_change_no_b
     alone = Night(night.source.with_name("in-turned"), night.output.with_name("alone"), night.checkpoint, night.faults)
     shutil.copytree(night.source, alone.source)
     (alone.source / "a.parquet").rename(alone.source / "z.parquet")
-    labels = ("--precision", precision, "--agreement-sample", 0)
+    labels = ("--precision", precision, "--min-agreement", "off")
     assert alone.go_on(*labels).exit_code == 0
 
     units = units_of(night, *labels)

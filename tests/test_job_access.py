@@ -51,10 +51,14 @@ def flags(place: Place, checkpoint: Path, proxy: FaultProxy, *more: object) -> t
 
 
 @pytest.mark.usefixtures("s3_credentials")
-def test_every_request_names_the_owner_and_only_reads_of_the_input_are_paid_for(place: Place, checkpoint: Path) -> None:
-    owners = ("--s3-request-payer", "--input-bucket-owner", THEIRS, "--output-bucket-owner", OURS)
+def test_every_request_names_the_owner_and_only_reads_of_the_input_are_paid_for(
+    place: Place, checkpoint: Path, tmp_path: Path
+) -> None:
+    rules = tmp_path / "s3.toml"
+    owners = f'input_bucket_owner = "{THEIRS}"\noutput_bucket_owner = "{OURS}"\n'
+    rules.write_text(f"s3_request_payer = true\n{owners}")
     with FaultProxy(place.location.endpoint) as proxy:
-        outcome = run(place, checkpoint, proxy, *owners)
+        outcome = run(place, checkpoint, proxy, "--config", rules)
         assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
         of_input = [one for one in proxy.requests if f"{place.location.prefix}%2Fin" in one.path or "/in/" in one.path]
         of_output = [one for one in proxy.requests if one not in of_input]
@@ -124,9 +128,12 @@ def test_an_output_that_ignores_if_none_match_is_refused_before_any_row_is_label
 
 
 @pytest.mark.usefixtures("s3_credentials")
-def test_a_key_without_rights_is_refused_before_anything_is_written(place: Place, checkpoint: Path) -> None:
+def test_a_key_without_rights_is_refused_before_anything_is_written(
+    place: Place, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALBERT_INFER_S3_KMS_KEY", "key-id")
     with FaultProxy(place.location.endpoint, [Rule("status", "PUT", status=403, code="AccessDenied")]) as proxy:
-        outcome = run(place, checkpoint, proxy, "--s3-kms-key", "key-id")
+        outcome = run(place, checkpoint, proxy)
         assert proxy.faults
         assert {one.headers[KMS] for one in proxy.seen("PUT")} == {"key-id"}
     assert (outcome.exit_code, len(outcome.errors)) == (2, 1), outcome.stderr

@@ -77,9 +77,9 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
 
 def test_the_sample_may_be_smaller_or_left_out(deep: Path, tmp_path: Path) -> None:
     argv = flags(tmp_path, deep, PAIRS["premise"])
-    assert run_inline(*argv, *INT8, "--agreement-sample", 150).exit_code == 3
+    assert run_inline(*argv, *INT8, "--min-agreement", "0.99:150").exit_code == 3
     assert report_of(tmp_path / "out")["preflight"]["agreement"]["pairs"] == 150
-    unsampled = run_inline(*argv, *INT8, "--agreement-sample", 0)
+    unsampled = run_inline(*argv, *INT8, "--min-agreement", "off")
     assert unsampled.exit_code == 0, unsampled.stderr
     assert report_of(tmp_path / "out")["preflight"]["agreement"] is None
 

@@ -168,7 +168,6 @@ def test_a_worker_reads_a_huge_row_group_once_for_all_units_that_it_gets(tmp_pat
         cls_token="[CLS]",  # noqa: S106  (no password)
         sep_token="[SEP]",  # noqa: S106
         max_length=16,
-        truncation="premise",
     )
     reader = UnitReader(folder, surveyed(tmp_path).columns, ray.put(tokenizer), RunBoard.start())
     rows = [replace(reader).prepared(unit).num_rows for unit in planned(tmp_path, unit_rows=1000).units]

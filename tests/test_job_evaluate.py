@@ -81,6 +81,15 @@ def test_gold_labels_that_are_numbers_with_names_are_read_by_name(
     assert "column `gold_label`: numbers of 2 classes: no, yes; give each pair" in capsys.readouterr().err
 
 
+def test_a_review_below_0_is_told_of_as_any_other(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    for asked in ("0", "0.5"):
+        assert main(["--run", str(runs[0]), "--review-below", asked, "--output", str(tmp_path / "page")]) == 0
+        review = told(tmp_path / "page")["against_gold"]["review"]
+        assert review["rows_below"] == (ROWS.probabilities.max(axis=1) < float(asked)).sum()
+    assert main(["--run", str(runs[0]), "--output", str(tmp_path / "page")]) == 0
+    assert told(tmp_path / "page")["against_gold"]["review"] is None
+
+
 def test_runs_without_gold_labels_are_still_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
     argv = ["--run", runs[0], "--other-run", runs[1], "--output", tmp_path / "page", "--gold-column", "truth"]
     assert main([*map(str, argv)]) == 0
@@ -112,6 +121,24 @@ def test_a_checkpoint_is_evaluated_and_calibrated(checkpoint: Path, tmp_path: Pa
         assert written[name] == found["fit"][name]
     assert written["fitted_on"]["gold_column"] == "gold_label"
     assert written["fitted_on"]["pairs"] == 239
+
+
+def test_a_long_premise_is_evaluated_in_windows_too(checkpoint: Path, tmp_path: Path) -> None:
+    pairs = gold_pairs(30)
+    texts = pairs["premise"].to_pylist()
+    write_pairs(
+        tmp_path / "a.parquet", pairs.set_column(1, "premise", pa.array([texts[0] * 40, *texts[1:]], pa.string()))
+    )
+    given = ["--pairs", str(tmp_path / "a.parquet"), "--model", str(checkpoint), "--max-length", "16", "--threads", "1"]
+    found = {}
+    for rule in ("truncate", "window"):
+        assert main([*given, "--long-premise", rule, "--output", str(tmp_path / rule)]) == 0
+        found[rule] = told(tmp_path / rule)
+    assert [found[rule]["rows"]["labelled"] for rule in found] == [30, 30]
+    cut = {
+        rule: {each["value"] for each in page["against_gold"]["slices"]["truncated"]} for rule, page in found.items()
+    }
+    assert cut == {"truncate": {"whole", "truncated"}, "window": {"whole"}}
 
 
 def test_the_calibrated_copy_is_the_checkpoint_byte_for_byte(checkpoint: Path, tmp_path: Path) -> None:

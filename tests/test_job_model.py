@@ -280,7 +280,7 @@ def test_a_worker_that_dies_in_the_preflight_ends_the_start_as_infrastructure(ch
         os.abort()
 
     loaded = load_checkpoint(str(checkpoint))
-    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    tokenizer = loaded.tokenizer(max_length=None)
     with pytest.raises(InfrastructureError) as died:
         preflighted(
             shared(loaded),

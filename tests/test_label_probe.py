@@ -36,7 +36,7 @@ def found(
 ) -> Preflight:
     checkpoint = load_checkpoint(str(source), label_order=label_order)
     # So short that the run's own tokenizer would cut them.
-    tokenizer = checkpoint.tokenizer(max_length=8, truncation="premise")
+    tokenizer = checkpoint.tokenizer(max_length=8)
     checks = Checks(tokenizer, precision, max_batch_tokens=512, compared=False, require_probe=required)
     return checked(checkpoint, checks=checks, device=DeviceKind.CPU, threads=1)
 

@@ -393,16 +393,16 @@ def test_segments_are_given_even_where_the_tokenizer_settings_leave_them_out(tmp
     settings = {"model_input_names": ["input_ids"], "padding_side": "left", "truncation_side": "left"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     assert loaded(tmp_path).tokenizer_json == plain.tokenizer_json
-    assert loaded(tmp_path).tokenizer(max_length=None, truncation="premise").frames_pairs_as_albert()
+    assert loaded(tmp_path).tokenizer(max_length=None).frames_pairs_as_albert()
 
 
 def test_max_length_is_the_checkpoints_and_may_be_lowered_only(tmp_path: Path) -> None:
     checkpoint = loaded(saved(tmp_path))
-    assert checkpoint.tokenizer(max_length=None, truncation="premise").max_length == 32
-    assert checkpoint.tokenizer(max_length=32, truncation="premise").max_length == 32
-    assert checkpoint.tokenizer(max_length=5, truncation="premise").max_length == 5
+    assert checkpoint.tokenizer(max_length=None).max_length == 32
+    assert checkpoint.tokenizer(max_length=32).max_length == 32
+    assert checkpoint.tokenizer(max_length=5).max_length == 5
     with pytest.raises(ModelError, match="33"):
-        checkpoint.tokenizer(max_length=33, truncation="premise")
+        checkpoint.tokenizer(max_length=33)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "special_tokens_map.json"])
@@ -472,7 +472,7 @@ def test_a_checkpoint_with_a_sentencepiece_model_gets_its_tokens(tmp_path: Path)
     folder = saved(tmp_path)
     (folder / "tokenizer.json").unlink()
     pieces = sentencepiece_model(folder / "spiece.model")
-    tokenizer = loaded(folder).tokenizer(max_length=None, truncation="premise")
+    tokenizer = loaded(folder).tokenizer(max_length=None)
     texts = ["a man plays music", "the dog sleeps"]
     assert loaded(folder).digests.keys() >= {"spiece.model"}
     rows = tokens_of(tokenizer, texts)

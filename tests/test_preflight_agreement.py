@@ -110,7 +110,7 @@ def with_null_premises(pairs: pa.Table, rows: Sequence[int]) -> pa.Table:
 
 def found_of(checkpoint: Path, *parts: pa.Table) -> Agreement | None:
     loaded = load_checkpoint(str(checkpoint))
-    tokenizer = loaded.tokenizer(max_length=None, truncation="premise")
+    tokenizer = loaded.tokenizer(max_length=None)
     prepared = [
         conformed(append_tokens(mark_rejected(part), tokenizer), sampled_schema(PairColumns())) for part in parts
     ]

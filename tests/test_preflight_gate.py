@@ -40,7 +40,7 @@ def found(folder: Path, pairs: pa.Table, *, review_below: float | None = None, m
         threads=1,
         review_below=review_below,
     )
-    tokenizer = checkpoint.tokenizer(max_length=max_length, truncation="premise")
+    tokenizer = checkpoint.tokenizer(max_length=max_length)
     return measured(classifier, tokenizer, survey_gold("--gold", str(folder / "gold"), GoldColumns(), slice_rows=20))
 
 

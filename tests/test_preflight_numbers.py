@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 def found(source: Path | str, precision: Precision, device: DeviceKind = DeviceKind.CPU) -> Preflight:
     checkpoint = load_checkpoint(str(source))
-    tokenizer = checkpoint.tokenizer(max_length=40, truncation="premise")
+    tokenizer = checkpoint.tokenizer(max_length=40)
     checks = Checks(tokenizer, precision, max_batch_tokens=512, compared=False)
     return checked(checkpoint, checks=checks, device=device, threads=1)
 

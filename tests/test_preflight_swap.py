@@ -50,7 +50,7 @@ def turned(pairs: pa.Table) -> pa.Table:
 
 
 def found(pairs: pa.Table, texts: Texts | None = None) -> Swap:
-    tokenizer = load_checkpoint("builtin").tokenizer(max_length=None, truncation="premise")
+    tokenizer = load_checkpoint("builtin").tokenizer(max_length=None)
     prepared = append_tokens(mark_rejected(pairs), tokenizer)
     # Of every unit a part: the texts of all are added up.
     half = pairs.num_rows // 2
@@ -138,7 +138,7 @@ def test_texts_that_are_no_utf8_are_counted_too() -> None:
 def test_exchanged_tokens_are_those_of_exchanged_texts(pairs: list[tuple[str | None, str | None]]) -> None:
     cls_token, sep_token = "[CLS]", "[SEP]"
     tokenizer = PairTokenizer(
-        wordpiece().to_str(), cls_token=cls_token, sep_token=sep_token, max_length=32, truncation="longest_first"
+        wordpiece().to_str(), cls_token=cls_token, sep_token=sep_token, max_length=32, long_premise="longest_first"
     )
     texts = pair_table([one for one, _ in pairs], [other for _, other in pairs])
     ours = encoded_pairs(exchanged(append_tokens(mark_rejected(texts), tokenizer)))

@@ -165,6 +165,31 @@ def test_the_command_says_all_that_was_said_here(tmp_path: Path, monkeypatch: py
     assert (there.unit_rows, there.workers, there.s3_endpoint) == (7, "1:8", "https://s3.example")
 
 
+def test_settings_without_a_flag_are_variables_of_the_job(
+    server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "s3.toml"
+    rules.write_text('s3_request_payer = true\noutput_bucket_owner = "210987654321"\n')
+    monkeypatch.setenv("ALBERT_INFER_S3_KMS_KEY", "alias/nli")
+    assert submit(server, *DATE, "--config", rules).exit_code == 0
+    posted = server.posted[0]
+    assert posted["runtime_env"]["env_vars"] == {
+        "ALBERT_INFER_S3_REQUEST_PAYER": "true",
+        "ALBERT_INFER_OUTPUT_BUCKET_OWNER": "210987654321",
+        "ALBERT_INFER_S3_KMS_KEY": "alias/nli",
+    }
+    for name, value in posted["runtime_env"]["env_vars"].items():
+        monkeypatch.setenv(name, value)
+    words = shlex.split(posted["entrypoint"])[2:]
+    there = parse_settings(NightlySettings, words, program="label_nightly.py", about="")
+    assert there is not None
+    assert (there.s3_request_payer, there.output_bucket_owner, there.s3_kms_key) == (
+        True,
+        "210987654321",
+        "alias/nli",
+    )
+
+
 def test_a_local_root_is_told_as_the_place_that_it_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = SubmitSettings(input_root="in", output_root="out", date=date(2024, 2, 29))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +32,6 @@ from albert_infer.prepare.tokenization import (
 from albert_infer.prepare.validation import mark_rejected
 from albert_infer.schema import HYPOTHESIS, PREMISE, EncodedPairs, Rejection
 
-Truncation = Literal["premise", "longest_first"]
-
 BUILTIN = (resources.files("albert_infer.model") / "builtin" / "checkpoint" / "tokenizer.json").read_text()
 TOKENIZERS = {
     "builtin": Tokenizer.from_str(BUILTIN),
@@ -49,16 +47,14 @@ TEXTS = st.lists(
 PAIRS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6)
 
 
-def tokenizer_of(
-    tokenizer: Tokenizer, max_length: int = 64, truncation: Truncation = "premise", **how: Any
-) -> PairTokenizer:
-    how |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "max_length": max_length, "truncation": truncation}
+def tokenizer_of(tokenizer: Tokenizer, max_length: int = 64, **how: Any) -> PairTokenizer:
+    how |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "max_length": max_length}
     return PairTokenizer(tokenizer.to_str(), **how)
 
 
 @cache
-def ours(name: str, max_length: int, truncation: Truncation = "premise", **how: Any) -> PairTokenizer:
-    return tokenizer_of(TOKENIZERS[name], max_length, truncation, **how)
+def ours(name: str, max_length: int, **how: Any) -> PairTokenizer:
+    return tokenizer_of(TOKENIZERS[name], max_length, **how)
 
 
 @cache
@@ -105,7 +101,7 @@ def test_pairs_that_fit_have_the_tokens_of_hugging_face(name: str, pairs: list[t
 @PROPERTY
 @given(pairs=PAIRS, max_length=st.integers(5, 24))
 def test_longest_first_cuts_as_hugging_face_does(name: str, pairs: list[tuple[str, str]], max_length: int) -> None:
-    tokenized = encoded(ours(name, max_length, "longest_first"), pairs)
+    tokenized = encoded(ours(name, max_length, long_premise="longest_first"), pairs)
     how = {"truncation": "longest_first", "max_length": max_length}
     assert rows_of(tokenized) == [expected(name, pair, **how) for pair in pairs]
     assert tokenized.truncated.tolist() == [len(expected(name, pair)[0]) > max_length for pair in pairs]
@@ -247,7 +243,7 @@ def test_a_tokenizer_that_frames_pairs_otherwise_is_noticed() -> None:
 
 def test_a_tokenizer_without_the_framing_tokens_is_refused() -> None:
     with pytest.raises(ModelError, match="<s>"):
-        PairTokenizer(wordpiece().to_str(), cls_token="<s>", sep_token="[SEP]", max_length=9, truncation="premise")
+        PairTokenizer(wordpiece().to_str(), cls_token="<s>", sep_token="[SEP]", max_length=9)
 
 
 def test_the_vocabulary_counts_added_tokens() -> None:

@@ -205,9 +205,7 @@ def test_texts_are_cut_where_words_repeat_and_only_ascii_is() -> None:
 
 def encoded(tokenizer: Tokenizer, texts: list[str]) -> Tokenized:
     """Each text as premise, with the texts from the last to the first as hypotheses."""
-    ours = PairTokenizer(
-        tokenizer.to_str(), cls_token="[CLS]", sep_token="[SEP]", max_length=10**6, truncation="premise"
-    )
+    ours = PairTokenizer(tokenizer.to_str(), cls_token="[CLS]", sep_token="[SEP]", max_length=10**6)
     premises, hypotheses = (pa.chunked_array([column], pa.string()) for column in (texts, texts[::-1]))
     return ours.encode(premises, hypotheses, np.zeros(len(texts), dtype=bool))
 

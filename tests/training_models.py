@@ -77,7 +77,6 @@ def training_pairs(pairs: pa.Table | None = None) -> TrainingPairs:
         cls_token="[CLS]",  # noqa: S106  (no password)
         sep_token="[SEP]",  # noqa: S106
         max_length=20,
-        truncation="premise",
     )
     tokens = tokenization.append_tokens(judged, tokenizer)
     return gathered([tokens.append_column(GOLD, pa.array(codes, pa.int8()))])

@@ -1,8 +1,8 @@
 """Every setting of the jobs, declared once: its name, its type, its default, and why one would change it.
 
 A setting is read from a flag, else from `ALBERT_INFER_<NAME>`, else from the TOML file named by `--config`, else its
-default stands, which for the S3 endpoint is AWS_ENDPOINT_URL; the library reads them all from the one declaration here.
-Settings that exist are valid. Nothing else in the package reads the environment.
+default is taken, which for the S3 endpoint is AWS_ENDPOINT_URL. `shared` has the settings of several jobs; the module
+of each job adds the rest. Settings that exist are valid. Nothing else in the package reads the environment.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from __future__ import annotations
 from albert_infer.config.cleaning import CleanSettings
 from albert_infer.config.conversion import ConvertSettings
 from albert_infer.config.demo import DemoSettings
-from albert_infer.config.evaluation import EvaluateSettings
-from albert_infer.config.finetuning import FinetuneSettings
-from albert_infer.config.nightly import NightlySettings
-from albert_infer.config.parsing import (
+from albert_infer.config.environment import (
     RAY_ADDRESS,
     UNPICKLING_VARIABLES,
-    Settings,
     asked_log_format,
-    flags_of,
     job_server,
-    parse_settings,
     ray_address,
     ray_uses_tls,
     ray_variables,
 )
-from albert_infer.config.settings import LabellingSettings, LabelSettings, PrecisionSetting
+from albert_infer.config.evaluation import EvaluateSettings
+from albert_infer.config.finetuning import FinetuneSettings
+from albert_infer.config.nightly import NightlySettings
+from albert_infer.config.parsing import Settings, flags_of, parse_settings, variables_of
+from albert_infer.config.settings import LabellingSettings, LabelSettings
+from albert_infer.config.shared import PrecisionSetting
 from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 
@@ -33,5 +32,5 @@ __all__ = [
     "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "ConvertSettings", "DemoSettings", "EvaluateSettings",
     "FinetuneSettings", "LabelSettings", "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings",
     "SubmitSettings", "VerifySettings", "asked_log_format", "flags_of", "job_server", "parse_settings", "ray_address",
-    "ray_uses_tls", "ray_variables",
+    "ray_uses_tls", "ray_variables", "variables_of",
 ]  # fmt: skip

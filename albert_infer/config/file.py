@@ -6,15 +6,21 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import BaseModel
+
+from albert_infer.config import gone
 from albert_infer.errors import SettingsError
 
 REMEDY: Final = 'write each setting on a line of its own, as `unit_rows = 1000` or `model = "builtin"`'
 # What the library would pass over: flags that are no settings.
-NO_SETTINGS: Final = ("config", "--help", "-h")
+NO_SETTINGS: Final = ("config", "help-all", "help_all", "--help", "-h")
 
 
-def settings_in(path: Path) -> dict[str, Any]:
-    """What the file says, which editors may have begun with a byte order mark. Raises SettingsError, naming it."""
+def settings_in(path: Path, settings: type[BaseModel]) -> dict[str, Any]:
+    """What the file says of these settings. Raises SettingsError, naming the file.
+
+    Editors may have begun it with a byte order mark.
+    """
     asked = f"--config {path}"
     try:
         raw = path.read_bytes()
@@ -32,4 +38,5 @@ def settings_in(path: Path) -> dict[str, Any]:
     for name in NO_SETTINGS:
         if name in found:
             raise SettingsError(asked, f"it has {name}, which is no setting of a file", "leave it out")
+    gone.refuse_keys(found, settings, asked)
     return found

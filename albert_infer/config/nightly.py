@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, field_validator, model_validator
 
+from albert_infer.config.groups import DATA, NIGHTS
 from albert_infer.config.nights import checked_nights, night_of, nights_between, today, yesterday, zone
-from albert_infer.config.settings import DATA, LabellingSettings
-from albert_infer.config.values import Place, checked_folder
-
-NIGHTS = Group("Nights", sort_key=0)
-# What stands for the night's date in a partition.
-PLACE: Final = "{date}"
-
-
-def _without_place(value: str) -> str:
-    if PLACE in value:
-        raise ValueError(f"{PLACE} stands in --partition only")
-    return value
+from albert_infer.config.settings import LabellingSettings
+from albert_infer.config.shared import OutputRoot
+from albert_infer.config.values import DATE_PLACE, InputRoot
 
 
 def _known_zone(value: str) -> str:
@@ -28,7 +20,6 @@ def _known_zone(value: str) -> str:
     return value
 
 
-Root = Annotated[Place, AfterValidator(_without_place), AfterValidator(checked_nights)]
 Night = Annotated[datetime.date, BeforeValidator(night_of)]
 
 
@@ -36,16 +27,15 @@ class NightPlaces(BaseModel):
     """Which nights there are, and where each has its input and its output."""
 
     input_root: Annotated[
-        Root, Parameter(group=DATA, help="The folder whose partitions are inputs: local path, file:// or s3://.")
+        InputRoot, Parameter(group=DATA, help="The folder whose partitions are inputs: local path, file:// or s3://.")
     ]
     output_root: Annotated[
-        Root,
-        AfterValidator(checked_folder),
-        Parameter(group=DATA, help="The folder whose partitions are outputs; `_runs/nightly.json` is put there."),
+        OutputRoot,
+        Parameter(help="The folder whose partitions are outputs; `_runs/nightly.json` is put there."),
     ]
     partition: Annotated[
-        str, Parameter(group=DATA, help=f"A night's folder below both roots; {PLACE} becomes YYYY-MM-DD.")
-    ] = f"dt={PLACE}"
+        str, Parameter(group=DATA, help=f"A night's folder below both roots; {DATE_PLACE} becomes YYYY-MM-DD.")
+    ] = f"dt={DATE_PLACE}"
     date: Annotated[
         Night | None, Parameter(group=NIGHTS, help="The one night to label, YYYY-MM-DD; yesterday if not given.")
     ] = None
@@ -80,11 +70,11 @@ class NightPlaces(BaseModel):
     @classmethod
     def _partition_is_a_folder_of_each_night(cls, value: str) -> str:
         segments = value.removesuffix("/").split("/")
-        rest = value.replace(PLACE, "")
-        if PLACE not in value or not {"", ".", ".."}.isdisjoint(segments) or "{" in rest or "}" in rest:
-            raise ValueError(f"expected a path below the roots with {PLACE} in it, as dt={PLACE}")
+        rest = value.replace(DATE_PLACE, "")
+        if DATE_PLACE not in value or not {"", ".", ".."}.isdisjoint(segments) or "{" in rest or "}" in rest:
+            raise ValueError(f"expected a path below the roots with {DATE_PLACE} in it, as dt={DATE_PLACE}")
         # A date that is over: what stands around it is judged.
-        checked_nights(value.replace(PLACE, "2001-01-01"))
+        checked_nights(value.replace(DATE_PLACE, "2001-01-01"))
         return "/".join(segments)
 
     @model_validator(mode="after")
@@ -107,6 +97,5 @@ class NightPlaces(BaseModel):
         return nights_between(self.since or last, last)
 
 
-@Parameter(name="*", negative="", show_env_var=False)
 class NightlySettings(LabellingSettings, NightPlaces):
     """Which nights are labelled, and how: every setting of a run but its input, its output and `replace`."""

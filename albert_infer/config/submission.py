@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from pydantic import BaseModel
 
+from albert_infer.config.groups import CLUSTER
 from albert_infer.config.nightly import NightlySettings
-
-CLUSTER = Group("Cluster", sort_key=-1)
 
 
 class ClusterPlace(BaseModel):
@@ -27,6 +26,5 @@ class ClusterPlace(BaseModel):
     ] = False
 
 
-@Parameter(name="*", negative="", show_env_var=False)
 class SubmitSettings(NightlySettings, ClusterPlace):
     """Where nights are submitted to, and every setting of the job that labels them."""

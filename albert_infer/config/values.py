@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from albert_infer import schema
 from albert_infer.common.schemes import checked_scheme
@@ -16,15 +16,19 @@ from albert_infer.config.nights import checked_nights
 FILE_NAME: Final = re.compile(
     r"\.(?:parquet|pq|parq|csv|tsv|jsonl?|txt|html?|orc|avro|arrow|gz|zip|safetensors|bin|pt)$", re.I
 )
+# What stands for the night's date in a partition.
+DATE_PLACE: Final = "{date}"
+# Enough to tell 98 from 99 in 100; they take an ALBERT-base on two cores about a minute, most of it in fp32.
+AGREEMENT_PAIRS: Final = 1000
 
 
 def checked_folder(value: str) -> str:
     """The location as it is; raises ValueError for what is no one folder, though a file system would make it."""
     if FILE_NAME.search(value):
         name = value.rpartition("/")[2]
-        raise ValueError(f"`{name}` is called as a file is, and a folder is written; if it is to be one, write {name}/")
+        raise ValueError(f"`{name}` is called as a file is, and a folder is expected; if it is one, write {name}/")
     if re.search(r"[*?]|,\s*\w+://", value):
-        raise ValueError("one folder is written; a pattern is not expanded, nor a list taken apart")
+        raise ValueError("one folder is expected; a pattern is not expanded, nor a list taken apart")
     return value
 
 
@@ -43,8 +47,53 @@ def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _digits(value: Any) -> Any:
+    """A number in a file and the digits of a flag mean the same."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _range_of_workers(value: str) -> str:
+    parts = value.split(":")
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts) or not 1 <= int(parts[0]) <= int(parts[-1]):
+        raise ValueError("expected N or MIN:MAX with 1 <= MIN <= MAX")
+    return value
+
+
+def agreement_asked(value: str) -> tuple[float, int]:
+    """The share of labels that must agree, and the number of pairs that are compared: 0 for `off`."""
+    if value == "off":
+        return 0.0, 0
+    refused = ValueError("expected SHARE from 0 to 1, as 0.99; SHARE:PAIRS, as 0.99:4000; or off")
+    share, colon, pairs = value.partition(":")
+    try:
+        least, compared = float(share), int(pairs) if colon else AGREEMENT_PAIRS
+    except ValueError:
+        raise refused from None
+    if not 0 <= least <= 1 or compared < 1:
+        raise refused
+    return least, compared
+
+
+def _agreement(value: str) -> str:
+    agreement_asked(value)
+    return value
+
+
+def _without_date(value: str) -> str:
+    if DATE_PLACE in value:
+        raise ValueError(f"{DATE_PLACE} stands in --partition only")
+    return value
+
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+AwsAccount = Annotated[str, Field(pattern=r"^\d{12}$")]
+WorkerRange = Annotated[str, BeforeValidator(_digits), AfterValidator(_range_of_workers)]
+AgreementShare = Annotated[str, BeforeValidator(_digits), AfterValidator(_agreement)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas), Parameter(show_default=False)]
 LabelOrder = Annotated[Names, AfterValidator(_each_label_once)]
 Place = Annotated[str, AfterValidator(checked_scheme)]
 Location = Annotated[Place, AfterValidator(checked_nights)]
 OutputFolder = Annotated[Location, AfterValidator(checked_folder)]
+InputRoot = Annotated[Place, AfterValidator(_without_date), AfterValidator(checked_nights)]
+Root = Annotated[InputRoot, AfterValidator(checked_folder)]

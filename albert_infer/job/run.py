@@ -79,9 +79,7 @@ def label_pairs(
         access=S3Access(settings.s3_endpoint),
         digest=settings.model_digest,
     )
-    tokenizer = checkpoint.tokenizer(
-        max_length=settings.max_length, truncation=settings.truncation, long_premise=settings.long_premise
-    )
+    tokenizer = checkpoint.tokenizer(max_length=settings.max_length, long_premise=settings.long_premise)
     storage.check_writable(output)
     first, gold = gold_before_ray(settings, output)
     planned = time.monotonic() - begun
@@ -131,7 +129,7 @@ def _plan(settings: LabelSettings, survey: Survey, task: LabelTask, workers: Wor
     recipe = {
         "model": task.checkpoint.recipe,
         "precision": task.precision,
-        "truncation": settings.truncation,
+        "truncation": task.tokenizer.truncation,
         "max_length": task.tokenizer.max_length,
     }
     budget = settings.max_batch_tokens or default_batch_tokens(workers.device, task.checkpoint.shape)
@@ -219,7 +217,7 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
 def _check(run: Run, labelling: Labelling) -> None:
     """Check the checkpoint before anything is labelled with it, and note what was found. Raises AlbertInferError."""
     settings, task = run.settings, run.task
-    compared = task.precision is not Precision.FP32 and settings.agreement_sample > 0
+    compared = task.precision is not Precision.FP32 and settings.agreement_pairs > 0
     checks = Checks(
         tokenizer=task.tokenizer,
         precision=task.precision,
@@ -229,12 +227,12 @@ def _check(run: Run, labelling: Labelling) -> None:
         review_below=task.columns.review_below,
         gold=run.gold or gold_set(settings),
     )
-    chosen = chosen_rows(run.plan.units, settings.agreement_sample if compared else LABELLED_PAIRS)
+    chosen = chosen_rows(run.plan.units, settings.agreement_pairs if compared else LABELLED_PAIRS)
     found = labelling.preflight(chosen, checks)
     run.report.preflight = found
     if found.swap.suspected:
         logs.warn("columns_exchanged", found.swap.warning())
-    refuse_limits(found, min_agreement=settings.min_agreement, min_accuracy=settings.min_accuracy)
+    refuse_limits(found, min_agreement=settings.least_agreement, min_accuracy=settings.min_accuracy)
 
 
 def _keep_plan(run: Run) -> None:

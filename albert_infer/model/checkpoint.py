@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import TensorHeader, refuse_unfit_tensors, tensor_headers, wrapper_of
@@ -23,7 +23,7 @@ from albert_infer.model.label_order import label_order_of, named_order, with_out
 from albert_infer.model.tokenizer_files import tokenizer_text
 from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer, token_ids
 from albert_infer.prepare.tokenization import PairTokenizer, is_error
-from albert_infer.schema import NliLabel
+from albert_infer.schema import LongPremiseRule, NliLabel
 from albert_infer.storage import DEFAULT_ACCESS, S3Access
 
 CLASSIFIER: Final = "classifier.weight"
@@ -70,8 +70,7 @@ class Checkpoint:
         self,
         *,
         max_length: int | None,
-        truncation: Literal["premise", "longest_first"],
-        long_premise: Literal["truncate", "window"] = "truncate",
+        long_premise: LongPremiseRule = "truncate",
     ) -> PairTokenizer:
         """The tokenizer for pairs of at most `max_length` tokens, the checkpoint's limit if None.
 
@@ -85,7 +84,6 @@ class Checkpoint:
             cls_token=self.cls_token,
             sep_token=self.sep_token,
             max_length=max_length or limit,
-            truncation=truncation,
             long_premise=long_premise,
         )
 
@@ -162,7 +160,7 @@ def _refuse_other_bytes(checkpoint: Checkpoint, expected: str | None) -> None:
 
 def _refuse_foreign_tokenizer(checkpoint: Checkpoint) -> None:
     try:
-        tokenizer = checkpoint.tokenizer(max_length=None, truncation="premise")
+        tokenizer = checkpoint.tokenizer(max_length=None)
         last_id, framed = tokenizer.vocab_size - 1, tokenizer.frames_pairs_as_albert()
     except AlbertInferError:
         raise

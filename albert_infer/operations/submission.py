@@ -1,7 +1,7 @@
 """Nights as a job on a Ray cluster: submitted under an id of their own, followed, ended with the driver's exit code.
 
-Ray's job server starts the job and keeps its log. What goes there is the working folder and the command: no variable of
-this environment, and so no secret of it.
+Ray's job server starts the job and keeps its log. What goes there is the working folder, the command, and a variable
+for each setting that has no flag: nothing else of this environment, and so no secret of it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from albert_infer import storage
 from albert_infer.common import logs
 from albert_infer.common.printable import PrintableText, printed, text_of
-from albert_infer.config import NightlySettings, SubmitSettings, flags_of, job_server
+from albert_infer.config import NightlySettings, SubmitSettings, flags_of, job_server, variables_of
 from albert_infer.errors import (
     AlbertInferError,
     AtWorkError,
@@ -58,6 +58,7 @@ class NightJob:
     submission_id: str
     entrypoint: str
     working_dir: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def submit_nights(settings: SubmitSettings, project: Path) -> PrintableText:
@@ -80,7 +81,7 @@ def submit_nights(settings: SubmitSettings, project: Path) -> PrintableText:
 
 
 def night_job(settings: SubmitSettings, project: Path) -> NightJob:
-    """The job that labels the nights as they are now, with every setting as a flag: a file or a variable stays here.
+    """The job that labels the nights as they are now, with all settings: no file and no other variable goes with it.
 
     Raises SettingsError for a place that is no location or holds credentials, and for an endpoint that is not safe:
     whoever may look at the cluster's jobs sees the command.
@@ -99,6 +100,7 @@ def night_job(settings: SubmitSettings, project: Path) -> NightJob:
         submission_id=f"nli-{last}" if first == last else f"nli-{first}-{last}",
         entrypoint=shlex.join(command),
         working_dir=str(project),
+        variables=variables_of(settings),
     )
 
 
@@ -167,7 +169,7 @@ def _submit(job: NightJob, client: JobSubmissionClient) -> None:
             submission_id=job.submission_id,
             # Nothing else ever: it is shown to whoever may look at the cluster's jobs. `.rayignore` says what is left
             # out of the folder.
-            runtime_env={"working_dir": job.working_dir},
+            runtime_env={"working_dir": job.working_dir, **({"env_vars": {**job.variables}} if job.variables else {})},
         )
     except RuntimeError as error:
         now = _standing(job, client)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,17 @@ from albert_infer.read.decoding import PairReader
 from albert_infer.read.footers import RowRange, UnreadableError, clean, some
 from albert_infer.read.planning import unit_ranges
 from albert_infer.read.survey import BadFile, survey_input
-from albert_infer.schema import HYPOTHESIS, LABEL, NO_IDS, PREMISE, RESERVED_NAMES, NliLabel, PairColumns, is_text
+from albert_infer.schema import (
+    HYPOTHESIS,
+    LABEL,
+    NO_IDS,
+    PREMISE,
+    RESERVED_NAMES,
+    LongPremiseRule,
+    NliLabel,
+    PairColumns,
+    is_text,
+)
 from albert_infer.storage import DEFAULT_ACCESS, Folder, ObjectPin, S3Access
 
 # The column that `read_slice` adds: the place of the gold label in `NliLabel`, NO_GOLD where the row has none.
@@ -58,7 +68,7 @@ class GoldColumns:
     id_column: str | None = NO_IDS
     carry_source: bool = False
     review_below: float | None = None
-    long_premise: Literal["truncate", "window"] = "truncate"
+    long_premise: LongPremiseRule = "truncate"
 
     @property
     def carry(self) -> tuple[str, ...]:

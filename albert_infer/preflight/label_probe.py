@@ -65,7 +65,7 @@ def probe_pairs() -> pa.Table:
 def measured(checkpoint: Checkpoint, classifier: Classifier) -> Probe:
     """Label the pairs that ship for this, whatever the run's own rule for long ones."""
     pairs = probe_pairs()
-    tokenizer = checkpoint.tokenizer(max_length=None, truncation="longest_first")
+    tokenizer = checkpoint.tokenizer(max_length=None, long_premise="longest_first")
     prepared = tokenization.append_tokens(validation.mark_rejected(pairs), tokenizer)
     return judged(checkpoint.label_order, classifier.classified(prepared))
 

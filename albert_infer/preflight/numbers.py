@@ -79,7 +79,7 @@ def compared_pairs(checkpoint: Checkpoint, max_length: int) -> EncodedPairs:
     lengths = pc.add(pc.utf8_length(pairs[PREMISE]), pc.utf8_length(pairs[HYPOTHESIS]))
     shortest = pairs.take(pc.sort_indices(lengths)[:SHORT_PAIRS]).to_pydict()
     # The run's own rule may reject a pair where `max_length` is small; this one cuts every pair to fit.
-    tokenizer = checkpoint.tokenizer(max_length=max_length, truncation="longest_first")
+    tokenizer = checkpoint.tokenizer(max_length=max_length, long_premise="longest_first")
     encoded = _encoded(tokenizer, shortest[PREMISE], shortest[HYPOTHESIS])
     # A tokenizer of few words may raise for English; letters, with which it was checked when it was loaded, it takes.
     return encoded if encoded.lengths.all() else _encoded(tokenizer, ["a"], ["b"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,7 @@ from albert_infer.schema import (
     REJECTION,
     TRUNCATED,
     EncodedPairs,
+    LongPremiseRule,
     Rejection,
 )
 
@@ -65,7 +66,7 @@ class Tokenized:
 class PairTokenizer:
     """A tokenizer, the ids that frame a pair, and the rules for pairs that are too long.
 
-    With `long_premise` "window" a premise is never cut short, so `truncation` is to be "premise".
+    `truncation` is the rule by which texts are cut; with windows it says where the first of them ends.
     """
 
     def __init__(
@@ -75,8 +76,7 @@ class PairTokenizer:
         cls_token: str,
         sep_token: str,
         max_length: int,
-        truncation: Literal["premise", "longest_first"],
-        long_premise: Literal["truncate", "window"] = "truncate",
+        long_premise: LongPremiseRule = "truncate",
     ) -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         self._tokenizer.no_padding()
@@ -84,7 +84,7 @@ class PairTokenizer:
         self.cls_id = self._id_of(cls_token)
         self.sep_id = self._id_of(sep_token)
         self.max_length = max_length
-        self._truncation = truncation
+        self.truncation = "longest_first" if long_premise == "longest_first" else "premise"
         self.with_windows = long_premise == "window"
         self._pieces = words.repeated_words if words.splits_at_spaces(self._tokenizer) else words.whole
 
@@ -156,7 +156,7 @@ class PairTokenizer:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many tokens of each text stay; a premise of 0 or less means that the hypothesis does not fit."""
         room = self.max_length - FRAME_TOKENS
-        if self._truncation == "premise":
+        if self.truncation == "premise":
             return np.minimum(premise, room - hypothesis), hypothesis
         # As `tokenizers` does it: the longer text is cut to what the shorter leaves, and when both are over half of
         # the room they share it, the odd token going to the longer one.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -19,7 +19,7 @@ from albert_infer.common.extension_types import is_unknown_extension
 from albert_infer.errors import SettingsError
 from albert_infer.read import fitness
 from albert_infer.read.footers import clean
-from albert_infer.schema import PairColumns
+from albert_infer.schema import LongPremiseRule, PairColumns
 
 ALL = ("all",)
 
@@ -46,7 +46,7 @@ class ColumnSettings(Protocol):
     def review_below(self) -> float | None: ...  # noqa: D102
 
     @property
-    def long_premise(self) -> Literal["truncate", "window"]: ...  # noqa: D102
+    def long_premise(self) -> LongPremiseRule: ...  # noqa: D102
 
     @property
     def reserved_names(self) -> frozenset[str]:

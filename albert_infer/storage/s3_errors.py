@@ -111,7 +111,7 @@ def reply_error(operation: str, uri: str, status: int, code: str) -> Infrastruct
     if code == "InvalidObjectState":  # a 403, but no right is missing
         return ArchivedError(asked, "it is in an archive storage class", "restore it, or take it out of the input")
     if code.startswith("KMS."):
-        remedy = "check --s3-kms-key, its region, and the rights kms:GenerateDataKey and kms:Decrypt"
+        remedy = "check s3_kms_key, its region, and the rights kms:GenerateDataKey and kms:Decrypt"
         return AccessError(asked, f"KMS answered {code} ({status})", remedy)
     if status in {401, 403}:
         return AccessError(asked, found, f"grant {right}, or {_CREDENTIALS}")

@@ -36,7 +36,7 @@ class LabelledHere:
         self.checkpoint = checkpoint
         self.gold = gold
         self._slices = slices
-        self._tokenizer = checkpoint.tokenizer(max_length=settings.max_length, truncation=settings.truncation)
+        self._tokenizer = checkpoint.tokenizer(max_length=settings.max_length, long_premise=settings.long_premise)
         self._device = _device(settings)
         self._precision = resolved_precision(settings.precision, self._device, cpu_flags())
         self._classifier = Classifier.load(

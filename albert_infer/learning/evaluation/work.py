@@ -49,7 +49,7 @@ def evaluated(settings: EvaluateSettings) -> Evaluation:
     slices = tuple(name for name in settings.slices if name not in (N_TOKENS, TRUNCATED))
     subjects = _runs(settings, slices, access) if settings.run else _labelled_here(settings, slices, access)
     this = subjects.this
-    counts = Counts(slices, settings.review_below or subjects.review_below)
+    counts = Counts(slices, subjects.review_below if settings.review_below is None else settings.review_below)
     comparison = Comparison(subjects.other.batches()) if subjects.other else None
     with subjects.shown:
         for rows in this.batches():

@@ -132,7 +132,7 @@ def _trained(
     precision = training_precision(settings, workers.device, cpu_flags())
     checkpoint = verified(sources.start)
     max_length = settings.max_length or min(MAX_TRAINING_TOKENS, checkpoint.shape.max_position_embeddings)
-    tokenizer = checkpoint.tokenizer(max_length=max_length, truncation="premise")
+    tokenizer = checkpoint.tokenizer(max_length=max_length)
     board = TrainingBoard.start()
     with session_settings(), shown(board.so_far):
         DataContext.get_current().execution_options.preserve_order = True

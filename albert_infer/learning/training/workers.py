@@ -28,13 +28,13 @@ def training_workers(settings: FinetuneSettings, nodes: Sequence[Node]) -> Train
     """One worker a GPU, else one with all CPUs of a machine. Raises SettingsError for more than there is room for."""
     gpus = sum(int(node.gpus) for node in nodes)
     if gpus:
-        count = settings.workers or gpus
+        count = settings.worker_count or gpus
         if count > gpus:
             raise SettingsError(
                 f"--workers {count}", f"the cluster has {how_many(gpus, 'GPU')}", "lower it, or add GPU nodes"
             )
         return TrainingWorkers(DeviceKind.CUDA, count, num_gpus=1, num_cpus=0, threads=None)
-    count, cpus = settings.workers or 1, sum(int(node.cpus) for node in nodes)
+    count, cpus = settings.worker_count or 1, sum(int(node.cpus) for node in nodes)
     if count > cpus:
         raise SettingsError(f"--workers {count}", f"the cluster has {how_many(cpus, 'CPU')}", "lower it, or add nodes")
     largest = max(int(node.cpus) for node in nodes)

@@ -1,0 +1,89 @@
+"""What the library says about settings that it refuses, as one line with what to do."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any, TypeGuard
+
+from cyclopts import MissingArgumentError, RepeatArgumentError, UnknownOptionError, UnusedCliTokensError
+from pydantic import BaseModel, ValidationError
+
+from albert_infer.config.groups import Mark, flag_of, marked
+
+# What other programs call a start that changes nothing.
+DRY_RUN = frozenset({"--dry-run", "--dryrun", "--no-act", "--what-if", "-n"})
+
+
+def found(error: Exception, settings: type[BaseModel]) -> str:
+    """One line of what the library says, without its links."""
+    cause, unknown = error.__cause__, _unknown_flag(error)
+    if unknown in DRY_RUN:
+        return f"{unknown} is no setting"  # the library would guess another
+    # A flag that is mistyped is why the right one is missing.
+    if unknown is not None and _is_missing(error):
+        return f"{unknown} is no setting{_guess(unknown, settings)}"
+    if _is_missing(error) and error.unused_tokens:
+        return f"{error.unused_tokens[0]} stands behind no flag, and {_name(error)} is missing"
+    if _is_missing(error) and not isinstance(cause, ValidationError):
+        return f"{_name(error)} is missing"
+    if isinstance(cause, ValidationError):
+        return "; ".join(f"{_place(entry, settings)}{_told(entry)}" for entry in cause.errors())
+    if isinstance(error, RecursionError):
+        return "a value is nested too deeply"
+    return " ".join(str(error).split())
+
+
+def _unknown_flag(error: Exception) -> str | None:
+    """The first flag of the command line that is none."""
+    if isinstance(error, UnknownOptionError):
+        return error.token.keyword
+    unused = error.unused_tokens or [] if _is_missing(error) else []
+    return next((word.partition("=")[0] for word in unused if word.startswith("-")), None)
+
+
+def _is_missing(error: Exception) -> TypeGuard[MissingArgumentError]:
+    """Whether a setting that must be given is not, rather than its value."""
+    return isinstance(error, MissingArgumentError) and error.argument is not None and error.keyword is None
+
+
+def _name(error: MissingArgumentError) -> str:
+    return error.argument.name if error.argument is not None else ""
+
+
+def _guess(unknown: str, settings: type[BaseModel]) -> str:
+    """Which flag may have been meant."""
+    flags = [flag_of(name) for name in settings.model_fields if name not in marked(settings, Mark.NO_FLAG)]
+    return "".join(f"; did you mean {flag}?" for flag in get_close_matches(unknown, flags, n=1))
+
+
+def remedy(error: Exception, settings: type[BaseModel]) -> str | None:
+    """What to do about a mistake that is often made; None for all others."""
+    if _unknown_flag(error) in DRY_RUN:
+        return _dry_run_of(settings)
+    again = isinstance(error, RepeatArgumentError) and error.token.keyword in {"--input", "--input-root"}
+    if again or (isinstance(error, UnusedCliTokensError) and "input" in settings.model_fields):
+        return "each setting is one flag and its value; of several inputs give the folder that holds all, without `*`"
+    if _is_missing(error) and error.unused_tokens and _unknown_flag(error) is None:
+        return f"if it is to be {_name(error)}, write {_name(error)} {error.unused_tokens[0]}"
+    return None
+
+
+def _dry_run_of(settings: type[BaseModel]) -> str:
+    """What comes near to a dry run of the job with these settings."""
+    if "max_rows" in settings.model_fields:
+        tried = "settings, input, checkpoint, output and cluster, counts the rows and ends with exit code 3"
+        return f"there is no dry run, but --max-rows 1 checks {tried} before anything is labelled"
+    if "delete" in settings.model_fields:
+        return "leave it out: without --delete nothing is removed"
+    return "there is no dry run of this job; leave it out"
+
+
+def _told(entry: Any) -> str:
+    return "is missing" if entry["type"] == "missing" else str(entry["msg"].removeprefix("Value error, "))
+
+
+def _place(entry: Any, settings: type[BaseModel]) -> str:
+    """The setting, as it is given: not every one has a flag."""
+    without_flag = marked(settings, Mark.NO_FLAG)
+    names = [str(part) for part in entry["loc"][:1]]
+    return "".join(f"{name if name in without_flag else flag_of(name)} " for name in names)
