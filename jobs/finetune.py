@@ -3,7 +3,8 @@
 ray job submit --working-dir . -- python jobs/finetune.py --train s3://pairs/train/ --eval s3://pairs/dev/ --output s3://models/nli/
 
 A run that was killed goes on from its last evaluation when the same command is given again. With --teacher a small
-model learns from a large one too. Every setting is a flag, else ALBERT_INFER_<NAME>, else a line of the --config file.
+model learns from a large one too. A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the
+--config file.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ray job submit --working-dir . -- python jobs/label_nightly.py --input-root s3://inbox/ --output-root s3://labels/
 
 Without dates it is yesterday. A night that is published already is left as it is, so that a range may be given again
-and again. Every setting is a flag, else ALBERT_INFER_<NAME> in the environment, else a line of the --config file.
+and again. A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the --config file.
 """
 
 from __future__ import annotations

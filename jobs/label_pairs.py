@@ -2,7 +2,7 @@
 
 ray job submit --working-dir . -- python jobs/label_pairs.py --input s3://inbox/dt=2026-11-21/ --output s3://labels/dt=2026-11-21/
 
-Every setting is a flag, else ALBERT_INFER_<NAME> in the environment, else a line of the --config file.
+A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the --config file.
 """
 
 from __future__ import annotations
