@@ -22,7 +22,8 @@ from albert_infer.config import (
 from albert_infer.errors import SettingsError
 from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.read.columns import FileColumns, run_columns
-from albert_infer.read.planning import InputFile, Plan, Survey, make_plan
+from albert_infer.read.planning import Plan, make_plan
+from albert_infer.read.survey import InputFile, Survey
 from albert_infer.schema import HYPOTHESIS, PREMISE, LongPremiseRule
 from albert_infer.storage.folder import ObjectPin
 from albert_infer.storage.local import LocalFolder
