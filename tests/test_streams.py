@@ -79,7 +79,7 @@ def test_help_is_printed_in_every_job_and_encoding(name: str) -> None:
     shown = ended(f'"$PYTHON" "{JOBS}/{name}.py" --help', PYTHONPATH=str(JOBS.parent), **env)
     assert (shown.returncode, shown.stderr) == (0, b"")
     assert shown.stdout.isascii()
-    assert b"--output" in shown.stdout
+    assert b"--config" in shown.stdout
     if Path("/dev/full").exists():
         lost = ended(f'"$PYTHON" "{JOBS}/{name}.py" --help >/dev/full', PYTHONPATH=str(JOBS.parent))
         assert (lost.returncode, lost.stderr) == (0, b"")
