@@ -14,6 +14,7 @@ import pytest
 from job_runs import (
     INLINE_JOB,
     PROGRAM_PATH,
+    RAY_WARNING,
     Outcome,
     labelled_rows,
     made_up_pairs,
@@ -131,11 +132,15 @@ def test_a_gold_set_that_is_missing_is_no_night_without_input(nights: Nights, tm
     assert nights.ends() == ["failed", "no_input", "failed"]
 
 
+@pytest.mark.ray
+@pytest.mark.filterwarnings(RAY_WARNING)
+@pytest.mark.usefixtures("session")
 def test_a_night_that_was_delivered_otherwise_is_not_left_out_with_the_empty_ones(nights: Nights) -> None:
     (nights.source(2) / "part-0.parquet.gz").write_bytes(b"\x1f\x8b")
     nights.deliver(1, "_hour=00/b.parquet", rows=8)
     nights.deliver(1, "_hour=00/b.parquet.bak", rows=8)
-    outcome = label(nights, "--missing", "skip")
+    # On Ray, whose session both nights share.
+    outcome = run_main(label_nightly.main, *nights.flags("--missing", "skip"))
     assert (outcome.exit_code, len(outcome.errors)) == (2, 1)
     assert "2024-03-02" in outcome.errors[0]
     assert "1 as not Parquet, first part-0.parquet.gz" in outcome.errors[0]

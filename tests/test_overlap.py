@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +26,11 @@ from job_runs import (
     JOB,
     PATIENCE_SECONDS,
     PROGRAM_PATH,
+    RAY_WARNING,
     Outcome,
+    in_open_session,
     made_up_pairs,
+    run_here,
     run_inline,
     run_main,
     started,
@@ -50,7 +53,7 @@ from s3_server import S3Server
 
 from albert_infer.common.failpoints import VARIABLE
 
-# Without Ray: what overlaps here comes after all units are labelled.
+# Without Ray, but for one test of each kind: what overlaps here comes after all units are labelled.
 pytestmark = [pytest.mark.s3, pytest.mark.usefixtures("s3_credentials")]
 
 CLEAN, CLEAN_LATER = JOB.with_name("clean_runs.py"), Path(__file__).with_name("clean_later.py")
@@ -83,6 +86,8 @@ class Night:
     place: Place
     checkpoint: Path
     folder: Path
+    # Whether its starts label on Ray.
+    on_ray: bool = False
     ids: Counter[str] = field(default_factory=Counter)
 
     def deliver(self, name: str, *, rows: int, seed: int) -> None:
@@ -100,7 +105,8 @@ class Night:
 
     def run(self, *more: object) -> dict[str, Any]:
         """A start to its end, which is 0; what is published then."""
-        outcome = run_inline(*self.flags(*more))
+        run = run_here if self.on_ray else run_inline
+        outcome = run(*self.flags(*more))
         assert outcome.exit_code == 0, outcome.stderr
         return manifest_at(self.place)
 
@@ -110,9 +116,20 @@ class Night:
         assert outcome.exit_code == 3, outcome.stderr
 
     @contextmanager
+    def publishing(self, point: str, *more: object) -> Iterator[Stopped]:
+        """A start that waits at a fail point of its publication; on Ray it has labelled before."""
+        if not self.on_ray:
+            # In this process, where torch is loaded already.
+            self.forsake(*more)
+        with self.stopped(point, *more) as driver:
+            yield driver
+
+    @contextmanager
     def stopped(self, point: str, *more: object, hit: int = 1) -> Iterator[Stopped]:
         """A start that waits at the fail point; it is killed at the end of the block, if it has not gone on."""
-        with self._stopped([*INLINE_JOB, *self.flags(*more)], point, hit) as driver:
+        env = in_open_session({}) if self.on_ray else {}
+        program = (sys.executable, JOB) if self.on_ray else INLINE_JOB
+        with self._stopped([*program, *self.flags(*more)], point, hit, env) as driver:
             yield driver
 
     @contextmanager
@@ -122,15 +139,15 @@ class Night:
             self.place.age(DAYS)
         program = CLEAN if isinstance(self.place, LocalPlace) else CLEAN_LATER
         root = ("--output-root", f"{self.place.uri}/out/", *self.place.flags, "--delete")
-        with self._stopped([sys.executable, program, *root], point, 1) as cleaner:
+        with self._stopped([sys.executable, program, *root], point, 1, {}) as cleaner:
             yield cleaner
 
     @contextmanager
-    def _stopped(self, command: Sequence[object], point: str, hit: int) -> Iterator[Stopped]:
+    def _stopped(self, command: Sequence[object], point: str, hit: int, env: Mapping[str, str]) -> Iterator[Stopped]:
         faults = self.folder / f"faults-{uuid4().hex[:8]}"
         faults.mkdir()
         armed = {VARIABLE: f"{point}:wait:{hit}:{faults}", "PYTHONPATH": PROGRAM_PATH}
-        with started(command, env=armed) as process:
+        with started(command, env={**armed, **env}) as process:
             wait_until((faults / f"{point}.{hit}").exists, process)
             yield Stopped(process, faults)
 
@@ -150,8 +167,8 @@ class Night:
         return report
 
 
-def night_at(place: Place, checkpoint: Path, folder: Path) -> Night:
-    night = Night(place, checkpoint, folder)
+def night_at(place: Place, checkpoint: Path, folder: Path, *, on_ray: bool = False) -> Night:
+    night = Night(place, checkpoint, folder, on_ray)
     night.deliver("a.parquet", rows=32, seed=41)
     night.deliver("b.parquet", rows=16, seed=42)
     return night
@@ -159,10 +176,12 @@ def night_at(place: Place, checkpoint: Path, folder: Path) -> Night:
 
 @pytest.fixture(params=["local", "s3"])
 def night(request: pytest.FixtureRequest, checkpoint: Path, s3_server: S3Server, tmp_path: Path) -> Night:
-    """On each kind of storage."""
-    local = request.param == "local"
-    place = LocalPlace(tmp_path) if local else S3Place(s3_server.location(uuid4().hex[:12]))
-    return night_at(place, checkpoint, tmp_path)
+    """On each kind of storage; on Ray where a test asks for it."""
+    store, _, on_ray = request.param.partition(" on ")
+    if on_ray:
+        request.getfixturevalue("session")
+    place = LocalPlace(tmp_path) if store == "local" else S3Place(s3_server.location(uuid4().hex[:12]))
+    return night_at(place, checkpoint, tmp_path, on_ray=bool(on_ray))
 
 
 @pytest.fixture
@@ -170,11 +189,19 @@ def local_night(checkpoint: Path, tmp_path: Path) -> Night:
     return night_at(LocalPlace(tmp_path), checkpoint, tmp_path)
 
 
+def nights(*names: str) -> pytest.MarkDecorator:
+    """The nights that a test is run on, each a kind of storage, with ` on ray` behind it where jobs label on Ray."""
+    marks = {name: (pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)) for name in names if "ray" in name}
+    cases = [pytest.param(name, marks=marks.get(name, ())) for name in names]
+    return pytest.mark.parametrize("night", cases, indirect=True)
+
+
 # --- drivers of two plans
 
 
+@nights("local", "s3", "s3 on ray")
 def test_a_driver_that_is_replaced_right_after_it_published_leaves_no_row_of_its_own(night: Night) -> None:
-    with night.stopped("success_put") as overtaken:
+    with night.publishing("success_put") as overtaken:
         winner = night.run(*OTHER, *REPLACE)
         end = overtaken.go_on()
     assert manifest_at(night.place) == winner
@@ -184,7 +211,7 @@ def test_a_driver_that_is_replaced_right_after_it_published_leaves_no_row_of_its
 
 
 def test_a_sealed_driver_that_another_plan_overtakes_makes_nothing_visible(night: Night) -> None:
-    with night.stopped("sealed") as overtaken:
+    with night.publishing("sealed") as overtaken:
         winner = night.run(*OTHER)
         end = overtaken.go_on()
     assert end.exit_code == 6, end.stderr
@@ -196,7 +223,7 @@ def test_a_sealed_driver_that_another_plan_overtakes_makes_nothing_visible(night
 
 def test_files_of_a_plan_that_is_published_again_survive_the_deletes_of_the_one_between(night: Night) -> None:
     first = night.run()
-    with night.stopped("deleting", *OTHER, *REPLACE) as between:
+    with night.publishing("deleting", *OTHER, *REPLACE) as between:
         again = night.run(*REPLACE)
         assert again["plan_id"] == first["plan_id"]
         end = between.go_on()
@@ -263,7 +290,7 @@ def forsake_in_two_ways(night: Night, left: str) -> None:
         night.forsake(*OTHER)
         return
     night.run()
-    with night.stopped("files_published", *OTHER, *REPLACE):
+    with night.publishing("files_published", *OTHER, *REPLACE):
         pass  # it is killed
 
 
@@ -297,8 +324,8 @@ def test_a_clean_up_whose_delete_s3_gets_only_after_the_forsaken_run_was_publish
     night.assert_whole()
 
 
-def test_a_clean_up_keeps_old_units_that_the_first_start_of_a_new_plan_counts_on(local_night: Night) -> None:
-    night = local_night
+@nights("local", "local on ray")
+def test_a_clean_up_keeps_old_units_that_the_first_start_of_a_new_plan_counts_on(night: Night) -> None:
     night.forsake()
     units = {name: night.place.read(name) for name in night.place.names() if name.startswith("_units/")}
     LocalPlace(night.folder).age(DAYS)
@@ -347,7 +374,7 @@ def test_two_drivers_of_one_plan_end_well_however_slow_one_is_at_a_listing(local
 
 
 def test_other_bytes_of_the_same_size_under_a_final_name_are_not_published(night: Night) -> None:
-    with night.stopped("sealed") as driver:
+    with night.publishing("sealed") as driver:
         (seal,) = [name for name in night.place.names() if name.endswith("/sealed.json")]
         entry = json.loads(night.place.read(seal))["files"][0]
         staged = night.place.read(f"_units/{entry['unit_id']}.parquet")
