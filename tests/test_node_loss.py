@@ -61,15 +61,13 @@ def test_a_paused_node_costs_seconds_and_no_row(checkpoint: Path, tmp_path: Path
     write_pairs(tmp_path / "in" / "a.parquet", pairs)
     (tmp_path / "points").mkdir()
     flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, "--unit-rows", 16)
-    # The image gives up within half a minute, this in a third of that. A check of a node that is paused takes its whole
-    # time, unlike one of a node that is gone.
-    sooner = {name: str(int(milliseconds) // 3) for name, milliseconds in keepalive().items()}
-    env = {**FAST_HEALTH_CHECKS, "RAY_health_check_timeout_ms": "3000", **sooner}
+    # A check of a node that is paused, unlike one that is gone, takes its whole time.
+    env = {**FAST_HEALTH_CHECKS, "RAY_health_check_timeout_ms": "3000", **keepalive()}
 
     told = run_probe(PAUSED_PROBE, tmp_path / "told", tmp_path / "points", *flags, env=env)
 
     assert told["exit_code"] == 0
     assert told["late"] > 0, "the node was paused with bytes that were not put yet"
-    assert told["seconds"] < 60, "by Ray's own settings it is 420 s"
+    assert told["seconds"] < 90, "by Ray's own settings it is 420 s"
     verify(tmp_path / "out", tmp_path / "in")
     assert manifest_of(tmp_path / "out")["labelled"] == pairs.num_rows
