@@ -151,8 +151,8 @@ MUTANTS: Final = (
     _without(
         "a-start-looks-again-after-its-mark",
         PUBLICATION,
-        "seen, self.output)\n        return True",
-        "seen, self.output)\n        return False",
+        "self.output, self.clock())\n        return True",
+        "self.output, self.clock())\n        return False",
     ),
     _without(
         "a-plan-that-is-gone-is-written-again",
