@@ -82,6 +82,7 @@ def test_the_student_starts_small_and_learns_from_more_pairs_than_were_given(rec
     }
 
 
+@pytest.mark.process
 def test_what_teaches_and_what_ships_has_the_temperature_of_the_held_out_tenth(recipe: Recipe) -> None:
     builtin.write_splits(recipe)
     # Two that differ, or one could stand for the other.

@@ -260,6 +260,7 @@ def test_an_output_that_cannot_be_judged_is_left_alone_and_the_others_are_done(o
     assert PART in other.names()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("damage", ["", "_SUCCESS"])
 def test_a_name_is_listed_on_one_line_and_to_a_terminal_of_any_encoding(tmp_path: Path, damage: str) -> None:
     names = ["dt=1\nsummary {}\x1b[31m", "dt=2\u202e", "dt=é"]

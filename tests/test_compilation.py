@@ -24,7 +24,10 @@ library = loaded_library(Path(sys.argv[1]), *map(Path, sys.argv[2:]))
 print(library and library.answer())
 """
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no compiler")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no compiler"),
+]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
 
 

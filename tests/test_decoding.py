@@ -53,6 +53,7 @@ def reason_of_unit(path: Path, columns: PairColumns = IDS) -> Quarantine:
     return unreadable.value.reason
 
 
+@pytest.mark.process
 def test_a_dictionary_bomb_is_told_before_it_expands(tmp_path: Path) -> None:
     path = write_dictionary_bomb(tmp_path / "bomb.parquet", 16_000)
     assert path.stat().st_size < 2000
@@ -224,6 +225,7 @@ def test_delta_coded_texts_are_read(tmp_path: Path, encoding: str) -> None:
     assert pa.concat_tables(units).equals(pairs)
 
 
+@pytest.mark.process
 def test_delta_coded_texts_are_bounded_as_all_others(tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
     texts = pa.array(["x" * 4_000_000] * 70)

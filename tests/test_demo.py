@@ -12,6 +12,7 @@ import pytest
 from albert_infer.config import LabelSettings, parse_settings
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("inside", [True, False])
 def test_the_next_command_works_where_the_demo_was_called(
     inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

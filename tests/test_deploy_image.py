@@ -66,6 +66,7 @@ def test_the_container_is_not_root_and_asks_for_rays_token() -> None:
     assert not re.search(r"AWS_|TOKEN=|SECRET|PASSWORD", FILE.read_text())
 
 
+@pytest.mark.process
 def test_a_call_to_a_machine_that_froze_fails_within_half_a_minute() -> None:
     milliseconds = [int(value) for value in keepalive().values()]
     assert len(milliseconds) == 2
@@ -87,6 +88,7 @@ def test_nothing_reaches_the_image_but_what_is_named() -> None:
     assert allowed <= copied
 
 
+@pytest.mark.process
 def test_what_is_copied_is_enough_to_install_the_package_and_its_files(tmp_path: Path) -> None:
     context = tmp_path / "app"
     for argument in arguments("COPY"):

@@ -570,6 +570,7 @@ def test_bytes_that_are_not_safetensors_are_refused(checkpoint: Checkpoint) -> N
         AlbertEngine(shape, [b"\x80\x02pickle"], precision=Precision.FP32, device=DeviceKind.CPU, threads=None)
 
 
+@pytest.mark.process
 def test_the_shape_is_read_without_importing_torch() -> None:
     program = "import sys, albert_infer.engine, albert_infer.classify.batching; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -32,6 +32,7 @@ def without_extra(job: str, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("job", EXTRAS)
 def test_help_needs_no_extra(job: str) -> None:
     shown = without_extra(job, "--help")
@@ -39,6 +40,7 @@ def test_help_needs_no_extra(job: str) -> None:
     assert "--output" in shown.stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("job", EXTRAS)
 def test_a_job_without_its_extra_names_the_command_of_this_environment(job: str, tmp_path: Path) -> None:
     refused = without_extra(job, *FLAGS[job], f"--output={tmp_path / 'out'}")

@@ -154,6 +154,7 @@ def test_a_driver_killed_while_it_labels_publishes_nothing_and_the_next_start_go
     goes_on(night, run_here)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("point", [*AFTER_ALL_UNITS, *WHILE_PUBLISHING])
 def test_a_driver_killed_while_it_publishes_publishes_nothing_by_halves_and_the_next_start_goes_on(
     night: Night, point: str
@@ -192,6 +193,7 @@ def test_a_driver_that_is_asked_to_end_while_workers_read_says_so_and_the_next_s
         ends_in_one_line(night, process, "reading", signal.SIGTERM)
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("heeded_hangup")
 @pytest.mark.parametrize(("point", "number"), [("sealed", signal.SIGTERM), ("files_published", signal.SIGHUP)])
 def test_a_driver_that_is_asked_to_end_says_so_and_the_next_start_goes_on(
@@ -215,6 +217,7 @@ def ends_in_one_line(night: Night, process: subprocess.Popen[str], point: str, n
     assert_published_whole(night)
 
 
+@pytest.mark.process
 def test_a_driver_killed_while_it_replaces_a_run_leaves_the_old_manifest_whole(night: Night) -> None:
     assert night.go_on().exit_code == 0
     old = {name: state for name, state in state_of(night.output).items() if "_runs" not in name}
@@ -358,6 +361,7 @@ CHANGES = {"replaced": 4, "gone": 4, "mended": 4, "late": 0}
 ALWAYS_CHANGED = {("gone", "plan_put")}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("change", "point"),
     [

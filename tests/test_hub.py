@@ -24,6 +24,8 @@ from test_model import saved, zeros
 from albert_infer.errors import InfrastructureError
 from albert_infer.model.hub_calls import answer_of
 
+pytestmark = pytest.mark.process
+
 # What came of each source: the exit code and the message, or the files.
 SCRIPT = """
 import json, sys

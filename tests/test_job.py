@@ -508,6 +508,7 @@ def refused(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return folder, dict(zip(REFUSALS, outcomes, strict=True))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_start_that_cannot_be_meant_is_refused_in_one_line_before_ray_starts(
     refused: tuple[Path, dict[str, tuple[int, str]]], case: str
@@ -518,6 +519,7 @@ def test_a_start_that_cannot_be_meant_is_refused_in_one_line_before_ray_starts(
     assert REFUSALS[case].named in stderr
 
 
+@pytest.mark.process
 def test_a_refused_start_writes_nothing(refused: tuple[Path, dict[str, tuple[int, str]]]) -> None:
     folder, _ = refused
     written = {path.name for path in folder.iterdir()} - {"in", "empty", "texts", "file", "model", "pickled"}
@@ -526,6 +528,7 @@ def test_a_refused_start_writes_nothing(refused: tuple[Path, dict[str, tuple[int
     assert (folder / "file").read_text() == "mine"
 
 
+@pytest.mark.process
 def test_the_exit_code_and_the_error_line_reach_the_shell(tmp_path: Path) -> None:
     outcome = run_alone("--input", tmp_path / "nowhere", "--output", tmp_path / "out")
     assert (outcome.exit_code, outcome.report, outcome.stderr.count("\n")) == (2, "", 1)

@@ -36,6 +36,7 @@ def flags(folder: Path, checkpoint: Path, premises: pa.Array) -> tuple[object, .
     return (*where, "--unit-rows", 32, "--max-rejected-share", 1)
 
 
+@pytest.mark.process
 def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until_that_is_accepted(
     deep: Path, tmp_path: Path
 ) -> None:

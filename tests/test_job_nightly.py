@@ -116,6 +116,7 @@ def test_nights_are_labelled_once_and_a_late_file_changes_nothing_until_it_is_as
     assert state_of(nights.output(1)) == before[1]
 
 
+@pytest.mark.process
 def test_two_drivers_on_the_same_nights_cost_time_and_no_row(nights: Nights) -> None:
     command = [*NIGHTLY, *nights.flags("--missing", "skip")]
     with ThreadPoolExecutor(2) as both:

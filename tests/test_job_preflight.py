@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from job_runs import (
     INLINE_JOB,
     PROGRAM_PATH,
@@ -25,6 +26,7 @@ from albert_infer.common.failpoints import VARIABLE
 PACKAGED = pq.read_table(Path(albert_infer.__file__).parent / "model" / "builtin" / "pairs.parquet")
 
 
+@pytest.mark.process
 def test_columns_that_look_exchanged_are_told_at_once_and_in_the_report_and_label_all_the_same(tmp_path: Path) -> None:
     turned = pa.table({"premise": PACKAGED["hypothesis"], "hypothesis": PACKAGED["premise"]})
     source, output = write_pairs(tmp_path / "in.parquet", turned), tmp_path / "out"
@@ -47,6 +49,7 @@ def test_columns_that_look_exchanged_are_told_at_once_and_in_the_report_and_labe
     assert (swap["texts"]["pairs"], swap["one_way"], swap["suspected"]) == (PACKAGED.num_rows, 0, False)
 
 
+@pytest.mark.process
 def test_a_run_below_its_gold_floor_labels_nothing_and_above_it_says_how_far(tmp_path: Path) -> None:
     source, gold = write_pairs(tmp_path / "in.parquet", PACKAGED), write_pairs(tmp_path / "gold.parquet", PACKAGED)
     output = tmp_path / "out"
@@ -77,6 +80,7 @@ def test_a_run_below_its_gold_floor_labels_nothing_and_above_it_says_how_far(tmp
     assert state_of(output) == published
 
 
+@pytest.mark.process
 def test_units_that_a_start_without_a_gold_set_has_labelled_are_held_against_it_before_they_are_published(
     tmp_path: Path,
 ) -> None:

@@ -151,6 +151,7 @@ def job_with(output: Path, **env: str) -> Outcome:
     return run_program(argv, env={"PYTHONPATH": PROGRAM_PATH, **env})
 
 
+@pytest.mark.process
 def test_a_job_ends_soon_where_its_cluster_is_gone_and_names_the_file_that_is_stale(folder: Path) -> None:
     (folder / "ray_current_cluster").write_text(f"127.0.0.1:{closed_port()}")
     begun = time.monotonic()

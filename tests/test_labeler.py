@@ -315,6 +315,7 @@ def test_a_gpu_that_is_not_there_is_refused(folder: Path) -> None:
         Labeler(str(folder), device="cuda")
 
 
+@pytest.mark.process
 def test_progress_is_a_line_on_a_terminal_and_changes_nothing(folder: Path) -> None:
     script = (
         "import sys; from albert_infer import Labeler; labeler = Labeler(sys.argv[1]); pairs = [('a man', 'a')] * 3;"
@@ -388,6 +389,7 @@ def test_a_limit_that_is_no_probability_is_refused(folder: Path, share: float) -
         Labeler(str(folder), review_below=share)
 
 
+@pytest.mark.process
 def test_importing_the_package_loads_nothing_heavy() -> None:
     script = "import sys, albert_infer; print(*{'numpy', 'pyarrow', 'torch', 'ray'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "\n"

@@ -267,6 +267,7 @@ def test_special_tokens_that_are_no_text_are_refused(tmp_path: Path, token: obje
         assert loaded(tmp_path).cls_token == "[CLS]"  # noqa: S105 - no password
 
 
+@pytest.mark.process
 # Of no bytes at all, and a table that ends before its first letter.
 @pytest.mark.parametrize("table", ["AAAA", "BAAAAAAAAAA="])
 def test_a_tokenizer_that_panics_is_refused(tmp_path: Path, table: str) -> None:
@@ -509,6 +510,7 @@ for source in sys.argv[1:]:
 """
 
 
+@pytest.mark.process
 def test_a_hub_id_is_found_in_the_cache_at_its_revision_and_refused_elsewhere(tmp_path: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--someone--albert-nli"

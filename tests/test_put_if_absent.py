@@ -207,6 +207,7 @@ def test_a_full_disk_leaves_neither_object_nor_temporary_file_and_the_next_try_s
         assert folder.put_if_absent("big", OURS)
 
 
+@pytest.mark.process
 def test_a_kill_between_the_temporary_file_and_its_final_name_leaves_no_object(tmp_path: Path) -> None:
     script = """
 import os, signal, sys

@@ -13,7 +13,10 @@ SNLI_TEST_PAIRS = 4816
 # The built-in checkpoint is small; a wrong label order or a broken layer gives a third or less.
 LEAST_AGREEMENT = 0.70
 
-pytestmark = pytest.mark.skipif(not FOLDER, reason="NLI_TEST_PAIRS does not name a folder with snli_test_a.parquet")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not FOLDER, reason="NLI_TEST_PAIRS does not name a folder with snli_test_a.parquet"),
+]
 
 
 def test_the_built_in_checkpoint_agrees_with_people_on_snli(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_made_up_files_are_planned_as_real_ones_are() -> None:
     assert plan.files[1].pin.name == "dt=2026-11-21/part-000001.parquet"
 
 
+@pytest.mark.process
 def test_planning_is_measured_in_a_process_of_its_own() -> None:
     small, large = (scale.in_fresh_process(files, 20) for files in (10, 3000))
     assert (small.files, small.rows, small.units) == (10, 200, 10)
@@ -84,6 +85,7 @@ def test_twice_the_hours_take_half_the_machines_at_about_the_same_price() -> Non
     assert slower.price == pytest.approx(found.price, rel=0.1)
 
 
+@pytest.mark.process
 def test_what_is_not_given_is_measured_and_everything_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

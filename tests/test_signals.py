@@ -126,6 +126,7 @@ def test_in_another_thread_a_job_runs_without_handlers(capsys: pytest.CaptureFix
     assert summed_up(capsys.readouterr().out)["exit_code"] == 0
 
 
+@pytest.mark.process
 def test_the_nightly_script_runs_a_job_again_that_a_signal_ended(tmp_path: Path) -> None:
     job = tmp_path / "job.py"
     job.write_text(WAITING_JOB)
@@ -156,6 +157,7 @@ raise AssertionError("it went on")
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "found"), [("SIGINT", "interrupted"), ("SIGTERM", "ended from outside by SIGTERM")])
 def test_a_job_that_is_ended_while_it_imports_says_so_in_one_line(number: str, found: str, tmp_path: Path) -> None:
     job = tmp_path / "job.py"

@@ -104,6 +104,7 @@ def checked(folder: Path, failing_calls: Path, call: str, answer: int) -> subpro
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("exists", [True, False], ids=["there", "not there yet"])
 @pytest.mark.parametrize(
     ("call", "answer"),
@@ -129,6 +130,7 @@ def test_a_file_system_that_cannot_do_what_a_run_does_is_refused_at_the_start(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("call", "answer"), [("link", errno.EIO), ("fsync of a file", errno.ENOSPC), ("rename", errno.ESTALE)]
 )
@@ -140,6 +142,7 @@ def test_what_may_be_over_by_the_next_try_is_no_refusal(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_the_calls_that_fail_in_these_tests_fail_for_no_other_reason(tmp_path: Path, failing_calls: Path) -> None:
     assert checked(tmp_path, failing_calls, "none", 0).returncode == 0
 
@@ -167,6 +170,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], *told: str) -> None:
     assert all(words in done.stdout for words in (*told, "let its owner give this user the right"))
 
 
+@pytest.mark.process
 @as_root
 @pytest.mark.parametrize("mode", [0o2775, 0o775, 0o777])
 def test_an_output_of_two_users_is_swapped_by_both(shared: Path, mode: int) -> None:
@@ -193,6 +197,7 @@ def test_a_lock_is_for_those_who_may_write_to_the_folder(tmp_path: Path, mode: i
     assert stat.S_IMODE((tmp_path / ".albert-infer-lock").stat().st_mode) == lock
 
 
+@pytest.mark.process
 @as_root
 def test_a_lock_that_this_user_may_not_write_is_refused_at_the_start(shared: Path) -> None:
     assert swapped_by(ALICE, shared).returncode == 0
@@ -210,6 +215,7 @@ def test_a_lock_that_is_a_link_is_refused_and_not_followed(tmp_path: Path) -> No
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.process
 @as_root
 def test_a_folder_of_the_runs_that_this_user_may_not_write_is_refused_at_the_start(shared: Path) -> None:
     (shared / "_runs").mkdir()
@@ -222,6 +228,7 @@ def test_a_folder_of_the_runs_that_this_user_may_not_write_is_refused_at_the_sta
     assert swapped_by(BOB, shared).returncode == 0
 
 
+@pytest.mark.process
 @as_root
 def test_a_marker_that_a_sticky_bit_keeps_is_refused_at_the_start(shared: Path) -> None:
     shared.chmod(0o1777)

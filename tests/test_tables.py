@@ -35,6 +35,7 @@ def test_the_rule_and_the_mark_of_a_cut_are_in_the_encoding(encoding: str, rule:
     assert max(map(len, lines)) <= 40
 
 
+@pytest.mark.process
 def test_without_an_encoding_stdout_decides() -> None:
     command = "from albert_infer.common.tables import *; print(*table_lines([Column('n')], [('x',)], width=9), sep='|')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii:backslashreplace"}
