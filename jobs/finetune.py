@@ -18,12 +18,14 @@ with starting(__file__):
     from albert_infer.common.printable import PrintableText
     from albert_infer.config import FinetuneSettings
     from albert_infer.job.command import run_command
-    from albert_infer.learning.training.finetuning import finetune
     from albert_infer.learning.training.summary import summary
 
 
 def finetuned(settings: FinetuneSettings) -> PrintableText:
     """Train and write the checkpoint; what came of it as text."""
+    # Torch and Ray take seconds, which neither the help nor a setting that is refused needs.
+    from albert_infer.learning.training.finetuning import finetune
+
     return summary(finetune(settings), settings.output)
 
 
