@@ -61,20 +61,23 @@ def needed_product_flop(shape: AlbertShape, lengths_R: NDArray[np.int64]) -> int
     return all_but_last + tokens * keys_and_values + pairs * (_layer_flop(shape) - keys_and_values)
 
 
-def product_gflops(shape: AlbertShape, tokens: int, precision: str, device: DeviceKind) -> dict[str, float]:
-    """GFLOP/s of one layer's four products on `tokens` tokens, for each way to compute them on the device.
+def product_gflops(
+    shape: AlbertShape, tokens: int, precision: str, device: DeviceKind, seconds: float = SECONDS_PER_WAY
+) -> dict[str, float]:
+    """GFLOP/s of one layer's four products on `tokens` tokens, for each way to compute them, timed for `seconds` each.
 
     The four are fused query, key and value; attention output; FFN in; FFN out. The limit is the best way's.
     """
     sizes = _product_sizes(shape)
     if device is DeviceKind.CUDA:
         ways = _ways_on_cuda(precision)
-        return {name: _gflops(_work(way, sizes, tokens, precision, device), device) for name, way in ways.items()}
+        works = {name: _work(way, sizes, tokens, precision, device) for name, way in ways.items()}
+        return {name: _gflops(work, device, seconds) for name, work in works.items()}
     measured = {}
     for name, way in _ways_on_cpu(tokens, precision).items():
         work = _work(way, sizes, tokens, precision, device)
-        measured[name] = _gflops(work, device)
-        measured[f"{name}, a product a core"] = _gflops_of_cores(work)
+        measured[name] = _gflops(work, device, seconds)
+        measured[f"{name}, a product a core"] = _gflops_of_cores(work, seconds)
     return measured
 
 
@@ -148,19 +151,19 @@ def _work(way: Way, sizes: Sequence[tuple[int, int]], tokens: int, precision: st
     return work
 
 
-def _gflops_of_cores(work: Sequence[Task]) -> float:
+def _gflops_of_cores(work: Sequence[Task], seconds: float) -> float:
     """With a product in each core at once, none in two."""
-    calls = [partial(_gflops, work, DeviceKind.CPU)] * torch.get_num_threads()
+    calls = [partial(_gflops, work, DeviceKind.CPU, seconds)] * torch.get_num_threads()
     return sum(Threads(len(calls)).results(calls))
 
 
 @torch.inference_mode()
-def _gflops(work: Sequence[Task], device: DeviceKind) -> float:
+def _gflops(work: Sequence[Task], device: DeviceKind, seconds: float) -> float:
     for task in work:  # the first call of a shape chooses and builds its kernel
         task.product(task.hidden)
     finish(device)
     begun, rounds = time.perf_counter(), 0
-    while time.perf_counter() - begun < SECONDS_PER_WAY:
+    while time.perf_counter() - begun < seconds:
         for task in work:
             task.product(task.hidden)
         rounds += 1

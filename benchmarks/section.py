@@ -41,13 +41,14 @@ Contenders = Callable[[Path, Pairs], Sequence[Contender | Absent]]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a section is about; `pairs` is None where the shape decides."""
+    """What a section is about; `pairs` is None where the shape decides, `way_seconds` is for each way to multiply."""
 
     shape: str
     workload: Workload
     data: Path
     pairs: int | None
     rounds: int
+    way_seconds: float = limit.SECONDS_PER_WAY
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +61,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pairs", type=int, help="pairs of each row and round; by default what costs about the same")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the in-process rows; medians are shown")
+    parser.add_argument(
+        "--way-seconds", type=float, default=limit.SECONDS_PER_WAY, help="of each way to multiply, in every round"
+    )
     parser.add_argument("--json", type=Path, help="write everything to this file")
 
 
@@ -67,7 +71,7 @@ def asked(given: argparse.Namespace) -> list[Asked]:
     """A section for each shape with each workload, in the order in which they were named."""
     kinds = list(Workload) if ALL in (given.workload or ()) else [Workload(name) for name in given.workload or ["snli"]]
     return [
-        Asked(shape, kind, given.data, given.pairs, given.rounds)
+        Asked(shape, kind, given.data, given.pairs, given.rounds, given.way_seconds)
         for shape, kind in product(given.shape or ["base"], kinds)
     ]
 
@@ -82,7 +86,7 @@ def take_section(wanted: Asked, scratch: Path, contenders: Contenders, device: D
     rows = contenders(model, texts[:TRIAL_PAIRS])
     timed = [row for row in rows if isinstance(row, Contender)]
     products = {
-        each: partial(limit.product_gflops, shape, work.micro_batch_tokens, each, device)
+        each: partial(limit.product_gflops, shape, work.micro_batch_tokens, each, device, wanted.way_seconds)
         for each in dict.fromkeys(row.precision for row in timed)
     }
     taken = take_rounds(timed, products, texts, wanted.rounds, tell, device)

@@ -164,13 +164,12 @@ def test_needed_flop_of_pairs_of_one_token_saves_nothing() -> None:
     assert limit.needed_product_flop(BASE_SHAPE, np.ones(5, dtype=np.int64)) == 5 * products
 
 
-def test_product_gflops_measures_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limit, "SECONDS_PER_WAY", 0.01)
+def test_product_gflops_measures_every_way() -> None:
     small = AlbertShape.from_config(
         {**checkpoint.TINY, "model_type": "albert", "id2label": {"0": "", "1": "", "2": ""}}
     )
     for precision in Precision:
-        measured = limit.product_gflops(small, 64, precision, DeviceKind.CPU)
+        measured = limit.product_gflops(small, 64, precision, DeviceKind.CPU, seconds=0.01)
         assert ("torch linear" in measured) == (precision is not Precision.INT8)
         assert all(gflops > 0 for gflops in measured.values())
 
@@ -220,7 +219,7 @@ def test_rounds_cost_about_the_same_whatever_the_shape_and_the_pairs() -> None:
 
 
 def test_a_section_has_its_rows_and_the_limits_of_its_shape(tmp_path: Path) -> None:
-    wanted = section.Asked("tiny", Workload.SNLI, pairs.BUILTIN_PAIRS, 8, rounds=1)
+    wanted = section.Asked("tiny", Workload.SNLI, pairs.BUILTIN_PAIRS, 8, rounds=1, way_seconds=0.01)
 
     def contenders(model: Path, trial: Pairs) -> list[Contender | Absent]:
         assert len(trial) == 8
@@ -265,8 +264,10 @@ def test_speeds_are_told_in_pairs_tokens_and_operations() -> None:
 NOT_THERE: Final = ("ray", "pydantic", "cyclopts", "s3fs", "botocore", "aiobotocore", "aiohttp")
 
 
+@pytest.mark.process
 def test_the_engine_is_measured_where_nothing_of_a_job_is_installed(tmp_path: Path) -> None:
-    arguments = ["--shape", "tiny", "--pairs", "12", "--rounds", "1", "--json", str(tmp_path / "told.json")]
+    told_to = str(tmp_path / "told.json")
+    arguments = ["--shape", "tiny", "--pairs", "12", "--rounds", "1", "--way-seconds", "0.01", "--json", told_to]
     script = f"""
 import runpy, sys
 sys.modules.update(dict.fromkeys({NOT_THERE}))  # an import of None is refused
@@ -291,6 +292,7 @@ def test_products_are_measured_on_a_gpu_in_every_precision(precision: str) -> No
     assert all(gflops > 1000 for gflops in measured.values())
 
 
+@pytest.mark.process
 def test_process_tree_counts_a_child_and_its_memory() -> None:
     child = f"import time; held = bytearray({64 << 20}); time.sleep(60)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
@@ -343,6 +345,7 @@ def test_targets_are_judged_by_the_rows_of_the_run() -> None:
     assert [target.claim for target in targets.targets(section, {})] == list(found)[:5]
 
 
+@pytest.mark.process
 def test_row_groups_reads_all_pairs_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
     row_groups.main(["--pairs", "40000"])
     told = json.loads(capsys.readouterr().out)
