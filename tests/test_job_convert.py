@@ -32,8 +32,12 @@ from albert_infer.model.checkpoint_files import checkpoint_files
 from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer, token_ids
 from albert_infer.operations.conversion.weights import network_can_be_closed, run_alone
 
+pytestmark = pytest.mark.process
+
 BUILTIN = Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint"
 TESTS = Path(__file__).parent
+# Where it is not the pickle that a test is about: each is opened in a process that imports torch.
+SAFETENSORS = ("model.safetensors",)
 VITAMINC = ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO")
 MNLI = ("entailment", "neutral", "contradiction")
 NAMELESS = ("LABEL_0", "LABEL_1", "LABEL_2")
@@ -261,22 +265,15 @@ def test_the_revision_of_a_pull_request_is_one(world: World, forms: Callable[[Pu
     assert "has no such" in world.load("someone/offered@refs/pr/4")["refused"]
 
 
-@pytest.mark.parametrize(
-    ("author", "status", "same_pickle"), [("a-stranger", "open", True), (BOT, "closed", True), (BOT, "open", False)]
-)
-def test_safetensors_of_a_stranger_or_of_other_pickles_are_not_taken(
-    world: World,
-    forms: Callable[[Published], Path],
-    tmp_path: Path,
-    author: str,
-    status: str,
-    same_pickle: bool,
+def test_safetensors_of_a_stranger_of_a_closed_request_or_of_other_pickles_are_not_taken(
+    world: World, forms: Callable[[Published], Path], tmp_path: Path
 ) -> None:
-    published = Published("someone/doubtful", MNLI)
-    files = folder_files(forms(published))
+    files = folder_files(forms(Published("someone/doubtful", MNLI)))
     other = {**files, "model.safetensors": b"other weights"}
-    other |= {} if same_pickle else {"pytorch_model.bin": b"another pickle"}
-    world.hub.repositories[published.name] = Repository(files, (Request(7, author, other, status),))
+    of_another_pickle = {**other, "pytorch_model.bin": b"another pickle"}
+    # Whichever were taken, no weights could be read from it.
+    requests = (Request(7, "a-stranger", other), Request(8, BOT, other, "closed"), Request(9, BOT, of_another_pickle))
+    world.hub.repositories["someone/doubtful"] = Repository(files, requests)
     done = world.convert("--model", "someone/doubtful@main", "--output", tmp_path / "out")
     assert done["exit_code"] == 0, done
     assert "unpickled as weights only" in done["out"]
@@ -304,8 +301,6 @@ def test_outputs_without_names_are_named_by_what_the_probe_finds(world: World, t
     own = [config["id2label"][str(number)] for number in range(3)]
     del config["id2label"], config["label2id"]
     (folder / "config.json").write_text(json.dumps({**config, "num_labels": 3}))
-    torch.save(safetensors.torch.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
     done = world.convert("--model", folder, "--output", tmp_path / "out")
     assert done["exit_code"] == 0, done
     assert f"label order  {', '.join(own)}, as the label probe found them" in done["out"]
@@ -323,7 +318,7 @@ def test_outputs_without_names_are_named_by_what_the_probe_finds(world: World, t
 def test_settings_beside_the_tokenizer_are_in_the_one_file_that_is_written(
     world: World, forms: Callable[[Published], Path], tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(forms(Published("someone/json", MNLI, tokenizer="tokenizer.json")), tmp_path / "in")
+    folder = shutil.copytree(forms(Published("someone/json", MNLI, SAFETENSORS, "tokenizer.json")), tmp_path / "in")
     settings = {"tokenizer_class": "AlbertTokenizer", "do_lower_case": False, "split_special_tokens": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     (folder / "added_tokens.json").write_text(json.dumps({"<ent>": 50}))
@@ -335,10 +330,10 @@ def test_settings_beside_the_tokenizer_are_in_the_one_file_that_is_written(
 def test_a_pretrained_albert_is_converted_for_fine_tuning(
     world: World, forms: Callable[[Published], Path], tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(forms(Published("someone/encoder", NAMELESS)), tmp_path / "in")
-    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    folder = shutil.copytree(forms(Published("someone/encoder", NAMELESS, SAFETENSORS)), tmp_path / "in")
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
     encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
-    torch.save(encoder, folder / "pytorch_model.bin")
+    safetensors.torch.save_file(encoder, folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["AlbertForMaskedLM"]}))
     done = world.convert("--model", folder, "--output", tmp_path / "out")
@@ -352,7 +347,7 @@ def test_a_pretrained_albert_is_converted_for_fine_tuning(
 def test_outputs_that_nobody_can_name_are_refused(
     world: World, forms: Callable[[Published], Path], tmp_path: Path
 ) -> None:
-    folder = forms(Published("someone/nameless", NAMELESS))
+    folder = forms(Published("someone/nameless", NAMELESS, SAFETENSORS))
     done = world.convert("--model", folder, "--output", tmp_path / "out")
     assert done["exit_code"] == 2
     assert "does not say what its outputs mean" in done["err"]
@@ -364,23 +359,24 @@ def test_outputs_that_nobody_can_name_are_refused(
 def test_weights_that_are_no_alberts_are_refused(
     world: World, forms: Callable[[Published], Path], tmp_path: Path, held: dict[str, torch.Tensor]
 ) -> None:
-    folder = shutil.copytree(forms(Published("someone/none", MNLI)), tmp_path / "in")
-    torch.save(held, folder / "pytorch_model.bin")
+    folder = shutil.copytree(forms(Published("someone/none", MNLI, SAFETENSORS)), tmp_path / "in")
+    safetensors.torch.save_file(held, folder / "model.safetensors")
     done = world.convert("--model", folder, "--output", tmp_path / "out")
     assert done["exit_code"] == 2, done
     assert f"model {folder} with tensor albert." in done["err"]
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["module.", "_orig_mod.", "Lightning", "safetensors"])
+@pytest.mark.parametrize("kind", ["module.", "_orig_mod.", "Lightning"])
 def test_weights_saved_from_within_a_wrapper_are_converted_without_it(
     world: World, forms: Callable[[Published], Path], tmp_path: Path, kind: str
 ) -> None:
     folder = shutil.copytree(forms(Published("someone/wrapped", MNLI)), tmp_path / "in")
     plain = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    wrapper = {"Lightning": "model.", "safetensors": "module."}.get(kind, kind)
+    wrapper = "model." if kind == "Lightning" else kind
     wrapped = {f"{wrapper}{name}": tensor for name, tensor in plain.items()}
-    if kind == "safetensors":
+    is_pickled = kind != "_orig_mod."
+    if not is_pickled:
         (folder / "pytorch_model.bin").unlink()
         safetensors.torch.save_file(wrapped, folder / "model.safetensors")
     else:
@@ -393,7 +389,7 @@ def test_weights_saved_from_within_a_wrapper_are_converted_without_it(
     written = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
     assert all(torch.equal(written[name], tensor) for name, tensor in plain.items())
     steps = [json.loads(line)["message"] for line in done["err"].splitlines()]
-    opening = [] if kind == "safetensors" else ["opening pytorch_model.bin in a process of its own"]
+    opening = ["opening pytorch_model.bin in a process of its own"] if is_pickled else []
     told = [f"reading {folder}", *opening, "comparing the tokenizer with the original one"]
     told += ["labelling the pairs of the label probe", f"writing {tmp_path / 'out'}"]
     assert steps == [f"converting: {step}" for step in told]
@@ -458,7 +454,8 @@ def test_the_process_that_unpickles_has_no_credentials_and_where_it_can_be_no_ne
 def test_a_conversion_that_is_killed_leaves_nothing_under_its_name(
     forms: Callable[[Published], Path], tmp_path: Path
 ) -> None:
-    folder, output, hits = forms(Published("someone/killed", MNLI)), tmp_path / "made" / "out", tmp_path / "hits"
+    folder = forms(Published("someone/killed", MNLI, SAFETENSORS))
+    output, hits = tmp_path / "made" / "out", tmp_path / "hits"
     hits.mkdir()
     job = TESTS.parent / "jobs" / "convert_checkpoint.py"
     command = [sys.executable, str(job), "--model", str(folder), "--output", str(output)]
