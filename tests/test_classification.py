@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import permutations
 from pathlib import Path
 from typing import ClassVar, Final
@@ -18,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from checkpoints import Checkpoint, change_weights, overflow_in_bf16, random_checkpoint, without_meaning
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pairs import PROPERTY, WORDS, pair_table, wordpiece
+from pairs import FILE_PROPERTY, PROPERTY, WORDS, pair_table, wordpiece
 from transformers import PreTrainedTokenizerFast
 
 import albert_infer
@@ -139,7 +140,7 @@ def test_a_temperature_divides_the_logits_and_changes_no_label(
         np.testing.assert_allclose(calibrated[f"p_{label}"].to_numpy(), expected[:, output], atol=TOLERANCE)
 
 
-@PROPERTY
+@FILE_PROPERTY
 @given(data=st.data())
 def test_a_row_needs_review_where_its_largest_stored_probability_is_below_the_limit(
     checkpoint: Checkpoint, labeler: Labeler, data: st.DataObject
@@ -242,15 +243,19 @@ def test_a_pair_that_is_too_long_is_cut_and_says_so(labeler: Labeler) -> None:
     assert labelled[N_TOKENS].to_pylist()[-1] == 40
 
 
+@cache
+def packaged_in(precision: str) -> pa.Table:
+    """The labels of the built-in checkpoint for the pairs in the package."""
+    pairs = pq.read_table(BUILTIN_PAIRS, columns=["premise", "hypothesis"])
+    return Labeler(precision=Precision(precision)).label(pairs)
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(("precision", "agreement", "difference"), [("bf16", 0.99, 0.03), ("int8", 0.985, 0.15)])
 def test_fewer_digits_turn_hardly_a_label_of_a_trained_checkpoint(
     precision: str, agreement: float, difference: float
 ) -> None:
-    pairs = pq.read_table(BUILTIN_PAIRS)
-    fp32, fewer = (
-        Labeler(precision=Precision(name)).label(pairs.select(["premise", "hypothesis"]))
-        for name in ("fp32", precision)
-    )
+    fp32, fewer = packaged_in("fp32"), packaged_in(precision)
     assert pc.mean(pc.equal(fp32[LABEL], fewer[LABEL])).as_py() >= agreement
     apart = np.abs(probabilities_of(fp32) - probabilities_of(fewer)).max()
     assert 1e-4 < apart < difference, "equal to the last digits would mean that it was computed in fp32"
@@ -316,7 +321,7 @@ def test_windows_turn_labels_of_long_pairs_and_leave_the_bits_of_those_that_fit(
     assert in_windows.label(WITH_LONG).equals(windowed), "the same bits twice"
 
 
-@settings(PROPERTY, max_examples=15)
+@FILE_PROPERTY
 @given(pairs=st.lists(st.sampled_from(WITH_LONG), max_size=5))
 def test_a_long_pair_is_labelled_as_it_is_alone(
     in_windows: Labeler,
