@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -32,6 +33,9 @@ ENTRY = re.compile(r"^│ (?:\*  |   )?((?:--)?[a-z][a-z0-9_-]+)[ │]", re.MULT
 LAST_LINE = "--help-all shows the other settings too, which few people need."
 
 
+DRAWN: dict[tuple[type[BaseModel], str, tuple[str, ...]], str] = {}
+
+
 @pytest.fixture(params=[80, 120])
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("COLUMNS", str(request.param))
@@ -39,8 +43,12 @@ def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 
 
 def shown(settings: type[BaseModel], capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    assert parse_settings(settings, argv, program="job", about="Do it.") is None
-    return capsys.readouterr().out
+    """The page, which is drawn once for each width: that takes longer than all that is asked of it."""
+    asked = (settings, os.environ.get("COLUMNS", "80"), argv)
+    if asked not in DRAWN:
+        assert parse_settings(settings, argv, program="job", about="Do it.") is None
+        DRAWN[asked] = capsys.readouterr().out
+    return DRAWN[asked]
 
 
 def entries(page: str) -> list[str]:

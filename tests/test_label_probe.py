@@ -92,7 +92,7 @@ def test_every_wrong_order_is_refused_with_the_right_one(order: tuple[NliLabel, 
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("order", WRONG_ORDERS)
+@pytest.mark.parametrize("order", [ORDERS[1], ORDERS[3]], ids=["two exchanged", "all moved"])
 def test_a_checkpoint_that_calls_its_outputs_wrongly_is_refused_with_what_then_overrules_its_names(
     order: tuple[NliLabel, ...], tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,20 +28,31 @@ OF_100 = Accuracy(100, 83, 0.83, 0.745, 0.891)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def found(folder: Path, pairs: pa.Table, *, review_below: float | None = None, max_length: int | None = None) -> Gold:
-    """What is found of a gold set of two files, in slices of 20 rows."""
-    write_pairs(folder / "gold" / "a.parquet", pairs.slice(0, 30), row_group_size=10)
-    write_pairs(folder / "gold" / "b.parquet", pairs.slice(30), row_group_size=10)
-    checkpoint = load_checkpoint("builtin")
-    classifier = Classifier.load(
-        checkpoint,
+@cache
+def builtin(review_below: float | None) -> Classifier:
+    return Classifier.load(
+        load_checkpoint("builtin"),
         precision=Precision.FP32,
         device=DeviceKind.CPU,
         max_batch_tokens=512,
         threads=1,
         review_below=review_below,
     )
-    tokenizer = checkpoint.tokenizer(max_length=max_length)
+
+
+@cache
+def ours() -> list[str]:
+    """The labels of the built-in checkpoint."""
+    labels: list[str] = Labeler().label(TEXTS)["label"].to_pylist()
+    return labels
+
+
+def found(folder: Path, pairs: pa.Table, *, review_below: float | None = None, max_length: int | None = None) -> Gold:
+    """What is found of a gold set of two files, in slices of 20 rows."""
+    write_pairs(folder / "gold" / "a.parquet", pairs.slice(0, 30), row_group_size=10)
+    write_pairs(folder / "gold" / "b.parquet", pairs.slice(30), row_group_size=10)
+    classifier = builtin(review_below)
+    tokenizer = load_checkpoint("builtin").tokenizer(max_length=max_length)
     return measured(classifier, tokenizer, survey_gold("--gold", str(folder / "gold"), GoldColumns(), slice_rows=20))
 
 
@@ -51,11 +63,10 @@ def with_gold(labels: Sequence[str | None], pairs: pa.Table = TEXTS) -> pa.Table
 def test_every_gold_label_is_counted_once_over_files_and_slices_and_rows_without_one_are_skipped(
     tmp_path: Path,
 ) -> None:
-    ours = Labeler().label(TEXTS)["label"].to_pylist()
-    gold = [None if row % 10 == 3 else "-" if row % 10 == 6 else label for row, label in enumerate(ours)]
+    gold = [None if row % 10 == 3 else "-" if row % 10 == 6 else label for row, label in enumerate(ours())]
     wrong = {0: "neutral", 45: "contradiction", 89: "entailment"}
     for row, label in wrong.items():
-        gold[row] = label if ours[row] != label else "neutral" if label != "neutral" else "contradiction"
+        gold[row] = label if ours()[row] != label else "neutral" if label != "neutral" else "contradiction"
     told = found(tmp_path, with_gold(gold))
     assert (told.skipped, told.rejected) == (18, 0)
     assert (told.accuracy.pairs, told.accuracy.right) == (72, 69)
@@ -67,15 +78,14 @@ def test_a_pair_that_the_run_would_reject_is_wrong(tmp_path: Path) -> None:
     premises = TEXTS["premise"].to_pylist()
     premises[5], premises[40] = None, "  "
     pairs = TEXTS.set_column(0, "premise", pa.array(premises, pa.string()))
-    ours = Labeler().label(TEXTS)["label"].to_pylist()
-    told = found(tmp_path, with_gold(ours, pairs))
+    told = found(tmp_path, with_gold(ours(), pairs))
     assert (told.rejected, told.accuracy.pairs, told.accuracy.right) == (2, 90, 88)
 
 
 def test_it_is_labelled_with_the_runs_own_tokenizer(tmp_path: Path) -> None:
-    ours = Labeler(max_length=16).label(TEXTS)
-    told = found(tmp_path, with_gold(ours["label"].fill_null("neutral").to_pylist()), max_length=16)
-    rejected = ours["rejection"].length() - ours["rejection"].null_count
+    short = Labeler(max_length=16).label(TEXTS)
+    told = found(tmp_path, with_gold(short["label"].fill_null("neutral").to_pylist()), max_length=16)
+    rejected = short["rejection"].length() - short["rejection"].null_count
     assert rejected > 0, "the hypothesis of some leaves no room"
     assert (told.rejected, told.accuracy.right) == (rejected, 90 - rejected)
 

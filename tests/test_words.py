@@ -203,9 +203,15 @@ def test_texts_are_cut_where_words_repeat_and_only_ascii_is() -> None:
     assert words.whole(texts).to_pylist() == [[text] for text in texts.to_pylist()]
 
 
+@cache
+def pair_tokenizer(described: str) -> PairTokenizer:
+    """Ours of a tokenizer in JSON, which takes long to read where it has many words."""
+    return PairTokenizer(described, cls_token="[CLS]", sep_token="[SEP]", max_length=10**6)
+
+
 def encoded(tokenizer: Tokenizer, texts: list[str]) -> Tokenized:
     """Each text as premise, with the texts from the last to the first as hypotheses."""
-    ours = PairTokenizer(tokenizer.to_str(), cls_token="[CLS]", sep_token="[SEP]", max_length=10**6)
+    ours = pair_tokenizer(tokenizer.to_str())
     premises, hypotheses = (pa.chunked_array([column], pa.string()) for column in (texts, texts[::-1]))
     return ours.encode(premises, hypotheses, np.zeros(len(texts), dtype=bool))
 
@@ -250,5 +256,6 @@ def test_a_word_that_the_tokenizer_raises_for_rejects_its_texts_alone() -> None:
 def test_real_pairs_have_the_tokens_of_their_whole_texts(name: str) -> None:
     found = ds.dataset(sorted(Path(REAL_PAIRS).glob("*.parquet"))).to_table(columns=[PREMISE, HYPOTHESIS])
     texts = pa.chunked_array([*found[PREMISE].chunks, *found[HYPOTHESIS].chunks]).unique()
-    assert len(words.repeated_words(texts).values) > len(texts)
-    assert rows_of(encoded(CUT[name](), texts.to_pylist())) == expected(CUT[name](), texts.to_pylist())
+    some = texts.take(pa.array(range(0, len(texts), 5)))
+    assert len(words.repeated_words(some).values) > len(some) > 5000
+    assert rows_of(encoded(CUT[name](), some.to_pylist())) == expected(CUT[name](), some.to_pylist())
