@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from ray.scripts.scripts import start
 
 import albert_infer
 from albert_infer.errors import AlbertInferError
@@ -61,8 +61,7 @@ def program(name: str) -> str:
 @cache
 def ray_start_options() -> set[str]:
     """The options of `ray start`, each as `--name`."""
-    told = subprocess.run([program("ray"), "start", "--help"], capture_output=True, text=True, check=True).stdout
-    return set(re.findall(r"(?<!\S)--[a-z-]+", told))
+    return {name for parameter in start.params for name in parameter.opts}
 
 
 def ends() -> list[type[AlbertInferError]]:

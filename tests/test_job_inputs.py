@@ -78,10 +78,10 @@ def test_a_link_to_nothing_is_refused_as_that_unless_its_name_leaves_it_out(tmp_
 def test_a_gold_set_whose_footers_show_that_it_is_none_is_refused_before_ray(tmp_path: Path) -> None:
     pairs = made_up_pairs(5, seed=1)
     path, out = write_pairs(tmp_path / "in" / "b.parquet", pairs), tmp_path / "out"
-    gold = write_pairs(tmp_path / "gold.parquet", pairs.append_column("score", pa.array([0.5] * 5)))
+    gold = write_pairs(tmp_path / "gold.parquet", pairs.append_column("right", pa.array([True] * 5)))
     assert f"--gold {tmp_path}/none: nothing is there" in told(path, out, "--gold", tmp_path / "none")
     assert "`gold_label`" in told(path, out, "--gold", gold)
-    assert "gold labels of type double" in told(path, out, "--gold", gold, "--gold-column", "score")
+    assert "gold labels of type bool" in told(path, out, "--gold", gold, "--gold-column", "right")
     assert not out.exists()
 
 
