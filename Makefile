@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all soak simulate mutants check bench checkpoint image clean
+.PHONY: demo test test-quick test-all soak simulate mutants check bench checkpoint image clean
 
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/python jobs/demo.py
@@ -12,11 +12,16 @@ demo: $(VENV)/.installed  ## label the pairs in the package, print the report an
 # Two at a time, since much of a test is waiting; each process takes whole modules, with a Ray session and an S3 server of
 # its own, and takes 3 GB. In the order of tests/conftest.py, which has the longest modules first.
 test: PROCESSES ?= 2
-test: $(VENV)/.dev  ## all tests; what ARGS says in one process: make test ARGS='-m "not ray and not s3"' for the quick ones
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder)
+test: $(VENV)/.dev  ## all tests; what ARGS says in one process: make test ARGS=tests/test_joining.py
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder --durations=25)
 
-test-all: $(VENV)/.dev  ## the slow tests too
-	$(BIN)/python -m pytest -m "" $(ARGS)
+test-quick: PROCESSES ?= 2
+test-quick: $(VENV)/.dev  ## the tests that start neither Ray, nor the S3 server, nor Python: under a minute on two cores
+	$(BIN)/python -m pytest --quiet -r fE -m "not ray and not s3 and not process and not slow" \
+		--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+test-all: $(VENV)/.dev  ## the slow tests too, and ten times as many examples of each property
+	$(BIN)/python -m pytest -m "" --hypothesis-profile=thorough $(ARGS)
 
 soak: SECONDS ?= 600
 soak: $(VENV)/.dev  ## nights and overlapping plans under kills, pauses and S3 faults, recounted: make soak SECONDS=600 SEED=1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from s3_server import S3Location, S3Server
@@ -30,6 +32,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         places = {name: place for place, name in enumerate(LONGEST)}
         items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+# How many examples a property is tried on; `make test-all` asks for the second.
+settings.register_profile("quick", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=300)
+settings.load_profile("quick")
+# A test that starts Python says so, or `make test-quick` would run it.
+MARKS_OF_PYTHON = ("process", "ray", "s3")
+RUNNING: list[pytest.Item] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Know which test a process that starts belongs to."""
+    RUNNING[:] = [item]
+    return (yield)
+
+
+def refuse_unmarked_python(event: str, facts: tuple[object, ...]) -> None:
+    """Raise where a test starts Python and has no mark that says so."""
+    if event == "subprocess.Popen" and facts[0] == sys.executable and RUNNING:
+        marks = {mark.name for mark in RUNNING[0].iter_markers()}
+        assert marks.intersection(MARKS_OF_PYTHON), "it starts Python: give it the mark `process`"
+
+
+sys.addaudithook(refuse_unmarked_python)
 
 
 @pytest.fixture
