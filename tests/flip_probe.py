@@ -10,9 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from inline_job import OneThread
 from label_pairs import main
-
-from albert_infer.pipeline.inline import InlineExecutor
 
 
 def flip(folder: Path, name: str, rounds: int, flags: list[str]) -> None:
@@ -20,7 +19,7 @@ def flip(folder: Path, name: str, rounds: int, flags: list[str]) -> None:
     for number in range(rounds):
         while not (folder / f"go.{number}").exists():
             time.sleep(0.001)
-        code = main(flags, InlineExecutor())
+        code = main(flags, OneThread())
         ended = folder / f".{name}.{number}"
         ended.write_text(str(code))
         ended.rename(folder / f"{name}.{number}")

@@ -262,7 +262,7 @@ def test_two_workers_killed_at_every_point_cost_nothing_but_time_and_change_no_b
         "part_put": units[6],
     }
     armed = night.on_ray(*(f"{point}@{working_on}:kill:1" for point, working_on in points.items()))
-    # Without a core of their own there is room for two, each with one thread where the one alone had two.
+    # Without a core of their own there is room for two.
     outcome = run_alone(*night.flags, *labels, "--workers", 2, "--cpus-per-worker", 0, env=armed)
 
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr

@@ -11,6 +11,7 @@ from typing import Any
 
 import label_nightly
 import pytest
+from inline_job import OneThread
 from job_runs import (
     INLINE_JOB,
     PROGRAM_PATH,
@@ -26,8 +27,6 @@ from job_runs import (
     visible_files,
     write_pairs,
 )
-
-from albert_infer.pipeline.inline import InlineExecutor
 
 # The job as a program without Ray.
 NIGHTLY = (*INLINE_JOB[:-1], "label_nightly")
@@ -81,7 +80,7 @@ def nights(checkpoint: Path, tmp_path: Path) -> Nights:
 
 
 def label(nights: Nights, *more: object) -> Outcome:
-    return run_main(partial(label_nightly.main, executor=InlineExecutor()), *nights.flags(*more))
+    return run_main(partial(label_nightly.main, executor=OneThread()), *nights.flags(*more))
 
 
 def test_nights_are_labelled_once_and_a_late_file_changes_nothing_until_it_is_asked_for(nights: Nights) -> None:
