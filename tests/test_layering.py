@@ -53,6 +53,23 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "verification": {"config", "storage"},
     "learning": {*STEPS, "job", "labeler", "verification"} - {"output"},
 }
+# All of ours that `verification` may use: names and closed lists, and tools that know nothing of a run. What says how
+# something published looks, or how input is read, it declares again.
+SHARED_WITH_VERIFICATION: Final = {
+    "common.json_input": {"parsed_json"},
+    "common.printable": {"PrintableText", "how_many", "reason_of", "text_of"},
+    "config": {"VerifySettings"},
+    "errors": {"IntegrityError", "ObjectChangedError", "ObjectMissingError", "OutputError", "SettingsError"},
+    "schema": {
+        *("PAIR_ID", "PREMISE", "HYPOTHESIS", "SOURCE_FILE", "SOURCE_ROW", "LABEL", "N_TOKENS", "TRUNCATED"),
+        *("NEEDS_REVIEW", "N_WINDOWS", "REJECTION", "DETAIL", "NliLabel", "Rejection"),
+    },
+    # Objects are listed and read by the same code; what they hold is read by other code.
+    "storage": {
+        *("Folder", "InputObjects", "ObjectPin", "S3Access", "AccessError", "DeadLinkError"),
+        *("open_folder", "refused", "resolve_input"),
+    },
+}
 # Folders inside a folder that import nothing of each other: who reads one need not read the other.
 STRANGERS: Final = (("engine.cpu", "engine.cuda"),)
 # The only homes of heavy libraries, of libraries that open files, and of Ray.
@@ -135,6 +152,31 @@ def test_heavy_libraries_file_systems_and_ray_stay_in_their_homes() -> None:
 def any_of(found: dict[str, set[str]]) -> dict[str, set[str]]:
     """The modules of which anything was found."""
     return {module: strays for module, strays in found.items() if strays}
+
+
+def used(path: Path) -> Iterator[tuple[str, str]]:
+    """The modules of ours that a file imports from, each with a name out of it; also where it is `module.name`."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == PACKAGE:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                if inner in MODULES:
+                    modules[alias.asname or alias.name] = inner
+                else:
+                    yield str(node.module), alias.name
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield modules[node.value.id], node.attr
+
+
+def test_a_verification_shares_only_these_names_with_what_published() -> None:
+    shared: dict[str, set[str]] = {}
+    for path in sources(f"{PACKAGE}/verification"):
+        for module, name in used(path):
+            if home_of(module) != "verification":
+                shared.setdefault(module.removeprefix(f"{PACKAGE}."), set()).add(name)
+    assert shared == SHARED_WITH_VERIFICATION
 
 
 @pytest.mark.parametrize("folder", [PACKAGE, "jobs"])

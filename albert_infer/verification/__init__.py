@@ -7,6 +7,7 @@ unless it is given the input, whether the rows are those of the input and in the
 
 from __future__ import annotations
 
-from albert_infer.verification.verifying import is_input, verify_labels
+from albert_infer.verification.input_files import is_input
+from albert_infer.verification.verifying import verify_labels
 
 __all__ = ["is_input", "verify_labels"]

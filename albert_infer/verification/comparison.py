@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from albert_infer.common.column_values import plain
 from albert_infer.common.printable import reason_of
 from albert_infer.errors import ObjectChangedError, ObjectMissingError
 from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, SOURCE_ROW
 from albert_infer.storage import Folder
 from albert_infer.verification import values
 from albert_infer.verification.claims import BadFile, Pin, PlannedFile
+from albert_infer.verification.columns import OutputColumns
 from albert_infer.verification.findings import Finding, differences
-from albert_infer.verification.recount import BATCH_ROWS, OpenUnit, OutputColumns
+from albert_infer.verification.recount import BATCH_ROWS, OpenUnit
 
 # 1 MiB of each column is held of a row group at a time, however large it is.
 READ_BYTES: Final = 1 << 20
@@ -56,8 +56,7 @@ class InputRows:
             piece = batch.slice(first - self._first, stop - first)
             found = dict(zip(piece.schema.names, piece.columns, strict=True))
             nothing = pa.nulls(piece.num_rows)
-            # Plain, because of views Arrow cannot take some rows.
-            arrays = [plain(found.get(name, nothing)) for name, _ in self.columns.taken]
+            arrays = [found.get(name, nothing) for name, _ in self.columns.taken]
             yield first, pa.RecordBatch.from_arrays(arrays, names=[name for _, name in self.columns.taken])
             first += piece.num_rows
 
@@ -183,7 +182,7 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
             places = np.arange(first, first + batch.num_rows)
             rejected = np.isin(places, opened.rejected_rows)
             for cursor, mask in ((labelled, ~rejected), (aside, rejected)):
-                finding = _first_difference(batch.filter(pa.array(mask)), places[mask], cursor, uri, unit.unit_id)
+                finding = _first_difference(values.chosen(batch, mask), places[mask], cursor, uri, unit.unit_id)
                 if finding:
                     return [finding]
         if labelled.take(1).num_rows:

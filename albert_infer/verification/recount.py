@@ -21,24 +21,19 @@ from numpy.typing import NDArray
 from albert_infer.common.json_input import parsed_json
 from albert_infer.common.printable import reason_of
 from albert_infer.schema import (
-    HYPOTHESIS,
     LABEL,
     N_TOKENS,
     N_WINDOWS,
     NEEDS_REVIEW,
-    PAIR_ID,
-    PREMISE,
     REJECTION,
-    SOURCE_FIELDS,
     SOURCE_ROW,
     TRUNCATED,
-    VERDICT_FIELDS,
     NliLabel,
-    PairColumns,
     Rejection,
 )
 from albert_infer.storage import Folder, ObjectPin
-from albert_infer.verification.claims import NamedFile, Plan, PlannedUnit
+from albert_infer.verification.claims import NamedFile, PlannedUnit
+from albert_infer.verification.columns import VERDICT_FIELDS, OutputColumns, unlike_columns
 from albert_infer.verification.findings import Finding, differences
 from albert_infer.verification.rules import (
     RowFaults,
@@ -58,58 +53,6 @@ BATCH_ROWS: Final = 4096
 UNIT_KEY: Final = b"albert_infer.unit"
 # Some counts by name: a kilobyte.
 MAX_SUMMARY_BYTES: Final = 1 << 16
-ID_TYPES: Final = (pa.string(), pa.int64(), pa.uint64())
-
-
-@dataclass(frozen=True)
-class OutputColumns:
-    """The columns that a plan's files must have, and the input's names of those that come from there."""
-
-    # Input name and output name, in the order of the output: the id if there is one, the texts, the carried ones.
-    taken: tuple[tuple[str, str], ...]
-    with_source: bool
-    max_tokens: int
-    review_below: float | None = None
-    with_windows: bool = False
-    may_lack_carried: bool = False
-
-    @classmethod
-    def of(cls, plan: Plan) -> OutputColumns:
-        """The columns that `plan` asks for."""
-        columns, ids = plan.recipe.columns, [PAIR_ID] if plan.with_ids else []
-        names = [*ids, PREMISE, HYPOTHESIS, *columns[len(ids) + 2 :]]
-        recipe = plan.recipe
-        taken = tuple(zip(columns, names, strict=True))
-        return cls(
-            taken=taken,
-            with_source=recipe.with_source,
-            max_tokens=recipe.max_length,
-            review_below=recipe.review_below,
-            with_windows=recipe.long_premise is not None,
-            may_lack_carried=plan.may_lack_carried,
-        )
-
-    @property
-    def carried(self) -> list[str]:
-        """The input's names of the carried columns."""
-        return [name for name, ours in self.taken if ours not in (PAIR_ID, PREMISE, HYPOTHESIS)]
-
-    @property
-    def added(self) -> list[pa.Field]:
-        """What labelling adds to a pair."""
-        return PairColumns(review_below=self.review_below, with_windows=self.with_windows).label_fields
-
-    @property
-    def labelled(self) -> list[str]:
-        """The names in a file of labels."""
-        source = SOURCE_FIELDS if self.with_source else ()
-        return [*(name for _, name in self.taken), *(field.name for field in (*source, *self.added))]
-
-    @property
-    def rejected(self) -> list[str]:
-        """The names in a file of rejected rows: no texts, but always the source."""
-        kept = [name for _, name in self.taken if name not in (PREMISE, HYPOTHESIS)]
-        return [*kept, *(field.name for field in (*SOURCE_FIELDS, *VERDICT_FIELDS))]
 
 
 @dataclass
@@ -221,24 +164,9 @@ def _opened(
         recount.findings.append(Finding(named.path, "readable Parquet of ours", reason_of(error)))
         return None
     recount.findings += differences(named.path, [("a footer of unit", named.unit_id, unit_id)])
-    wrong = [] if found.names == names else [("columns", ", ".join(names), ", ".join(found.names))]
-    wrong += [
-        (f"column {name} of type", kind, str(found.field(name).type))
-        for name, kind in _types(found, added)
-        if not wrong
-    ]
+    wrong = unlike_columns(found, names, added)
     recount.findings += differences(named.path, wrong)
-    return None if any(expected != actual for _, expected, actual in wrong) else parquet
-
-
-def _types(found: pa.Schema, added: Iterable[pa.Field]) -> Iterator[tuple[str, str]]:
-    """The types of our columns among those found, `added` ones included; a carried column has its own."""
-    texts = (pa.field(PREMISE, pa.string()), pa.field(HYPOTHESIS, pa.string()))
-    for ours in (*texts, *SOURCE_FIELDS, *added):
-        if ours.name in found.names:
-            yield ours.name, str(ours.type)
-    if PAIR_ID in found.names and found.field(PAIR_ID).type not in ID_TYPES:
-        yield PAIR_ID, " or ".join(map(str, ID_TYPES))
+    return None if wrong else parquet
 
 
 def _batches(parquet: pq.ParquetFile, named: NamedFile, recount: Recount) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -17,14 +17,13 @@ from albert_infer.schema import (
     N_WINDOWS,
     NEEDS_REVIEW,
     PREMISE,
-    PROBABILITIES,
     REJECTION,
     SOURCE_FILE,
     SOURCE_ROW,
     TRUNCATED,
-    NliLabel,
     Rejection,
 )
+from albert_infer.verification.columns import LABELS, PROBABILITIES
 from albert_infer.verification.findings import Finding
 
 # What the three probabilities of a row may miss 1 by.
@@ -62,9 +61,8 @@ def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, adde
     """
     for name in (PREMISE, HYPOTHESIS, *(ours.name for ours in added)):
         faults.note(f"a {name} in every row", mask(pc.is_null(batch[name])), first)
-    names = list(map(str, NliLabel))
-    chosen = pc.fill_null(pc.index_in(batch[LABEL], pa.array(names)), -1).to_numpy(zero_copy_only=False)
-    faults.note(f"a label of {', '.join(names)}", chosen < 0, first)
+    chosen = pc.fill_null(pc.index_in(batch[LABEL], pa.array(LABELS)), -1).to_numpy(zero_copy_only=False)
+    faults.note(f"a label of {', '.join(LABELS)}", chosen < 0, first)
     probabilities_RL = _probabilities(batch).astype(np.float64)  # noqa: N806  (rows, labels)
     finite = np.isfinite(probabilities_RL).all(axis=1)
     faults.note("finite probabilities", ~finite, first)

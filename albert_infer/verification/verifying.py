@@ -17,19 +17,19 @@ from albert_infer import storage
 from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.config import VerifySettings
 from albert_infer.errors import IntegrityError, ObjectChangedError, OutputError
-from albert_infer.storage import AccessError, DeadLinkError, Folder, InputObjects, ObjectPin, S3Access, input_names
+from albert_infer.storage import Folder, InputObjects, ObjectPin, S3Access
 from albert_infer.verification import agreement, claims
 from albert_infer.verification.claims import SUCCESS, Manifest, NamedFile, Pin, Plan, PlannedFile, PlannedUnit
+from albert_infer.verification.columns import OutputColumns
 from albert_infer.verification.comparison import changed_input, compare_unit, input_rows
 from albert_infer.verification.findings import Finding, differences
-from albert_infer.verification.recount import OutputColumns, Recount, recount_unit
+from albert_infer.verification.input_files import is_input
+from albert_infer.verification.recount import Recount, recount_unit
 
 # Opening a file is a wait on the store; each thread holds one unit's files and some megabytes of input.
 FILE_THREADS: Final = 4
 # More is no help to a person; the rest is counted.
 FINDINGS_TOLD: Final = 50
-# Of Parquet, and of Parquet with an encrypted footer.
-MAGICS: Final = (b"PAR1", b"PARE")
 
 
 @dataclass(frozen=True)
@@ -212,18 +212,3 @@ def _unplanned_input(plan: Plan, found: InputObjects) -> Iterator[Finding]:
         if pin.name not in known and is_input(found, pin):
             where = f"input {found.folder.uri_of(pin.name)}"
             yield Finding(where, "a file of the plan", "one that the run has no row of: it came later or was left out")
-
-
-def is_input(found: InputObjects, pin: ObjectPin) -> bool:
-    """A file that was named; in a folder what is Parquet by its name or its first bytes, and not left out by a rule."""
-    if found.uri != found.folder.uri:
-        return True
-    if input_names.left_out(pin.name) is not None:
-        return False
-    if input_names.is_named_parquet(pin.name):
-        return True
-    try:
-        with found.folder.open_pinned(pin) as file:
-            return file.read(len(MAGICS[0])) in MAGICS
-    except (AccessError, DeadLinkError):
-        return input_names.may_be_parquet(pin.name)
