@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -234,6 +234,18 @@ class PairColumns:
     @property
     def _id_fields(self) -> list[pa.Field]:
         return [] if self.pair_id is None else [pa.field(PAIR_ID, self.id_type)]
+
+
+class ModelRecipe(TypedDict):
+    """What of a checkpoint decides labels, for the names of units; the last two only where they differ from most."""
+
+    # The sha256 of its files, by name.
+    digests: dict[str, str]
+    # The label of each output of the classifier.
+    label_map: list[NliLabel]
+    temperature: NotRequired[float]
+    # The sha256 of the tokens of some texts, of a tokenizer that was converted.
+    tokens: NotRequired[str]
 
 
 def equal_runs(ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:

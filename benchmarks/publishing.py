@@ -87,7 +87,12 @@ def main() -> None:
         settings = LabelSettings(
             input=f"{scratch}/in", output=given.output or f"{scratch}/out", unit_rows=1, max_rejected_share=1
         )
-        plan = make_plan(survey_input(storage.resolve_input(settings.input), settings), settings, {"model": {}}, 1024)
+        plan = make_plan(
+            survey_input(storage.resolve_input(settings.input), settings),
+            settings,
+            {"model": {"digests": {}, "label_map": []}},
+            1024,
+        )
         measured = {"first": start(plan, settings, rows), "again": start(plan, settings, rows)}
     print(json.dumps({"machine": asdict(machine.this_machine()), "units": len(plan.units), **measured}, indent=1))
 

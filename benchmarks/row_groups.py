@@ -50,7 +50,7 @@ def read(folder: Path) -> dict[str, float]:
     """Read all units in their order."""
     settings = LabelSettings(input=str(folder), output="nowhere")
     survey = survey_input(storage.resolve_input(settings.input), settings)
-    plan = make_plan(survey, settings, {"model": {}}, 1024)
+    plan = make_plan(survey, settings, {"model": {"digests": {}, "label_map": []}}, 1024)
     reader = PairReader(survey.folder, survey.columns)
     begun, busy, rows = time.perf_counter(), time.process_time(), 0
     for unit in plan.units:

@@ -76,7 +76,7 @@ def price_of_a_unit(folder: Path, output_uri: str, units: int = 8) -> Price:
     output = storage.open_folder(output_uri)
     settings = LabelSettings(input=str(folder / "in"), output=output.uri)
     survey = survey_input(storage.resolve_input(settings.input), settings)
-    plan = make_plan(survey, settings, {"model": {}}, 1024)
+    plan = make_plan(survey, settings, {"model": {"digests": {}, "label_map": []}}, 1024)
     rows = [pairs.labelled(unit.unit_id, pq.read_table(folder / "in" / unit.pin.name)) for unit in plan.units]
     begun = time.perf_counter()
     for number, table in enumerate(rows):

@@ -27,15 +27,18 @@ from rich.table import Table
 from albert_infer import storage
 from albert_infer.config import LabelSettings
 from albert_infer.output import commit, layout
-from albert_infer.read.planning import canonical_json, make_plan
+from albert_infer.read.planning import LabelRecipe, canonical_json, make_plan
 from albert_infer.read.survey import FOOTER_THREADS, survey_input
-from albert_infer.schema import PairColumns
+from albert_infer.schema import NliLabel, PairColumns
 from albert_infer.storage.folder import REQUESTS_AT_ONCE
 from benchmarks import machine, made_up, pairs
 
 UNIT_ROWS: Final = int(LabelSettings.model_fields["unit_rows"].default)
 # As in a run's own recipe: the digests of a checkpoint's files.
-RECIPE: Final = {"model": {"digests": {"config.json": "0" * 64, "model.safetensors": "0" * 64}}, "precision": "bf16"}
+RECIPE: Final[LabelRecipe] = {
+    "model": {"digests": {"config.json": "0" * 64, "model.safetensors": "0" * 64}, "label_map": [*NliLabel]},
+    "precision": "bf16",
+}
 # HEAD, the first four bytes, the footer.
 REQUESTS_A_FOOTER: Final = 3
 # Read back for the seal, copied to its final name.

@@ -16,7 +16,7 @@ from albert_infer import schema, storage
 from albert_infer.learning.evaluation.rows import PLACE
 from albert_infer.output import commit
 from albert_infer.preflight.gold import GOLD
-from albert_infer.read.planning import make_plan
+from albert_infer.read.planning import LabelRecipe, make_plan
 from albert_infer.read.survey import survey_input
 from albert_infer.schema import NliLabel, Rejection
 from benchmarks.staged import StagedRun
@@ -98,7 +98,7 @@ def published_run(
     asked = settings_for(source, carry=carry, max_rejected_share=1, **settings)
     found = storage.resolve_input(str(source))
     survey = survey_input(found, asked)
-    recipe = {**RECIPE, "max_length": 512, "seed": str(output)}
+    recipe: LabelRecipe = {**RECIPE, "max_length": 512, "truncation": str(output)}
     plan = make_plan(survey, asked, recipe, 512)
     target = storage.open_folder(str(output))
     for unit in plan.units:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from albert_infer import schema, storage
 from albert_infer.config import LabelSettings
-from albert_infer.read.planning import Plan, make_plan
+from albert_infer.read.planning import LabelRecipe, Plan, make_plan
 from albert_infer.read.survey import Survey, survey_input
 from albert_infer.schema import HYPOTHESIS, PREMISE, NliLabel, PairColumns, Rejection
 
@@ -26,7 +26,11 @@ FILE_PROPERTY: Final = settings(PROPERTY, max_examples=PROPERTY.max_examples // 
 
 WORDS: Final = ("a", "man", "woman", "dog", "plays", "sleeps", "runs", "outside", "music", "in", "the", "park", "##s")
 SPECIAL_TOKENS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-RECIPE: Final = {"model": {"digests": {"model.safetensors": "0"}}, "precision": "fp32", "truncation": "premise"}
+RECIPE: Final[LabelRecipe] = {
+    "model": {"digests": {"model.safetensors": "0"}, "label_map": [*NliLabel]},
+    "precision": "fp32",
+    "truncation": "premise",
+}
 
 
 def bytes_column(texts: Sequence[bytes | None]) -> pa.Array:
@@ -66,7 +70,7 @@ def surveyed(source: Path, **settings: object) -> Survey:
     return survey_input(storage.resolve_input(str(source)), settings_for(source, **settings))
 
 
-def planned(source: Path, recipe: dict[str, object] | None = None, **settings: object) -> Plan:
+def planned(source: Path, recipe: LabelRecipe | None = None, **settings: object) -> Plan:
     return make_plan(surveyed(source, **settings), settings_for(source, **settings), {**RECIPE, **(recipe or {})}, 512)
 
 

@@ -56,7 +56,7 @@ def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, 
     settings = LabelSettings(input=source, output=output, model=model, unit_rows=16)
     survey = survey_input(storage.resolve_input(source), settings)
     checkpoint = load_checkpoint(model)
-    plan = make_plan(survey, settings, {"model": {}}, 1024)
+    plan = make_plan(survey, settings, {"model": {"digests": {}, "label_map": []}}, 1024)
     watched = WatchedCheckpoint(
         **{field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}, picklings=picklings
     )

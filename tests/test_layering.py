@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from pydantic import BaseModel
+
+from albert_infer.output import manifest
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGE: Final = "albert_infer"
@@ -179,6 +182,37 @@ def test_a_verification_shares_only_these_names_with_what_published() -> None:
     assert shared == SHARED_WITH_VERIFICATION
 
 
+
+
+
+# The keys of `_SUCCESS` and of its parts, from the types that are its only reading in the steps.
+MANIFEST_KEYS: Final = {
+    name
+    for kind in vars(manifest).values()
+    if isinstance(kind, type) and issubclass(kind, BaseModel)
+    for name in kind.model_fields
+}
+
+
+READERS: Final = [
+    module
+    for module in MODULES
+    if home_of(module) in {"output", "pipeline", "job", "operations"} and module != manifest.__name__
+]
+
+
+@pytest.mark.parametrize("module", READERS)
+def test_nobody_reads_a_manifest_by_the_names_of_its_keys(module: str) -> None:
+    read = []
+    for node in ast.walk(tree_of(MODULES[module])):
+        place = node.slice if isinstance(node, ast.Subscript) else None
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            place = next(iter(node.args), None)
+        if isinstance(place, ast.Constant) and place.value in MANIFEST_KEYS:
+            read.append(ast.unparse(node))
+    # A plan's recipe, the counts of a report's units, and the parts of a final name.
+    others = {"plan.recipe['model']", "self.units['labelled']", "report.units['labelled']", "found['number']"}
+    assert set(read) <= others
 @pytest.mark.parametrize("folder", [PACKAGE, "jobs"])
 def test_nothing_imports_jobs_or_recipes(folder: str) -> None:
     roots = {name.split(".")[0] for path in sources(folder) for name in imported(path)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def test_the_counts_are_the_manifests() -> None:
 
 
 def test_quarantined_files_and_units_are_counted_by_reason() -> None:
-    assert quarantine_counts(MANIFEST.quarantined) == {
+    assert asdict(quarantine_counts(MANIFEST.quarantined)) == {
         "files": 1,
         "units": 2,
         "rows_known": 2,
@@ -174,7 +174,7 @@ def test_rows_that_need_review_are_told_where_that_was_asked_for() -> None:
 
 def test_a_label_order_that_overrules_the_checkpoints_own_names_is_told() -> None:
     assert "label order" not in filled().to_text("out")
-    model = {**filled().model, "own_label_map": (E, N, C)}
+    model = {**(filled().model or {}), "own_label_map": (E, N, C)}
     assert "label order" not in filled(model={**model, "label_map": [E, N, C]}).to_text("out")
     assert (
         "label order  contradiction, neutral, entailment by --label-order; "
@@ -224,7 +224,7 @@ def test_the_facts_for_a_scheduler_add_up_and_are_plain_values() -> None:
     report = filled()
     facts = json.loads(json.dumps(report.facts()))
     assert facts["rows"] == report.rows
-    assert facts["rejected"] == report.rows - report.labelled - report.quarantined["rows_known"]
+    assert facts["rejected"] == report.rows - report.labelled - report.quarantined.rows_known
     assert facts["quarantined"] == 1 + 2, "a file and two units"
     assert facts["units_labelled"] == 70
     assert facts["plan_id"] == report.plan_id
@@ -263,6 +263,7 @@ def test_a_start_that_was_refused_leaves_the_report_of_an_earlier_one(tmp_path: 
 
 def test_a_name_from_outside_stays_on_its_line() -> None:
     named = filled(late_inputs=("in/a\nsummary {}\x1b[31m.parquet",))
+    assert named.model is not None
     named.model["source"] = "model\u202e\nforged 1"
     lines = named.to_text("out\x85forged 2").splitlines()
     assert lines[0].endswith(r"in out\x85forged 2")

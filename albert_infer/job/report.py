@@ -9,12 +9,12 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.errors import AlbertInferError, InfrastructureError, RefusedError
@@ -26,6 +26,7 @@ from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.preflight.checks import Preflight
 from albert_infer.read.planning import Plan
 from albert_infer.read.survey import Survey
+from albert_infer.schema import ModelRecipe, NliLabel
 from albert_infer.storage import Folder
 from albert_infer.storage.input_names import told_left_out
 
@@ -42,6 +43,25 @@ class Seconds:
     publishing: float = 0.0
 
 
+@dataclass(frozen=True)
+class QuarantineCounts:
+    """What could not be read: files and units, the rows that are known of, and files and units by reason."""
+
+    files: int = 0
+    units: int = 0
+    rows_known: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+class ReportedModel(ModelRecipe):
+    """The checkpoint of a run: what decides labels, where it came from, and what it says of its own outputs."""
+
+    source: str
+    # One sha256 for all its files.
+    digest: str
+    own_label_map: tuple[NliLabel, ...] | None
+
+
 @dataclass
 class Report:
     """One start of a run. Filled while it goes on, so that an end at any point can still be told."""
@@ -51,7 +71,7 @@ class Report:
     rows: int = 0
     labelled: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
-    quarantined: dict[str, Any] = field(default_factory=dict)
+    quarantined: QuarantineCounts = field(default_factory=lambda: QuarantineCounts())
     labels: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
     truncated: int = 0
@@ -70,11 +90,11 @@ class Report:
     # Micro-batches that did not fit into the device's memory as a whole; their units may differ in their last bits.
     out_of_memory: int = 0
     units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
-    workers: dict[str, Any] = field(default_factory=dict)
+    workers: WorkerResources | None = None
     device: str = ""
     precision: str = ""
     max_batch_tokens: int = 0
-    model: dict[str, Any] = field(default_factory=dict)
+    model: ReportedModel | None = None
     # None where nothing had to be labelled.
     preflight: Preflight | None = None
     ignored: dict[str, str] = field(default_factory=dict)
@@ -102,9 +122,9 @@ class Report:
                 "own_label_map": checkpoint.named_order,
                 **plan.recipe["model"],
             },
-            workers=asdict(workers),
+            workers=workers,
             device=str(workers.device),
-            precision=str(plan.recipe["precision"]),
+            precision=plan.recipe["precision"],
             max_batch_tokens=plan.max_batch_tokens,
             review_below=survey.columns.review_below,
         )
@@ -138,14 +158,14 @@ class Report:
         """The bytes of `report.json`."""
         return json.dumps(asdict(self), indent=1).encode()
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, object]:
         """What a scheduler wants to know of a run that is published; sums, all else is in `report.json`."""
         return {
             "plan_id": self.plan_id,
             "rows": self.rows,
             "labelled": self.labelled,
             "rejected": sum(self.rejected.values()),
-            "quarantined": self.quarantined["units"] + self.quarantined["files"],
+            "quarantined": self.quarantined.units + self.quarantined.files,
             "units_labelled": self.units["labelled"],
             "pairs_per_second": round(self.pairs_per_second, 1),
         }
@@ -153,7 +173,7 @@ class Report:
     def to_text(self, output_uri: str) -> PrintableText:
         """A few lines for a person."""
         pairs = partial(how_many, what="pair")
-        bad = [how_many(self.quarantined[f"{what}s"], what) for what in ("file", "unit")]
+        bad = [how_many(self.quarantined.files, "file"), how_many(self.quarantined.units, "unit")]
         cut = f"{pairs(self.windowed)} in windows" if self.windowed else f"{pairs(self.truncated)} truncated"
         already = "" if self.seconds.publishing else ", published by an earlier start"
         lines = {
@@ -168,11 +188,9 @@ class Report:
             "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
             "time": self._times(),
             "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
-            "model": f"{self.model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
-            "model digest": self.model["digest"],
         }
-        if self.model["own_label_map"] not in (None, tuple(self.model["label_map"])):
-            lines["label order"] = self._overruled_names()
+        if self.model is not None:
+            lines |= self._model_lines(self.model)
         if self.late_inputs:
             lines["late"] = (
                 f"{how_many(len(self.late_inputs), 'file')} came since the plan, first {self.late_inputs[0]}"
@@ -195,23 +213,30 @@ class Report:
             lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
         return text_of(f"{name:<12} {text}" for name, text in lines.items())
 
-    def _overruled_names(self) -> str:
-        own, asked = (", ".join(self.model[name]) for name in ("own_label_map", "label_map"))
-        return f"{asked} by --label-order; the checkpoint itself says {own}"
+    def _model_lines(self, model: ReportedModel) -> dict[str, str]:
+        lines = {
+            "model": f"{model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
+            "model digest": model["digest"],
+        }
+        own, asked = model["own_label_map"], model["label_map"]
+        if own not in (None, tuple(asked)):
+            names = f"{', '.join(asked)} by --label-order; the checkpoint itself says {', '.join(own or ())}"
+            lines["label order"] = names
+        return lines
 
     def _times(self) -> str:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())
 
 
-def quarantine_counts(quarantined: Quarantined) -> dict[str, Any]:
+def quarantine_counts(quarantined: Quarantined) -> QuarantineCounts:
     """How many files and units could not be read, the rows that are known of, and why."""
     reasons = [*(file.reason for file in quarantined.files), *(unit.reason for unit in quarantined.units)]
-    return {
-        "files": len(quarantined.files),
-        "units": len(quarantined.units),
-        "rows_known": quarantined.rows_known,
-        "reasons": dict(Counter(reasons)),
-    }
+    return QuarantineCounts(
+        files=len(quarantined.files),
+        units=len(quarantined.units),
+        rows_known=quarantined.rows_known,
+        reasons=dict(Counter(reasons)),
+    )
 
 
 @contextmanager

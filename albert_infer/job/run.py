@@ -34,7 +34,7 @@ from albert_infer.preflight.checks import Checks, refuse_limits
 from albert_infer.preflight.gold import GoldSet
 from albert_infer.preflight.sample import chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
-from albert_infer.read.planning import Plan, Unit, late_inputs, make_plan
+from albert_infer.read.planning import LabelRecipe, Plan, Unit, late_inputs, make_plan
 from albert_infer.read.selection import find_input
 from albert_infer.read.survey import Survey, survey_input
 from albert_infer.schema import Precision
@@ -126,7 +126,7 @@ def _survey(settings: LabelSettings, output: Folder) -> Survey:
 
 
 def _plan(settings: LabelSettings, survey: Survey, task: LabelTask, workers: WorkerResources) -> Plan:
-    recipe = {
+    recipe: LabelRecipe = {
         "model": task.checkpoint.recipe,
         "precision": task.precision,
         "truncation": task.tokenizer.truncation,

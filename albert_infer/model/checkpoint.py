@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.tensors import TensorHeader, refuse_unfit_tensors, tensor_headers, wrapper_of
@@ -23,7 +23,7 @@ from albert_infer.model.label_order import label_order_of, named_order, with_out
 from albert_infer.model.tokenizer_files import tokenizer_text
 from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer, token_ids
 from albert_infer.prepare.tokenization import PairTokenizer, is_error
-from albert_infer.schema import LongPremiseRule, NliLabel
+from albert_infer.schema import LongPremiseRule, ModelRecipe, NliLabel
 from albert_infer.storage import DEFAULT_ACCESS, S3Access
 
 CLASSIFIER: Final = "classifier.weight"
@@ -54,9 +54,9 @@ class Checkpoint:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
-    def recipe(self) -> dict[str, Any]:
+    def recipe(self) -> ModelRecipe:
         """All of it that decides labels, for the names of units."""
-        recipe: dict[str, Any] = {"digests": self.digests, "label_map": list(self.label_order)}
+        recipe = ModelRecipe(digests=self.digests, label_map=list(self.label_order))
         # Only of a checkpoint that has been calibrated, so that units of the others keep their names.
         if CALIBRATION in self.digests:
             recipe["temperature"] = self.temperature

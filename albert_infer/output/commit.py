@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -122,7 +122,7 @@ def commit_unit(
 
 def commit_quarantine(folder: Folder, unit_id: str, source: Source, reason: str, detail: str | None) -> None:
     """Make durable why the unit could not be read or labelled, unless that is told already, by whoever."""
-    told: dict[str, Any] = {"unit_id": unit_id, "reason": reason, "detail": detail, **asdict(source)}
+    told = {"unit_id": unit_id, "reason": reason, "detail": detail, **asdict(source)}
     folder.put_if_absent(quarantine_name(unit_id), json.dumps(told, sort_keys=True).encode())
     failpoints.reach("quarantine_put", unit_id)
 

@@ -5,27 +5,30 @@ Both are JSON from outside to whoever reads them: they are validated whole, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from albert_infer.common.printable import printable
 from albert_infer.errors import IntegrityError, ObjectMissingError
 from albert_infer.output import layout
 from albert_infer.output.commit import UnitSummary
 from albert_infer.storage import Folder, ObjectPin
 
 MANIFEST_FORMAT: Final = 1
+NEWER: Final = "use the version of albert-infer that wrote it, or a newer one"
 
 Count = Annotated[int, Field(ge=0)]
 
 
 class _Said(BaseModel):
-    """As JSON has it, without conversions; keys of later versions may be there."""
+    """As JSON has it, without conversions. A key that is not known here would be lost where it is written anew."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 def _final(path: str) -> str:
@@ -123,7 +126,8 @@ class Manifest(_Said):
     rejected_files: tuple[PublishedFile, ...]
     replaces: tuple[str, ...]
     inputs: tuple[InputFile, ...]
-    model: dict[str, Any]
+    # As the plan has it: nothing here depends on what it says.
+    model: Mapping[str, object]
 
     @property
     def all_files(self) -> tuple[PublishedFile, ...]:
@@ -229,11 +233,22 @@ def published_at(output: Folder) -> Standing | None:
 
 
 def parsed(data: bytes, kind: type[Said], uri: str) -> Said:
-    """The manifest or seal in these bytes. Raises IntegrityError if it is not one of ours."""
+    """The manifest or seal in these bytes. Raises IntegrityError if it is not one of ours, or of a newer version."""
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        found = f"it is not a manifest of ours ({where}: {fault['msg']})" if where else "it is not a manifest of ours"
-        raise IntegrityError(f"read {uri}", found, "give another --output, or move it away") from error
+        raise _refused(f"read {uri}", error.errors(include_url=False, include_context=False)) from error
+
+
+def _refused(asked: str, faults: Sequence[ErrorDetails]) -> IntegrityError:
+    """Why a manifest is refused: by its format; else because it is none; else by a key of a newer version."""
+    by_place = {".".join(map(str, fault["loc"])): fault for fault in faults}
+    told = by_place.get("format")
+    if told is not None and isinstance(told["input"], int) and told["input"] > MANIFEST_FORMAT:
+        return IntegrityError(asked, f"it has format {told['input']}, and this version reads {MANIFEST_FORMAT}", NEWER)
+    for where, fault in by_place.items():
+        if fault["type"] != "extra_forbidden":
+            why = f" ({where}: {fault['msg']})" if where else ""
+            return IntegrityError(asked, f"it is not a manifest of ours{why}", "give another --output, or move it away")
+    unknown = next(iter(by_place))
+    return IntegrityError(asked, f"it has a key that this version does not know, {printable(unknown)}", NEWER)

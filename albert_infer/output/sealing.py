@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -74,12 +74,21 @@ def seal_of(plan: Plan, units: Sequence[AccountedUnit], publication: Publication
     """The seal of a complete run. Raises IntegrityError if its rows do not add up."""
     named = _Names(units, publication)
     quarantined = quarantined_of(plan, units)
+    summaries = [unit.summary for unit in units if unit.summary]
     seal = Seal(
         format=MANIFEST_FORMAT,
         plan_id=plan.plan_id,
         publication=publication,
         rows_in=plan.rows_in,
-        **_counts([unit.summary for unit in units if unit.summary]),
+        labelled=sum(each.labelled for each in summaries),
+        rejected=_added(each.rejected for each in summaries),
+        labels=_added(each.labels for each in summaries),
+        tokens=sum(each.tokens for each in summaries),
+        truncated=sum(each.truncated for each in summaries),
+        null_ids=sum(each.null_ids for each in summaries),
+        duplicate_ids=sum(each.duplicate_ids for each in summaries),
+        needs_review=sum(each.needs_review for each in summaries),
+        windowed=sum(each.windowed for each in summaries),
         quarantined=quarantined,
         files=tuple(named.part(unit) for unit in units if unit.part),
         rejected_files=tuple(named.rejected(unit) for unit in units if unit.rejected),
@@ -132,16 +141,6 @@ class _Names:
             version=held.source.version if keeps_its_name else None,
             summary=summary,
         )
-
-
-def _counts(summaries: Sequence[UnitSummary]) -> dict[str, Any]:
-    numbers = ("labelled", "tokens", "truncated", "null_ids", "duplicate_ids", "needs_review", "windowed")
-    added = {name: sum(getattr(summary, name) for summary in summaries) for name in numbers}
-    return {
-        **added,
-        "rejected": _added(summary.rejected for summary in summaries),
-        "labels": _added(summary.labels for summary in summaries),
-    }
 
 
 def _accounted(unit: Unit, seen: Seen, output: Folder) -> AccountedUnit:

@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NotRequired, TypedDict
 
 from albert_infer.config import LabelSettings
 from albert_infer.read import selection
 from albert_infer.read.footers import RowRange
 from albert_infer.read.survey import BadFile, InputFile, Survey
-from albert_infer.schema import PairColumns
+from albert_infer.schema import ModelRecipe, PairColumns
 from albert_infer.storage import Folder, InputObjects, ObjectPin
 
 # Raised when a change of the code may change a label, so that finished units of the old code are not taken for done.
@@ -32,6 +32,34 @@ class Unit:
     range: RowRange
 
 
+class LabelRecipe(TypedDict, total=False):
+    """What decides labels beside the rows and the columns."""
+
+    model: ModelRecipe
+    precision: str
+    truncation: str
+    max_length: int
+
+
+class ColumnRecipe(TypedDict):
+    """What of the columns decides a unit's files; the last two only where they are asked for.
+
+    So units of runs without them keep their names.
+    """
+
+    columns: list[str]
+    types: list[str]
+    with_source: bool
+    review_below: NotRequired[float]
+    long_premise: NotRequired[str]
+
+
+class Recipe(LabelRecipe, ColumnRecipe):
+    """All that decides a unit's files beside its rows."""
+
+    labels_version: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """The pinned inputs and their units, in input order; `recipe` is what else decides the labels."""
@@ -42,7 +70,7 @@ class Plan:
     bad: tuple[BadFile, ...]
     ignored: dict[str, str]
     units: tuple[Unit, ...]
-    recipe: dict[str, Any]
+    recipe: Recipe
     max_batch_tokens: int
 
     @property
@@ -50,18 +78,18 @@ class Plan:
         """Rows of all readable footers."""
         return sum(file.rows for file in self.files) + sum(bad.rows or 0 for bad in self.bad)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The plan as it is written into the run's folder."""
         return {"format": 1, "rows_in": self.rows_in, **asdict(self)}
 
 
-def make_plan(survey: Survey, settings: LabelSettings, recipe: dict[str, Any], max_batch_tokens: int) -> Plan:
-    """Cut every file into units and name them. `recipe` is what decides labels beside the rows: model, precision, cut.
+def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_batch_tokens: int) -> Plan:
+    """Cut every file into units and name them. `labels` is what decides labels beside the rows: model, precision, cut.
 
     The names follow from each file, the recipe and `unit_rows` alone: another file changes nothing for them, unless it
     widens a type of the run's columns, and so every row of the output.
     """
-    recipe = {"labels_version": LABELS_VERSION, **recipe, **_column_recipe(survey.columns)}
+    recipe: Recipe = {"labels_version": LABELS_VERSION, **labels, **_column_recipe(survey.columns)}
     units = tuple(
         Unit(_digest({"file": _pinned(survey.folder, file.pin), "rows": asdict(cut), **recipe}), file.pin, cut)
         for file in survey.files
@@ -111,18 +139,20 @@ def unit_ranges(row_groups: Sequence[int], unit_rows: int) -> Iterator[RowRange]
         first_row, group = first_row + rows, last + 1
 
 
-def _column_recipe(columns: PairColumns) -> dict[str, Any]:
-    return {
-        "columns": columns.input_names,
-        "types": [str(field.type) for field in columns.pair_fields],
-        "with_source": columns.with_source,
-        # Only where they are asked for, so that units of runs without them keep their names.
-        **({} if columns.review_below is None else {"review_below": columns.review_below}),
-        **({"long_premise": "window"} if columns.with_windows else {}),
-    }
+def _column_recipe(columns: PairColumns) -> ColumnRecipe:
+    recipe = ColumnRecipe(
+        columns=columns.input_names,
+        types=[str(field.type) for field in columns.pair_fields],
+        with_source=columns.with_source,
+    )
+    if columns.review_below is not None:
+        recipe["review_below"] = columns.review_below
+    if columns.with_windows:
+        recipe["long_premise"] = "window"
+    return recipe
 
 
-def _pinned(folder: Folder, pin: ObjectPin) -> dict[str, Any]:
+def _pinned(folder: Folder, pin: ObjectPin) -> dict[str, str | int]:
     return {"uri": folder.uri_of(pin.name), "size": pin.size, "version": pin.version}
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -248,10 +248,8 @@ def _unlike_summary(unit: PlannedUnit, named: NamedFile, recount: Recount) -> li
         "needs_review": recount.needs_review,
         "windowed": recount.windowed,
     }
-    told: dict[str, Any] = named.summary.model_dump()
-    return differences(
-        f"the summary of {named.path} in _SUCCESS", [(name, value, told[name]) for name, value in counted.items()]
-    )
+    told = [(name, value, getattr(named.summary, name)) for name, value in counted.items()]
+    return differences(f"the summary of {named.path} in _SUCCESS", told)
 
 
 def _counts(column: pa.Array, known: type[StrEnum]) -> Counter[str]:
