@@ -22,8 +22,9 @@ from transformers import AlbertForSequenceClassification
 
 from albert_infer.learning.training import losses
 from albert_infer.learning.training.batches import epoch_batches, padded_batch
-from albert_infer.learning.training.learner import KEPT, STATE, Group, Learner, told_by
+from albert_infer.learning.training.learner import KEPT, STATE, Group, Learner, curve_in
 from albert_infer.learning.training.losses import BatchSize, Outputs
+from albert_infer.learning.training.record import SavedCurve
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -103,9 +104,10 @@ def test_a_run_that_was_stopped_has_the_weights_of_one_that_was_not(
     before = learner_of(first, teacher=teacher)
     learn(before, range(12))
     before.keep()
-    before.save(tmp_path, {"step": 12})
+    curve = SavedCurve(milestones=[], best=-1, kept=-1)
+    before.save(tmp_path, curve)
     after = learner_of(second, teacher=teacher)
-    assert after.load(tmp_path) == {"step": 12} == told_by(tmp_path / STATE)
+    assert after.load(tmp_path) == curve == curve_in(tmp_path / STATE)
     learn(after, range(12, 20))
     assert same_weights(whole, second)
     assert not same_weights(first, second)
@@ -142,7 +144,7 @@ def test_what_was_best_is_kept_apart_from_what_comes_after(tmp_path: Path) -> No
     best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     learner.keep()
     learn(learner, range(2, 4))
-    learner.save(tmp_path, {})
+    learner.save(tmp_path, SavedCurve(milestones=[], best=-1, kept=-1))
     again = tiny_teacher()
     again.load_state_dict(safetensors.torch.load_file(tmp_path / KEPT))
     assert all(torch.equal(best[name], tensor) for name, tensor in again.state_dict().items())

@@ -17,6 +17,10 @@ MAX_DIGITS: Final = 20
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+# An object of JSON that somebody else wrote, of which only some keys are known: its values are looked at one by one.
+JsonObject = dict[str, Any]
+
+
 def parsed_json(data: bytes, *, max_bytes: int) -> Any:
     """The value that `data` is, in UTF-8; its numbers are finite, and whole ones have at most MAX_DIGITS.
 

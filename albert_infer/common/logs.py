@@ -21,7 +21,7 @@ LogFormat = Literal["text", "json"]
 LOG: Final = logging.getLogger("albert_infer")
 
 
-def tell(event: str, text: str, facts: Mapping[str, Any], *, level: int = logging.INFO, error: Any = None) -> None:
+def tell(event: str, text: str, facts: Mapping[str, object], *, level: int = logging.INFO, error: Any = None) -> None:
     """One line: `text` for a person; for a log store the name of the event and its facts beside it.
 
     Of an `error`, an exception, the traceback is told too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -16,7 +16,7 @@ REMEDY: Final = 'write each setting on a line of its own, as `unit_rows = 1000` 
 NO_SETTINGS: Final = ("config", "help-all", "help_all", "--help", "-h")
 
 
-def settings_in(path: Path, settings: type[BaseModel]) -> dict[str, Any]:
+def settings_in(path: Path, settings: type[BaseModel]) -> dict[str, object]:
     """What the file says of these settings. Raises SettingsError, naming the file.
 
     Editors may have begun it with a byte order mark.

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from signal import Signals
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -27,7 +26,7 @@ class Done:
     """What a job has to say once it is done: a text for a person, and the facts of its summary line."""
 
     text: PrintableText
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 def run_command(
@@ -64,7 +63,7 @@ def _ended(
 ) -> int:
     """Do the work, and tell how it ended; the exit code."""
     settings: Settings | None = None
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
     try:
         settings = parse_settings(settings_type, job.argv, program=job.program, about=job.about)
         if settings is None:
@@ -117,7 +116,7 @@ def _tell(error: AlbertInferError, program: str, *, debug: bool) -> str:
     return line
 
 
-def _sum_up(facts: Mapping[str, Any]) -> None:
+def _sum_up(facts: Mapping[str, object]) -> None:
     """The line that a scheduler looks for: the last one on stdout."""
     sys.stderr.flush()
     sys.stdout.write(f"summary {json.dumps(facts)}\n")

@@ -25,7 +25,7 @@ LEAST: Final = 0.05
 MOST: Final = 20.0
 
 
-def calibration_json(temperature: float, facts: Mapping[str, Any]) -> bytes:
+def calibration_json(temperature: float, facts: Mapping[str, object]) -> bytes:
     """The bytes of `calibration.json`; `facts` say what it was fitted on, and are for people.
 
     Raises ModelError for a temperature that no checkpoint would be loaded with.

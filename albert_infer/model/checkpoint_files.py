@@ -6,10 +6,10 @@ Nothing of them is verified here but that they can be a checkpoint's; `checkpoin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Final
+from typing import Final
 
 from albert_infer import storage
 from albert_infer.errors import ModelError, ObjectMissingError
@@ -36,7 +36,7 @@ class CheckpointFiles:
     """The files of a checkpoint as they are: what config.json says, and the bytes of weights and tokenizer by name."""
 
     source: str
-    config: dict[str, Any]
+    config: Mapping[str, object]
     weights: dict[str, bytes]
     tokenizer: dict[str, bytes]
     # The bytes that `config` was read from.
@@ -136,7 +136,7 @@ def _all_names(folder: storage.Folder, source: str) -> list[str]:
     return list(sizes)
 
 
-def _config(folder: storage.Folder, names: Sequence[str], source: str) -> tuple[bytes, dict[str, Any]]:
+def _config(folder: storage.Folder, names: Sequence[str], source: str) -> tuple[bytes, Mapping[str, object]]:
     """config.json as bytes and as an object: of an ALBERT that wants to run no code."""
     if CONFIG not in names:
         # Of a hub none but the top: nothing names a folder below it.
@@ -168,7 +168,7 @@ def _read(folder: storage.Folder, name: str, source: str) -> bytes:
         raise ModelError(f"model {source}", f"{name} is missing", "complete the folder") from error
 
 
-def _shards(index: dict[str, Any], files: set[str], source: str) -> list[str]:
+def _shards(index: Mapping[str, object], files: set[str], source: str) -> list[str]:
     weight_map = index.get("weight_map")
     names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
     if not names:

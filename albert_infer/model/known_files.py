@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
-from albert_infer.common.json_input import parsed_json
+from albert_infer.common.json_input import JsonObject, parsed_json
 from albert_infer.errors import ModelError
 
 CONFIG: Final = "config.json"
@@ -29,8 +30,11 @@ MAX_SETTINGS_BYTES: Final = 2 * 2**20
 VOCABULARIES: Final = (TOKENIZER_JSON, SENTENCEPIECE)
 MAX_VOCABULARY_BYTES: Final = 64 * 2**20
 
+# The settings beside a tokenizer, by the names of their files.
+SettingsFiles = Mapping[str, JsonObject]
 
-def json_object(name: str, data: bytes, source: str) -> dict[str, Any]:
+
+def json_object(name: str, data: bytes, source: str) -> JsonObject:
     """What the file `name` holds, an object, within limits. Raises ModelError."""
     try:
         parsed = parsed_json(data, max_bytes=MAX_SETTINGS_BYTES)

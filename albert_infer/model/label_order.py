@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from albert_infer.common.printable import how_many
 from albert_infer.errors import ModelError
@@ -39,7 +39,7 @@ KNOWN_ORDERS: Final = (
 SAY_WHICH: Final = f"say which is which with --label-order; known: {'; '.join(KNOWN_ORDERS)}"
 
 
-def label_order_of(config: dict[str, Any], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
+def label_order_of(config: Mapping[str, object], given: Sequence[str], source: str) -> tuple[NliLabel, ...]:
     """The label of each output of the classifier: `given`, else what `config` calls them.
 
     Whoever gives an order knows better than the checkpoint: names may be wrong, and a hub's files cannot be mended.
@@ -57,7 +57,7 @@ def label_order_of(config: dict[str, Any], given: Sequence[str], source: str) ->
     return named
 
 
-def with_outputs(config: dict[str, Any], outputs: int, source: str, *, given: bool) -> dict[str, Any]:
+def with_outputs(config: Mapping[str, object], outputs: int, source: str, *, given: bool) -> Mapping[str, object]:
     """`config` as transformers has it for weights of so many `outputs`; without names they are LABEL_0 and so on.
 
     More or fewer names than three outputs mean nothing: raises ModelError unless an order was `given`.
@@ -71,7 +71,7 @@ def with_outputs(config: dict[str, Any], outputs: int, source: str, *, given: bo
     return {**config, "id2label": {str(number): f"LABEL_{number}" for number in range(outputs)}}
 
 
-def named_order(config: dict[str, Any], source: str) -> tuple[NliLabel, ...] | None:
+def named_order(config: Mapping[str, object], source: str) -> tuple[NliLabel, ...] | None:
     """What `config` itself says of the outputs; None where its names mean nothing.
 
     Raises ModelError for other than three outputs.
@@ -86,7 +86,7 @@ def label_called(name: str) -> NliLabel | None:
     return SYNONYMS.get(re.sub(r"[\s_-]", "", name.lower()))
 
 
-def _output_names(config: dict[str, Any], source: str) -> list[str]:
+def _output_names(config: Mapping[str, object], source: str) -> list[str]:
     """What the checkpoint calls each output of its classifier, in the order of the outputs."""
     id2label = config.get("id2label") or {}
     if not isinstance(id2label, dict):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from albert_infer.errors import ModelError
-from albert_infer.model.known_files import SENTENCEPIECE, TOKENIZER_CONFIG
+from albert_infer.model.known_files import SENTENCEPIECE, TOKENIZER_CONFIG, SettingsFiles
 from albert_infer.model.tokenizer_probes import (
     PROBE_TEXTS,
     SAVE_AS_JSON,
@@ -20,7 +20,7 @@ from albert_infer.model.tokenizer_probes import (
 )
 
 
-def tokenizer_json_of(files: Mapping[str, bytes], settings: Mapping[str, dict[str, Any]], source: str) -> str:
+def tokenizer_json_of(files: Mapping[str, bytes], settings: SettingsFiles, source: str) -> str:
     """`spiece.model` as a tokenizer.json, which gives what sentencepiece gives for each of PROBE_TEXTS.
 
     transformers makes it, but takes id 1 for unknown characters whatever the model says, leaves bytes out, and forgets
@@ -62,7 +62,7 @@ def _of_several_words(pieces: Any) -> list[str]:
     return [piece.replace("▁", " ").strip() for piece in all_pieces if "▁" in piece.strip("▁")][:50]
 
 
-def _prepared(text: str, settings: Mapping[str, Any]) -> str:
+def _prepared(text: str, settings: Mapping[str, object]) -> str:
     """A text as ALBERT's own tokenizer gives it to sentencepiece."""
     if settings.get("remove_space", True):
         text = " ".join(text.split())

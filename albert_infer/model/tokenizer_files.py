@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tokenizers import AddedToken, Tokenizer
 
+from albert_infer.common.json_input import JsonObject
 from albert_infer.errors import ModelError
 from albert_infer.model.known_files import (
     ADDED_TOKENS,
@@ -20,6 +21,7 @@ from albert_infer.model.known_files import (
     SPECIAL_TOKENS,
     TOKENIZER_CONFIG,
     TOKENIZER_JSON,
+    SettingsFiles,
     json_object,
 )
 from albert_infer.model.spiece import tokenizer_json_of
@@ -70,7 +72,7 @@ class TokenizerText:
     sep_token: str
 
 
-def tokenizer_text(files: Mapping[str, bytes], config: Mapping[str, Any], source: str) -> TokenizerText:
+def tokenizer_text(files: Mapping[str, bytes], config: Mapping[str, object], source: str) -> TokenizerText:
     """The tokenizer that these files are, by the names of TOKENIZER_FILES, beside this config.json.
 
     Raises ModelError, which names the `source`.
@@ -97,13 +99,13 @@ def tokenizer_text(files: Mapping[str, bytes], config: Mapping[str, Any], source
     return TokenizerText(text, cls_token, sep_token)
 
 
-def _named_tokens(settings: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _named_tokens(settings: SettingsFiles) -> JsonObject:
     """What the settings call the special tokens; with `added_tokens_decoder` transformers reads the one file alone."""
     config = settings[TOKENIZER_CONFIG]
     return config if "added_tokens_decoder" in config else {**config, **settings[SPECIAL_TOKENS]}
 
 
-def _with_settings(text: str, files: Mapping[str, bytes], settings: Mapping[str, dict[str, Any]], source: str) -> str:
+def _with_settings(text: str, files: Mapping[str, bytes], settings: SettingsFiles, source: str) -> str:
     """`text`, or what transformers makes of it with the settings beside it, where that gives other tokens.
 
     Raises ModelError where the two contradict each other.
@@ -129,12 +131,12 @@ def _with_settings(text: str, files: Mapping[str, bytes], settings: Mapping[str,
     return applied
 
 
-def _class(settings: Mapping[str, dict[str, Any]]) -> str:
+def _class(settings: SettingsFiles) -> str:
     """The class of transformers that the tokenizer is declared to be; empty where nothing is said."""
     return str(settings[TOKENIZER_CONFIG].get("tokenizer_class") or "")
 
 
-def _settings_say_nothing(tokenizer: Tokenizer, settings: Mapping[str, dict[str, Any]]) -> bool:
+def _settings_say_nothing(tokenizer: Tokenizer, settings: SettingsFiles) -> bool:
     """Whether no setting can change a token: then transformers, which takes seconds, need not be asked."""
     if _class(settings) not in {"", *PLAIN_CLASSES}:
         return False
@@ -166,14 +168,14 @@ def _with_added_tokens(*tokenizers: Tokenizer) -> list[str]:
     return [text for token in sorted(added)[:1000] for text in (f"a {token} the", f"a{token}the {token.upper()}")]
 
 
-def _model(text: str) -> dict[str, Any]:
+def _model(text: str) -> Mapping[str, object]:
     """What a tokenizer.json says of vocabulary and unknown characters."""
     # The last digit of a score is not kept when it is read.
-    model: dict[str, Any] = json.loads(text, parse_float=lambda digits: round(float(digits), 6))["model"]
+    model: Mapping[str, object] = json.loads(text, parse_float=lambda digits: round(float(digits), 6))["model"]
     return model
 
 
-def _token(settings: Mapping[str, Any], key: str, default: str, source: str) -> str:
+def _token(settings: Mapping[str, object], key: str, default: str, source: str) -> str:
     token = settings.get(key) or default
     token = token.get("content") if isinstance(token, dict) else token
     if not isinstance(token, str):

@@ -9,12 +9,12 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, Final
+from typing import Final
 
 from rich.table import Column
 
@@ -99,7 +99,7 @@ class Nights:
         nights = [asdict(night) for night in self.nights]
         return json.dumps({"format": SUMMARY_FORMAT, "exit_code": code, "nights": nights}, indent=1).encode()
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, object]:
         """How many nights ended in which way, for whoever reads no table."""
         return {"nights": Counter(str(night.end) for night in self.nights)}
 

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -155,7 +155,7 @@ def _quiet_as_the_session() -> None:
 
 
 @contextmanager
-def reserved(workers: WorkerResources) -> Iterator[dict[str, Any]]:
+def reserved(workers: WorkerResources) -> Iterator[Mapping[str, object]]:
     """On a cluster of one machine, CPUs for a run's actors and its reading that are its alone: all, or this waits.
 
     Yields the argument of Ray's that makes tasks and actors use them. Two runs that took CPU after CPU there could each

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Final, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,18 @@ _PLAIN: Final = re.compile("[!-~]+")
 _CHARACTERWISE: Final = {"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"}
 # These cut at whitespace and drop it.
 _DROPS_WHITESPACE: Final = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
+
+
+class Step(TypedDict):
+    """A part of a tokenizer, as its JSON has it: of the keys beside `type` each type has some."""
+
+    type: str
+    normalizers: NotRequired[list[Step]]
+    pretokenizers: NotRequired[list[Step]]
+    pattern: NotRequired[dict[str, str]]
+    content: NotRequired[str]
+    prepend_scheme: NotRequired[str]
+    single: NotRequired[list[dict[str, object]]]
 
 
 def splits_at_spaces(tokenizer: Tokenizer) -> bool:
@@ -65,14 +77,14 @@ def _encoded(pieces: pa.ListArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pieces.offsets, pieces.values.dictionary_encode())
 
 
-def _steps(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+def _steps(part: Step | None, key: Literal["normalizers", "pretokenizers"]) -> list[Step]:
     """The steps of a normalizer or pre-tokenizer; a sequence within a sequence is a step, of type Sequence."""
     if part is None:
         return []
     return part[key] if part["type"] == "Sequence" else [part]
 
 
-def _keeps_spaces(tokenizer: Tokenizer, steps: list[dict[str, Any]]) -> bool:
+def _keeps_spaces(tokenizer: Tokenizer, steps: list[Step]) -> bool:
     """Whether the normalizers turn ASCII texts that are joined by a space into what they make of each, so joined."""
     # What it makes of a character is its own table's affair: not always ASCII, so nothing may follow, and not always
     # a space for a space, so it is asked.
@@ -83,13 +95,13 @@ def _keeps_spaces(tokenizer: Tokenizer, steps: list[dict[str, Any]]) -> bool:
     return all(step["type"] in _CHARACTERWISE or _replaces_within_a_word(step) for step in steps)
 
 
-def _replaces_within_a_word(step: dict[str, Any]) -> bool:
+def _replaces_within_a_word(step: Step) -> bool:
     if step["type"] != "Replace" or "String" not in step["pattern"]:
         return False
     return bool(_PLAIN.fullmatch(step["pattern"]["String"]) and _PLAIN.fullmatch(step["content"]))
 
 
-def _drops_spaces(steps: list[dict[str, Any]]) -> bool:
+def _drops_spaces(steps: list[Step]) -> bool:
     """Whether the first pre-tokenizer leaves no space to the later ones, and those look at one piece at a time."""
     if not steps or steps[0]["type"] not in _DROPS_WHITESPACE:
         return False
@@ -106,7 +118,7 @@ def _is_within_a_word(tokenizer: Tokenizer, added: str) -> bool:
     return bool(_PLAIN.fullmatch(tokenizer.normalizer.normalize_str(added) if tokenizer.normalizer else added))
 
 
-def _keeps_a_text_once(post_processor: dict[str, Any] | None) -> bool:
+def _keeps_a_text_once(post_processor: Step | None) -> bool:
     """Whether a text's tokens come out once: a template may name its text several times."""
     if post_processor is None or post_processor["type"] == "BertProcessing":
         return True

@@ -33,7 +33,7 @@ PEEK_BYTES: Final = 1 << 14
 
 def rows_at_a_time(file: Any, metadata: pq.FileMetaData, groups: list[int], texts: list[str]) -> int:
     """How many rows can be decoded as plain texts: few, where the dictionary of a column holds a long one."""
-    peeking: dict[str, Any] = {"pre_buffer": False, "buffer_size": PEEK_BYTES, "arrow_extensions_enabled": False}
+    peeking = {"pre_buffer": False, "buffer_size": PEEK_BYTES, "arrow_extensions_enabled": False}
     parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, **peeking)
     longest, at_a_time = 1, PEEKED_DECODE_ROWS
     for group, name in product(groups, texts):

@@ -159,7 +159,7 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
         names = [name for name in dict.fromkeys(columns.input_names) if name in there]
         texts = [name for name in names if is_flat_text(there[name])]
         is_part = rows.rows < held
-        how: dict[str, Any] = {"pre_buffer": True}
+        how: dict[str, object] = {"pre_buffer": True}
         if is_part:
             how = {
                 "pre_buffer": False,
@@ -201,7 +201,7 @@ def _let_go(file: Any) -> None:
         file.close()
 
 
-def _types(metadata: pq.FileMetaData) -> dict[str, Any]:
+def _types(metadata: pq.FileMetaData) -> dict[str, pa.DataType]:
     """The columns and types as Parquet has them, whatever Arrow's own notes say."""
     schema = metadata.schema.to_arrow_schema()
     return dict(zip(schema.names, schema.types, strict=True))

@@ -28,6 +28,8 @@ from albert_infer.storage.ranged import RangedFile
 from albert_infer.storage.retries import RETRIES
 from albert_infer.storage.s3_client import connected
 from albert_infer.storage.s3_dialect import (
+    ListedObject,
+    Reply,
     is_directory_marker,
     jittered,
     listed_pin,
@@ -183,15 +185,15 @@ class S3Folder:
     def _key(self, name: str) -> str:
         return self.uri_of(name).removeprefix("s3://").partition("/")[2]
 
-    def _call(self, operation: str, name: str, **parameters: object) -> dict[str, Any]:
+    def _call(self, operation: str, name: str, **parameters: object) -> Reply:
         return self._send(operation, self.uri_of(name), Key=self._key(name), **parameters)
 
-    def _send(self, operation: str, uri: str, **parameters: object) -> dict[str, Any]:
+    def _send(self, operation: str, uri: str, **parameters: object) -> Reply:
         with translated(operation, uri):
-            reply: dict[str, Any] = self._s3.call_s3(operation, Bucket=self._bucket, **parameters)
+            reply: Reply = self._s3.call_s3(operation, Bucket=self._bucket, **parameters)
         return reply
 
-    def _entries(self, prefix: str) -> list[tuple[str, dict[str, Any]]]:
+    def _entries(self, prefix: str) -> list[tuple[str, ListedObject]]:
         """What a listing says of every object, with its name, sorted by that."""
         base = len(self._key(""))
         found = [entry for page in self._pages(prefix) for entry in page.get("Contents", [])]
@@ -199,19 +201,19 @@ class S3Folder:
         objects = [(name, entry) for name, entry in named if not is_directory_marker(name, entry["Size"])]
         return sorted(self._with_etags(objects), key=lambda pair: pair[0])
 
-    def _with_etags(self, listed: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    def _with_etags(self, listed: list[tuple[str, ListedObject]]) -> list[tuple[str, ListedObject]]:
         """The same entries; those of a listing without ETags as a HEAD request says, which costs one for each."""
         if all(entry.get("ETag") for _, entry in listed):
             return listed
 
-        def looked_at(named: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]] | None:
+        def looked_at(named: tuple[str, ListedObject]) -> tuple[str, ListedObject] | None:
             pin = self.stat(named[0])
             return None if pin is None else (pin.name, {**named[1], "Size": pin.size, "ETag": pin.version})
 
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
             return [found for found in threads.map(looked_at, listed) if found]
 
-    def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, prefix: str) -> Iterator[Reply]:
         more: dict[str, str] = {}
         while True:
             page = self._send("list_objects_v2", self.uri_of(prefix), Prefix=self._key(prefix), **more)

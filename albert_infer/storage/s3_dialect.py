@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NotRequired, TypedDict
 
 from albert_infer.storage.folder import AccessError, ObjectPin
 
@@ -14,9 +15,43 @@ from albert_infer.storage.folder import AccessError, ObjectPin
 ATTEMPTS: Final = 5
 
 
-def listed_pin(name: str, entry: dict[str, Any]) -> ObjectPin:
+class ListedObject(TypedDict):
+    """An object in a page of ListObjectsV2; some servers leave the ETag out."""
+
+    Key: str
+    Size: int
+    LastModified: datetime
+    ETag: NotRequired[str]
+
+
+class UndeletedKey(TypedDict):
+    """A key that DeleteObjects did not delete, and why."""
+
+    Key: str
+    Code: str
+
+
+class Copied(TypedDict, total=False):
+    """What CopyObject made."""
+
+    ETag: str
+
+
+class Reply(TypedDict, total=False):
+    """What is read of the replies to our requests, as botocore has them; each has some of it."""
+
+    ETag: str
+    ContentLength: int
+    Contents: list[ListedObject]
+    IsTruncated: bool
+    NextContinuationToken: str
+    CopyObjectResult: Copied
+    Errors: list[UndeletedKey]
+
+
+def listed_pin(name: str, entry: ListedObject) -> ObjectPin:
     """The pin of an object as an entry of a listing has it."""
-    return ObjectPin(name, entry["Size"], version_of(entry["ETag"], f"listing {name}"))
+    return ObjectPin(name, entry["Size"], version_of(entry.get("ETag"), f"listing {name}"))
 
 
 def version_of(etag: str | None, asked: str) -> str:
@@ -35,6 +70,7 @@ def is_directory_marker(name: str, size: int) -> bool:
     return size == 0 and (name.endswith("/") or not name)
 
 
+# `params` is a request as botocore builds it, which has no type.
 def add_md5(params: dict[str, Any], **_: object) -> None:
     """Send the MD5 of a DeleteObjects request too: many stores that are not AWS demand it."""
     digest = hashlib.md5(params["body"], usedforsecurity=False).digest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class Judged:
 class Churn:
     """How the labels of another run or checkpoint differ from this one's."""
 
-    other: dict[str, Any]
+    other: Mapping[str, object]
     rows: int
     only_in_this: int
     only_in_other: int
@@ -98,7 +98,7 @@ class Comparison:
         self.largest_difference = max(self.largest_difference, difference)
 
 
-def churn(comparison: Comparison, other: dict[str, Any]) -> Churn:
+def churn(comparison: Comparison, other: Mapping[str, object]) -> Churn:
     """What was counted, as figures; `other` says what it was compared with."""
     both = comparison.cells.sum(axis=0)
     rows = int(both.sum())

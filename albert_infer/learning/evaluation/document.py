@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -89,7 +89,7 @@ class AgainstGold:
 class Evaluation:
     """What was evaluated, and what was found; `against_gold` is None where only two runs were compared."""
 
-    source: dict[str, Any]
+    source: Mapping[str, object]
     rows: RowCounts
     against_gold: AgainstGold | None
     churn: Churn | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from albert_infer import storage
 from albert_infer.errors import ModelError, OutputError
@@ -46,7 +46,7 @@ def write_fitted(target: Folder, checkpoint: Checkpoint, access: S3Access, fit: 
     _put(target, CALIBRATION, calibration_json(fit.temperature, _facts(fit, gold)))
 
 
-def _facts(fit: Fit, gold: GoldSet) -> dict[str, Any]:
+def _facts(fit: Fit, gold: GoldSet) -> dict[str, object]:
     """What the temperature was fitted on, and what it did."""
     told = asdict(fit)
     del told[TEMPERATURE]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +64,7 @@ class LabelledHere:
         """Rows that could not be labelled, so far."""
         return self._rejected
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> Mapping[str, object]:
         """Which pairs, and what labelled them."""
         return {
             "pairs": self.gold.uri,

@@ -7,7 +7,7 @@ compared by it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +41,7 @@ class RowSource(Protocol):
         """Rows without a label, by reason; complete once all batches are read."""
         ...
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> Mapping[str, object]:
         """What it is, as JSON: where it lies and what labelled it."""
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ Claim = TypeVar("Claim", bound=BaseModel)
 
 class _Recipe(claims.Recipe):
     precision: str
-    model: dict[str, Any]
+    model: Mapping[str, object]
 
 
 class _Settings(claims.ColumnSettings):
@@ -77,7 +77,7 @@ class PublishedRun:
         """The probability below which the run marked its labels for review, if it did."""
         return self.plan.recipe.review_below
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> Mapping[str, object]:
         """Where it lies, and what labelled it."""
         recipe = self.plan.recipe
         return {

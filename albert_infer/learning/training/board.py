@@ -13,6 +13,7 @@ import ray
 
 from albert_infer.common import display
 from albert_infer.common.display import Progressed
+from albert_infer.learning.training.record import Milestone
 from albert_infer.pipeline.board import started
 from albert_infer.pipeline.progress import SECONDS_BETWEEN_MESSAGES
 
@@ -23,7 +24,7 @@ class TrainingProgress:
 
     step: int = 0
     steps: int = 0
-    milestone: dict[str, Any] | None = None
+    milestone: Milestone | None = None
     steps_per_second: float = 0.0
 
     @property
@@ -50,7 +51,7 @@ class TrainingBoard:
             self._told = time.monotonic()
             self._actor.tell.remote(step, steps, time.time())
 
-    def tell_milestone(self, milestone: dict[str, Any]) -> None:
+    def tell_milestone(self, milestone: Milestone) -> None:
         """Say what was found at a milestone; does not wait."""
         self._actor.tell_milestone.remote(milestone)
 
@@ -66,7 +67,7 @@ class _Told:
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
         self._last: tuple[int, int, float] = (0, 0, 0.0)
-        self._milestone: dict[str, Any] | None = None
+        self._milestone: Milestone | None = None
 
     def tell(self, step: int, steps: int, now: float) -> None:
         # A worker that was killed begins again from its last milestone: so does the clock.
@@ -74,7 +75,7 @@ class _Told:
             self._first = (step, now)
         self._last = (step, steps, now)
 
-    def tell_milestone(self, milestone: dict[str, Any]) -> None:
+    def tell_milestone(self, milestone: Milestone) -> None:
         self._milestone = milestone
 
     def so_far(self) -> TrainingProgress:

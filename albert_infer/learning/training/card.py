@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from albert_infer.learning.training.record import CountedPairs, Metrics
 from albert_infer.preflight.intervals import wilson_interval
 
 CARD = """---
@@ -51,7 +51,7 @@ CHOSEN = "The kept weights were chosen by this eval set, so on other pairs expec
 NOT_CHOSEN = "Nothing was chosen by this eval set;"
 
 
-def model_card(made: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+def model_card(made: Metrics, config: Mapping[str, object]) -> str:
     """The card, as Markdown, of a run that made these metrics and a model of this configuration."""
     settings, kept, held = made["settings"], made["kept"], made["pairs"]["eval"]
     low, high = wilson_interval(round(kept["eval_accuracy"] * held["used"]), held["used"])
@@ -80,7 +80,7 @@ def model_card(made: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     )
 
 
-def _row(name: str, found: Mapping[str, Any]) -> str:
+def _row(name: str, found: CountedPairs) -> str:
     rejected = sum(found["rejected"].values())
     counts = (found["rows"], found["used"], found["without_gold"], rejected, found["truncated"])
     return f"| {name} | " + " | ".join(f"{count:,}" for count in counts) + " |"

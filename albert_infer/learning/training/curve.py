@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 # The object-oriented way: no window system is looked for, and nothing is global.
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from albert_infer.learning.training.record import Milestone
+
 TRAIN_COLOUR, EVAL_COLOUR = "#6b7280", "#1d4ed8"
 
 
-def curve_png(milestones: Sequence[Mapping[str, Any]], kept: int) -> bytes:
+def curve_png(milestones: Sequence[Milestone], kept: int) -> bytes:
     """Loss and accuracy over the epochs, with the milestone whose weights were kept, as PNG."""
     figure = Figure(figsize=(8, 3.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)

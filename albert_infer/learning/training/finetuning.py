@@ -11,10 +11,11 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import safetensors.torch
-from ray.data import DataContext
+import torch
+from ray.data import DataContext, Dataset
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -35,18 +36,18 @@ from albert_infer.errors import (
 from albert_infer.job.report import installed_versions
 from albert_infer.learning.training.board import TrainingBoard, shown
 from albert_infer.learning.training.card import model_card
-from albert_infer.learning.training.learner import KEPT, STATE, told_by
-from albert_infer.learning.training.pairs import PairCounts, counted, tokenized
+from albert_infer.learning.training.learner import KEPT, STATE, curve_in
+from albert_infer.learning.training.pairs import counted, tokenized
+from albert_infer.learning.training.record import CountedPairs, Metrics, SavedCurve
 from albert_infer.learning.training.sources import Sources, read_sources, run_id_of
 from albert_infer.learning.training.start import files_of, starting_model
 from albert_infer.learning.training.summary import summary
-from albert_infer.learning.training.worker import EVAL, TRAIN, TrainTask, train_on_worker
+from albert_infer.learning.training.worker import EVAL, TRAIN, LoopConfig, TrainTask, train_on_worker
 from albert_infer.learning.training.workers import TrainingWorkers, training_precision, training_workers
 from albert_infer.model.checkpoint import verified
 from albert_infer.model.known_files import CONFIG
 from albert_infer.pipeline.resources import Node
 from albert_infer.pipeline.session import connected, own_error, own_signals, session_settings, shared
-from albert_infer.schema import Precision
 from albert_infer.storage import Folder, S3Access
 
 METRICS: Final = "metrics.json"
@@ -62,7 +63,7 @@ MAX_WORKER_FAILURES: Final = 3
 MAX_TRAINING_TOKENS: Final = 128
 
 
-def finetune(settings: FinetuneSettings) -> dict[str, Any]:
+def finetune(settings: FinetuneSettings) -> Metrics:
     """Train as `settings` say and write the checkpoint to `settings.output`; what its `metrics.json` says.
 
     A run that was killed goes on from its last milestone; one that is there already is left as it is. Raises
@@ -87,7 +88,7 @@ def finetune(settings: FinetuneSettings) -> dict[str, Any]:
     return made
 
 
-def _standing(output: Folder, run_id: str, settings: FinetuneSettings) -> dict[str, Any] | None:
+def _standing(output: Folder, run_id: str, settings: FinetuneSettings) -> Metrics | None:
     """What stands at the output if it is this run's checkpoint; None if the way is free for it.
 
     Raises SupersededError for another checkpoint, unless it may be replaced, and IntegrityError for damaged metrics.
@@ -105,13 +106,13 @@ def _standing(output: Folder, run_id: str, settings: FinetuneSettings) -> dict[s
     return None
 
 
-def _made(output: Folder, run_id: str) -> dict[str, Any] | None:
+def _made(output: Folder, run_id: str) -> Metrics | None:
     """The metrics of this run's checkpoint; None if those that stand there are another's.
 
     Raises IntegrityError for what cannot be told.
     """
     try:
-        made: dict[str, Any] = parsed_json(output.read(METRICS), max_bytes=MAX_METRICS_BYTES)
+        made: Metrics = parsed_json(output.read(METRICS), max_bytes=MAX_METRICS_BYTES)
         if made.get("run_id") != run_id:
             return None
         summary(made, output.uri)  # the caller makes a text of it too
@@ -121,9 +122,7 @@ def _made(output: Folder, run_id: str) -> dict[str, Any] | None:
     return made
 
 
-def _trained(
-    settings: FinetuneSettings, sources: Sources, output: Folder, run_id: str, nodes: list[Node]
-) -> dict[str, Any]:
+def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_id: str, nodes: list[Node]) -> Metrics:
     """Train, and write every file but the last."""
     # Imported here, where it is known that it can be.
     from albert_infer.learning.training.curve import curve_png
@@ -148,30 +147,44 @@ def _trained(
             board=board,
         )
         result = _fit(task, pairs, workers, output, run_id)
-    kept, told = _outcome(result, run_id)
-    made = {**_metrics(settings, sources, run_id, counts, told, workers, precision), "max_length": max_length}
+    kept, curve = _outcome(result, run_id)
+    made = Metrics(
+        run_id=run_id,
+        kept=curve["milestones"][curve["kept"]],
+        milestones=curve["milestones"],
+        pairs=counts,
+        new_classifier=sources.new_classifier,
+        settings=settings.model_dump(mode="json"),
+        model_digests=sources.given.digests,
+        teacher_digests=sources.teacher and sources.teacher.digests,
+        workers=asdict(workers),
+        precision=str(precision),
+        versions=installed_versions(),
+        max_length=max_length,
+    )
     trained = starting_model(sources.start, dropout=settings.dropout, seed=settings.seed).model
     trained.load_state_dict(kept)
     files = files_of(trained, settings.model, sources.given.tokenizer, settings.save_precision)
-    _write(output, CURVE, curve_png(told["milestones"], told["kept"]))
+    _write(output, CURVE, curve_png(curve["milestones"], curve["kept"]))
     _write(output, CARD, model_card(made, files.config).encode())
     for name, data in {**files.weights, **files.tokenizer, CONFIG: files.config_json}.items():
         _write(output, name, data)
     return made
 
 
-def _refuse_nothing_to_learn(settings: FinetuneSettings, counts: dict[str, PairCounts]) -> None:
+def _refuse_nothing_to_learn(settings: FinetuneSettings, counts: dict[str, CountedPairs]) -> None:
     for flag, uri, found in (("--train", settings.train, counts[TRAIN]), ("--eval", settings.eval, counts[EVAL])):
-        if not found.used:
-            told = f"of {how_many(found.rows, 'row')} {found.without_gold:,} without a gold label, the others rejected"
+        if not found["used"]:
+            rows, without_gold = how_many(found["rows"], "row"), found["without_gold"]
+            told = f"of {rows} {without_gold:,} without a gold label, the others rejected"
             raise InputError(f"{flag} {uri}", told, "give pairs with gold labels")
 
 
-def _fit(task: TrainTask, pairs: dict[str, Any], workers: TrainingWorkers, output: Folder, run_id: str) -> Result:
+def _fit(task: TrainTask, pairs: dict[str, Dataset], workers: TrainingWorkers, output: Folder, run_id: str) -> Result:
     filesystem, path = output.arrow()
     trainer = TorchTrainer(
         train_on_worker,
-        train_loop_config={"task": task},
+        train_loop_config=dict(LoopConfig(task=task)),
         scaling_config=ScalingConfig(
             num_workers=workers.count,
             use_gpu=bool(workers.num_gpus),
@@ -195,42 +208,18 @@ def _fit(task: TrainTask, pairs: dict[str, Any], workers: TrainingWorkers, outpu
         raise own_error(error, "training") from error
 
 
-def _outcome(result: Result, run_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _outcome(result: Result, run_id: str) -> tuple[dict[str, torch.Tensor], SavedCurve]:
     """The kept weights by name, and the training curve. Raises LimitError for a run that diverged."""
     if result.checkpoint is None:
         raise InfrastructureError(f"training run {run_id}", "it ended without a checkpoint", "run it again")
     with result.checkpoint.as_directory() as folder:
         kept = safetensors.torch.load_file(Path(folder) / KEPT)
-        told = told_by(Path(folder) / STATE)
-    last = told["milestones"][-1]
+        curve = curve_in(Path(folder) / STATE)
+    last = curve["milestones"][-1]
     if not abs(last["train_loss"]) < float("inf"):
         found = f"the loss is no number any more after step {last['step']:,}"
         raise LimitError("training", found, "lower --learning-rate or --classifier-rate, or give --precision fp32")
-    return kept, told
-
-
-def _metrics(
-    settings: FinetuneSettings,
-    sources: Sources,
-    run_id: str,
-    counts: dict[str, PairCounts],
-    told: dict[str, Any],
-    workers: TrainingWorkers,
-    precision: Precision,
-) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "kept": told["milestones"][told["kept"]],
-        "milestones": told["milestones"],
-        "pairs": {name: asdict(found) for name, found in counts.items()},
-        "new_classifier": sources.new_classifier,
-        "settings": settings.model_dump(mode="json"),
-        "model_digests": sources.given.digests,
-        "teacher_digests": sources.teacher and sources.teacher.digests,
-        "workers": asdict(workers),
-        "precision": str(precision),
-        "versions": installed_versions(),
-    }
+    return kept, curve
 
 
 def _tidy(output: Folder) -> None:

@@ -24,6 +24,7 @@ from albert_infer.learning.training import losses
 from albert_infer.learning.training.batches import PairBatch, batches_by_length, padded_batch
 from albert_infer.learning.training.losses import BatchSize
 from albert_infer.learning.training.pairs import TrainingPairs
+from albert_infer.learning.training.record import SavedCurve
 
 # Larger than in training: nothing is kept for a backward pass.
 EVALUATION_BATCH_PAIRS = 64
@@ -156,27 +157,27 @@ class Learner:
         """Keep the weights as they are now for the checkpoint, in place of those kept before."""
         self._kept = {name: tensor.detach().cpu().clone() for name, tensor in self.plain.state_dict().items()}
 
-    def save(self, folder: Path, told: dict[str, Any]) -> None:
-        """Write all that `load` needs, and what the caller wants to be `told` again."""
+    def save(self, folder: Path, curve: SavedCurve) -> None:
+        """Write all that `load` needs, and the curve so far."""
         state = {
             "model": self.plain.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "rate": self._rate.state_dict(),
-            "told": told,
+            "told": curve,
         }
         torch.save(state, folder / STATE)
         safetensors.torch.save_file(self._kept, folder / KEPT)
 
-    def load(self, folder: Path) -> dict[str, Any]:
-        """Go on from what `save` wrote; what it was told."""
+    def load(self, folder: Path) -> SavedCurve:
+        """Go on from what `save` wrote; the curve that it had."""
         # Ours, but where it stands others may write: nothing in it is run.
         state = torch.load(folder / STATE, map_location=self._device, weights_only=True)
         self.plain.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._rate.load_state_dict(state["rate"])
         self._kept = safetensors.torch.load_file(folder / KEPT)
-        told: dict[str, Any] = state["told"]
-        return told
+        curve: SavedCurve = state["told"]
+        return curve
 
     def _loss_of(self, batch: PairBatch, weights_B: torch.Tensor, size: BatchSize) -> torch.Tensor:
         with self._autocast():
@@ -213,7 +214,7 @@ def _optimizer(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
 
 
-def told_by(file: Path) -> dict[str, Any]:
-    """What the `save` that wrote this state was told."""
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)["told"]
-    return state
+def curve_in(file: Path) -> SavedCurve:
+    """The curve in a state that `save` wrote."""
+    curve: SavedCurve = torch.load(file, map_location="cpu", weights_only=True)["told"]
+    return curve

@@ -17,6 +17,7 @@ from ray.data import DataContext, Dataset, Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
+from albert_infer.learning.training.record import CountedPairs
 from albert_infer.preflight.gold import GOLD, NO_GOLD, GoldSet, GoldSlice, read_slice
 from albert_infer.prepare import tokenization
 from albert_infer.prepare.tokenization import PairTokenizer
@@ -37,17 +38,6 @@ class TrainingPairs:
         return len(self.gold_R)
 
 
-@dataclass(frozen=True)
-class PairCounts:
-    """What became of the rows of a gold set: `rows = used + without_gold + rejected`, the last by reason."""
-
-    rows: int
-    used: int
-    without_gold: int
-    truncated: int
-    rejected: dict[str, int]
-
-
 def tokenized(gold: GoldSet, tokenizer: PairTokenizer) -> Dataset:
     """Every row of the gold set, in order, as token ids, `_gold` and `rejection`; held in Ray's object store."""
     source = _GoldSource(gold, ray.put(tokenizer))
@@ -55,7 +45,7 @@ def tokenized(gold: GoldSet, tokenizer: PairTokenizer) -> Dataset:
     return tokens
 
 
-def counted(pairs: Dataset) -> PairCounts:
+def counted(pairs: Dataset) -> CountedPairs:
     """What `tokenized` made of the rows."""
     rows = used = without_gold = truncated = 0
     rejected: dict[str, int] = {}
@@ -69,7 +59,7 @@ def counted(pairs: Dataset) -> PairCounts:
         truncated += int((usable & table[TRUNCATED].to_numpy(zero_copy_only=False)).sum())
         for reason in table[REJECTION].filter(pa.array(has_gold)).drop_null().to_pylist():
             rejected[reason] = rejected.get(reason, 0) + 1
-    return PairCounts(rows, used, without_gold, truncated, rejected)
+    return CountedPairs(rows=rows, used=used, without_gold=without_gold, truncated=truncated, rejected=rejected)
 
 
 def gathered(tables: Iterable[pa.Table]) -> TrainingPairs:

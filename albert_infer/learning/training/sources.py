@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from albert_infer.config import FinetuneSettings
 from albert_infer.errors import ModelError
@@ -78,7 +78,7 @@ def run_id_of(settings: FinetuneSettings, sources: Sources) -> str:
     return hashlib.sha256(canonical_json(decides)).hexdigest()[:16]
 
 
-def _classes(sources: Sources) -> dict[str, Any]:
+def _classes(sources: Sources) -> dict[str, object]:
     """What the files call the numbers of their labels, where they do: runs without such names keep their ids."""
     classes = {TRAIN: sources.train.classes, EVAL: sources.eval.classes}
     return {"classes": classes} if any(any(names) for names in classes.values()) else {}

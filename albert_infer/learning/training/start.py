@@ -115,7 +115,7 @@ def _new_model(files: CheckpointFiles, dropout: float) -> AlbertForSequenceClass
         raise ModelError(f"model {files.source}", found, "save the checkpoint again") from error
 
 
-def _head_settings(dropout: float) -> dict[str, Any]:
+def _head_settings(dropout: float) -> dict[str, object]:
     return {
         "id2label": dict(LABELS),
         "label2id": {name: code for code, name in LABELS.items()},

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
+from albert_infer.learning.training.record import CountedPairs, Metrics
 from albert_infer.preflight.intervals import wilson_interval
 
 
-def summary(made: Mapping[str, Any], output: str) -> PrintableText:
+def summary(made: Metrics, output: str) -> PrintableText:
     """A few lines about the run that made these metrics."""
     kept, pairs = made["kept"], made["pairs"]
     used = pairs["eval"]["used"]
@@ -30,7 +29,7 @@ def summary(made: Mapping[str, Any], output: str) -> PrintableText:
     return text_of(f"{name:<12} {text}" for name, text in lines.items())
 
 
-def _counts(found: Mapping[str, Any]) -> str:
+def _counts(found: CountedPairs) -> str:
     rejected = ", ".join(f"{reason} {rows:,}" for reason, rows in found["rejected"].items()) or "none"
     used = f"{found['used']:,} of {how_many(found['rows'], 'pair')}, {found['truncated']:,} cut"
     return f"{used}; {found['without_gold']:,} without a gold label, rejected {rejected}"

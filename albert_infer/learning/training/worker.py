@@ -9,9 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import ray
 import ray.train
@@ -24,6 +24,7 @@ from albert_infer.learning.training.batches import epoch_batches
 from albert_infer.learning.training.board import TrainingBoard
 from albert_infer.learning.training.learner import Evaluation, Group, Learner
 from albert_infer.learning.training.pairs import TrainingPairs, gathered
+from albert_infer.learning.training.record import Milestone, SavedCurve
 from albert_infer.learning.training.start import starting_model, teaching_model
 from albert_infer.model.checkpoint_files import CheckpointFiles
 from albert_infer.schema import Precision
@@ -43,29 +44,17 @@ class TrainTask:
     board: TrainingBoard
 
 
-@dataclass(frozen=True)
-class Milestone:
-    """A point of the training curve: after `step` steps, the mean loss since the last one, and the eval set."""
-
-    step: int
-    epoch: float
-    train_loss: float
-    eval_loss: float
-    eval_accuracy: float
-    seconds: float
-
-
 @dataclass
 class Curve:
     """The milestones so far, the best of them, and the one whose weights are kept: the best or the last."""
 
-    milestones: list[dict[str, Any]] = field(default_factory=list)
+    milestones: list[Milestone] = field(default_factory=list)
     best: int = -1
     kept: int = -1
 
     def add(self, milestone: Milestone, keep: Literal["best", "last"]) -> bool:
         """Note a milestone; whether its weights are to be kept. Better is more right, or as many with a lower loss."""
-        self.milestones.append(asdict(milestone))
+        self.milestones.append(milestone)
         place = len(self.milestones) - 1
         if self.best < 0 or _rank(self.milestones[place]) > _rank(self.milestones[self.best]):
             self.best = place
@@ -79,14 +68,25 @@ class Curve:
         return len(self.milestones) - 1 - self.best
 
     @property
+    def saved(self) -> SavedCurve:
+        """The same, to go on from."""
+        return SavedCurve(milestones=self.milestones, best=self.best, kept=self.kept)
+
+    @property
     def diverged(self) -> bool:
         """Whether the last loss is not a finite number: nothing good can follow."""
         return bool(self.milestones) and not _finite(self.milestones[-1]["train_loss"])
 
 
-def train_on_worker(config: dict[str, Any]) -> None:
-    """Train until the last step, or until patience ends; `config["task"]` is the `TrainTask`."""
-    task: TrainTask = config["task"]
+class LoopConfig(TypedDict):
+    """What Ray Train hands to `train_on_worker`."""
+
+    task: TrainTask
+
+
+def train_on_worker(config: LoopConfig) -> None:
+    """Train until the last step, or until patience ends."""
+    task = config["task"]
     settings = task.settings
     if task.threads is not None:
         torch.set_num_threads(task.threads)
@@ -200,19 +200,26 @@ def _milestone(
 ) -> None:
     """Note what was found, keep the weights if they are worth it, and save; every worker must come here."""
     loss = learner.mean_loss()
-    milestone = Milestone(step, step / epochs.batches, loss, found.loss, found.accuracy, seconds)
+    milestone = Milestone(
+        step=step,
+        epoch=step / epochs.batches,
+        train_loss=loss,
+        eval_loss=found.loss,
+        eval_accuracy=found.accuracy,
+        seconds=seconds,
+    )
     if curve.add(milestone, task.settings.keep):
         learner.keep()
-    task.board.tell_milestone(curve.milestones[-1])
+    task.board.tell_milestone(milestone)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = None
         if ray.train.get_context().get_world_rank() == 0:
-            learner.save(Path(folder), asdict(curve))
+            learner.save(Path(folder), curve.saved)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report(curve.milestones[-1], checkpoint=checkpoint)
+        ray.train.report(dict(milestone), checkpoint=checkpoint)
 
 
-def _rank(milestone: dict[str, Any]) -> tuple[float, float]:
+def _rank(milestone: Milestone) -> tuple[float, float]:
     return milestone["eval_accuracy"], -milestone["eval_loss"]
 
 

@@ -9,7 +9,7 @@ import json
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from albert_infer import __version__, storage
 from albert_infer.classify.classification import Classifier, default_batch_tokens
@@ -50,7 +50,7 @@ class Converted:
 
     files: CheckpointFiles
     told: Mapping[str, str]
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
 
     def to_text(self) -> PrintableText:
         """For a person."""
@@ -152,7 +152,7 @@ def _probed(checkpoint: Checkpoint) -> Probe:
     return measured(checkpoint, classifier)
 
 
-def _files(given: CheckpointFiles, config: dict[str, Any], text: TokenizerText, uri: str) -> CheckpointFiles:
+def _files(given: CheckpointFiles, config: Mapping[str, object], text: TokenizerText, uri: str) -> CheckpointFiles:
     """The files of the converted checkpoint: its tokenizer is one file, and transformers reads it as it is."""
     said = json_object(TOKENIZER_CONFIG, given.tokenizer.get(TOKENIZER_CONFIG, b"{}"), given.source)
     splits = bool(said.get(SPLIT_SPECIAL_TOKENS))
@@ -204,5 +204,5 @@ def _tokenizer_told(given: CheckpointFiles) -> str:
     return f"of {SENTENCEPIECE}, as sentencepiece has {len(PROBE_TEXTS)} texts"
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def _json(value: Mapping[str, object]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
