@@ -124,7 +124,7 @@ def _device(device: DeviceKind | str, precision: Precision | str) -> DeviceKind:
 def _precision(precision: Precision | str, device: DeviceKind) -> Precision:
     if precision == Precision.INT8 and device is DeviceKind.CUDA:
         raise SettingsError("precision=int8 with device=cuda", "int8 is for CPUs", "leave one of them out")
-    return Precision(precision) if precision != AUTO else resolved_precision(AUTO, device, cpu_flags())
+    return resolved_precision(str(precision), device, cpu_flags())
 
 
 def _refuse_doubled_columns(pairs: pa.Table, added: Sequence[str]) -> None:

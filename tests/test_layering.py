@@ -219,6 +219,53 @@ def test_what_a_dictionary_holds_is_known() -> None:
     assert len(found) <= MAX_ANY_DICTS, found
 
 
+# What was once there twice, with two contracts; and who alone may decide by it.
+ONLY_HOMES: Final = {
+    "own_error": set[str](),
+    "one_line": {"common.printable"},
+    "job_error": {"job.command"},
+    "stage_error": {"pipeline.session"},
+    "resolved_precision": {"engine.processor"},
+}
+
+
+def test_what_has_one_contract_is_defined_once() -> None:
+    homes: dict[str, set[str]] = {name: set() for name in ONLY_HOMES}
+    for module, path in MODULES.items():
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef) and node.name in homes:
+                homes[node.name].add(module.removeprefix(f"{PACKAGE}."))
+    assert homes == ONLY_HOMES
+
+
+def test_messages_are_put_on_one_line_in_one_place() -> None:
+    by_hand = {
+        f"{module}: {ast.unparse(node)}"
+        for module, path in MODULES.items()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and re.fullmatch(r"' '\.join\(.+\.split\(\)\)", ast.unparse(node))
+    }
+    assert by_hand == {
+        "albert_infer.common.printable: ' '.join(str(told).split())",
+        # Of details that are stored: what is not printable is a question mark there.
+        "albert_infer.read.footers: ' '.join(str(error).split())",
+        # A text for a tokenizer, and the paragraphs of a help text.
+        "albert_infer.model.tokenizer_files: ' '.join(text.split())",
+        "albert_infer.config.parsing: ' '.join(paragraph.split())",
+    }
+
+
+def test_auto_precision_is_decided_in_one_place() -> None:
+    deciding = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(tree_of(path))
+        if (isinstance(node, ast.Name) and node.id == "BF16_FLAGS")
+        or (isinstance(node, ast.Compare) and re.search(r"precision (!=|==) ('auto'|AUTO)", ast.unparse(node)))
+    }
+    assert deciding == {"albert_infer.engine.processor"}
+
+
 @pytest.mark.parametrize("module", READERS)
 def test_nobody_reads_a_manifest_by_the_names_of_its_keys(module: str) -> None:
     read = []

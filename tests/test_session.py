@@ -15,7 +15,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
 from albert_infer.errors import AlbertInferError, InfrastructureError, IntegrityError
-from albert_infer.pipeline.session import own_error, session_settings
+from albert_infer.pipeline.session import session_settings, stage_error
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
 
@@ -94,7 +94,7 @@ def check(error: Exception) -> None:
 def told(stage: Callable[[Exception], None], error: Exception) -> AlbertInferError:
     with session_settings(), pytest.raises(Exception) as raised:  # noqa: PT011  (whatever Ray makes of it)
         stage(error)
-    return own_error(raised.value, "labelling the units")
+    return stage_error(raised.value, "labelling the units")
 
 
 @pytest.mark.parametrize("stage", [read, classify, commit, check])
@@ -128,4 +128,4 @@ def test_a_worker_that_cannot_be_built_is_told_by_the_end_of_its_traceback() -> 
 
     with session_settings(), pytest.raises(Exception) as raised:  # noqa: PT011  (whatever Ray makes of it)
         ray.data.range(1).map_batches(Unbuilt, compute=ActorPoolStrategy(size=1)).materialize()
-    assert own_error(raised.value, "labelling").found.endswith("FileNotFoundError: [Errno 2] no such device")
+    assert stage_error(raised.value, "labelling").found.endswith("FileNotFoundError: [Errno 2] no such device")

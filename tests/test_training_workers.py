@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from albert_infer.config import FinetuneSettings
-from albert_infer.engine.processor import BF16_FLAGS
 from albert_infer.errors import SettingsError
-from albert_infer.learning.training.workers import TrainingWorkers, training_precision, training_workers
+from albert_infer.learning.training.workers import TrainingWorkers, training_workers
 from albert_infer.pipeline.resources import Node
-from albert_infer.schema import DeviceKind, Precision
+from albert_infer.schema import DeviceKind
 
 LAPTOP = [Node(cpus=8, gpus=0)]
 GPU_NODES = [Node(cpus=8, gpus=0), Node(cpus=8, gpus=4), Node(cpus=8, gpus=4)]
@@ -38,19 +37,3 @@ def test_each_gpu_has_a_worker() -> None:
 def test_more_workers_than_there_is_room_for_are_refused(nodes: list[Node], workers: int, has: str) -> None:
     with pytest.raises(SettingsError, match=has):
         training_workers(settings(workers=workers), nodes)
-
-
-@pytest.mark.parametrize(
-    ("asked", "device", "flags", "precision"),
-    [
-        ("auto", DeviceKind.CUDA, frozenset(), Precision.BF16),
-        ("auto", DeviceKind.CPU, frozenset(), Precision.FP32),
-        ("auto", DeviceKind.CPU, BF16_FLAGS, Precision.BF16),
-        ("fp32", DeviceKind.CUDA, BF16_FLAGS, Precision.FP32),
-        ("bf16", DeviceKind.CPU, frozenset(), Precision.BF16),
-    ],
-)
-def test_auto_is_bf16_where_the_device_computes_in_it(
-    asked: str, device: DeviceKind, flags: frozenset[str], precision: Precision
-) -> None:
-    assert training_precision(settings(precision=asked), device, flags) == precision

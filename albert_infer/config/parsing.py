@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict, Env
@@ -58,7 +58,7 @@ def variables_of(settings: BaseModel) -> dict[str, str]:
     return {variable_of(name): _as_text(said[name]) for name in marked(type(settings), Mark.NO_FLAG) if name in said}
 
 
-def _said(settings: BaseModel) -> dict[str, Any]:
+def _said(settings: BaseModel) -> dict[str, object]:
     names = [name for name in type(settings).model_fields if name in settings.model_fields_set]
     return {name: value for name in names if (value := getattr(settings, name)) is not None}
 

@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 from cyclopts import MissingArgumentError, RepeatArgumentError, UnknownOptionError, UnusedCliTokensError
 from pydantic import BaseModel, ValidationError
 
+from albert_infer.common.printable import one_line
 from albert_infer.config.groups import Mark, flag_of, marked
 
 # What other programs call a start that changes nothing.
@@ -30,7 +31,7 @@ def found(error: Exception, settings: type[BaseModel]) -> str:
         return "; ".join(f"{_place(entry, settings)}{_told(entry)}" for entry in cause.errors())
     if isinstance(error, RecursionError):
         return "a value is nested too deeply"
-    return " ".join(str(error).split())
+    return one_line(error)
 
 
 def _unknown_flag(error: Exception) -> str | None:

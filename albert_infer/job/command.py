@@ -76,7 +76,7 @@ def _ended(
         code, facts = 0, done.facts
     except (Exception, KeyboardInterrupt) as raised:
         ending.is_near()
-        error = own_error(raised, "the job", ending.asked_by)
+        error = job_error(raised, "the job", ending.asked_by)
         with logs.lines_on_stderr(_log_format(settings, job.argv)):
             line = _tell(error, job.program, debug=_debug(settings, job.argv))
         code, facts = error.exit_code, {"error": line}
@@ -85,14 +85,14 @@ def _ended(
     return code
 
 
-def own_error(raised: BaseException, asked: str, asked_by: Signals | None = None) -> AlbertInferError:
-    """The error in our own words, with the traceback of what was raised; `asked_by` is the signal that ended it."""
+def job_error(raised: BaseException, asked: str, asked_by: Signals | None = None) -> AlbertInferError:
+    """What a job ends with, of whatever was raised, with its traceback; `asked_by` is the signal that ended it."""
     if isinstance(raised, AlbertInferError):
         return raised
     if isinstance(raised, KeyboardInterrupt):
         error = interruption(asked, asked_by)
     else:  # the last line of defence: nobody sees a traceback for what they can mend
-        found = f"{type(raised).__name__}: {' '.join(str(raised).split())[:300]}"
+        found = f"{type(raised).__name__}: {one_line(raised)[:300]}"
         error = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")
     return error.with_traceback(raised.__traceback__)
 

@@ -24,7 +24,7 @@ from albert_infer.common.tables import table_lines
 from albert_infer.config import LabellingSettings, LabelSettings, NightlySettings
 from albert_infer.config.values import DATE_PLACE
 from albert_infer.errors import AlbertInferError, NoInputError, SupersededError
-from albert_infer.job.command import own_error
+from albert_infer.job.command import job_error
 from albert_infer.job.places import output_access
 from albert_infer.job.report import Report
 from albert_infer.job.run import label_pairs
@@ -193,7 +193,7 @@ def _labelled(
     except AlbertInferError as error:
         failure, ended = error, _as_failed(night, NightEnd.FAILED, error, error.exit_code)
     except Exception as error:  # as in `command`: one night's surprise must not end the others
-        failure = own_error(error, f"night {night}")
+        failure = job_error(error, f"night {night}")
         ended = _as_failed(night, NightEnd.FAILED, failure, failure.exit_code)
     return replace(ended, seconds=round(time.monotonic() - begun, 3)), failure
 

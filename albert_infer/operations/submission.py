@@ -25,7 +25,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from albert_infer import storage
 from albert_infer.common import logs
-from albert_infer.common.printable import PrintableText, printed, text_of
+from albert_infer.common.printable import REASON_LETTERS, PrintableText, one_line, printed, text_of
 from albert_infer.config import NightlySettings, SubmitSettings, flags_of, job_server, variables_of
 from albert_infer.errors import (
     AlbertInferError,
@@ -129,7 +129,7 @@ def _client(address: str | None) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
     except ValueError as error:
-        found = " ".join(str(error).split())
+        found = one_line(error)
         raise SettingsError(f"--address {address}", found, "write it as http://head:8265") from error
 
 
@@ -239,7 +239,7 @@ def _judged(job: NightJob, ended: JobDetails) -> str:
     if ended.status == JobStatus.SUCCEEDED:
         return f"{job.submission_id} ended with exit code 0"
     if ended.driver_exit_code is None:
-        told = " ".join((ended.message or "Ray does not say why").split())[:200]
+        told = one_line(ended.message or "Ray does not say why")[:REASON_LETTERS]
         found = f"it is {ended.status} and its driver told no exit code ({told})"
         remedy = "submit it again and it goes on"
     else:

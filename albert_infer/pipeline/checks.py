@@ -9,7 +9,7 @@ import ray
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.pipeline.reader import UnitReader
 from albert_infer.pipeline.resources import WorkerResources
-from albert_infer.pipeline.session import READ_TASK_MEMORY, own_error
+from albert_infer.pipeline.session import READ_TASK_MEMORY, stage_error
 from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.sample import ChosenRows, SampledUnit
 
@@ -51,5 +51,5 @@ def preflighted(
             task.remote(checkpoint, *sample, checks=checks, device=workers.device, threads=workers.threads)
         )
     except Exception as error:
-        raise own_error(error, "checking the model on one worker") from error
+        raise stage_error(error, "checking the model on one worker") from error
     return found

@@ -20,6 +20,7 @@ from ray.util.annotations import RayDeprecationWarning
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from albert_infer.common.printable import one_line
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.pipeline.joining import Cluster, cluster_to_join, opening_error, wait_for_answer
 from albert_infer.pipeline.resources import Node, WorkerResources
@@ -187,7 +188,7 @@ def shared(value: Shared) -> ray.ObjectRef[Shared]:
     return ray.put(value)
 
 
-def own_error(error: BaseException, asked: str) -> AlbertInferError:
+def stage_error(error: BaseException, asked: str) -> AlbertInferError:
     """Our own error inside what Ray raised, else the failure to do what was `asked` as infrastructure."""
     root, reason = error, ""
     for inner in _chain(error):
@@ -199,7 +200,7 @@ def own_error(error: BaseException, asked: str) -> AlbertInferError:
     if isinstance(root, RayError):
         # It ends in what happened; a worker's whole traceback may stand before.
         reason = reason.rpartition("\n")[2]
-    found = f"{type(root).__name__}: {' '.join(reason.split())[:300]}"
+    found = f"{type(root).__name__}: {one_line(reason)[:300]}"
     return InfrastructureError(asked, found, "run it again and it goes on; --debug shows more")
 
 

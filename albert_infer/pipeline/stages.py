@@ -23,7 +23,7 @@ from albert_infer.output import commit
 from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.reader import UnitReader, poison_detail, poison_marker, unpickled
 from albert_infer.pipeline.resources import WorkerResources, commits_at_once
-from albert_infer.pipeline.session import READ_TASK_MEMORY, own_error, reserved, session_settings, shared
+from albert_infer.pipeline.session import READ_TASK_MEMORY, reserved, session_settings, shared, stage_error
 from albert_infer.pipeline.unit import classified_unit, source_of
 from albert_infer.read.planning import Unit
 from albert_infer.schema import UNIT, DeviceKind, PairColumns, Precision, Quarantine
@@ -160,7 +160,7 @@ class Stages:
                     concurrency=min(commits_at_once(self.workers, ray.cluster_resources().get("CPU", 0.0)), len(units)),
                 )
         except Exception as error:
-            raise own_error(error, "labelling the units") from error
+            raise stage_error(error, "labelling the units") from error
 
     def labelled(self, units: Sequence[Unit], place: Mapping[str, Any], max_batch_tokens: int) -> Dataset:
         """The labelled units as a dataset, one block each; `place` is what `reserved` gives."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from albert_infer import storage
+from albert_infer.common.printable import REASON_LETTERS, one_line
 from albert_infer.errors import InputError, ObjectMissingError
 from albert_infer.learning.evaluation.rows import COLUMNS, PLACE, file_and_row, places
 from albert_infer.preflight.gold import GOLD, NO_GOLD, gold_codes, refuse_unclear_numbers
@@ -165,7 +166,7 @@ class PublishedRun:
                     raise InputError(f"column `{missing[0]}` of {self.folder.uri_of(path)}", "it has none", REMEDY)
                 yield from parquet.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            found = " ".join(str(error).split())[:200]
+            found = one_line(error)[:REASON_LETTERS]
             raise InputError(f"the labels in {self.folder.uri_of(path)}", found, REMEDY) from error
 
 

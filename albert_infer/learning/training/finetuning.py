@@ -24,7 +24,7 @@ from albert_infer.common.extras import refuse_missing
 from albert_infer.common.json_input import parsed_json
 from albert_infer.common.printable import how_many, reason_of
 from albert_infer.config import FinetuneSettings
-from albert_infer.engine.processor import cpu_flags
+from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import (
     InfrastructureError,
     InputError,
@@ -43,11 +43,11 @@ from albert_infer.learning.training.sources import Sources, read_sources, run_id
 from albert_infer.learning.training.start import files_of, starting_model
 from albert_infer.learning.training.summary import summary
 from albert_infer.learning.training.worker import EVAL, TRAIN, LoopConfig, TrainTask, train_on_worker
-from albert_infer.learning.training.workers import TrainingWorkers, training_precision, training_workers
+from albert_infer.learning.training.workers import TrainingWorkers, training_workers
 from albert_infer.model.checkpoint import verified
 from albert_infer.model.known_files import CONFIG
 from albert_infer.pipeline.resources import Node
-from albert_infer.pipeline.session import connected, own_error, own_signals, session_settings, shared
+from albert_infer.pipeline.session import connected, own_signals, session_settings, shared, stage_error
 from albert_infer.storage import Folder, S3Access
 
 METRICS: Final = "metrics.json"
@@ -128,7 +128,7 @@ def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_i
     from albert_infer.learning.training.curve import curve_png
 
     workers = training_workers(settings, nodes)
-    precision = training_precision(settings, workers.device, cpu_flags())
+    precision = resolved_precision(settings.precision, workers.device, cpu_flags())
     checkpoint = verified(sources.start)
     max_length = settings.max_length or min(MAX_TRAINING_TOKENS, checkpoint.shape.max_position_embeddings)
     tokenizer = checkpoint.tokenizer(max_length=max_length)
@@ -205,7 +205,7 @@ def _fit(task: TrainTask, pairs: dict[str, Dataset], workers: TrainingWorkers, o
         with own_signals():
             return trainer.fit()
     except Exception as error:
-        raise own_error(error, "training") from error
+        raise stage_error(error, "training") from error
 
 
 def _outcome(result: Result, run_id: str) -> tuple[dict[str, torch.Tensor], SavedCurve]:

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
+from albert_infer.common.printable import REASON_LETTERS, one_line
 from albert_infer.engine.shape import AlbertShape
 from albert_infer.engine.tensors import HEADS, encoder_names, refuse_other_encoder, tensor_headers
 from albert_infer.errors import ModelError
@@ -111,7 +112,7 @@ def _new_model(files: CheckpointFiles, dropout: float) -> AlbertForSequenceClass
     try:
         return AlbertForSequenceClassification(AlbertConfig.from_dict({**known, **_head_settings(dropout)}))
     except Exception as error:  # a dozen kinds, as a wrong value shows here or there
-        found = f"transformers refuses its config.json ({type(error).__name__}): {' '.join(str(error).split())[:200]}"
+        found = f"transformers refuses its config.json ({type(error).__name__}): {one_line(error)[:REASON_LETTERS]}"
         raise ModelError(f"model {files.source}", found, "save the checkpoint again") from error
 
 
@@ -146,7 +147,7 @@ def _load(model: AlbertForSequenceClassification, weights: dict[str, torch.Tenso
     try:
         missing, foreign = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # sizes that do not fit config.json
-        found = " ".join(str(error).split())[:200]
+        found = one_line(error)[:REASON_LETTERS]
         raise ModelError(f"model {source}", found, "give weights that fit its config.json") from error
     missing = [name for name in missing if not name.startswith(HEADS)]
     if missing or foreign:

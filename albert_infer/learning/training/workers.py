@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from albert_infer.common.printable import how_many
 from albert_infer.config import FinetuneSettings
-from albert_infer.engine.processor import BF16_FLAGS
 from albert_infer.errors import SettingsError
 from albert_infer.pipeline.resources import Node
-from albert_infer.schema import DeviceKind, Precision
+from albert_infer.schema import DeviceKind
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,3 @@ def training_workers(settings: FinetuneSettings, nodes: Sequence[Node]) -> Train
     largest = max(int(node.cpus) for node in nodes)
     each = max(1, min(cpus // count, largest))
     return TrainingWorkers(DeviceKind.CPU, count, num_gpus=0, num_cpus=each, threads=each)
-
-
-def training_precision(settings: FinetuneSettings, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
-    """`auto` is bf16 autocast on a GPU and where the processor multiplies in bf16, else fp32."""
-    if settings.precision != "auto":
-        return Precision(settings.precision)
-    fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & BF16_FLAGS)
-    return Precision.BF16 if fast_bf16 else Precision.FP32
