@@ -8,7 +8,8 @@ from typing import Final
 
 from albert_infer.errors import ModelError
 
-# Every activation of transformers' ACT2FN without parameters of its own; `engine.activations` has one function each.
+# Of transformers' ACT2FN those that encoders use, without parameters of their own; `engine.activations` has a function
+# for each, and tests/test_activations.py holds it against transformers'.
 ACTIVATIONS: Final = frozenset(
     {
         "gelu",

@@ -260,6 +260,6 @@ def _reached(job: NightJob) -> Iterator[None]:
         remedy = "set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
         raise SettingsError(asked, "the cluster takes no job without its token", remedy) from error
     except Exception as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        found = f"{type(error).__name__}: {one_line(error)[:300]}"
         remedy = "check --address and the cluster's head, then submit it again"
         raise InfrastructureError(asked, found, remedy) from error
