@@ -208,8 +208,9 @@ def any_dicts(path: Path) -> list[str]:
     """Where a file says `dict[str, Any]`, `Mapping[str, Any]` or `JsonObject`."""
     found = []
     for node in ast.walk(tree_of(path)):
-        is_any = isinstance(node, ast.Subscript) and re.fullmatch(r"\w*(dict|Mapping)\[str, Any\]", ast.unparse(node))
-        if is_any or (isinstance(node, ast.Name) and node.id == "JsonObject" and isinstance(node.ctx, ast.Load)):
+        told = ast.unparse(node) if isinstance(node, ast.Subscript | ast.Name) else ""
+        is_named = re.fullmatch(r"\w*([dD]ict|Mapping)\[str, Any\]|JsonObject", told)
+        if is_named and isinstance(node, ast.expr) and not isinstance(getattr(node, "ctx", None), ast.Store):
             found.append(f"{name_of(path)}:{node.lineno}")
     return found
 

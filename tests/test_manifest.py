@@ -85,14 +85,8 @@ def test_a_newer_format_is_told_as_such_whatever_else_is_in_it() -> None:
 
 
 def test_what_is_no_manifest_is_told_as_such() -> None:
-    for said in (
-        {},
-        [],
-        None,
-        {**SAID, "format": 0},
-        {**SAID, "labelled": "2"},
-        {**SAID, "labelled": "2", "colour": 1},
-    ):
+    wrong: list[object] = [{**SAID, "format": 0}, {**SAID, "labelled": "2"}, {**SAID, "labelled": "2", "colour": 1}]
+    for said in ({}, [], None, *wrong):
         with pytest.raises(IntegrityError) as refused:
             read(said)
         assert refused.value.found.startswith("it is not a manifest of ours")
