@@ -251,7 +251,7 @@ def test_messages_are_put_on_one_line_in_one_place() -> None:
         # Of details that are stored: what is not printable is a question mark there.
         "albert_infer.read.footers: ' '.join(str(error).split())",
         # A text for a tokenizer, and the paragraphs of a help text.
-        "albert_infer.model.tokenizer_files: ' '.join(text.split())",
+        "albert_infer.model.spiece: ' '.join(text.split())",
         "albert_infer.config.parsing: ' '.join(paragraph.split())",
     }
 

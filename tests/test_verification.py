@@ -34,9 +34,10 @@ from s3_server import S3Location, S3Server
 from verify_labels import main
 
 from albert_infer.verification.claims import Pin, PlannedUnit, RowRange
+from albert_infer.verification.columns import OutputColumns
 from albert_infer.verification.comparison import InputRows, compare_unit
 from albert_infer.verification.findings import Finding
-from albert_infer.verification.recount import OpenUnit, OutputColumns
+from albert_infer.verification.recount import OpenUnit
 from albert_infer.verification.rules import RowFaults, note_window_faults
 
 SHARES = {"p_entailment": 0.25, "p_neutral": 0.5, "p_contradiction": 0.25}

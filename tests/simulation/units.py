@@ -17,8 +17,9 @@ import pyarrow as pa
 from albert_infer.output import commit
 from albert_infer.output.commit import UnitSummary
 from albert_infer.read.footers import RowRange
-from albert_infer.read.planning import Plan, Unit
+from albert_infer.read.planning import LABELS_VERSION, Plan, Unit
 from albert_infer.read.survey import InputFile
+from albert_infer.schema import NliLabel
 from albert_infer.storage import ObjectPin
 
 DEVICES: Final = (0, 1)
@@ -105,7 +106,13 @@ def plan_of(files: str, recipe: str) -> Plan:
         bad=(),
         ignored={},
         units=units,
-        recipe={"model": {"digests": {}, "label_map": [recipe]}},
+        recipe={
+            "labels_version": LABELS_VERSION,
+            "model": {"digests": {"recipe": recipe}, "label_map": [*NliLabel]},
+            "columns": [],
+            "types": [],
+            "with_source": False,
+        },
         max_batch_tokens=4096,
     )
 

@@ -42,7 +42,7 @@ from albert_infer.learning.training.record import CountedPairs, Metrics, SavedCu
 from albert_infer.learning.training.sources import Sources, read_sources, run_id_of
 from albert_infer.learning.training.start import files_of, starting_model
 from albert_infer.learning.training.summary import summary
-from albert_infer.learning.training.worker import EVAL, TRAIN, LoopConfig, TrainTask, train_on_worker
+from albert_infer.learning.training.worker import EVAL, TRAIN, TrainTask, train_on_worker
 from albert_infer.learning.training.workers import TrainingWorkers, training_workers
 from albert_infer.model.checkpoint import verified
 from albert_infer.model.known_files import CONFIG
@@ -156,7 +156,7 @@ def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_i
         new_classifier=sources.new_classifier,
         settings=settings.model_dump(mode="json"),
         model_digests=sources.given.digests,
-        teacher_digests=sources.teacher and sources.teacher.digests,
+        teacher_digests=None if sources.teacher is None else sources.teacher.digests,
         workers=asdict(workers),
         precision=str(precision),
         versions=installed_versions(),
@@ -184,7 +184,7 @@ def _fit(task: TrainTask, pairs: dict[str, Dataset], workers: TrainingWorkers, o
     filesystem, path = output.arrow()
     trainer = TorchTrainer(
         train_on_worker,
-        train_loop_config=dict(LoopConfig(task=task)),
+        train_loop_config={"task": task},
         scaling_config=ScalingConfig(
             num_workers=workers.count,
             use_gpu=bool(workers.num_gpus),
@@ -197,7 +197,7 @@ def _fit(task: TrainTask, pairs: dict[str, Dataset], workers: TrainingWorkers, o
             failure_config=FailureConfig(max_failures=MAX_WORKER_FAILURES),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
-        datasets=pairs,
+        datasets={**pairs},
         # Each worker has all pairs and takes its part of every batch: so batches do not depend on how many there are.
         dataset_config=DataConfig(datasets_to_split=[]),
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import ray
 import ray.train
@@ -78,14 +78,8 @@ class Curve:
         return bool(self.milestones) and not _finite(self.milestones[-1]["train_loss"])
 
 
-class LoopConfig(TypedDict):
-    """What Ray Train hands to `train_on_worker`."""
-
-    task: TrainTask
-
-
-def train_on_worker(config: LoopConfig) -> None:
-    """Train until the last step, or until patience ends."""
+def train_on_worker(config: dict[str, TrainTask]) -> None:
+    """Train until the last step, or until patience ends; the task is under `task`."""
     task = config["task"]
     settings = task.settings
     if task.threads is not None:
