@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -22,7 +21,7 @@ from albert_infer.config import (
 from albert_infer.errors import SettingsError
 from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.read.columns import FileColumns, run_columns
-from albert_infer.read.planning import Plan, make_plan
+from albert_infer.read.planning import LabelRecipe, Plan, make_plan
 from albert_infer.read.survey import InputFile, Survey
 from albert_infer.schema import HYPOTHESIS, PREMISE, LongPremiseRule
 from albert_infer.storage.folder import ObjectPin
@@ -169,7 +168,7 @@ def planned(settings: LabelSettings) -> Plan:
         max_length=512,
         long_premise=settings.long_premise,
     )
-    recipe: dict[str, Any] = {**RECIPE, "truncation": tokenizer.truncation, "max_length": tokenizer.max_length}
+    recipe: LabelRecipe = {**RECIPE, "truncation": tokenizer.truncation, "max_length": tokenizer.max_length}
     columns = FileColumns("a.parquet", pa.schema([(PREMISE, pa.string()), (HYPOTHESIS, pa.string())]))
     found = run_columns([columns], ["a.parquet"], settings).columns
     file = InputFile(ObjectPin("a.parquet", 1000, "v1"), (3,))
