@@ -116,15 +116,6 @@ class Night:
         assert outcome.exit_code == 3, outcome.stderr
 
     @contextmanager
-    def publishing(self, point: str, *more: object) -> Iterator[Stopped]:
-        """A start that waits at a fail point of its publication; on Ray it has labelled before."""
-        if not self.on_ray:
-            # In this process, where torch is loaded already.
-            self.forsake(*more)
-        with self.stopped(point, *more) as driver:
-            yield driver
-
-    @contextmanager
     def stopped(self, point: str, *more: object, hit: int = 1) -> Iterator[Stopped]:
         """A start that waits at the fail point; it is killed at the end of the block, if it has not gone on."""
         env = in_open_session({}) if self.on_ray else {}
@@ -201,7 +192,7 @@ def nights(*names: str) -> pytest.MarkDecorator:
 
 @nights("local", "s3", "s3 on ray")
 def test_a_driver_that_is_replaced_right_after_it_published_leaves_no_row_of_its_own(night: Night) -> None:
-    with night.publishing("success_put") as overtaken:
+    with night.stopped("success_put") as overtaken:
         winner = night.run(*OTHER, *REPLACE)
         end = overtaken.go_on()
     assert manifest_at(night.place) == winner
@@ -211,7 +202,7 @@ def test_a_driver_that_is_replaced_right_after_it_published_leaves_no_row_of_its
 
 
 def test_a_sealed_driver_that_another_plan_overtakes_makes_nothing_visible(night: Night) -> None:
-    with night.publishing("sealed") as overtaken:
+    with night.stopped("sealed") as overtaken:
         winner = night.run(*OTHER)
         end = overtaken.go_on()
     assert end.exit_code == 6, end.stderr
@@ -223,7 +214,7 @@ def test_a_sealed_driver_that_another_plan_overtakes_makes_nothing_visible(night
 
 def test_files_of_a_plan_that_is_published_again_survive_the_deletes_of_the_one_between(night: Night) -> None:
     first = night.run()
-    with night.publishing("deleting", *OTHER, *REPLACE) as between:
+    with night.stopped("deleting", *OTHER, *REPLACE) as between:
         again = night.run(*REPLACE)
         assert again["plan_id"] == first["plan_id"]
         end = between.go_on()
@@ -290,7 +281,7 @@ def forsake_in_two_ways(night: Night, left: str) -> None:
         night.forsake(*OTHER)
         return
     night.run()
-    with night.publishing("files_published", *OTHER, *REPLACE):
+    with night.stopped("files_published", *OTHER, *REPLACE):
         pass  # it is killed
 
 
@@ -374,7 +365,7 @@ def test_two_drivers_of_one_plan_end_well_however_slow_one_is_at_a_listing(local
 
 
 def test_other_bytes_of_the_same_size_under_a_final_name_are_not_published(night: Night) -> None:
-    with night.publishing("sealed") as driver:
+    with night.stopped("sealed") as driver:
         (seal,) = [name for name in night.place.names() if name.endswith("/sealed.json")]
         entry = json.loads(night.place.read(seal))["files"][0]
         staged = night.place.read(f"_units/{entry['unit_id']}.parquet")
