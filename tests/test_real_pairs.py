@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from job_runs import labelled_rows, run_inline
+from job_runs import labelled_rows, run_inline, write_pairs
 
 FOLDER = os.environ.get("NLI_TEST_PAIRS", "")
-SNLI_TEST_PAIRS = 4816
+# Of 4,816: the agreement on these is that on all, 0.80, to a hundredth.
+PAIRS = 1600
 # The built-in checkpoint is small; a wrong label order or a broken layer gives a third or less.
 LEAST_AGREEMENT = 0.70
 
@@ -20,10 +22,10 @@ pytestmark = [
 
 
 def test_the_built_in_checkpoint_agrees_with_people_on_snli(tmp_path: Path) -> None:
-    outcome = run_inline(
-        *("--input", Path(FOLDER) / "snli_test_a.parquet", "--output", tmp_path / "out", "--carry", "gold_label")
-    )
+    pairs = pq.read_table(Path(FOLDER) / "snli_test_a.parquet").slice(0, PAIRS)
+    source = write_pairs(tmp_path / "in" / "snli.parquet", pairs)
+    outcome = run_inline("--input", source, "--output", tmp_path / "out", "--carry", "gold_label")
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     rows = labelled_rows(tmp_path / "out").select(["label", "gold_label"]).to_pylist()
-    assert len(rows) == SNLI_TEST_PAIRS
+    assert len(rows) == PAIRS
     assert sum(row["label"] == row["gold_label"] for row in rows) >= LEAST_AGREEMENT * len(rows)
