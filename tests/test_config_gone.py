@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pytest
@@ -23,7 +24,7 @@ from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.read.columns import FileColumns, run_columns
 from albert_infer.read.planning import LabelRecipe, Plan, make_plan
 from albert_infer.read.survey import InputFile, Survey
-from albert_infer.schema import HYPOTHESIS, PREMISE, LongPremiseRule
+from albert_infer.schema import HYPOTHESIS, PREMISE, LongPremiseRule, ModelRecipe
 from albert_infer.storage.folder import ObjectPin
 from albert_infer.storage.local import LocalFolder
 
@@ -168,7 +169,14 @@ def planned(settings: LabelSettings) -> Plan:
         max_length=512,
         long_premise=settings.long_premise,
     )
-    recipe: LabelRecipe = {**RECIPE, "truncation": tokenizer.truncation, "max_length": tokenizer.max_length}
+    # As in the runs whose names these are: with no order of labels.
+    model = cast(ModelRecipe, {"digests": RECIPE["model"]["digests"]})
+    recipe: LabelRecipe = {
+        **RECIPE,
+        "model": model,
+        "truncation": tokenizer.truncation,
+        "max_length": tokenizer.max_length,
+    }
     columns = FileColumns("a.parquet", pa.schema([(PREMISE, pa.string()), (HYPOTHESIS, pa.string())]))
     found = run_columns([columns], ["a.parquet"], settings).columns
     file = InputFile(ObjectPin("a.parquet", 1000, "v1"), (3,))
