@@ -17,7 +17,7 @@ from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.unit import MAX_PREPARED_BYTES, no_rows, prepared_unit, quarantine_marker, sampled_unit
 from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
 from albert_infer.prepare.tokenization import PairTokenizer
-from albert_infer.read.decoding import PairReader
+from albert_infer.read.decoding import PairReader, kept_reader
 from albert_infer.read.planning import Unit
 from albert_infer.schema import PairColumns, Quarantine
 from albert_infer.storage import Folder
@@ -51,7 +51,7 @@ class UnitReader:
             return sampled_unit(chosen, self._pair_reader(), unpickled(self.tokenizer))
 
     def _pair_reader(self) -> PairReader:
-        return _pair_reader(self.source, self.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
+        return kept_reader(self.source, self.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
 
 
 def poison_marker(unit_id: str, doing: str, prepared: pa.Schema) -> pa.Table:
@@ -68,9 +68,3 @@ def poison_detail(doing: str) -> str:
 def unpickled(reference: ray.ObjectRef[Shared]) -> Shared:
     """What the reference stands for, unpickled once a worker process: a process works on many units."""
     return ray.get(reference)
-
-
-@lru_cache(maxsize=1)
-def _pair_reader(source: Folder, columns: PairColumns) -> PairReader:
-    """The reader of a worker process: the next unit that it reads is mostly one further on in the same row group."""
-    return PairReader(source, columns)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -23,7 +22,7 @@ from albert_infer.model.label_order import label_called
 from albert_infer.prepare import validation
 from albert_infer.read import selection
 from albert_infer.read.class_names import ClassNames
-from albert_infer.read.decoding import PairReader
+from albert_infer.read.decoding import kept_reader
 from albert_infer.read.footers import RowRange, UnreadableError, clean, some
 from albert_infer.read.planning import unit_ranges
 from albert_infer.read.survey import BadFile, survey_input
@@ -163,7 +162,7 @@ def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
     """
     where = gold.folder.uri_of(piece.pin.name)
     try:
-        reader = _reader(gold.folder, gold.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
+        reader = kept_reader(gold.folder, gold.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
         pairs = reader.read(piece.pin, piece.range)
     except UnreadableError as error:
         raise InputError(
@@ -172,12 +171,6 @@ def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
     codes = gold_codes(pairs[gold.gold_column], f"column `{gold.gold_column}` of {where}", piece.names)
     pairs = pairs.drop_columns([gold.gold_column])
     return validation.mark_rejected(pairs).append_column(GOLD, pa.array(codes))
-
-
-# Two, because an evaluation may compare two gold sets slice by slice.
-@lru_cache(maxsize=2)
-def _reader(folder: Folder, columns: PairColumns) -> PairReader:
-    return PairReader(folder, columns)
 
 
 def gold_codes(labels: pa.ChunkedArray, where: str, names: ClassNames = ()) -> NDArray[np.int8]:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -37,6 +38,15 @@ def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColu
         return reader.read(pin, rows)
     finally:
         reader.close()
+
+
+@lru_cache(maxsize=2)
+def kept_reader(folder: Folder, columns: PairColumns) -> PairReader:
+    """The reader of this process for one input: its next unit is mostly one further on in the same row group.
+
+    Two are kept, because an evaluation may compare two gold sets slice by slice.
+    """
+    return PairReader(folder, columns)
 
 
 class PairReader:
