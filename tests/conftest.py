@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 # Begun with where processes share the modules out, so that they end together; in one process the quick ones go first.
 LONGEST = (
-    *("test_job_finetune", "test_faults", "test_week", "test_elasticity", "test_node_loss", "test_pipeline"),
-    *("test_overlap", "test_pressure", "test_executors", "test_job", "test_job_secrets", "test_metrics_endpoint"),
-    *("test_bad_inputs", "test_verification", "test_job_convert", "test_joining"),
+    *("test_job_finetune", "test_faults", "test_node_loss", "test_week", "test_overlap", "test_elasticity"),
+    *("test_pipeline", "test_joining", "test_job_secrets", "test_pressure", "test_job", "test_storage_s3"),
+    *("test_metrics_endpoint", "test_verification", "test_job_convert", "test_executors"),
 )
 # The imports are inside the fixtures: the SDK takes a second that most tests need not spend.
 
@@ -61,11 +61,16 @@ sys.addaudithook(refuse_unmarked_python)
 
 
 @pytest.fixture
-def heeded_hangup() -> Iterator[None]:
-    """SIGHUP is heeded here and by child processes, also where the tests run below `nohup`, which ignores it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def heeded_signals() -> Iterator[None]:
+    """SIGHUP and SIGINT are heeded here and by child processes.
+
+    Below `nohup`, and in the background of a shell, the tests would ignore them.
+    """
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, hangup)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 @pytest.fixture(scope="session", autouse=True)

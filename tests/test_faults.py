@@ -194,7 +194,7 @@ def test_a_driver_that_is_asked_to_end_while_workers_read_says_so_and_the_next_s
 
 
 @pytest.mark.process
-@pytest.mark.usefixtures("heeded_hangup")
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize(("point", "number"), [("sealed", signal.SIGTERM), ("files_published", signal.SIGHUP)])
 def test_a_driver_that_is_asked_to_end_says_so_and_the_next_start_goes_on(
     night: Night, point: str, number: signal.Signals

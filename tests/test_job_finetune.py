@@ -256,6 +256,7 @@ def test_a_killed_driver_and_then_a_killed_worker_make_the_same_weights(
 
 
 # tests/test_signals.py has every job end so at each of the signals; this is where Ray Train has handlers of its own.
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
 def test_a_driver_that_is_asked_to_end_says_so(
     start: Start, session: None, tmp_path: Path, number: signal.Signals

@@ -22,7 +22,7 @@ from albert_infer.job.signals import ENDING, ending_as_interrupt
 from albert_infer.operations.submission import interrupted
 from albert_infer.pipeline.session import own_signals
 
-pytestmark = pytest.mark.usefixtures("heeded_hangup")
+pytestmark = pytest.mark.usefixtures("heeded_signals")
 
 JOBS = Path(__file__).parents[1] / "jobs"
 NIGHTLY = Path(__file__).parents[1] / "deploy" / "nightly.sh"

@@ -41,7 +41,7 @@ from s3_server import S3Location
 
 from albert_infer.common.failpoints import VARIABLE
 
-pytestmark = [pytest.mark.ray, pytest.mark.s3]
+pytestmark = [pytest.mark.ray, pytest.mark.s3, pytest.mark.usefixtures("heeded_signals")]
 
 SUBMIT = JOB.parent / "submit_nightly.py"
 WEEK = [f"2024-03-0{day}" for day in range(1, 6)]
