@@ -65,6 +65,7 @@ class Labeler:
         arguments.share("review_below", review_below)
         self.device = _device(device, precision)
         self.precision = _precision(precision, self.device)
+        self._source = source
         checkpoint = model.load_checkpoint(source, label_order=label_order)
         self._tokenizer = checkpoint.tokenizer(max_length=max_length, long_premise=long_premise)
         self._classifier = Classifier.load(
@@ -82,6 +83,9 @@ class Labeler:
         columns = PairColumns(review_below=review_below, with_windows=long_premise == "window")
         fields = [*columns.label_fields, *VERDICT_FIELDS]
         self.added_columns = tuple(field.name for field in fields)
+
+    def __repr__(self) -> str:
+        return f"Labeler({self._source!r}, precision={str(self.precision)!r}, device={str(self.device)!r})"
 
     def label(self, pairs: Iterable[tuple[str | None, str | None]] | Any, *, progress: bool = False) -> pa.Table:
         """`pairs` with the `added_columns` after theirs: labels as the job's, then `rejection` and `detail`.

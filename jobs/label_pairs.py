@@ -14,6 +14,7 @@ from functools import partial
 from albert_infer.job.signals import starting
 
 with starting(__file__):
+    from albert_infer.common.display import terminal_width
     from albert_infer.config import LabelSettings
     from albert_infer.job.command import Done, run_command
     from albert_infer.job.run import label_pairs
@@ -23,7 +24,7 @@ with starting(__file__):
 def labelled(settings: LabelSettings, executor: Executor | None) -> Done:
     """Label the pairs; the report as text, and what of it the summary line tells."""
     report = label_pairs(settings, executor=executor)
-    return Done(report.to_text(settings.output), report.facts())
+    return Done(report.to_text(settings.output, width=terminal_width()), report.facts())
 
 
 def main(argv: Sequence[str] | None = None, executor: Executor | None = None) -> int:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -105,6 +105,10 @@ def break_page(path: Path, group: int) -> None:
     path.write_bytes(data)
 
 
+# What lines on stderr begin with that tell how far a run is.
+PROGRESS: Final = ("labelling: ", "starting Ray ", "joining the Ray cluster ")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended, as its user sees it."""
@@ -127,7 +131,7 @@ class Outcome:
     @property
     def errors(self) -> list[str]:
         """The lines on stderr that are not progress."""
-        return [line for line in self.stderr.splitlines() if not line.startswith("labelling: ")]
+        return [line for line in self.stderr.splitlines() if not line.startswith(PROGRESS)]
 
 
 @contextmanager

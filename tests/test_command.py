@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
@@ -123,6 +124,27 @@ def test_a_name_cannot_end_the_summary_line_either(capsys: pytest.CaptureFixture
     assert "summary {}" in summed_up(out)["error"]
 
 
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+@pytest.mark.parametrize(("log_format", "summaries"), [("text", 0), ("json", 1)])
+@pytest.mark.parametrize("end", [None, errors.LimitError("a", "b", "c"), KeyboardInterrupt()])
+def test_a_terminal_shows_the_summary_only_with_json(
+    end: BaseException | None, log_format: str, summaries: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with redirect_stdout(Terminal()) as stdout:
+        code = run(Work(end), ["--log-format", log_format])
+    lines = stdout.getvalue().splitlines()
+    assert [line.split()[0] for line in lines].count("summary") == summaries
+    assert len(lines) == summaries + (code == 0)
+    assert capsys.readouterr().err.count("\n") == (code != 0), "an error is told once"
+
+
 def test_what_stdout_cannot_encode_is_escaped_and_no_error() -> None:
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     with redirect_stdout(stdout):
@@ -162,7 +184,7 @@ def test_an_error_that_is_not_ours_is_one_line_without_a_traceback(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert err.startswith("job.py: the job: ")
-    assert "run it again" in err
+    assert re.search("run (it|the same command) again", err)
     assert "Traceback" not in err
 
 

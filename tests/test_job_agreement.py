@@ -63,7 +63,8 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
 
     assert accepted.exit_code == 0, accepted.stderr
     assert report_of(output)["preflight"]["agreement"] == found, "the same pairs, and the same labels"
-    assert f"399 pairs of the run: {found['equal_labels']:.2%} labels as in fp32" in accepted.stdout
+    same = f"of 399 pairs of the input get the same label in int8 as in fp32 ({found['equal_labels']:.2%})"
+    assert same in accepted.stdout
     int8 = labelled_rows(output)["label"].to_pylist()
     again = run_inline(*argv, *INT8)
     assert again.exit_code == 0, "nothing is left to label"

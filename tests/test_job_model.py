@@ -155,7 +155,7 @@ def test_a_checkpoint_whose_outputs_have_wrong_names_is_refused_until_their_orde
     checkpoint = shutil.copytree(BUILTIN, tmp_path / "misnamed")
     change_config(checkpoint, id2label={"0": "contradiction", "1": "entailment", "2": "neutral"})
     told = refusal(source, checkpoint)
-    assert "of 30 pairs beyond doubt are right" in told
+    assert "of 30 easy test pairs get the right label" in told
     assert told.endswith("; give --label-order entailment,neutral,contradiction")
 
     output, flag = tmp_path / "out", told.rpartition("; give ")[2].split()
@@ -188,11 +188,11 @@ def test_a_checkpoint_that_overflows_in_bf16_is_refused_before_anything_is_writt
     assert (numbers["pairs"], numbers["equal_labels"]) == (10, 1)
     assert (report["preflight"]["precision"], report["preflight"]["device"]) == ("fp32", "cpu")
     assert report["model"]["digest"] == load_checkpoint(str(checkpoint)).digest
-    assert "10 pairs in fp32 on cpu: 100% labels as in fp32" in outcome.stdout
+    assert "10 of 10 test pairs get the same label as in fp32 on a CPU" in outcome.stdout
     assert report["model"]["digest"] in outcome.stdout
     again = run_inline(*flags)
     assert again.exit_code == 0, again.stderr
-    assert "preflight" not in again.stdout, "nothing was left to label"
+    assert "arithmetic" not in again.stdout, "nothing was left to label"
 
 
 def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickle_is_opened(
@@ -267,7 +267,7 @@ def test_a_temperature_and_a_limit_for_review_name_other_units_and_leave_the_lab
     unsure = sum(expected["needs_review"].to_pylist())
     assert 0 < unsure < 40
     assert (report["needs_review"], report["review_below"]) == (unsure, 0.4)
-    assert f"{unsure} pairs to look at: no probability of 0.4 or more" in outcome.stdout
+    assert f"{unsure} pairs marked needs_review: the probability of their label is below 0.4" in outcome.stdout
     assert report["model"]["temperature"] == manifest_of(output)["model"]["temperature"] == 2.5
     verify(output, source)
 

@@ -59,7 +59,7 @@ def test_a_run_below_its_gold_floor_labels_nothing_and_above_it_says_how_far(tmp
 
     assert (refused.exit_code, len(refused.errors)) == (3, 1), refused.stderr
     assert f"--min-accuracy 0.9 on --gold {gold}: " in refused.errors[0]
-    assert "of 306 labels are the gold ones" in refused.errors[0]
+    assert "of 306 pairs get their gold label" in refused.errors[0]
     assert (visible_files(output), staged_units(output)) == ([], [])
     report = report_of(output)
     found = report["preflight"]["gold"]
@@ -70,7 +70,7 @@ def test_a_run_below_its_gold_floor_labels_nothing_and_above_it_says_how_far(tmp
     assert accepted.exit_code == 0, accepted.stderr
     assert report_of(output)["plan_id"] == report["plan_id"], "the gold set decides no label"
     assert report_of(output)["preflight"]["gold"] == found, "the same labels"
-    assert f"gold         {found['accuracy']['share']:.1%} of 306 labels are the gold ones" in accepted.stdout
+    assert f"gold         {found['accuracy']['share']:.1%} of 306 pairs get their gold label" in accepted.stdout
     labels = zip(labelled_rows(output)["label"].to_pylist(), PACKAGED["gold_label"].to_pylist(), strict=True)
     assert found["accuracy"]["right"] == sum(ours == theirs for ours, theirs in labels), "as the run labels"
 

@@ -82,10 +82,14 @@ def test_a_wrong_label_order_is_refused_with_the_argument_that_mends_it(misnamed
     with pytest.raises(ModelError) as refused:
         Labeler(str(misnamed))
     assert refused.value.asked == f"model {misnamed} with label order contradiction,neutral,entailment"
-    assert "pairs beyond doubt are right" in refused.value.found
+    assert "easy test pairs get the right label" in refused.value.found
     assert refused.value.remedy == 'give label_order="entailment,neutral,contradiction"'
     with pytest.raises(ModelError, match="give label_order="):
         Labeler(label_order=["neutral", "contradiction", "entailment"])
+
+
+def test_a_labeler_prints_as_what_it_is(labeler: Labeler, folder: Path) -> None:
+    assert repr(labeler) == f"Labeler('{folder}', precision='{labeler.precision}', device='{labeler.device}')"
 
 
 def test_an_order_that_is_given_overrules_wrong_names(misnamed: Path) -> None:
@@ -333,7 +337,7 @@ def test_progress_is_a_line_on_a_terminal_and_changes_nothing(folder: Path) -> N
     os.close(terminal)
     assert process.returncode == 0, shown
     assert b"labelling" in shown
-    assert b"3/3" in shown
+    assert b"3 of 3 pairs" in shown
 
 
 @pytest.mark.parametrize(

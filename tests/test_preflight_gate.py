@@ -97,7 +97,7 @@ def test_pairs_that_need_review_are_told_apart(tmp_path: Path) -> None:
         rows = [row for row in labelled.to_pylist() if row["needs_review"] is needed]
         assert part is not None
         assert (part.pairs, part.right) == (len(rows), sum(row["label"] == row["gold_label"] for row in rows))
-    assert "that need review" in told.to_text()
+    assert "marked needs_review" in told.to_text()
 
 
 def test_a_gold_set_without_any_gold_label_is_refused(tmp_path: Path) -> None:
@@ -123,6 +123,6 @@ def test_a_run_is_refused_below_its_floor() -> None:
     with pytest.raises(LimitError) as refused:
         refuse_inaccuracy(Gold("gold/", 0, 3, OF_100, None, None), 0.84)
     assert refused.value.asked == "--min-accuracy 0.84 on --gold gold/"
-    told = "83.0% of 100 labels are the gold ones (74.5% to 89.1% at 95% confidence), 3 rejected"
+    told = "83.0% of 100 pairs get their gold label (74.5% to 89.1% at 95% confidence), 3 rejected"
     assert refused.value.found == told
     assert refused.value.remedy == "use a better checkpoint, or lower --min-accuracy"

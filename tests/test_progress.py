@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from contextlib import redirect_stderr
 
 import numpy as np
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pairs import PROPERTY
 
-from albert_infer.common import logs
-from albert_infer.pipeline.progress import ProgressCounts, UnitProgress, progressed
+from albert_infer.common import display, logs
+from albert_infer.pipeline.progress import ProgressCounts, Shown, UnitProgress, progressed
 from albert_infer.schema import ComputedBatch
 
 BATCHES = st.lists(
@@ -22,6 +23,14 @@ BATCHES = st.lists(
     min_size=1,
     max_size=6,
 )
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
 
 
 def after(batches: list[NDArray[np.int64]]) -> UnitProgress:
@@ -105,6 +114,46 @@ def test_a_line_before_the_first_row_tells_no_speed() -> None:
     line = told("text", 1_000, 100, 0.0)
     assert "100 of 1,000" in line
     assert "pairs/s" not in line
+
+
+def test_a_line_before_the_first_row_tells_the_step() -> None:
+    assert progressed(1_000, 0, 0.0).text == "labelling: 0 of 1,000 pairs, starting"
+    assert progressed(1_000, 0, 0.0, "checking the model").text == "labelling: 0 of 1,000 pairs, checking the model"
+
+
+def test_a_log_has_each_step_at_once_and_a_terminal_in_its_moving_line() -> None:
+    stderr = io.StringIO()
+    with redirect_stderr(stderr), logs.lines_on_stderr("text"):
+        Shown().begin("checking the model on one worker")
+    assert stderr.getvalue() == "labelling: checking the model on one worker\n"
+    terminal = Terminal()
+    with redirect_stderr(terminal), logs.lines_on_stderr("text"):
+        run = Shown()
+        run.begin("checking the model on one worker")
+    assert (terminal.getvalue(), run.step) == ("", "checking the model on one worker")
+
+
+def test_in_a_notebook_the_line_moves_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    with redirect_stderr(cell), display.shown("labelling", lambda: progressed(10, 10, 5.0)):
+        pass
+    assert "labelling: 10 of 10 pairs (100%), 5 pairs/s" in cell.getvalue()
+    assert cell.getvalue().count("\n") == 1, "one line of the cell"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_moving_line_fits_the_terminal_and_has_all_of_the_text(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    now = progressed(1_000_000, 250_000, 5_000.0)
+    terminal = Terminal()
+    with redirect_stderr(terminal), display.shown("labelling", lambda: now):
+        pass
+    shown = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", terminal.getvalue())
+    lines = [line for line in re.split(r"[\r\n]+", shown) if line.strip()]
+    assert max(map(len, lines)) <= width
+    assert now.text[: width - 5] in lines[-1]
+    assert (now.text in lines[-1]) == (width >= len(now.text) + 5)
 
 
 @pytest.mark.parametrize(("speed", "left"), [(5_000.0, 150), (0.0, None)])

@@ -152,7 +152,7 @@ def test_ids_that_are_missing_or_doubled_are_told_where_there_are_any() -> None:
     assert (report.null_ids, report.duplicate_ids) == (1_200, 3)
     (line,) = [line for line in report.to_text("out").splitlines() if line.startswith("ids ")]
     assert "1,200" in line
-    assert "3 with" in line
+    assert "3 with the id of an earlier row" in line
 
 
 def test_objects_that_are_no_input_are_told_by_reason_with_the_first_name() -> None:
@@ -166,16 +166,16 @@ def test_objects_that_are_no_input_are_told_by_reason_with_the_first_name() -> N
 def test_rows_that_need_review_are_told_where_that_was_asked_for() -> None:
     assert "review " not in filled().to_text("out")
     report = filled(review_below=0.7)
-    assert "0 pairs to look at: no probability of 0.7 or more" in report.to_text("out")
+    assert "0 pairs marked needs_review: the probability of their label is below 0.7" in report.to_text("out")
     report.count(MANIFEST.model_copy(update={"needs_review": 1_200}))
     assert json.loads(report.to_json())["needs_review"] == 1_200
-    assert "review       1,200 pairs to look at" in report.to_text("out")
+    assert "review       1,200 pairs marked needs_review" in report.to_text("out")
 
 
 def test_a_label_order_that_overrules_the_checkpoints_own_names_is_told() -> None:
-    assert "label order" not in filled().to_text("out")
+    assert "\nlabel order" not in filled().to_text("out")
     model = {**(filled().model or {}), "own_label_map": (E, N, C)}
-    assert "label order" not in filled(model={**model, "label_map": [E, N, C]}).to_text("out")
+    assert "\nlabel order" not in filled(model={**model, "label_map": [E, N, C]}).to_text("out")
     assert (
         "label order  contradiction, neutral, entailment by --label-order; "
         "the checkpoint itself says entailment, neutral, contradiction"
@@ -183,11 +183,13 @@ def test_a_label_order_that_overrules_the_checkpoints_own_names_is_told() -> Non
 
 
 def test_pairs_in_windows_are_told_where_there_are_any() -> None:
-    assert "17 pairs truncated" in filled().to_text("out")
+    assert "cut          17 pairs longer than the model reads" in filled().to_text("out")
     report = filled()
     report.count(MANIFEST.model_copy(update={"truncated": 0, "windowed": 1_200}))
     assert json.loads(report.to_json())["windowed"] == 1_200
-    assert "tokens       30,000,000, 1,200 pairs in windows, " in report.to_text("out")
+    text = report.to_text("out")
+    assert "long pairs   1,200 pairs read in several windows" in text
+    assert "cut " not in text
 
 
 def test_the_versions_that_decide_how_a_run_behaves_are_told() -> None:
@@ -203,21 +205,62 @@ def test_the_text_says_what_a_person_asks_first() -> None:
         "s3://labels/today",
         "entailment 1,000,000",
         "null_text 3",
-        "1 file, 2 units",
+        "1 file and 2 parts of other files cannot be read (bad_footer 1, bad_page 2), with 2 rows that are known of",
         "12,346 pairs/s",
-        "70 labelled, 3 done before",
-        "builtin in bf16 on cuda",
+        "3 of 73 parts of the input were labelled by earlier starts",
+        "builtin, in bf16 on cuda",
         "0123456789abcdef",
         "5" * 64,
-        "10 pairs in bf16 on cuda: 90% labels as in fp32, largest difference 0.01",
-        "27 of 30 pairs beyond doubt are right",
-        "75.0% of 2,000 labels are the gold ones (73.1% to 76.8% at 95% confidence), 2 rejected",
-        "1,000 pairs of the run: 98.70% labels as in fp32, at most 99.31% of all, largest difference 0.01",
-        "1,234 micro-batches halved",
+        "9 of 10 test pairs get the same label as in fp32 on a CPU; probabilities differ by at most 0.01",
+        "27 of 30 easy test pairs get the right label: the label order fits",
+        "75.0% of 2,000 pairs get their gold label (73.1% to 76.8% at 95% confidence), 2 rejected",
+        "987 of 1,000 pairs of the input get the same label in bf16 as in fp32 (98.70%)",
+        "1,234 batches did not fit into the device and ran in halves",
+        "12.3 s to start, 100.0 s to label, 1.5 s to publish",
     ):
         assert told in text
-    assert max(len(line) for line in text.splitlines()) <= 120
+    assert max(len(line) for line in text.splitlines()) <= 140
     assert len({line.index(line[12:].lstrip()) for line in text.splitlines()}) == 1
+
+
+def test_the_result_comes_first_and_says_where_everything_is() -> None:
+    lines = filled().to_text("s3://labels/today/").splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["published", "labels", "rejected", "quarantined"]
+    assert lines[0].endswith("1,234,560 of 1,234,567 pairs labelled, in s3://labels/today/")
+    text = "\n".join(lines)
+    for place in ("_rejected/", "_runs/0123456789abcdef/report.json"):
+        assert f"s3://labels/today/{place}" in text
+    assert "logs         of this job: stderr; of Ray: /tmp/ray/session_latest/logs on each machine" in lines
+
+
+def test_no_word_in_the_text_is_one_of_the_code() -> None:
+    text = filled(out_of_memory=2, review_below=0.5, late_inputs=("a",), leftovers=2).to_text("out")
+    for word in ("fused", "padding", "unit", "plan ", "beyond doubt", "at most 99", "micro-batch"):
+        assert word not in text
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "1 pair longer"), (2, "2 pairs longer")])
+def test_counts_have_the_right_plural(count: int, told: str) -> None:
+    assert told in filled(truncated=count).to_text("out")
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_text_fits_a_terminal_and_keeps_paths_whole(width: int) -> None:
+    output = "s3://bucket/labels/dt=2026-11-21"
+    text = filled(out_of_memory=2).to_text(output, width=width)
+    assert f"{output}/_runs/0123456789abcdef/report.json" in text
+    assert max(map(len, text.splitlines())) <= width
+    continued = [line for line in text.splitlines() if line.startswith(" ")]
+    assert bool(continued) == (width == 80)
+    assert all(len(line) - len(line.lstrip()) == 13 for line in continued)
+
+
+def test_kernels_that_are_not_there_are_told_where_they_would_matter() -> None:
+    assert "slow" not in filled().to_text("out"), "on a GPU"
+    on_cpu = replace(PREFLIGHT, device=DeviceKind.CPU)
+    assert "slow         bf16 without compiled kernels" in filled(preflight=on_cpu).to_text("out")
+    assert "slow" not in filled(preflight=replace(on_cpu, fused=True)).to_text("out")
+    assert "slow" not in filled(preflight=replace(on_cpu, precision=Precision.FP32)).to_text("out")
 
 
 def test_the_facts_for_a_scheduler_add_up_and_are_plain_values() -> None:
@@ -239,7 +282,7 @@ def test_a_run_that_was_sealed_before_is_told_without_speeds() -> None:
 
 def test_a_run_with_nothing_to_do_says_so() -> None:
     text = filled(units={"done_before": 73, "labelled": 0}, seconds=Seconds()).to_text("out")
-    assert "published by an earlier start" in text
+    assert "published by an earlier start: nothing was left to do" in text
     assert "pairs/s" not in text
 
 
@@ -266,8 +309,8 @@ def test_a_name_from_outside_stays_on_its_line() -> None:
     assert named.model is not None
     named.model["source"] = "model\u202e\nforged 1"
     lines = named.to_text("out\x85forged 2").splitlines()
-    assert lines[0].endswith(r"in out\x85forged 2")
+    assert lines[0].endswith(r"in out\x85forged 2/")
     assert [line for line in lines if line.startswith("late ")] == [
-        r"late         1 file came since the plan, first in/a\nsummary {}\x1b[31m.parquet"
+        r"late         1 file came after the input was listed, not labelled; first in/a\nsummary {}\x1b[31m.parquet"
     ]
     assert not [line for line in lines if line.startswith(("summary", "forged")) or not line.isprintable()]

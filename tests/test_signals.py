@@ -15,7 +15,8 @@ import pytest
 from test_command import summed_up
 
 from albert_infer.common.printable import PrintableText, text_of
-from albert_infer.config import LabelSettings
+from albert_infer.config import FinetuneSettings, LabelSettings, NightlySettings, VerifySettings
+from albert_infer.config.shared import Job
 from albert_infer.errors import InfrastructureError
 from albert_infer.job.command import run_command
 from albert_infer.job.signals import ENDING, ending_as_interrupt
@@ -52,8 +53,35 @@ def test_a_signal_ends_a_job_with_one_line_a_summary_and_the_code_that_is_tried_
 
     assert ends(work) == InfrastructureError.exit_code
     out, err = capsys.readouterr()
-    assert err == f"job.py: the job: ended from outside by {number.name}; run it again and it goes on\n"
+    told = "run the same command again: it goes on from what is finished"
+    assert err == f"job.py: the job: ended from outside by {number.name}; {told}\n"
     assert summed_up(out)["exit_code"] == 4
+
+
+def test_an_interrupted_job_says_what_was_counted_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_settings: LabelSettings) -> PrintableText:
+        error = KeyboardInterrupt()
+        error.add_note("at least 7 of 20 parts of the input are labelled and kept")
+        raise error
+
+    assert ends(work) == 4
+    assert capsys.readouterr().err == (
+        "job.py: the job: interrupted; at least 7 of 20 parts of the input are labelled and kept; "
+        "run the same command again: it goes on from what is finished\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        (LabelSettings, "run the same command again: it goes on from what is finished"),
+        (NightlySettings, "run the same command again: it goes on from what is finished"),
+        (FinetuneSettings, "run the same command again: it goes on from the last evaluation"),
+        (VerifySettings, "run the same command again"),
+    ],
+)
+def test_each_job_says_what_it_keeps(settings: type[Job], kept: str) -> None:
+    assert settings.after_interrupt == kept
 
 
 def test_a_signal_that_comes_while_rays_handler_stands_is_named_all_the_same(
@@ -164,8 +192,8 @@ def test_a_job_that_is_ended_while_it_imports_says_so_in_one_line(number: str, f
     job.write_text(STARTING_JOB.format(number=number))
     ended = subprocess.run([sys.executable, job], capture_output=True, text=True, check=False)
     assert ended.returncode == 4
-    assert ended.stderr == f"job.py: the job: {found}; run it again and it goes on\n"
-    assert summed_up(ended.stdout)["error"] == f"the job: {found}; run it again and it goes on"
+    assert ended.stderr == f"job.py: the job: {found}; run the same command again\n"
+    assert summed_up(ended.stdout)["error"] == f"the job: {found}; run the same command again"
 
 
 @pytest.mark.parametrize("script", sorted(JOBS.glob("*.py")), ids=lambda script: script.name)

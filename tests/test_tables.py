@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.table import Column
 
-from albert_infer.common.tables import table_lines
+from albert_infer.common.tables import fact_lines, table_lines
 
 
 def test_a_value_is_neither_markup_nor_several_lines() -> None:
@@ -24,6 +24,26 @@ def test_a_title_stands_above_and_no_line_is_wider_than_asked() -> None:
     lines = table_lines([Column("name", no_wrap=True)], [("x" * 200,)], width=40, title="[b]first[/b]")
     assert lines[0].strip() == "[b]first[/b]"
     assert max(map(len, lines)) <= 40
+
+
+FACTS = {"first": "one two three four five six seven eight nine", "path": "s3://bucket/" + "x" * 60, "odd": "a\nb"}
+
+
+def test_without_a_width_a_fact_is_one_line() -> None:
+    first, path, odd = fact_lines(FACTS)
+    assert first == "first        one two three four five six seven eight nine"
+    assert path.endswith("x" * 60)
+    assert odd == r"odd          a\nb"
+
+
+def test_a_long_fact_goes_on_below_itself_and_a_path_stays_whole() -> None:
+    assert fact_lines(FACTS, width=40) == [
+        "first        one two three four five six",
+        "             seven eight nine",
+        f"path         s3://bucket/{'x' * 60}",
+        r"odd          a\nb",
+    ]
+    assert fact_lines(FACTS, width=1) == fact_lines(FACTS, width=40), "a narrower terminal wraps by itself"
 
 
 @pytest.mark.parametrize(("encoding", "rule"), [("utf-8", "─"), ("ascii", "-"), ("latin-1", "-"), ("no such", "-")])

@@ -1,10 +1,11 @@
-"""A table as the lines of a text: each value on its line and as it is, whatever it holds."""
+"""Tables and named facts as the lines of a text: each value on its line and as it is, whatever it holds."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rich.box import SIMPLE, Box
@@ -16,6 +17,10 @@ from albert_infer.common.printable import printable
 # The rule below the heading, and the mark of a value that was cut.
 DRAWN: Final = "─…"
 SIMPLE_ASCII: Final = Box(str(SIMPLE).replace("─", "-"), ascii=True)
+# The names of facts stand in a column of this width.
+NAME_WIDTH: Final = 12
+# A narrower terminal wraps by itself.
+LEAST_WIDTH: Final = 40
 
 
 def table_lines(
@@ -43,6 +48,26 @@ def table_lines(
     console = Console(file=file, width=width, force_terminal=False, markup=False, emoji=False, highlight=False)
     console.print(table)
     return [line.rstrip() for line in file.getvalue().strip("\n").splitlines()]
+
+
+def fact_lines(facts: Mapping[str, str], *, width: int | None = None) -> list[str]:
+    """A line for each fact, its name first. With a `width`, long facts continue below themselves.
+
+    A word that is longer than the width, such as a path, stays whole.
+    """
+    room = None if width is None else max(width, LEAST_WIDTH) - NAME_WIDTH - 1
+    lines: list[str] = []
+    for name, fact in facts.items():
+        first, *others = _wrapped(printable(fact), room)
+        lines.append(f"{name:<{NAME_WIDTH}} {first}")
+        lines += [" " * (NAME_WIDTH + 1) + line for line in others]
+    return lines
+
+
+def _wrapped(text: str, room: int | None) -> list[str]:
+    if room is None or len(text) <= room:
+        return [text]
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _encodes(text: str, encoding: str) -> bool:

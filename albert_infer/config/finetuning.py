@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from cyclopts import Parameter
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -113,6 +113,8 @@ class FinetuneSettings(
     Job, LearningRates, Computing, CheckpointChoice, S3Server, TextColumns, GoldLabels, TrainingPlaces
 ):
     """What to learn from, what to start from, where to, and how."""
+
+    after_interrupt: ClassVar[str] = "run the same command again: it goes on from the last evaluation"
 
     model: Annotated[
         ModelName,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from cyclopts import Parameter
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -254,6 +254,8 @@ class GoldGate(GoldLabels):
 # The settings of the last base come first in the help, because pydantic puts its fields first.
 class LabellingSettings(Job, GoldGate, Limits, Resources, Classifying, PinnedCheckpoint, S3Rules, InputColumns):
     """How pairs are labelled, wherever they come from."""
+
+    after_interrupt: ClassVar[str] = "run the same command again: it goes on from what is finished"
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:

@@ -6,7 +6,7 @@ default. The bounds belong to the type.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +38,9 @@ class Job(BaseModel):
     """The settings of every job; frozen, and valid once they exist."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # What an interrupted job leaves, and how to go on.
+    after_interrupt: ClassVar[str] = "run the same command again"
 
     log_format: Annotated[
         LogFormat, Parameter(group=LIMITS, help="`json` makes each line on stderr one JSON object, for a log store.")

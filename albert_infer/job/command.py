@@ -1,4 +1,7 @@
-"""What every job script calls: argv to settings, the work, a report and a summary line on stdout, an exit code."""
+"""What every job script calls: argv to settings, the work, a report and a summary line on stdout, an exit code.
+
+The summary line is for schedulers. A terminal shows it only with `--log-format json`: a person has read it all above.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from albert_infer.common.logs import LogFormat
 from albert_infer.common.printable import PrintableText, one_line
 from albert_infer.config import Settings, asked_log_format, parse_settings
 from albert_infer.errors import AlbertInferError, InfrastructureError
-from albert_infer.job.signals import Ending, ending_as_interrupt, interruption
+from albert_infer.job.signals import RUN_AGAIN, Ending, ending_as_interrupt, interruption
 from albert_infer.job.streams import unfailing_streams
 
 
@@ -41,7 +44,8 @@ def run_command(
 
     An end that the operator must hear about is one line on stderr; with `--debug` a traceback too. SIGTERM and SIGHUP
     end the job as Ctrl-C does. The last line on stdout, whatever the end, is `summary` and a JSON object; it is left
-    out if only help was asked for. What the streams cannot take or encode is lost or escaped, and no failure.
+    out if only help was asked for, and on a terminal that is not shown JSON. What the streams cannot take or encode is
+    lost or escaped, and no failure.
     """
     job = _Job(program, about, sys.argv[1:] if argv is None else argv)
     with unfailing_streams(), ending_as_interrupt() as ending:
@@ -76,25 +80,37 @@ def _ended(
         code, facts = 0, done.facts
     except (Exception, KeyboardInterrupt) as raised:
         ending.is_near()
-        error = job_error(raised, "the job", ending.asked_by)
+        error = job_error(raised, "the job", ending.asked_by, kept=_kept(settings, raised))
         with logs.lines_on_stderr(_log_format(settings, job.argv)):
             line = _tell(error, job.program, debug=_debug(settings, job.argv))
         code, facts = error.exit_code, {"error": line}
     seconds = round(time.monotonic() - job.begun, 1)
-    _sum_up({"program": job.program, "exit_code": code, **facts, "seconds": seconds})
+    if not sys.stdout.isatty() or _log_format(settings, job.argv) == "json":
+        _sum_up({"program": job.program, "exit_code": code, **facts, "seconds": seconds})
     return code
 
 
-def job_error(raised: BaseException, asked: str, asked_by: Signals | None = None) -> AlbertInferError:
-    """What a job ends with, of whatever was raised, with its traceback; `asked_by` is the signal that ended it."""
+def job_error(
+    raised: BaseException, asked: str, asked_by: Signals | None = None, *, kept: str = RUN_AGAIN
+) -> AlbertInferError:
+    """What a job ends with, of whatever was raised, with its traceback.
+
+    `asked_by` is the signal that ended it, `kept` what is left of an interrupted job and how to go on.
+    """
     if isinstance(raised, AlbertInferError):
         return raised
     if isinstance(raised, KeyboardInterrupt):
-        error = interruption(asked, asked_by)
+        error = interruption(asked, asked_by, kept)
     else:  # the last line of defence: nobody sees a traceback for what they can mend
         found = f"{type(raised).__name__}: {one_line(raised)[:300]}"
         error = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")
     return error.with_traceback(raised.__traceback__)
+
+
+def _kept(settings: BaseModel | None, raised: BaseException) -> str:
+    """What is left of an interrupted job and how to go on: the job's rule, behind what was counted when it ended."""
+    counted: list[str] = getattr(raised, "__notes__", [])
+    return "; ".join([*counted, getattr(settings, "after_interrupt", RUN_AGAIN)])
 
 
 def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:

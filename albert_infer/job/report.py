@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Final
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
+from albert_infer.common.tables import fact_lines
 from albert_infer.errors import AlbertInferError, InfrastructureError, RefusedError
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import layout, sealing
@@ -30,6 +31,8 @@ from albert_infer.schema import ModelRecipe, NliLabel
 from albert_infer.storage import Folder
 from albert_infer.storage.input_names import told_left_out
 
+# Where Ray keeps its logs on each machine, unless its RAY_TMPDIR says otherwise.
+RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108  (nothing is written there)
 PACKAGES: Final = ("albert-infer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
 
 
@@ -170,54 +173,75 @@ class Report:
             "pairs_per_second": round(self.pairs_per_second, 1),
         }
 
-    def to_text(self, output_uri: str) -> PrintableText:
-        """A few lines for a person."""
-        pairs = partial(how_many, what="pair")
-        bad = [how_many(self.quarantined.files, "file"), how_many(self.quarantined.units, "unit")]
-        cut = f"{pairs(self.windowed)} in windows" if self.windowed else f"{pairs(self.truncated)} truncated"
-        already = "" if self.seconds.publishing else ", published by an earlier start"
-        lines = {
-            "published": f"{self.labelled:,} of {pairs(self.rows)} labelled, in {output_uri}{already}",
-            "labels": _counts(self.labels),
-            "rejected": _counts(self.rejected),
-            "ids": f"{pairs(self.null_ids)} without an id, {self.duplicate_ids:,} with one that their unit has twice",
-            "review": f"{pairs(self.needs_review)} to look at: no probability of {self.review_below} or more",
-            "quarantined": ", ".join(bad),
-            "left out": told_left_out(self.ignored),
-            "tokens": f"{self.tokens:,}, {cut}, {self.padding_share:.0%} padding avoided",
-            "speed": f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s while labelling",
-            "time": self._times(),
-            "units": f"{self.units['labelled']} labelled, {self.units['done_before']} done before",
+    def to_text(self, output_uri: str, *, width: int | None = None) -> PrintableText:
+        """Lines for a person, the result first; no wider than `width`, if there is one."""
+        facts = {
+            **self._result_lines(output_uri.rstrip("/")),
+            **self._cost_lines(),
+            **(self._model_lines(self.model) if self.model is not None else {}),
+            **(self.preflight.lines() if self.preflight is not None else {}),
         }
-        if self.model is not None:
-            lines |= self._model_lines(self.model)
+        return text_of(fact_lines(facts, width=width))
+
+    def _result_lines(self, output: str) -> dict[str, str]:
+        """What became of the rows, and where it is."""
+        pairs = partial(how_many, what="pair")
+        idle = "" if self.units["labelled"] else ": nothing was left to do"
+        already = "" if self.seconds.publishing else f"; published by an earlier start{idle}"
+        lines = {
+            "published": f"{self.labelled:,} of {pairs(self.rows)} labelled, in {output}/{already}",
+            "labels": _counts(self.labels),
+        }
+        if self.review_below is not None:
+            marked = f"{pairs(self.needs_review)} marked needs_review"
+            lines["review"] = f"{marked}: the probability of their label is below {self.review_below}"
+        lines["rejected"] = _counts(self.rejected)
+        if self.rejected:
+            lines["rejected"] += f"; the rows and why are in {output}/{layout.REJECTED}"
+        lines["quarantined"] = self._unread()
+        if self.ignored:
+            lines["left out"] = f"of the input folder: {told_left_out(self.ignored)}"
         if self.late_inputs:
-            lines["late"] = (
-                f"{how_many(len(self.late_inputs), 'file')} came since the plan, first {self.late_inputs[0]}"
-            )
-        if self.preflight is not None:
-            lines |= self.preflight.lines()
+            came = how_many(len(self.late_inputs), "file")
+            lines["late"] = f"{came} came after the input was listed, not labelled; first {self.late_inputs[0]}"
+        if self.null_ids or self.duplicate_ids:
+            same = f"{self.duplicate_ids:,} with the id of an earlier row of the same part of a file"
+            lines["ids"] = f"{pairs(self.null_ids)} without an id, {same}"
+        if self.windowed:
+            lines["long pairs"] = f"{pairs(self.windowed)} read in several windows; column n_windows says which"
+        if self.truncated:
+            lines["cut"] = f"{pairs(self.truncated)} longer than the model reads; column truncated says which"
+        lines["report"] = f"{output}/{layout.report_name(str(self.plan_id))}"
+        lines["logs"] = f"of this job: stderr; of Ray: {RAY_LOGS} on each machine"
+        return lines
+
+    def _unread(self) -> str:
+        bad = self.quarantined
+        if not (bad.files or bad.units):
+            return "none"
+        found = f"{how_many(bad.files, 'file')} and {how_many(bad.units, 'part')} of other files cannot be read"
+        return f"{found} ({_counts(bad.reasons)}), with {how_many(bad.rows_known, 'row')} that are known of"
+
+    def _cost_lines(self) -> dict[str, str]:
+        """What this start did for the result, and how long it took."""
+        lines: dict[str, str] = {}
+        done, now = self.units["done_before"], self.units["labelled"]
+        if done and now:
+            parts = how_many(done + now, "part")
+            lines["resumed"] = f"{done:,} of {parts} of the input were labelled by earlier starts"
+        if now:
+            lines["speed"] = f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s"
+            lines["time"] = self._times()
         if self.out_of_memory:
-            halved = how_many(self.out_of_memory, "micro-batch", "micro-batches")
-            lines["memory"] = f"{halved} halved; a lower --max-batch-tokens is faster"
-        if not (self.null_ids or self.duplicate_ids):
-            del lines["ids"]
-        if self.review_below is None:
-            del lines["review"]
-        if not self.ignored:
-            del lines["left out"]
+            split = how_many(self.out_of_memory, "batch", "batches")
+            lines["memory"] = f"{split} did not fit into the device and ran in halves; lower --max-batch-tokens"
         if self.leftovers:
-            leftovers = how_many(self.leftovers, "object")
-            lines["leftovers"] = f"{leftovers}, harmless, not deleted: {self.leftovers_reason}"
-        if not self.units["labelled"]:
-            lines = {name: text for name, text in lines.items() if name not in {"speed", "time"}}
-        return text_of(f"{name:<12} {text}" for name, text in lines.items())
+            left = how_many(self.leftovers, "needless file")
+            lines["leftovers"] = f"{left} not deleted, which is harmless: {self.leftovers_reason}"
+        return lines
 
     def _model_lines(self, model: ReportedModel) -> dict[str, str]:
-        lines = {
-            "model": f"{model['source']} in {self.precision} on {self.device}; plan {self.plan_id}",
-            "model digest": model["digest"],
-        }
+        lines = {"model": f"{model['source']}, in {self.precision} on {self.device}", "model digest": model["digest"]}
         own, asked = model["own_label_map"], model["label_map"]
         if own not in (None, tuple(asked)):
             names = f"{', '.join(asked)} by --label-order; the checkpoint itself says {', '.join(own or ())}"
@@ -225,7 +249,14 @@ class Report:
         return lines
 
     def _times(self) -> str:
-        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self.seconds).items())
+        spent = self.seconds
+        steps = {
+            "to list the input": spent.planning,
+            "to start": spent.startup,
+            "to label": spent.labelling,
+            "to publish": spent.publishing,
+        }
+        return ", ".join(f"{seconds:.1f} s {step}" for step, seconds in steps.items())
 
 
 def quarantine_counts(quarantined: Quarantined) -> QuarantineCounts:

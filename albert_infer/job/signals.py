@@ -20,6 +20,8 @@ from albert_infer.errors import InfrastructureError
 ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 # A service manager sends both of them, at once: the second must not cut short what the first began.
 ONE_ENDING_SECONDS: Final = 1.0
+# What to do where nothing was begun.
+RUN_AGAIN: Final = "run the same command again"
 
 
 class Ending:
@@ -62,10 +64,10 @@ def ending_as_interrupt() -> Iterator[Ending]:
                 signal.signal(each, handler)
 
 
-def interruption(asked: str, asked_by: signal.Signals | None) -> InfrastructureError:
-    """The error of what Ctrl-C ended, or one of the signals."""
+def interruption(asked: str, asked_by: signal.Signals | None, kept: str = RUN_AGAIN) -> InfrastructureError:
+    """The error of what Ctrl-C ended, or one of the signals; `kept` says what is left and how to go on."""
     found = f"ended from outside by {asked_by.name}" if asked_by else "interrupted"
-    return InfrastructureError(asked, found, "run it again and it goes on")
+    return InfrastructureError(asked, found, kept)
 
 
 @contextmanager
@@ -80,5 +82,6 @@ def starting(script: str) -> Iterator[None]:
             error = interruption("the job", ending.asked_by)
             sys.stderr.write(f"{program}: {error}\n")
             facts = {"program": program, "exit_code": error.exit_code, "error": str(error)}
-            sys.stdout.write(f"summary {json.dumps({**facts, 'seconds': round(time.monotonic() - begun, 1)})}\n")
+            if not sys.stdout.isatty():
+                sys.stdout.write(f"summary {json.dumps({**facts, 'seconds': round(time.monotonic() - begun, 1)})}\n")
             sys.exit(error.exit_code)

@@ -19,6 +19,7 @@ from albert_infer.schema import ComputedBatch, DeviceKind
 
 # Seconds between two messages to a board from one worker. A person needs no finer ones.
 SECONDS_BETWEEN_MESSAGES: Final = 0.5
+STARTING: Final = "starting"
 DEVICE_MISSING: Final = (
     "Ray gave a worker a GPU, but torch finds no CUDA device there, so it labels on the CPU; "
     "mend the node's driver or torch, or give --gpus-per-worker 0"
@@ -147,34 +148,47 @@ class ProgressCounts:
         )
 
 
+class Shown:
+    """A run that is shown: its step before the first pair is labelled, and what was heard last of its units."""
+
+    def __init__(self) -> None:
+        self.step = STARTING
+        self.heard: RunProgress | None = None
+
+    def begin(self, step: str) -> None:
+        """Show this step until the first pair is labelled; a log has a line of it at once."""
+        self.step = step
+        if not logs.for_a_terminal():
+            tell_step(step)
+
+
 @contextmanager
-def shown(total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind) -> Iterator[None]:
+def shown(total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind) -> Iterator[Shown]:
     """Show how far the run is while the block goes on: `done_rows` of the `total_rows` were labelled before.
 
     Says so when a worker does not use the `planned` device.
     """
-    so_far = _warning_once(so_far, planned)
+    so_far, run = _warning_once(so_far, planned), Shown()
 
     def look() -> Progressed:
-        now = so_far()
-        return progressed(total_rows, done_rows + now.done.rows, now.rows_per_second)
+        now = run.heard = so_far()
+        return progressed(total_rows, done_rows + now.done.rows, now.rows_per_second, run.step)
 
-    with display.shown("labelling", "pairs", look):
-        yield
+    with display.shown("labelling", look):
+        yield run
         so_far()  # a run that ends before the first line warns too
 
 
-def progressed(total: int, done: int, speed: float) -> Progressed:
-    """Rows done of all, at `speed` rows per second, which is 0 before the first row."""
+def progressed(total: int, done: int, speed: float, step: str = STARTING) -> Progressed:
+    """Rows done of all, at `speed` rows per second; it is 0 before the first row, while the run is at the `step`."""
     seconds_left = round((total - done) / speed) if speed else None
-    text, note = f"labelling: {done:,} of {how_many(total, 'pair')}", "starting workers"
+    text = f"labelling: {done:,} of {how_many(total, 'pair')}"
     if seconds_left is None:
-        text += f", {note}"
+        text += f", {step}"
     else:
-        note = f"{speed:,.0f} pairs/s"
-        text += f" ({done / total:.0%}), {note}, {timedelta(seconds=seconds_left)} left"
+        text += f" ({done / total:.0%}), {speed:,.0f} pairs/s, {timedelta(seconds=seconds_left)} left"
     fields = {"rows_done": done, "rows_total": total, "pairs_per_second": round(speed, 1), "seconds_left": seconds_left}
-    return Progressed(done, total, note, text, fields)
+    return Progressed(done, total, text, fields)
 
 
 def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Callable[[], RunProgress]:
@@ -189,6 +203,11 @@ def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Cal
         return now
 
     return so_far_warning
+
+
+def tell_step(step: str) -> None:
+    """One line about what the run does before it labels."""
+    logs.tell("starting", f"labelling: {step}", {})
 
 
 def tell_waiting(text: str) -> None:

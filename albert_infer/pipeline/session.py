@@ -20,6 +20,7 @@ from ray.util.annotations import RayDeprecationWarning
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from albert_infer.common import logs
 from albert_infer.common.printable import one_line
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.pipeline.joining import Cluster, cluster_to_join, opening_error, wait_for_answer
@@ -62,6 +63,7 @@ def _open(*, debug: bool) -> None:
     cluster = cluster_to_join()
     if cluster is not None:
         wait_for_answer(cluster)
+    logs.tell("starting", "starting Ray on this machine" if cluster is None else f"joining {cluster}", {})
     # Not set here: how often gRPC asks whether the other side still answers. It is for all processes of a cluster or
     # none, so deploy/Dockerfile sets it. A driver that asks more often than its cluster does is cut off by every worker
     # ("too_many_pings"), and Ray takes each of them for dead.

@@ -30,10 +30,13 @@ class Agreement:
     upper_bound: float
     largest_difference: float
 
-    def to_text(self) -> str:
-        """For a person."""
-        equal = f"{self.equal_labels:.2%} labels as in fp32, at most {self.upper_bound:.2%} of all"
-        return f"{how_many(self.pairs, 'pair')} of the run: {equal}, largest difference {self.largest_difference:.1g}"
+    def to_text(self, precision: Precision) -> str:
+        """For a person: what was compared, in `precision`."""
+        equal = f"{round(self.equal_labels * self.pairs):,} of {how_many(self.pairs, 'pair')} of the input"
+        return (
+            f"{equal} get the same label in {precision} as in fp32 ({self.equal_labels:.2%}); "
+            f"probabilities differ by at most {self.largest_difference:.1g}"
+        )
 
 
 def measured(classifier: Classifier, exact: Classifier, pairs: pa.Table) -> Agreement | None:

@@ -9,7 +9,6 @@ import os
 from dataclasses import dataclass
 
 from albert_infer.classify.classification import Classifier
-from albert_infer.common.printable import how_many
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.preflight import agreement, gate, label_probe, numbers, swap
 from albert_infer.preflight.agreement import Agreement
@@ -57,17 +56,21 @@ class Preflight:
     agreement: Agreement | None
     swap: Swap
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether a CPU computes in a precision for which it lacks the compiled kernels."""
+        return self.device is DeviceKind.CPU and self.precision is not Precision.FP32 and not self.fused
+
     def lines(self) -> dict[str, str]:
         """A line for a person on each check, by its name."""
-        how = f"in {self.precision} on {self.device}{', fused' if self.fused else ''}"
-        lines = {
-            "preflight": f"{how_many(self.numbers.pairs, 'pair')} {how}: {self.numbers.to_text()}",
-            "probe": self.probe.to_text(),
-        }
+        lines = {"arithmetic": self.numbers.to_text(), "label check": self.probe.to_text()}
+        if self.is_slow:
+            why = "the workers have no C++ compiler, or the checkpoint's shape has no such kernels"
+            lines["slow"] = f"{self.precision} without compiled kernels takes two to three times as long; {why}"
         if self.gold is not None:
             lines["gold"] = self.gold.to_text()
         if self.agreement is not None:
-            lines["agreement"] = self.agreement.to_text()
+            lines["agreement"] = self.agreement.to_text(self.precision)
         if self.swap.suspected:
             lines["columns"] = f"warning: {self.swap.warning()}"
         return lines

@@ -55,9 +55,9 @@ class Gold:
         found = self.accuracy
         rejected = f", {self.rejected:,} rejected" if self.rejected else ""
         interval = f"{found.low:.1%} to {found.high:.1%} at 95% confidence"
-        text = f"{found.share:.1%} of {found.pairs:,} labels are the gold ones ({interval}){rejected}"
+        text = f"{found.share:.1%} of {how_many(found.pairs, 'pair')} get their gold label ({interval}){rejected}"
         if self.needing_review is not None:
-            text += f"; {self.needing_review.share:.1%} of {self.needing_review.pairs:,} that need review"
+            text += f"; {self.needing_review.share:.1%} of the {self.needing_review.pairs:,} marked needs_review"
         return text
 
 

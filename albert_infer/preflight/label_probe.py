@@ -47,13 +47,13 @@ class Probe:
     def to_text(self) -> str:
         """For a person; where the order is in doubt, with a warning."""
         if self.tells:
-            return f"{_counted(self.right, self.pairs)} pairs beyond doubt are right"
+            return f"{_counted(self.right, self.pairs)} easy test pairs get the right label: the label order fits"
         return f"warning: {self.doubt()}; look at some labels before you use them"
 
     def doubt(self) -> str:
         """Why the declared order is not seen to be right."""
         best = f"{_counted(self.best_right, self.pairs)} in the best order {','.join(self.best_order)}"
-        return f"only {_counted(self.right, self.pairs)} pairs beyond doubt are right, {best}"
+        return f"only {_counted(self.right, self.pairs)} easy test pairs get the right label, {best}"
 
 
 def probe_pairs() -> pa.Table:
@@ -91,7 +91,7 @@ def refuse_wrong_order(
     if found.best_right >= FITS and found.right <= FAILS:
         asked = f"model {checkpoint.source} with label order {','.join(checkpoint.label_order)}"
         best = f"{_counted(found.best_right, found.pairs)} in the order {','.join(found.best_order)}"
-        told = f"{_counted(found.right, found.pairs)} pairs beyond doubt are right, but {best}"
+        told = f"{_counted(found.right, found.pairs)} easy test pairs get the right label, but {best}"
         raise ModelError(asked, told, remedy.format(",".join(found.best_order)))
     if required and not found.tells:
         others = "give --label-order, or another checkpoint, or leave --require-probe out"

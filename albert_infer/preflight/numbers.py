@@ -42,7 +42,11 @@ class Numbers:
 
     def to_text(self) -> str:
         """For a person."""
-        return f"{self.equal_labels:.0%} labels as in fp32, largest difference {self.largest_difference:.1g}"
+        equal = f"{round(self.equal_labels * self.pairs)} of {how_many(self.pairs, 'test pair')}"
+        return (
+            f"{equal} get the same label as in fp32 on a CPU; "
+            f"probabilities differ by at most {self.largest_difference:.1g}"
+        )
 
 
 def measured(

@@ -79,7 +79,7 @@ class LabelledHere:
         file, row = file_and_row(place)
         return self.gold.folder.uri_of(list(self._files)[file].name), row
 
-    def shown(self) -> AbstractContextManager[None]:
+    def shown(self) -> AbstractContextManager[object]:
         """Show how far the labelling is, while the block goes on."""
         return progress.shown(self.gold.rows, 0, self._progress.so_far, self._device)
 

@@ -87,14 +87,13 @@ class _Told:
 
 def shown(so_far: Callable[[], TrainingProgress]) -> AbstractContextManager[None]:
     """Show how far training is while the block goes on."""
-    return display.shown("training", "steps", lambda: progressed(so_far()))
+    return display.shown("training", lambda: progressed(so_far()))
 
 
 def progressed(now: TrainingProgress) -> Progressed:
     """Steps done of all, with loss and accuracy."""
     fields = {"step": now.step, "steps": now.steps, "milestone": now.milestone, "seconds_left": now.seconds_left}
-    note = _found(now) if now.steps else "starting workers"
-    return Progressed(now.step, now.steps or None, note, log_line(now), fields)
+    return Progressed(now.step, now.steps or None, log_line(now), fields)
 
 
 def log_line(now: TrainingProgress) -> str:
