@@ -31,7 +31,7 @@ def labelled(settings: DemoSettings) -> PrintableText:
     """Label the pairs; some of them and the report as text."""
     width = terminal_width()
     report = label_pairs(settings).to_text(settings.output, width=width)
-    return demo_text(pq.read_table(settings.output).to_pylist(), report, next_command(), width=width)
+    return demo_text(pq.read_table(settings.output), report, next_command(), width=width)
 
 
 def next_command() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from albert_infer.common.printable import text_of
@@ -23,12 +24,15 @@ def pair(place: int, probability: float, *, right: bool) -> dict[str, Any]:
         "hypothesis": f"Hypothesis {place}: some birds are being given food outdoors, as they are on each morning.",
         "gold_label": "contradiction",
         "label": str(C if right else N),
-        f"p_{C if right else N}": probability,
+        "p_contradiction": probability if right else 0.0,
+        "p_neutral": 0.0 if right else probability,
     }
 
 
 # The most certain third is right, and of the others every second.
-PAIRS = [pair(place, 1 - place / 50, right=place < 10 or place % 2 == 0) for place in range(30)]
+PAIRS = pa.Table.from_pylist(
+    [pair(place, 1 - place / 50, right=place < 10 or place % 2 == 0) for place in reversed(range(30))]
+)
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])
@@ -62,7 +66,7 @@ def test_it_says_how_many_labels_are_right_and_that_the_checkpoint_is_a_stand_in
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_few_pairs_are_all_shown_once(count: int) -> None:
-    lines = demo_text(PAIRS[:count], REPORT, COMMAND, width=200).splitlines()
+    lines = demo_text(PAIRS.slice(0, count), REPORT, COMMAND, width=200).splitlines()
     assert sum(line.strip().startswith("Premise ") for line in lines) == count
     assert lines[0] == f"{count} of {count} labelled pairs, from the most certain label to the least"
 

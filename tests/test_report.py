@@ -11,7 +11,8 @@ import pytest
 
 from albert_infer import storage
 from albert_infer.errors import LimitError, SettingsError
-from albert_infer.job.report import Report, Seconds, quarantine_counts, reported
+from albert_infer.job.report import Report, Seconds, quarantine_counts
+from albert_infer.job.report_file import reported
 from albert_infer.output import layout
 from albert_infer.output.manifest import Manifest
 from albert_infer.preflight.agreement import Agreement

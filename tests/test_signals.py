@@ -67,7 +67,7 @@ def test_an_interrupted_job_says_what_was_counted_and_how_to_go_on(capsys: pytes
     assert ends(work) == 4
     assert capsys.readouterr().err == (
         "job.py: the job: interrupted; at least 7 of 20 parts of the input are labelled and kept; "
-        "run the same command again: it goes on from what is finished\n"
+        "run the same command again\n"
     )
 
 

@@ -108,9 +108,9 @@ def job_error(
 
 
 def _kept(settings: BaseModel | None, raised: BaseException) -> str:
-    """What is left of an interrupted job and how to go on: the job's rule, behind what was counted when it ended."""
+    """What is left of an interrupted job and how to go on: what was counted when it ended, else the job's rule."""
     counted: list[str] = getattr(raised, "__notes__", [])
-    return "; ".join([*counted, getattr(settings, "after_interrupt", RUN_AGAIN)])
+    return "; ".join([*counted, RUN_AGAIN]) if counted else getattr(settings, "after_interrupt", RUN_AGAIN)
 
 
 def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:

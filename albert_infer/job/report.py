@@ -9,8 +9,7 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +17,6 @@ from typing import Final
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.common.tables import fact_lines
-from albert_infer.errors import AlbertInferError, InfrastructureError, RefusedError
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import layout, sealing
 from albert_infer.output.manifest import Manifest, Quarantined
@@ -28,7 +26,6 @@ from albert_infer.preflight.checks import Preflight
 from albert_infer.read.planning import Plan
 from albert_infer.read.survey import Survey
 from albert_infer.schema import ModelRecipe, NliLabel
-from albert_infer.storage import Folder
 from albert_infer.storage.input_names import told_left_out
 
 # Where Ray keeps its logs on each machine, unless its RAY_TMPDIR says otherwise.
@@ -188,17 +185,15 @@ class Report:
         pairs = partial(how_many, what="pair")
         idle = "" if self.units["labelled"] else ": nothing was left to do"
         already = "" if self.seconds.publishing else f"; published by an earlier start{idle}"
+        marked = f"{pairs(self.needs_review)} marked needs_review: the probability of their label is below"
+        where = f"; the rows and why are in {output}/{layout.REJECTED}" if self.rejected else ""
         lines = {
             "published": f"{self.labelled:,} of {pairs(self.rows)} labelled, in {output}/{already}",
             "labels": _counts(self.labels),
+            **({"review": f"{marked} {self.review_below}"} if self.review_below is not None else {}),
+            "rejected": f"{_counts(self.rejected)}{where}",
+            "quarantined": self._unread(),
         }
-        if self.review_below is not None:
-            marked = f"{pairs(self.needs_review)} marked needs_review"
-            lines["review"] = f"{marked}: the probability of their label is below {self.review_below}"
-        lines["rejected"] = _counts(self.rejected)
-        if self.rejected:
-            lines["rejected"] += f"; the rows and why are in {output}/{layout.REJECTED}"
-        lines["quarantined"] = self._unread()
         if self.ignored:
             lines["left out"] = f"of the input folder: {told_left_out(self.ignored)}"
         if self.late_inputs:
@@ -268,28 +263,6 @@ def quarantine_counts(quarantined: Quarantined) -> QuarantineCounts:
         rows_known=quarantined.rows_known,
         reasons=dict(Counter(reasons)),
     )
-
-
-@contextmanager
-def reported(report: Report, output: Folder) -> Iterator[None]:
-    """Write the report of a start into its run's folder, whatever its end; one that was refused writes nothing."""
-    try:
-        yield
-    except RefusedError:
-        raise
-    except BaseException as error:
-        report.exit_code = getattr(error, "exit_code", InfrastructureError.exit_code)
-        # The end that is being reported matters more than a report that could not be written.
-        with suppress(AlbertInferError):
-            _write(report, output)
-        raise
-    _write(report, output)
-
-
-def _write(report: Report, output: Folder) -> None:
-    """Put the report of this start in place of an earlier one's."""
-    name = layout.report_name(str(report.plan_id))
-    output.replace(name, report.to_json(), output.stat(name))
 
 
 def installed_versions() -> dict[str, str]:

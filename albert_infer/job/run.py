@@ -22,7 +22,8 @@ from albert_infer.errors import InputError, ObjectMissingError, OutputError
 from albert_infer.job.gate_pairs import gold_before_ray, gold_set
 from albert_infer.job.kept_plan import kept_plan
 from albert_infer.job.places import input_access, output_access
-from albert_infer.job.report import Report, reported
+from albert_infer.job.report import Report
+from albert_infer.job.report_file import reported
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
 from albert_infer.output import limits, publication, sealing
 from albert_infer.output.manifest import Seal
