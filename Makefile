@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-quick test-all soak simulate mutants check bench checkpoint image clean
+.PHONY: demo test test-quick test-all soak simulate mutants check docs bench checkpoint image clean
 
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/python jobs/demo.py
@@ -34,10 +34,13 @@ simulate: $(VENV)/.dev  ## the publish protocol under drawn schedules on all cor
 mutants: $(VENV)/.dev  ## takes each safeguard of the protocol away: a schedule must notice
 	PYTHONPATH=.:tests $(BIN)/python -m simulation.mutants $(ARGS)
 
-check: $(VENV)/.dev  ## linters and types
+check: $(VENV)/.dev docs  ## linters, types, and the site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs  ## the site, into build/docs/; a warning, a broken link or a broken anchor fails
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs build/docs
 
 bench: $(VENV)/.bench  ## speed against the peers, in one run
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -59,6 +62,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(INSTALL) --editable .
 	touch $@
 
-$(VENV)/.dev $(VENV)/.bench $(VENV)/.builtin: $(VENV)/.%: $(VENV)/.installed
+$(VENV)/.dev $(VENV)/.docs $(VENV)/.bench $(VENV)/.builtin: $(VENV)/.%: $(VENV)/.installed
 	$(INSTALL) --editable '.[$*]'
 	touch $@

@@ -33,8 +33,9 @@ LONG_PREMISES: Final = get_args(LongPremiseRule)
 class Labeler:
     """A checkpoint that labels pairs by the steps of the labelling job: for notebooks, services and tests.
 
-    `source` is a checkpoint as for `--model`, and every other argument as the flag of its name: `docs/python-api.md`.
-    `precision` and `device` are what `auto` came to, `added_columns` names what it adds to the pairs.
+    `source` is a checkpoint as for `--model`, and every other argument as the flag of its name:
+    `docs/reference/python-api.md`. `precision` and `device` are what `auto` came to, `added_columns` names what it adds
+    to the pairs.
 
     Raises ModelError, and SettingsError for arguments that are none or do not go together.
 

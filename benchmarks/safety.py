@@ -33,7 +33,7 @@ from benchmarks import checkpoint, machine, pairs
 from benchmarks.staged import StagedRun
 
 JOB: Final = Path(__file__).parents[1] / "jobs" / "label_pairs.py"
-# The engine with the ALBERT-base shape in fp32, on the two cores of the README's figures.
+# The engine with the ALBERT-base shape in fp32, on the two cores of the figures in docs/benchmarks.md.
 BASE_PAIRS_PER_SECOND: Final = 27.9
 UNIT_ROWS: Final = 16_384
 TARGET_SHARE: Final = 0.03

@@ -17,7 +17,7 @@ import albert_infer
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(albert_infer.__file__).parent
-WAY = re.findall(r"^\d+\. `([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text("utf-8"), re.M)
+WAY = re.findall(r"^\d+\. `([\w/]+\.py)`", (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8"), re.M)
 # What only a run on Ray passes.
 ON_RAY = {"pipeline/labelling.py", "pipeline/stages.py", "pipeline/reader.py"}
 MOST_FILES = 18

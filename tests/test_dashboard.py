@@ -1,4 +1,4 @@
-"""The dashboard and the README know the metrics by the names and tags that the code declares."""
+"""The dashboard and the page of metrics know the metrics by the names and tags that the code declares."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from albert_infer.pipeline.metrics import ALL
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana.json").read_text("utf-8"))
+PAGE = ROOT / "docs" / "reference" / "metrics.md"
 DECLARED = {each.exported: each for each in ALL}
 QUERIES = {panel["title"]: target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]}
 
@@ -47,8 +48,8 @@ def test_the_data_source_is_a_variable_wherever_one_is_named() -> None:
     assert all(each == {"type": "prometheus", "uid": "${datasource}"} for each in named)
 
 
-def test_readme_has_every_metric_and_its_tags() -> None:
-    rows = re.findall(r"^\| `(ray_albert_infer_\w+)` \|([^|]*)\|", (ROOT / "README.md").read_text("utf-8"), re.M)
+def test_the_page_has_every_metric_and_its_tags() -> None:
+    rows = re.findall(r"^\| `(ray_albert_infer_\w+)` \|([^|]*)\|", PAGE.read_text("utf-8"), re.M)
     assert {name: set(re.findall(r"`(\w+)`", tags)) for name, tags in rows} == {
         name: set(each.tags) for name, each in DECLARED.items()
     }

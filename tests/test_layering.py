@@ -1,4 +1,4 @@
-"""What each folder of the package may import. `docs/architecture.md` says what each folder is for."""
+"""What each folder of the package may import. `docs/explanation/architecture.md` says what each folder is for."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def test_an_init_only_exports() -> None:
 
 
 def test_every_folder_has_a_row_in_the_page_on_architecture() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
     folders = {path.parent.name for path in MODULES.values() if path.parent.parent == ROOT / PACKAGE}
     assert set(re.findall(r"^\| `(\w+)/` \|", page, re.M)) == folders
     assert folders < MAY_IMPORT.keys()

@@ -1,4 +1,4 @@
-"""The examples of docs/python-api.md are true: they run, in order, as one program."""
+"""The examples of docs/reference/python-api.md are true: they run, in order, as one program."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).parent.parent / "docs" / "python-api.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "python-api.md"
 
 
 @pytest.mark.usefixtures("one_thread")

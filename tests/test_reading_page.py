@@ -1,4 +1,4 @@
-"""Every recipe of docs/reading-labels.md runs as it stands there, and gives the rows that it says."""
+"""Every recipe of docs/how-to/reading-labels.md runs as it stands there, and gives the rows that it says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from job_runs import made_up_pairs, run_inline, tiny_checkpoint, write_pairs
 
-PAGE = Path(__file__).parents[1] / "docs" / "reading-labels.md"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "reading-labels.md"
 # No dependency of the package or of its tests.
 BY_HAND = ("polars", "pyspark")
 CSV = 'pair_id,premise,hypothesis\n1,"two\nlines, one null",007\n2,NULL,\n'

@@ -100,7 +100,7 @@ def test_a_checkpoint_of_another_model_is_refused_whatever_else_it_lacks(tmp_pat
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     told = refusal(folder)
     assert "model_type 'bert'" in told
-    assert "docs/checkpoints.md" in told
+    assert "docs/how-to/checkpoints.md" in told
 
 
 @pytest.mark.parametrize("architectures", [["AlbertForMaskedLM"], ["AlbertForPreTraining"], ["AlbertModel"], None])

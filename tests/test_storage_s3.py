@@ -314,7 +314,7 @@ def test_a_listing_without_etags_is_completed_object_by_object(s3_bucket: S3Loca
         (301, "PermanentRedirect", "at another endpoint.*; set AWS_DEFAULT_REGION .*, or correct --s3-endpoint"),
         (400, "InvalidToken", "the credentials were refused"),
         (403, "InvalidAccessKeyId", "the credentials were refused"),
-        (400, "InvalidRequest", r"S3 answered InvalidRequest \(400\); .*docs/stores.md"),
+        (400, "InvalidRequest", r"S3 answered InvalidRequest \(400\); .*docs/how-to/stores.md"),
         (403, "AccessDenied", "grant s3:"),
     ],
 )

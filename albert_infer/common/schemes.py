@@ -7,14 +7,14 @@ from typing import Final
 
 # One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_COPY: Final = "copy the files to a local path or to an S3 store (docs/stores.md)"
+_COPY: Final = "copy the files to a local path or to an S3 store (docs/how-to/stores.md)"
 _REMEDIES: Final = {
     "s3": "write s3://bucket/prefix",
     "s3a": "write s3://bucket/prefix",
     "s3n": "write s3://bucket/prefix",
     "file": "write file:///absolute/path",
-    "gs": "Google Cloud Storage has an S3 interface: see docs/stores.md, or copy the files to a local path",
-    "gcs": "Google Cloud Storage has an S3 interface: see docs/stores.md, or copy the files to a local path",
+    "gs": "Google Cloud Storage has an S3 interface: see docs/how-to/stores.md, or copy the files to a local path",
+    "gcs": "Google Cloud Storage has an S3 interface: see docs/how-to/stores.md, or copy the files to a local path",
     "http": "download the files, and give the local path",
     "https": "download the files, and give the local path",
 }

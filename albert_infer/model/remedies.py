@@ -138,7 +138,8 @@ def with_words_of_a_bert(source: str) -> ModelError:
 def of_another_model(source: str, model_type: object) -> ModelError:
     """For a checkpoint that is no ALBERT."""
     found = f"config.json has model_type {model_type!r:.100}, and only an ALBERT can label"
-    return ModelError(f"model {source}", found, "give an ALBERT with three NLI labels: docs/checkpoints.md lists some")
+    remedy = "give an ALBERT with three NLI labels: docs/how-to/checkpoints.md lists some"
+    return ModelError(f"model {source}", found, remedy)
 
 
 def wrapped(source: str, wrapper: str, label_order: Sequence[str], s3_endpoint: str | None) -> ModelError:

@@ -1,4 +1,6 @@
-"""One start of a plan at an output, from whatever lies there to published: the protocol of `docs/publishing.md`.
+"""One start of a plan at an output, from whatever lies there to published.
+
+`docs/explanation/publishing.md` has the protocol.
 
 Looks, does one step, and looks again, until the plan is published or another one is. Nothing that a look found is
 trusted across a step, except what can never change. Knows nothing of Ray.

@@ -25,7 +25,7 @@ from albert_infer.storage.input_names import (
     told_left_out,
 )
 
-RULES: Final = "docs/inputs.md"
+RULES: Final = "docs/reference/inputs.md"
 
 
 def find_input(uri: str, access: S3Access, *, ignore_table_format: bool = False) -> InputObjects:

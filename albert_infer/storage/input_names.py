@@ -1,6 +1,6 @@
 """Which objects of a folder are input, as far as their names tell, and which names show that a table format owns them.
 
-Names only: nothing is opened here. `docs/inputs.md` says the same for users.
+Names only: nothing is opened here. `docs/reference/inputs.md` says the same for users.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ class S3Folder:
     def _endless_listing(self, prefix: str) -> AccessError:
         found = "a page that says there is more, and not where it goes on"
         return AccessError(
-            f"listing {self.uri_of(prefix)}", found, "use an S3 server that keeps ListObjectsV2 (docs/stores.md)"
+            f"listing {self.uri_of(prefix)}", found, "use an S3 server that keeps ListObjectsV2 (docs/how-to/stores.md)"
         )
 
     def _is_listed(self, name: str) -> bool:

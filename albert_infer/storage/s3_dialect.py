@@ -60,7 +60,7 @@ def version_of(etag: str | None, asked: str) -> str:
     Raises AccessError where the server gives none.
     """
     if not etag:
-        remedy = "check the endpoint, or use an S3 server whose objects have ETags (docs/stores.md)"
+        remedy = "check the endpoint, or use an S3 server whose objects have ETags (docs/how-to/stores.md)"
         raise AccessError(asked, "an answer that names no ETag", remedy)
     return etag.removeprefix("W/").strip('"')
 

@@ -124,6 +124,6 @@ def reply_error(operation: str, uri: str, status: int, code: str) -> Infrastruct
     if 300 <= status < 400:
         return AccessError(asked, f"the bucket is at another endpoint ({found})", _ENDPOINT)
     if 400 <= status < 500 and status not in _PASSING and code not in _PASSING_CODES:
-        remedy = "use an S3 server that takes this request (docs/stores.md), or correct the URI and the endpoint"
+        remedy = "use an S3 server that takes this request (docs/how-to/stores.md), or correct the URI and the endpoint"
         return UnsupportedError(asked, found, remedy)
     return InfrastructureError(asked, found, "start the run again; it goes on from what is there")

@@ -1,4 +1,4 @@
-"""Which objects of an input are input: the rules of `docs/inputs.md`, read here a second time.
+"""Which objects of an input are input: the rules of `docs/reference/inputs.md`, read here a second time.
 
 `storage.input_names` has them for the steps that publish. An object that a wrong rule there leaves out shows only
 because these rules are separate.
