@@ -33,15 +33,30 @@ SETTINGS: Final[dict[str, type[BaseModel]]] = {
     "submit_nightly.py": SubmitSettings,
     "verify_labels.py": VerifySettings,
 }
+# The script of each command of `albert-infer`.
+SCRIPTS: Final = {
+    "clean": "clean_runs.py",
+    "convert": "convert_checkpoint.py",
+    "demo": "demo.py",
+    "evaluate": "evaluate.py",
+    "finetune": "finetune.py",
+    "label": "label_pairs.py",
+    "nightly": "label_nightly.py",
+    "submit": "submit_nightly.py",
+    "verify": "verify_labels.py",
+}
 # A job, and all up to what is the shell's own.
-COMMAND: Final = re.compile(r"jobs/(?P<job>\w+\.py)(?P<argv>(?: +(?!\|\|)[^\s>|#`][^\n>|#`]*)?)")
+COMMAND: Final = re.compile(
+    r"(?:jobs/(?P<job>\w+\.py)|\balbert-infer (?P<command>[a-z]+))(?P<argv>(?: +(?!\|\|)[^\s>|#`][^\n>|#`]*)?)"
+)
 
 
 def commands(text: str) -> list[tuple[str, list[str]]]:
     """Each command of a job in `text`: the job and its arguments, with a date where one is computed."""
     filled = PLACEHOLDER.sub(lambda found: found[0].lower(), text.replace("\\\n", " "))
     filled = re.sub(r'"\$\(date [^)]*\)"|\bDATE\b', "2026-11-27", filled)
-    return [(found["job"], shlex.split(found["argv"])) for found in COMMAND.finditer(filled) if found["argv"].strip()]
+    found = [match for match in COMMAND.finditer(filled) if match["argv"].strip()]
+    return [(match["job"] or SCRIPTS[match["command"]], shlex.split(match["argv"])) for match in found]
 
 
 def parsed(job: str, argv: list[str]) -> BaseModel | None:

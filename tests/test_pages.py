@@ -50,6 +50,13 @@ def test_every_command_of_a_page_is_taken(page: Path) -> None:
                 assert parsed(job, argv) is not None, f"{job} {shlex.join(argv)}"
 
 
+@pytest.mark.parametrize("start", ["python jobs/label_pairs.py", "albert-infer label"])
+def test_a_command_with_a_flag_that_is_none_is_refused(start: str) -> None:
+    [(job, argv)] = commands(f"$ {start} --input pairs/ --outptu labels/  # a comment")
+    with pytest.raises(errors.SettingsError, match="--outptu is no setting"):
+        parsed(job, argv)
+
+
 def test_the_pages_have_commands_of_every_job() -> None:
     found = {job for text in TEXTS.values() for _, block in FENCED.findall(text) for job, _ in commands(block)}
     assert found >= SETTINGS.keys() - {"demo.py"}
