@@ -90,6 +90,15 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         assert not heading or heading in headings(target), link
 
 
+def test_the_readme_and_the_tutorial_show_one_output_of_the_demo() -> None:
+    shown = [
+        [block for _, block in FENCED.findall(TEXTS[page]) if "published " in block and "demo.py" in block]
+        for page in (ROOT / "README.md", DOCS / "tutorial.md")
+    ]
+    assert len(shown[0]) == 1
+    assert shown[0] == shown[1]
+
+
 def test_the_readme_is_short() -> None:
     assert len(TEXTS[ROOT / "README.md"].split()) <= 1200
 

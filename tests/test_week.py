@@ -205,7 +205,7 @@ def the_whole_week_again_with_a_late_file(week: Week) -> None:
 
 
 def a_submit_of_the_job_itself(week: Week) -> None:
-    """As the README has it; the log ends with the report."""
+    """As the page on clusters has it; the log ends with the report."""
     folder = week.faults
     write_pairs(folder / "pairs" / "a.parquet", made_up_pairs(20, seed=14))
     work = folder / "work"
