@@ -34,9 +34,10 @@ simulate: $(VENV)/.dev  ## the publish protocol under drawn schedules on all cor
 mutants: $(VENV)/.dev  ## takes each safeguard of the protocol away: a schedule must notice
 	PYTHONPATH=.:tests $(BIN)/python -m simulation.mutants $(ARGS)
 
-check: $(VENV)/.dev docs  ## linters, types, and the site
+check: $(VENV)/.dev docs  ## linters, spelling, types, and the site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs  ## the site, into build/docs/; a warning, a broken link or a broken anchor fails
