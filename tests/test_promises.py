@@ -54,6 +54,7 @@ LEAD_ELSEWHERE = {"../README.md#documentation", "../docs/index.md"}
 def test_every_heading_of_the_readme_and_every_page_has_its_promises() -> None:
     wanted = {f"../README.md#{heading}" for heading in headings(ROOT / "README.md")}
     wanted |= {f"../{page.relative_to(ROOT).as_posix()}" for page in (ROOT / "docs").rglob("*.md")}
+    wanted |= {"../CONTRIBUTING.md", "../SECURITY.md", "../examples/README.md"}
     linked = set(re.findall(r"\]\((\.\./[^)]+)\)", PAGE))
     sections = {link for link in linked if link.startswith("../docs/") and "#" in link}
     assert (wanted - linked - LEAD_ELSEWHERE, linked - wanted - sections) == (set(), set())

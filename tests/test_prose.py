@@ -1,0 +1,96 @@
+"""Pages use plain words. The list holds words that a reader must decode, each with a plain one.
+
+`CHANGELOG.md` is a record, so old entries keep their words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+# What a page must not say, and what to say instead.
+PLAIN: Final = {
+    r"whoever": "name the person or the program",
+    r"so many": "give the number, or say 'the number of'",
+    r"beside": "'next to', 'with' or 'at the same time as'",
+    r"stands?|stood": "'is', or name what it does",
+    r"told": "'reported', 'shown' or 'returned'",
+    r"held against": "'compared with'",
+}
+# Pages from before this list, by the names of their files, and how many such words each may still have. Numbers here
+# only get smaller.
+EXCEPTIONS: Final = {
+    "README.md": 25,
+    "architecture.md": 2,
+    "benchmarks.md": 5,
+    "checkpoints.md": 2,
+    "columns.md": 1,
+    "contributing.md": 1,
+    "decisions.md": 5,
+    "finetune.md": 1,
+    "operations.md": 12,
+    "publishing.md": 1,
+    "settings.md": 5,
+    "simulation.md": 1,
+    "stores.md": 1,
+    "tried.md": 1,
+    "tutorial.md": 1,
+}
+NOTEBOOKS: Final = [str(path.relative_to(ROOT)) for path in (ROOT / "examples").glob("*.ipynb")]
+PAGES: Final = sorted(
+    str(path.relative_to(ROOT))
+    for path in [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+        *(path for folder in ("docs", "examples", ".github") for path in (ROOT / folder).rglob("*.md")),
+        *(ROOT / ".github").rglob("*.yml"),
+    ]
+)
+
+
+def prose_of(page: str) -> str:
+    """The page without its code: names in code are the program's."""
+    text = (ROOT / page).read_text("utf-8")
+    if page.endswith(".ipynb"):
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return without_code(text)
+
+
+def without_code(text: str) -> str:
+    """`text` with its code taken out, and each line where it was."""
+    return re.sub(r"^```.*?^```|`[^`\n]*`", lambda code: "\n" * code[0].count("\n"), text, flags=re.M | re.S)
+
+
+def findings(text: str) -> Iterator[str]:
+    """A line for each word of the list in `text`."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for word, plain in PLAIN.items():
+            for found in re.finditer(rf"\b(?:{word})\b", line, re.IGNORECASE):
+                yield f"line {number}: instead of '{found[0]}' write {plain}"
+
+
+def allowed(page: str) -> int:
+    """How many words of the list a page may have: none, but for the README and old pages of `docs/`."""
+    return EXCEPTIONS.get(Path(page).name, 0) if page == "README.md" or page.startswith("docs/") else 0
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS])
+def test_a_page_has_no_word_of_the_list_beyond_its_exceptions(page: str) -> None:
+    found = list(findings(prose_of(page)))
+    assert len(found) <= allowed(page), "\n".join(found)
+
+
+def test_exceptions_are_for_pages_that_still_need_them() -> None:
+    clean = [page for page in PAGES if allowed(page) and not list(findings(prose_of(page)))]
+    assert clean == [], "take them out of EXCEPTIONS"
+
+
+def test_code_is_no_prose_and_lines_keep_their_numbers() -> None:
+    text = "Good.\n```\nwhoever\n```\nIt is `told` of\n, whoever asks."
+    assert list(findings(without_code(text))) == ["line 6: instead of 'whoever' write name the person or the program"]
