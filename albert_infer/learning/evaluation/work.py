@@ -35,7 +35,7 @@ class Subjects:
 
     this: RowSource
     other: RowSource | None
-    shown: AbstractContextManager[None]
+    shown: AbstractContextManager[object]
     review_below: float | None = None
 
 
