@@ -26,15 +26,14 @@ PLAIN: Final = {
 # Pages from before this list, by the names of their files, and how many such words each may still have. Numbers here
 # only get smaller.
 EXCEPTIONS: Final = {
-    "README.md": 25,
-    "architecture.md": 2,
+    "README.md": 1,
     "benchmarks.md": 5,
     "checkpoints.md": 2,
     "columns.md": 1,
     "contributing.md": 1,
     "decisions.md": 5,
     "finetune.md": 1,
-    "operations.md": 12,
+    "operations.md": 11,
     "publishing.md": 1,
     "settings.md": 5,
     "simulation.md": 1,
