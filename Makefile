@@ -9,9 +9,9 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/python jobs/demo.py
 
-# Three at a time, since much of a test is waiting; each process takes whole modules, with a Ray session and an S3 server of
+# Two at a time, since much of a test is waiting; each process takes whole modules, with a Ray session and an S3 server of
 # its own, and takes 3 GB. In the order of tests/conftest.py, which has the longest modules first.
-test: PROCESSES ?= 3
+test: PROCESSES ?= 2
 test: $(VENV)/.dev  ## all tests; what ARGS says in one process: make test ARGS=tests/test_joining.py
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder --durations=25)
 

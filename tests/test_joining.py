@@ -167,7 +167,7 @@ def test_a_folder_with_a_path_too_long_for_sockets_is_a_setting_to_change(tmp_pa
     long = tmp_path / ("x" * 90)
     long.mkdir()
     job = job_with(tmp_path, RAY_TMPDIR=str(long))
-    assert (job.exit_code, job.stderr.count("\n")) == (2, 1)
+    assert (job.exit_code, len(job.errors)) == (2, 1), job.stderr
     assert "set RAY_TMPDIR to a folder with a shorter name" in job.stderr
 
 
@@ -175,7 +175,7 @@ def test_a_folder_with_a_path_too_long_for_sockets_is_a_setting_to_change(tmp_pa
 @pytest.mark.parametrize("name", ["HOME", "RAY_TMPDIR"])
 def test_a_folder_that_cannot_be_written_is_a_setting_to_change(name: str, tmp_path: Path) -> None:
     job = job_with(tmp_path, **{"RAY_TMPDIR": str(tmp_path), name: "/proc/none"})
-    assert (job.exit_code, job.stderr.count("\n")) == (2, 1)
+    assert (job.exit_code, len(job.errors)) == (2, 1), job.stderr
     assert "/proc/none; set RAY_TMPDIR" in job.stderr
     assert "HOME" in job.stderr
 

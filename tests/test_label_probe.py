@@ -119,7 +119,7 @@ def test_a_checkpoint_that_knows_no_english_passes_with_a_warning_unless_the_pro
     folder = tiny_checkpoint(tmp_path)
     told = found(folder).probe
     assert told.right < TELLS
-    assert told.to_text().startswith(f"warning: only {round(told.right * 30)} of 30 pairs")
+    assert told.to_text().startswith(f"warning: only {round(told.right * 30)} of 30 easy test pairs")
     refused = refusal(folder, required=True)
     assert refused.asked == f"--require-probe of model {folder}"
     assert "leave --require-probe out" in refused.remedy
