@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from contextlib import redirect_stderr
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,12 +135,29 @@ def test_a_log_has_each_step_at_once_and_a_terminal_in_its_moving_line() -> None
     assert (terminal.getvalue(), run.step) == ("", "checking the model on one worker")
 
 
-def test_in_a_notebook_the_line_moves_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_notebook_one_output_of_the_cell_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
-    with redirect_stderr(cell), display.shown("labelling", lambda: progressed(10, 10, 5.0)):
+    outputs: list[str] = []
+
+    class Handle:
+        def update(self, data: dict[str, str], *, raw: bool) -> None:
+            """Replace the output."""
+            assert raw
+            outputs[-1] = data["text/plain"]
+
+    def show(data: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
+        assert raw
+        assert display_id
+        outputs.append(data["text/plain"])
+        return Handle()
+
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=show))
+    done = iter(range(5, 11))
+    with redirect_stderr(cell), display.shown("labelling", lambda: progressed(10, next(done), 5.0)):
         pass
-    assert "labelling: 10 of 10 pairs (100%), 5 pairs/s" in cell.getvalue()
-    assert cell.getvalue().count("\n") == 1, "one line of the cell"
+    assert cell.getvalue() == ""
+    assert len(outputs) == 1
+    assert outputs[0].startswith("labelling: 6 of 10 pairs (60%), 5 pairs/s")
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Final
 
 from rich.console import Console
@@ -19,7 +20,6 @@ from albert_infer.common import logs
 # A terminal line may move; a line of a log stays, so there are few of them.
 TERMINAL_SECONDS: Final = 0.5
 LOG_SECONDS: Final = 10.0
-NOTEBOOK_WIDTH: Final = 100
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,7 @@ def terminal_width() -> int | None:
 def shown(event: str, look: Callable[[], Progressed]) -> Iterator[None]:
     """Show what `look` says while the block goes on; a log store knows its lines by the name of the `event`."""
     stop = threading.Event()
-    if logs.for_a_terminal():
-        console = Console(stderr=True)
-    elif in_notebook():
-        # As a terminal: what Rich makes for notebooks needs widgets, and shows nothing without them.
-        console = Console(stderr=True, force_terminal=True, force_jupyter=False, width=NOTEBOOK_WIDTH)
-    else:
-        console = None
-    show = partial(_in_log, event) if console is None else partial(_in_terminal, console)
-    thread = threading.Thread(target=show, args=(look, stop), daemon=True)
+    thread = threading.Thread(target=_way_to_show(event), args=(look, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -61,17 +53,31 @@ def shown(event: str, look: Callable[[], Progressed]) -> Iterator[None]:
         thread.join()
 
 
-def in_notebook() -> bool:
+def _way_to_show(event: str) -> Callable[[Callable[[], Progressed], threading.Event], None]:
+    if logs.for_a_terminal():
+        return _in_terminal
+    return _in_notebook if is_notebook() else partial(_in_log, event)
+
+
+def is_notebook() -> bool:
     """Whether a cell of a notebook shows what is written to stderr: IPython's kernel replaces it."""
     return type(sys.stderr).__module__ == "ipykernel.iostream"
 
 
-def _in_terminal(console: Console, look: Callable[[], Progressed], stop: threading.Event) -> None:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-    )
-    with Progress(*columns, console=console, expand=True) as bar:
+def _in_notebook(look: Callable[[], Progressed], stop: threading.Event) -> None:
+    """One output of the cell, which is replaced: a saved notebook has the last line only."""
+    # By its name, because IPython is there in a notebook only.
+    display = import_module("IPython.display").display
+    shown = display({"text/plain": look().text}, raw=True, display_id=True)
+    stopped = False
+    while not stopped:
+        stopped = stop.wait(TERMINAL_SECONDS)
+        shown.update({"text/plain": look().text}, raw=True)
+
+
+def _in_terminal(look: Callable[[], Progressed], stop: threading.Event) -> None:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=None))
+    with Progress(*columns, console=Console(stderr=True), expand=True) as bar:
         first = look()
         task = bar.add_task(first.text, total=first.total, completed=first.done)
         stopped = False
