@@ -10,6 +10,8 @@ import demo
 import pytest
 
 from albert_infer.config import LabelSettings, parse_settings
+from albert_infer.operations.commands import PAIRS
+from albert_infer.operations.demo import next_command
 
 
 @pytest.mark.process
@@ -18,7 +20,7 @@ def test_the_next_command_works_where_the_demo_was_called(
     inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(demo.ROOT if inside else tmp_path)
-    command = demo.next_command()
+    command = next_command(demo.LABEL, str(PAIRS))
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "label_pairs.py --input" in shown.stdout
     settings = parse_settings(LabelSettings, command[2:], program="label_pairs.py", about="")

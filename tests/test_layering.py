@@ -51,10 +51,11 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "pipeline": set(STEPS) - {"pipeline"},
     "job": set(STEPS),
     "labeler": {"config", "prepare", "engine", "model", "classify", "preflight", "pipeline"},
-    "operations": {*STEPS, "job"} - {"read", "prepare"},
     # The recount finds errors of the steps: it shares no code with them.
     "verification": {"config", "storage"},
     "learning": {*STEPS, "job", "labeler", "verification"} - {"output"},
+    # Has the program of the package, each job of which is one command of it: recount and training too.
+    "operations": {*STEPS, "job", "verification", "learning"} - {"read", "prepare"},
 }
 # All of ours that `verification` may use: names and closed lists, and tools that know nothing of a run. What says how
 # something published looks, or how input is read, it declares again.

@@ -21,10 +21,18 @@ import submit_nightly
 from job_runs import JOB, Outcome, run_main
 from local_server import LocalServer
 
+from albert_infer import __version__
 from albert_infer.config import NightlySettings, SubmitSettings, parse_settings
 from albert_infer.config.nights import yesterday
-from albert_infer.errors import InfrastructureError
-from albert_infer.operations.submission import SETTLING_SECONDS, NightJob, night_job, refuse_silent_server, write_log
+from albert_infer.errors import InfrastructureError, SettingsError
+from albert_infer.operations.submission import (
+    SETTLING_SECONDS,
+    NightJob,
+    night_job,
+    refuse_silent_server,
+    write_log,
+)
+from albert_infer.operations.uploading import checkout
 
 PROJECT = JOB.parents[1]
 ROOTS = ("--input-root", "s3://inbox/", "--output-root", "s3://labels")
@@ -226,6 +234,45 @@ def test_the_package_and_the_jobs_are_uploaded_and_stay_small(server: JobServer)
     assert {"jobs/label_nightly.py", "albert_infer/job/run.py", "albert_infer/engine/cpu/kernels.cpp"} <= set(names)
     assert {name.split("/")[0] for name in names if "/" in name} == {"albert_infer", "jobs"}
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_nothing_is_uploaded_where_the_image_of_the_nodes_has_the_package(
+    server: JobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALBERT_INFER_S3_KMS_KEY", "alias/nli")
+    assert submit(server, *DATE, "--package", "image").exit_code == 0
+    assert server.uploaded == b""
+    [posted] = server.posted
+    assert posted["runtime_env"] == {"env_vars": {"ALBERT_INFER_S3_KMS_KEY": "alias/nli"}}
+    words = shlex.split(posted["entrypoint"])
+    assert words[:4] == ["albert-infer", "--require-version", __version__, "nightly"]
+    assert parse_settings(NightlySettings, words[4:], program="albert-infer nightly", about="") is not None
+
+
+def test_a_package_without_its_job_scripts_takes_that_of_the_image_and_uploads_nothing() -> None:
+    settings = parse_settings(SubmitSettings, [*ROOTS, *DATE], program="submit", about="")
+    assert settings is not None
+    assert night_job(settings, None).working_dir is None
+    with pytest.raises(SettingsError, match="--package upload: this package was installed without its job scripts"):
+        night_job(settings.model_copy(update={"package": "upload"}), None)
+    assert checkout() == PROJECT
+
+
+@pytest.mark.parametrize(("argv", "code"), [(["--package", "image"], 2), ([], 4)])
+def test_an_image_without_the_package_is_told_as_that_and_is_not_tried_again(argv: list[str], code: int) -> None:
+    with JobServer(exit_code=127) as server:
+        refused = submit(server, *DATE, *argv)
+    assert refused.exit_code == code, refused.stderr
+    said = "the image of its node has no program albert-infer; install albert-infer"
+    assert (said in refused.stderr.splitlines()[-1]) == (code == 2)
+
+
+def test_ray_tells_of_no_file_that_it_uploads_or_leaves_out(
+    server: JobServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert submit(server, *DATE).exit_code == 0
+    assert server.uploaded
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("ray.")] == []
 
 
 def test_nothing_of_this_environment_travels(server: JobServer) -> None:

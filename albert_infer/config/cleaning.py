@@ -1,4 +1,4 @@
-"""The settings of `jobs/clean_runs.py`."""
+"""The settings of `albert-infer clean` and `jobs/clean_runs.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of `jobs/convert_checkpoint.py`."""
+"""The settings of `albert-infer convert` and `jobs/convert_checkpoint.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of `jobs/demo.py`."""
+"""The settings of `albert-infer demo` and `jobs/demo.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ITS_OWN: Final = Parameter(show=False)
 
 
 class DemoSettings(LabelSettings):
-    """Those of `jobs/label_pairs.py`. What the demo gives itself is not in its help: nobody else gives it."""
+    """Those of `albert-infer label`. What the demo gives itself is not in its help: nobody else gives it."""
 
     input: Annotated[Input, ITS_OWN]
     output: Annotated[Output, ITS_OWN]

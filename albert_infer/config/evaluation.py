@@ -1,4 +1,4 @@
-"""The settings of `jobs/evaluate.py`."""
+"""The settings of `albert-infer evaluate` and `jobs/evaluate.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of `jobs/finetune.py`."""
+"""The settings of `albert-infer finetune` and `jobs/finetune.py`."""
 
 from __future__ import annotations
 

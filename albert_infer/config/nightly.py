@@ -1,4 +1,4 @@
-"""The settings of `jobs/label_nightly.py`."""
+"""The settings of `albert-infer nightly` and `jobs/label_nightly.py`."""
 
 from __future__ import annotations
 

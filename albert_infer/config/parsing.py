@@ -30,7 +30,7 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
     refuse_unpickling(program)
     gone.refuse_flags(argv, settings, program)
     parsed: list[Settings] = []
-    app = _app(program, about, lambda *, settings: parsed.append(settings), settings)
+    app = settings_app(settings, program=program, about=about, receive=parsed.append)
     try:
         app.meta(list(argv), exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, RecursionError) as error:
@@ -69,14 +69,15 @@ def _as_text(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _app(program: str, about: str, receive: Callable[..., None], settings: type[BaseModel]) -> App:
-    """A program with one flag per field of `settings`, and `--config` before all others."""
-    paragraphs = "\n\n".join(" ".join(paragraph.split()) for paragraph in about.split("\n\n"))
+def settings_app(
+    settings: type[Settings], *, program: str, about: str, receive: Callable[[Settings], None] = lambda _: None
+) -> App:
+    """A program with one flag per field of `settings`, and `--config` before all others; called, it hands them over."""
     # Plain, as markup would take `<NAME>` for a tag.
     shown = Help(settings, shows_all=False)
     app = App(
         name=program,
-        help=paragraphs,
+        help=_joined(about),
         help_format="plaintext",
         help_formatter=shown,
         help_epilogue=shown.last_line,
@@ -86,8 +87,7 @@ def _app(program: str, about: str, receive: Callable[..., None], settings: type[
     )
     rest = [_aws_environment()] if "s3_endpoint" in settings.model_fields else []
     app.config = [_environment(), *rest]
-    receive.__annotations__ = {"settings": Annotated[settings, Parameter(name="*", negative="", show_env_var=False)]}
-    app.default(receive)
+    app.default(_receiver(settings, receive))
 
     @app.meta.default
     def with_config(
@@ -119,6 +119,21 @@ def _app(program: str, about: str, receive: Callable[..., None], settings: type[
         app(tokens, exit_on_error=False, print_error=False)
 
     return app
+
+
+def _joined(about: str) -> str:
+    """The paragraphs, each in one line: the library breaks them for the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in about.split("\n\n"))
+
+
+def _receiver(settings: type[Settings], receive: Callable[[Settings], None]) -> Callable[..., None]:
+    """A function with one argument of this type, which the library reads from its annotation."""
+
+    def received(*, settings: Settings) -> None:
+        receive(settings)
+
+    received.__annotations__ = {"settings": Annotated[settings, Parameter(name="*", negative="", show_env_var=False)]}
+    return received
 
 
 def _environment() -> Env:

@@ -1,4 +1,4 @@
-"""The settings of `jobs/label_pairs.py`, and those of them that the labelling of nights has too."""
+"""The settings of `albert-infer label` and `jobs/label_pairs.py`; and those of them that nights have too."""
 
 from __future__ import annotations
 
@@ -274,4 +274,4 @@ class LabellingSettings(Job, GoldGate, Limits, Resources, Classifying, PinnedChe
 
 
 class LabelSettings(LabellingSettings, PairPlaces):
-    """The settings of `jobs/label_pairs.py`."""
+    """The settings of `albert-infer label` and `jobs/label_pairs.py`."""

@@ -1,8 +1,8 @@
-"""The settings of `jobs/submit_nightly.py`."""
+"""The settings of `albert-infer submit` and `jobs/submit_nightly.py`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from pydantic import BaseModel
@@ -19,6 +19,14 @@ class ClusterPlace(BaseModel):
         Parameter(
             group=CLUSTER,
             help="The cluster's job server, as http://head:8265 (else RAY_API_SERVER_ADDRESS, else RAY_ADDRESS).",
+        ),
+    ] = None
+    package: Annotated[
+        Literal["upload", "image"] | None,
+        Parameter(
+            group=CLUSTER,
+            help="Whose code labels: `upload` the checkout that this is, which is done if it is one, or take what the "
+            "`image` of every node has installed, which must be of this version.",
         ),
     ] = None
     no_wait: Annotated[

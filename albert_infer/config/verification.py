@@ -1,4 +1,4 @@
-"""The settings of `jobs/verify_labels.py`."""
+"""The settings of `albert-infer verify` and `jobs/verify_labels.py`."""
 
 from __future__ import annotations
 

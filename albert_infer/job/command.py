@@ -1,4 +1,4 @@
-"""What every job script calls: argv to settings, the work, a report and a summary line on stdout, an exit code.
+"""What every job calls: argv to settings, the work, a report and a summary line on stdout, an exit code.
 
 The summary line is for schedulers. A terminal shows it only with `--log-format json`: a person has read it all above.
 """
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from signal import Signals
+from typing import Generic
 
 from pydantic import BaseModel
 
@@ -30,6 +31,24 @@ class Done:
 
     text: PrintableText
     facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Command(Generic[Settings]):
+    """A job, whichever program starts it: its settings, its work, and its help.
+
+    In the help `{call}` stands for the words that start it. `given` are flags that the job gives itself.
+    """
+
+    settings: type[Settings]
+    work: Callable[[Settings], PrintableText | Done]
+    about: str
+    given: tuple[str, ...] = ()
+
+    def run(self, argv: Sequence[str] | None, *, program: str, call: str) -> int:
+        """Do the job with `argv` as `run_command` does. Messages name `program`, and the help shows `call`."""
+        words = [*self.given, *(sys.argv[1:] if argv is None else argv)]
+        return run_command(self.settings, self.work, words, program=program, about=self.about.replace("{call}", call))
 
 
 def run_command(
@@ -88,6 +107,16 @@ def _ended(
     if not sys.stdout.isatty() or _log_format(settings, job.argv) == "json":
         _sum_up({"program": job.program, "exit_code": code, **facts, "seconds": seconds})
     return code
+
+
+def refuse(error: AlbertInferError, program: str) -> int:
+    """Tell why no job was started, in the two lines of a job that was refused; the exit code."""
+    with unfailing_streams():
+        with logs.lines_on_stderr("text"):
+            line = _tell(error, program, debug=False)
+        if not sys.stdout.isatty():
+            _sum_up({"program": program, "exit_code": error.exit_code, "error": line, "seconds": 0.0})
+    return error.exit_code
 
 
 def job_error(

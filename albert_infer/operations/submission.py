@@ -1,12 +1,14 @@
 """Nights as a job on a Ray cluster: submitted under an id of their own, followed, ended with the driver's exit code.
 
-Ray's job server starts the job and keeps its log. What goes there is the working folder, the command, and a variable
-for each setting that has no flag: nothing else of this environment, and so no secret of it.
+Ray's job server starts the job and keeps its log. What goes there is the checkout, unless the nodes' image has the
+package, the command, and a variable for each setting that has no flag: nothing else of this environment, and so no
+secret of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import sys
@@ -23,7 +25,7 @@ from urllib.request import urlopen
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from albert_infer import storage
+from albert_infer import __version__, storage
 from albert_infer.common import logs
 from albert_infer.common.printable import REASON_LETTERS, PrintableText, one_line, printed, text_of
 from albert_infer.config import NightlySettings, SubmitSettings, flags_of, job_server, variables_of
@@ -38,8 +40,13 @@ from albert_infer.errors import (
     SupersededError,
 )
 from albert_infer.model.checkpoint_files import name_anywhere
+from albert_infer.operations.program import PROGRAM
+from albert_infer.operations.uploading import INSTALLED_JOB, UPLOADED_JOB, folder_uploaded
 
-JOB: Final = "jobs/label_nightly.py"
+# What a shell ends with if it does not find the program.
+NO_SUCH_PROGRAM: Final = 127
+# Loggers of Ray's that tell what is uploaded.
+TALKATIVE: Final = ("ray._private.runtime_env.packaging", "ray.dashboard.modules.dashboard_sdk")
 # What the driver's exit code means; any other one, a signal's say, is one that goes away by running it again.
 KINDS: Final = {kind.exit_code: kind for kind in (RefusedError, LimitError, IntegrityError, SupersededError)}
 POLL_SECONDS: Final = 1.0
@@ -57,12 +64,15 @@ class NightJob:
 
     submission_id: str
     entrypoint: str
-    working_dir: str
+    # The folder that is uploaded; None where the image of the nodes has the package.
+    working_dir: str | None
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def submit_nights(settings: SubmitSettings, project: Path) -> PrintableText:
+def submit_nights(settings: SubmitSettings, project: Path | None) -> PrintableText:
     """Submit the nights with the package and the jobs of `project`, and follow them to their end; what came as text.
+
+    Without a `project`, or where the settings say so, the package of the nodes' image labels.
 
     Raises AtWorkError if a job of the same id runs, SettingsError for a location or a token that is not accepted,
     InfrastructureError if the cluster cannot be reached or the job was ended from outside; else, if the driver failed,
@@ -80,7 +90,7 @@ def submit_nights(settings: SubmitSettings, project: Path) -> PrintableText:
         return text_of([_judged(job, client.get_job_info(job.submission_id))])
 
 
-def night_job(settings: SubmitSettings, project: Path) -> NightJob:
+def night_job(settings: SubmitSettings, project: Path | None) -> NightJob:
     """The job that labels the nights as they are now, with all settings: no file and no other variable goes with it.
 
     Raises SettingsError for a place that is no location or holds credentials, and for an endpoint that is not safe:
@@ -90,8 +100,9 @@ def night_job(settings: SubmitSettings, project: Path) -> NightJob:
     first, last = nights[0].isoformat(), nights[-1].isoformat()
     dates = [f"--date={last}"] if first == last else [f"--since={first}", f"--until={last}"]
     said_above = {"input_root", "output_root", "model", "gold", "date", "since", "until"}
+    uploaded = folder_uploaded(settings.package, project)
     command = [
-        *("python", JOB),
+        *(INSTALLED_JOB if uploaded is None else UPLOADED_JOB),
         *(f"--{name}={place}" for name, place in _places(settings).items()),
         *dates,
         *flags_of(settings, set(NightlySettings.model_fields) - said_above),
@@ -99,7 +110,7 @@ def night_job(settings: SubmitSettings, project: Path) -> NightJob:
     return NightJob(
         submission_id=f"nli-{last}" if first == last else f"nli-{first}-{last}",
         entrypoint=shlex.join(command),
-        working_dir=str(project),
+        working_dir=None if uploaded is None else str(uploaded),
         variables=variables_of(settings),
     )
 
@@ -163,13 +174,19 @@ def _make_way(job: NightJob, client: JobSubmissionClient) -> None:
 
 
 def _submit(job: NightJob, client: JobSubmissionClient) -> None:
+    # Else it tells of each file that `.rayignore` leaves out, and that the checkpoint is large.
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         client.submit_job(
             entrypoint=job.entrypoint,
             submission_id=job.submission_id,
             # Nothing else ever: it is shown to whoever may look at the cluster's jobs. `.rayignore` says what is left
             # out of the folder.
-            runtime_env={"working_dir": job.working_dir, **({"env_vars": {**job.variables}} if job.variables else {})},
+            runtime_env={
+                **({"working_dir": job.working_dir} if job.working_dir else {}),
+                **({"env_vars": {**job.variables}} if job.variables else {}),
+            },
         )
     except RuntimeError as error:
         now = _standing(job, client)
@@ -245,6 +262,12 @@ def _judged(job: NightJob, ended: JobDetails) -> str:
     else:
         found, remedy = f"its driver ended with exit code {ended.driver_exit_code}", "its log says why"
     kind = KINDS.get(ended.driver_exit_code or InfrastructureError.exit_code, InfrastructureError)
+    if job.working_dir is None and ended.driver_exit_code == NO_SUCH_PROGRAM:
+        found = f"the image of its node has no program {PROGRAM}"
+        remedy = (
+            f"install {PROGRAM} {__version__} in the image of every node, or submit a checkout with --package upload"
+        )
+        kind = RefusedError
     raise kind(f"job {job.submission_id}", found, remedy)
 
 

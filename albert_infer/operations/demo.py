@@ -1,0 +1,36 @@
+"""The demo: pairs of the package, labelled with its checkpoint, some of them as a table, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from albert_infer.common.display import terminal_width
+from albert_infer.common.printable import PrintableText
+from albert_infer.config import DemoSettings
+from albert_infer.job.run import label_pairs
+from albert_infer.operations.demo_text import demo_text
+
+
+def labelled_pairs(settings: DemoSettings, label: Sequence[str]) -> PrintableText:
+    """Label the pairs; some of them, the report and what to do next as text.
+
+    `label` are the words that start the labelling job.
+    """
+    width = terminal_width()
+    report = label_pairs(settings).to_text(settings.output, width=width)
+    return demo_text(pq.read_table(settings.output), report, next_command(label, settings.input), width=width)
+
+
+def next_command(label: Sequence[str], pairs: str) -> list[str]:
+    """The command that labels the same pairs as a user would, from the folder that this is called in."""
+    *words, source = map(from_here, (*label, pairs))
+    return [*words, "--input", source, "--output", "labels/", "--carry", "all"]
+
+
+def from_here(word: str) -> str:
+    """An absolute path below the current folder as one writes it there; anything else as it is."""
+    here, path = Path.cwd(), Path(word)
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else word
