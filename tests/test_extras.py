@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from albert_infer.common.extras import LIBRARIES, Extra, refuse_missing
+from albert_infer.common.extras import LIBRARIES, Extra, installing, refuse_missing
 from albert_infer.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +52,12 @@ def test_a_job_without_its_extra_names_the_command_of_this_environment(job: str,
 def test_the_first_library_that_is_missing_is_named() -> None:
     with pytest.raises(SettingsError, match="fine-tuning: no_such_library is not installed"):
         refuse_missing("fine-tuning", "training", ["json", "no_such_library"])
+
+
+def test_an_environment_without_pip_is_installed_into_by_uv() -> None:
+    assert installing("training", has_pip=True) == f"{sys.executable} -m pip install 'albert-infer[training]'"
+    command = f"uv pip install --python {sys.executable} 'albert-infer[training]'"
+    assert installing("training", has_pip=False) == command
 
 
 def test_every_extra_that_is_named_is_one_of_the_package() -> None:

@@ -211,7 +211,7 @@ def test_each_public_checkpoint_loads_or_is_converted_by_the_command_that_the_re
     last = published.name.rpartition("/")[2]
     asked = f"--model {source} --output {last}-safetensors"
     asked += f" --label-order {','.join(given)}" if given else ""
-    assert found["refused"].endswith(f"convert it once: python jobs/convert_checkpoint.py {asked}")
+    assert found["refused"].endswith(f"convert it once: albert-infer convert {asked}")
 
     output = tmp_path / f"{last}-safetensors"
     flags = [str(output) if word == f"{last}-safetensors" else word for word in asked.split()]
@@ -249,9 +249,7 @@ def test_the_page_has_a_row_for_each_and_the_commands_that_were_tried() -> None:
         if "model.safetensors" in published.weights:
             assert f"`--model {published.name}@main`" in page or order.strip() in page
         else:
-            command = (
-                rf"python jobs/convert_checkpoint.py --model {re.escape(published.name)}@main --output [\w-]+{order}\n"
-            )
+            command = rf"albert-infer convert --model {re.escape(published.name)}@main --output [\w-]+{order}\n"
             assert re.search(command, page)
 
 
@@ -338,7 +336,7 @@ def test_a_pretrained_albert_is_converted_for_fine_tuning(
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["AlbertForMaskedLM"]}))
     done = world.convert("--model", folder, "--output", tmp_path / "out")
     assert done["exit_code"] == 0, done
-    assert f"jobs/finetune.py --train PAIRS --eval PAIRS --model {tmp_path / 'out'}" in done["out"]
+    assert f"albert-infer finetune --train PAIRS --eval PAIRS --model {tmp_path / 'out'}" in done["out"]
     start = starting_model(checkpoint_files(str(tmp_path / "out")), dropout=0.0, seed=0)
     assert start.new_classifier
     held_against_transformers(tmp_path / "out", folder)

@@ -96,7 +96,7 @@ def test_pickles_alone_are_refused_unopened_with_how_to_convert_them(
     pickled.write_bytes(pickle.dumps(Trap(tmp_path / "opened")))
     told = refusal(source, checkpoint)
     assert "never opens" in told
-    assert f"python jobs/convert_checkpoint.py --model {checkpoint} --output checkpoint-safetensors" in told
+    assert f"albert-infer convert --model {checkpoint} --output checkpoint-safetensors" in told
     assert not (tmp_path / "opened").exists()
     # Otherwise the trap would show nothing.
     pickle.loads(pickled.read_bytes())  # noqa: S301

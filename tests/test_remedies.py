@@ -27,7 +27,7 @@ def without_weights(folder: Path, *names: str) -> Path:
 
 def test_pickled_weights_are_refused_with_the_command_that_converts_them_filled_in(tmp_path: Path) -> None:
     folder = without_weights(tmp_path / "my nli", "pytorch_model.bin", "training_args.bin", "optimizer.pt")
-    command = f"python jobs/convert_checkpoint.py --model '{folder}' --output 'my nli-safetensors'"
+    command = f"albert-infer convert --model '{folder}' --output 'my nli-safetensors'"
     told = refusal(folder)
     assert "pickled weights only (pytorch_model.bin), which labelling never opens" in told
     assert told.endswith(command)
@@ -112,7 +112,7 @@ def test_a_pretrained_albert_is_refused_with_how_to_train_a_classifier(
     save_file(tensors, folder / WEIGHTS)
     told = refusal(folder)
     assert "it has no classifier" in told
-    assert f"jobs/finetune.py --train PAIRS --eval PAIRS --model {folder} --output NEW" in told
+    assert f"albert-infer finetune --train PAIRS --eval PAIRS --model {folder} --output NEW" in told
 
 
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
@@ -124,7 +124,7 @@ def test_weights_saved_from_within_a_wrapper_are_refused_with_the_command_that_c
     save_file({f"{wrapper}{name}": tensor for name, tensor in tensors.items()}, folder / WEIGHTS)
     told = refusal(folder, "neutral", "entailment", "contradiction")
     assert f"begins with {wrapper!r}" in told
-    command = f"python jobs/convert_checkpoint.py --model {folder} --output nli-safetensors"
+    command = f"albert-infer convert --model {folder} --output nli-safetensors"
     assert told.endswith(f"convert it once: {command} --label-order neutral,entailment,contradiction")
 
 

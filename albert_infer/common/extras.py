@@ -22,5 +22,10 @@ def refuse_missing(asked: str, extra: Extra, libraries: Sequence[str] | None = N
     """Raise SettingsError for a library of the extra that is not installed, with the command that installs it here."""
     for name in LIBRARIES[extra] if libraries is None else libraries:
         if find_spec(name) is None:
-            remedy = f"{sys.executable} -m pip install 'albert-infer[{extra}]'"
-            raise SettingsError(asked, f"{name} is not installed", remedy)
+            raise SettingsError(asked, f"{name} is not installed", installing(extra))
+
+
+def installing(extra: Extra, *, has_pip: bool = find_spec("pip") is not None) -> str:
+    """The command that installs an extra into this environment; one that uv made has no pip of its own."""
+    program = f"{sys.executable} -m pip install" if has_pip else f"uv pip install --python {sys.executable}"
+    return f"{program} 'albert-infer[{extra}]'"

@@ -60,7 +60,7 @@ def conversion_command(source: str, label_order: Sequence[str] = (), s3_endpoint
     target = f"{PurePosixPath(name).name or 'checkpoint'}-safetensors"
     words = ["--model", source, "--output", target]
     words += ["--label-order", ",".join(label_order)] if label_order else []
-    return f"python jobs/convert_checkpoint.py {shlex.join(words)}{endpoint_flag(s3_endpoint)}"
+    return f"albert-infer convert {shlex.join(words)}{endpoint_flag(s3_endpoint)}"
 
 
 def endpoint_flag(s3_endpoint: str | None) -> str:
@@ -152,7 +152,7 @@ def wrapped(source: str, wrapper: str, label_order: Sequence[str], s3_endpoint: 
 def without_classifier(source: str, s3_endpoint: str | None = None) -> ModelError:
     """For an ALBERT that was pretrained and has learned no labels."""
     found = "it has no classifier: a pretrained ALBERT, which has learned no labels"
-    command = f"python jobs/finetune.py --train PAIRS --eval PAIRS --model {shlex.quote(source)} --output NEW"
+    command = f"albert-infer finetune --train PAIRS --eval PAIRS --model {shlex.quote(source)} --output NEW"
     command += endpoint_flag(s3_endpoint)
     return ModelError(f"model {source}", found, f"train one: {command}")
 

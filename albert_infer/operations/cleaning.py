@@ -131,7 +131,7 @@ def _looked(output: Folder) -> tuple[Seen, list[RunObject]]:
         if there is None or there.size != entry.bytes:
             _refuse_change(output, seen)
             found = f"{layout.SUCCESS} names {name}, which is not there as it says"
-            remedy = "run the job again: it labels what is missing; or look at it with jobs/verify_labels.py"
+            remedy = "run the job again: it labels what is missing; or look at it with albert-infer verify"
             raise IntegrityError(f"clean {output.uri}", found, remedy)
     return seen, outputs_of(seen.stored.values()).get("", [])
 

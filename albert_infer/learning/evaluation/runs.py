@@ -1,6 +1,6 @@
 """A published run as a source of rows: read by what its manifest names, file by file, only the columns that are asked.
 
-Whether its bytes are those of the manifest is `jobs/verify_labels.py`'s question.
+Whether its bytes are those of the manifest is `albert-infer verify`'s question.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from albert_infer.verification.claims import SUCCESS, NamedFile, PlannedUnit
 
 # Rows read at a time: some megabytes of text.
 BATCH_ROWS: Final = 16_384
-REMEDY: Final = "count the run again with jobs/verify_labels.py"
+REMEDY: Final = "count the run again with albert-infer verify"
 
 Claim = TypeVar("Claim", bound=BaseModel)
 

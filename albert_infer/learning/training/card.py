@@ -15,7 +15,7 @@ tags: [natural-language-inference, albert]
 
 # An ALBERT for natural language inference
 
-Fine-tuned from `{model}`{taught} by `jobs/finetune.py` of albert-infer. It says whether a premise entails a hypothesis,
+Fine-tuned from `{model}`{taught} by `albert-infer finetune`. It says whether a premise entails a hypothesis,
 contradicts it, or leaves it open: labels `entailment`, `neutral`, `contradiction`, in this order.
 
 | | |
@@ -25,8 +25,8 @@ contradicts it, or leaves it open: labels `entailment`, `neutral`, `contradictio
 | right of the eval set | **{accuracy:.1%}** of {pairs:,} pairs (95 % interval, Wilson: {low:.1%} to {high:.1%}) |
 | the weights kept are those | after step {step:,}, epoch {epoch:.2f}, the {keep} of {evaluations} evaluations |
 
-{unseen} `jobs/evaluate.py` measures others.
-The probabilities are not calibrated; `jobs/evaluate.py --fit-temperature` does that.
+{unseen} `albert-infer evaluate` measures others.
+The probabilities are not calibrated; `albert-infer evaluate --fit-temperature` does that.
 
 ![training curve](training_curve.png)
 

@@ -12,7 +12,7 @@ tags: [albert]
 
 # {source}, converted
 
-Made by `jobs/convert_checkpoint.py` of albert-infer {version} from `{source}`. The weights are the same numbers.
+Made by `albert-infer convert` {version} from `{source}`. The weights are the same numbers.
 
 | | |
 |---|---|

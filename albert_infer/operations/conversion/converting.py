@@ -94,7 +94,7 @@ def _classifier(given: CheckpointFiles, label_order: Sequence[str], uri: str) ->
     files = _files(given, config, text, uri)
     made = verified(files)
     _refuse_other_tokens(made.tokenizer_json, checkpoint.tokenizer_json, given.source)
-    use = f"python jobs/label_pairs.py --input PAIRS --output LABELS --model {shlex.quote(uri)}"
+    use = f"albert-infer label --input PAIRS --output LABELS --model {shlex.quote(uri)}"
     use += f" --model-digest {made.digest}{endpoint_flag(given.s3_endpoint)}"
     told = {
         "tokenizer": _tokenizer_told(given),
@@ -116,7 +116,7 @@ def _encoder(given: CheckpointFiles, uri: str) -> Converted:
     text = tokenizer_text(given.tokenizer, given.config, given.source)
     files = _files(given, given.config, text, uri)
     _refuse_other_tokens(tokenizer_text(files.tokenizer, files.config, uri).json, text.json, given.source)
-    use = f"python jobs/finetune.py --train PAIRS --eval PAIRS --model {shlex.quote(uri)} --output NEW"
+    use = f"albert-infer finetune --train PAIRS --eval PAIRS --model {shlex.quote(uri)} --output NEW"
     use += endpoint_flag(given.s3_endpoint)
     told = {"tokenizer": _tokenizer_told(given), "labels": "none: it has no classifier", "use it with": use}
     return Converted(files, told, {"label_order": None})
