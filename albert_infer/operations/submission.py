@@ -280,7 +280,10 @@ def _reached(job: NightJob) -> Iterator[None]:
     except AlbertInferError:
         raise
     except AuthenticationError as error:
-        remedy = "set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+        remedy = (
+            "set RAY_AUTH_MODE=token here; the token is that of RAY_AUTH_TOKEN, of the file of RAY_AUTH_TOKEN_PATH, "
+            "or of ~/.ray/auth_token"
+        )
         raise SettingsError(asked, "the cluster takes no job without its token", remedy) from error
     except Exception as error:
         found = f"{type(error).__name__}: {one_line(error)[:300]}"
