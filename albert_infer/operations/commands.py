@@ -23,7 +23,7 @@ from albert_infer.config import (
     VerifySettings,
 )
 from albert_infer.job.command import Command, Done
-from albert_infer.operations.program import this_program
+from albert_infer.operations.program import from_here, this_program
 
 if TYPE_CHECKING:
     from albert_infer.pipeline.executor import Executor
@@ -116,7 +116,7 @@ def demonstrated(settings: DemoSettings, label: Sequence[str] | None = None) -> 
 
 def given_to_demo(output: str | Path) -> tuple[str, ...]:
     """What the demo gives itself."""
-    return ("--input", str(PAIRS), "--output", str(output), "--carry", "gold_label,domain", "--replace")
+    return ("--input", str(PAIRS), "--output", from_here(str(output)), "--carry", "gold_label,domain", "--replace")
 
 
 LABEL: Final = Command(

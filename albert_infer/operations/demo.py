@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -12,6 +11,7 @@ from albert_infer.common.printable import PrintableText
 from albert_infer.config import DemoSettings
 from albert_infer.job.run import label_pairs
 from albert_infer.operations.demo_text import demo_text
+from albert_infer.operations.program import from_here
 
 
 def labelled_pairs(settings: DemoSettings, label: Sequence[str]) -> PrintableText:
@@ -28,9 +28,3 @@ def next_command(label: Sequence[str], pairs: str) -> list[str]:
     """The command that labels the same pairs as a user would, from the folder that this is called in."""
     *words, source = map(from_here, (*label, pairs))
     return [*words, "--input", source, "--output", "labels/", "--carry", "all"]
-
-
-def from_here(word: str) -> str:
-    """An absolute path below the current folder as one writes it there; anything else as it is."""
-    here, path = Path.cwd(), Path(word)
-    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else word

@@ -27,3 +27,9 @@ def this_program() -> str:
     path = Path(sys.argv[0])
     found = shutil.which(path.name)
     return path.name if found and path.exists() and path.samefile(found) else str(path)
+
+
+def from_here(word: str) -> str:
+    """An absolute path below the current folder as one writes it there; anything else as it is."""
+    here, path = Path.cwd(), Path(word)
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else word
