@@ -242,7 +242,7 @@ def test_each_public_checkpoint_loads_or_is_converted_by_the_command_that_the_re
 
 
 def test_the_page_has_a_row_for_each_and_the_commands_that_were_tried() -> None:
-    page = (TESTS.parent / "docs" / "checkpoints.md").read_text()
+    page = (TESTS.parent / "docs" / "how-to" / "checkpoints.md").read_text()
     for published in PUBLIC:
         assert f"| `{published.name}` |" in page
         order = f" --label-order {','.join(published.given)}" if published.given else ""
