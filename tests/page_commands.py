@@ -9,30 +9,9 @@ from typing import Final
 from deployment import PLACEHOLDER
 from pydantic import BaseModel
 
-from albert_infer.config import (
-    CleanSettings,
-    ConvertSettings,
-    DemoSettings,
-    EvaluateSettings,
-    FinetuneSettings,
-    LabelSettings,
-    NightlySettings,
-    SubmitSettings,
-    VerifySettings,
-    parse_settings,
-)
+from albert_infer.config import parse_settings
+from albert_infer.operations.commands import JOBS
 
-SETTINGS: Final[dict[str, type[BaseModel]]] = {
-    "clean_runs.py": CleanSettings,
-    "convert_checkpoint.py": ConvertSettings,
-    "demo.py": DemoSettings,
-    "evaluate.py": EvaluateSettings,
-    "finetune.py": FinetuneSettings,
-    "label_nightly.py": NightlySettings,
-    "label_pairs.py": LabelSettings,
-    "submit_nightly.py": SubmitSettings,
-    "verify_labels.py": VerifySettings,
-}
 # The script of each command of `albert-infer`.
 SCRIPTS: Final = {
     "clean": "clean_runs.py",
@@ -45,6 +24,7 @@ SCRIPTS: Final = {
     "submit": "submit_nightly.py",
     "verify": "verify_labels.py",
 }
+SETTINGS: Final[dict[str, type[BaseModel]]] = {SCRIPTS[name]: job.settings for name, job in JOBS.items()}
 # A job, and all up to what is the shell's own.
 COMMAND: Final = re.compile(
     r"(?:jobs/(?P<job>\w+\.py)|\balbert-infer (?P<command>[a-z]+))(?P<argv>(?: +(?!\|\|)[^\s>|#`][^\n>|#`]*)?)"

@@ -11,22 +11,15 @@ from cyclopts import Parameter
 from pydantic import BaseModel, TypeAdapter
 
 from albert_infer.config import (
-    CleanSettings,
-    ConvertSettings,
     DemoSettings,
     EvaluateSettings,
     FinetuneSettings,
     LabelSettings,
-    NightlySettings,
-    SubmitSettings,
-    VerifySettings,
 )
 from albert_infer.config.groups import Mark
+from albert_infer.operations import commands
 
-JOBS = (
-    LabelSettings, NightlySettings, SubmitSettings, DemoSettings, EvaluateSettings, FinetuneSettings, VerifySettings,
-    CleanSettings, ConvertSettings,
-)  # fmt: skip
+JOBS = tuple(job.settings for job in commands.JOBS.values())
 # Every job says in its own words what these are; each has one type, in `config/shared.py`.
 IN_EACH_JOBS_WORDS = {"input", "output", "output_root", "replace", "workers"}
 # Where a job does something else with a setting that is declared for all, and says so.

@@ -9,23 +9,17 @@ import pytest
 from pydantic import BaseModel
 
 from albert_infer.config import (
-    CleanSettings,
-    ConvertSettings,
     DemoSettings,
-    EvaluateSettings,
     FinetuneSettings,
     LabelSettings,
-    NightlySettings,
-    SubmitSettings,
     VerifySettings,
     parse_settings,
 )
 from albert_infer.config.groups import Mark, flag_of, marked
+from albert_infer.operations import commands
 
-JOBS = (
-    LabelSettings, NightlySettings, SubmitSettings, EvaluateSettings, FinetuneSettings, VerifySettings, CleanSettings,
-    ConvertSettings,
-)  # fmt: skip
+# Of the demo some settings are its own.
+JOBS = tuple(job.settings for name, job in commands.JOBS.items() if name != "demo")
 # What the first help of the labelling job has, beside --config and the two helps. A longer list is not read.
 MOST_FLAGS = 30
 # The name of a setting, where a line of a panel begins.
