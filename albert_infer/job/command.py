@@ -104,8 +104,8 @@ def _ended(
             line = _tell(error, job.program, debug=_debug(settings, job.argv))
         code, facts = error.exit_code, {"error": line}
     seconds = round(time.monotonic() - job.begun, 1)
-    if not sys.stdout.isatty() or _log_format(settings, job.argv) == "json":
-        _sum_up({"program": job.program, "exit_code": code, **facts, "seconds": seconds})
+    summary = {"program": job.program, "exit_code": code, **facts, "seconds": seconds}
+    _sum_up(summary, _log_format(settings, job.argv))
     return code
 
 
@@ -114,8 +114,7 @@ def refuse(error: AlbertInferError, program: str) -> int:
     with unfailing_streams():
         with logs.lines_on_stderr("text"):
             line = _tell(error, program, debug=False)
-        if not sys.stdout.isatty():
-            _sum_up({"program": program, "exit_code": error.exit_code, "error": line, "seconds": 0.0})
+        _sum_up({"program": program, "exit_code": error.exit_code, "error": line, "seconds": 0.0}, "text")
     return error.exit_code
 
 
@@ -161,8 +160,10 @@ def _tell(error: AlbertInferError, program: str, *, debug: bool) -> str:
     return line
 
 
-def _sum_up(facts: Mapping[str, object]) -> None:
-    """The line that a scheduler looks for: the last one on stdout."""
+def _sum_up(facts: Mapping[str, object], log_format: LogFormat) -> None:
+    """The line that a scheduler looks for: the last one on stdout. A terminal has it only in JSON."""
+    if sys.stdout.isatty() and log_format != "json":
+        return
     sys.stderr.flush()
     sys.stdout.write(f"summary {json.dumps(facts)}\n")
     sys.stdout.flush()
