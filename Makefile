@@ -16,7 +16,7 @@ test: $(VENV)/.dev  ## all tests; what ARGS says in one process: make test ARGS=
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder --durations=25)
 
 test-quick: PROCESSES ?= 2
-test-quick: $(VENV)/.dev  ## the tests that start neither Ray, nor the S3 server, nor Python: under a minute on two cores
+test-quick: $(VENV)/.dev  ## the tests that start neither Ray, nor the S3 server, nor Python
 	$(BIN)/python -m pytest --quiet -r fE -m "not ray and not s3 and not process and not slow" \
 		--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
