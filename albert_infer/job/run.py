@@ -7,15 +7,13 @@ of `output.standing.State`, on which `output.publication` matches.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
 
 from albert_infer import storage
 from albert_infer.classify.classification import default_batch_tokens
 from albert_infer.common import failpoints, logs
-from albert_infer.common.printable import how_many
 from albert_infer.config import LabelSettings
 from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import InputError, ObjectMissingError, OutputError
@@ -42,8 +40,6 @@ from albert_infer.read.selection import find_input
 from albert_infer.read.survey import Survey, survey_input
 from albert_infer.schema import Precision
 from albert_infer.storage import Folder, InputObjects, S3Access
-
-NOTHING_KEPT: Final = "no part of the input is labelled yet"
 
 
 @dataclass(frozen=True)
@@ -207,7 +203,10 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
     so_far = run.metrics.watched(labelling.so_far, done=done, to_do=len(missing))
     labelling.wait_for_gpu(wait)
     done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
-    with progress.shown(run.plan.rows_in, done_rows, so_far, run.workers.device) as shown, _counted(run, shown, done):
+    with (
+        progress.shown(run.plan.rows_in, done_rows, so_far, run.workers.device) as shown,
+        progress.counted(shown, done=done, units=len(run.plan.units)),
+    ):
         if check:
             shown.begin("checking the model on one worker")
             # Before anything is written: a checkpoint that computes nonsense is a refusal.
@@ -219,18 +218,6 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
         labelling.label(missing, max_batch_tokens=report.max_batch_tokens)
     report.units["labelled"] += len(missing)
     report.count_labelling(so_far(), begun=run.begun)
-
-
-@contextmanager
-def _counted(run: Run, shown: progress.Shown, done: int) -> Iterator[None]:
-    """Note in an interrupt how much of the run is labelled; `done` units were when this start began."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        kept = done + (shown.heard.committed if shown.heard else 0)
-        parts = how_many(len(run.plan.units), "part")
-        error.add_note(f"at least {kept:,} of {parts} of the input are labelled and kept" if kept else NOTHING_KEPT)
-        raise
 
 
 def _check(run: Run, labelling: Labelling) -> None:

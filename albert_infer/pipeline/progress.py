@@ -20,6 +20,7 @@ from albert_infer.schema import ComputedBatch, DeviceKind
 # Seconds between two messages to a board from one worker. A person needs no finer ones.
 SECONDS_BETWEEN_MESSAGES: Final = 0.5
 STARTING: Final = "starting"
+NOTHING_KEPT: Final = "no part of the input is labelled yet"
 DEVICE_MISSING: Final = (
     "Ray gave a worker a GPU, but torch finds no CUDA device there, so it labels on the CPU; "
     "mend the node's driver or torch, or give --gpus-per-worker 0"
@@ -177,6 +178,18 @@ def shown(total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], pl
     with display.shown("labelling", look):
         yield run
         so_far()  # a run that ends before the first line warns too
+
+
+@contextmanager
+def counted(run: Shown, *, done: int, units: int) -> Iterator[None]:
+    """Note in an interrupt how many of the `units` are labelled; `done` of them were before this start."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        kept = done + (run.heard.committed if run.heard else 0)
+        parts = how_many(units, "part")
+        error.add_note(f"at least {kept:,} of {parts} of the input are labelled and kept" if kept else NOTHING_KEPT)
+        raise
 
 
 def progressed(total: int, done: int, speed: float, step: str = STARTING) -> Progressed:
