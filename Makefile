@@ -11,6 +11,7 @@ demo: $(VENV)/.installed  ## label the pairs in the package, print the report an
 
 # Two at a time, since much of a test is waiting; each process takes whole modules, with a Ray session and an S3 server of
 # its own, and takes 3 GB. In the order of tests/conftest.py, which has the longest modules first.
+test test-quick: export PYTHONDONTWRITEBYTECODE =  # or each program that a test starts would compile the package anew
 test: PROCESSES ?= 2
 test: $(VENV)/.dev  ## all tests; what ARGS says in one process: make test ARGS=tests/test_joining.py
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder --durations=25)
