@@ -46,7 +46,7 @@ taken. The first column has its name, which is the TOML key, its flag and its va
 
 | flag | what it does |
 |---|---|
-| `--config FILE` | reads settings from a TOML file; flags and variables win over it |
+| `--config FILE` | reads settings from a TOML file; flags and variables override it |
 | `--help`, `--help-all` | the settings that most people need, or all |
 
 A TOML file has one setting a line:

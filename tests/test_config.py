@@ -168,7 +168,7 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--carry", "_unit"), "carry"),
         (("--carry", "Label"), "carry"),
         (("--carry", "x,X"), "carry"),
-        (("--carry", "all,x"), "`all` stands alone"),
+        (("--carry", "all,x"), "`all` means every column"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(argv: tuple[str, ...], named: str) -> None:
@@ -217,14 +217,14 @@ def test_an_output_folder_that_is_called_as_a_file_is_ends_in_a_slash() -> None:
     "argv", [("--input", "in", "--input", "b"), ("--input", "in/a.parquet", "in/b.parquet", "in/c.parquet")]
 )
 def test_several_inputs_are_refused_with_what_to_give(argv: tuple[str, ...]) -> None:
-    assert refusal(*argv, "--output", "out").endswith("of several inputs give the folder that holds all, without `*`")
+    assert refusal(*argv, "--output", "out").endswith("for several inputs give the folder that holds all, without `*`")
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "--dryrun", "-n", "--dry-run=true"])
 def test_who_asks_for_a_dry_run_is_told_what_there_is(flag: str) -> None:
     told = refusal(*REQUIRED, flag)
-    assert f"{flag.partition('=')[0]} is no setting; there is no dry run, but --max-rows 1 checks" in told
-    assert "exit code 3 before anything is labelled" in told
+    assert f"{flag.partition('=')[0]} is not a setting; there is no dry run, but --max-rows 1 checks" in told
+    assert "exit code 3 before any row is labelled" in told
     with pytest.raises(SettingsError, match="without --delete nothing is removed"):
         parse_settings(CleanSettings, ["--output-root", "out", flag], program="clean", about="Clean.")
 
@@ -236,17 +236,19 @@ def test_a_missing_setting_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("argv", [("--inptu", "i", "--output", "o"), ("--inptu=i", "--output", "o"), ("--inptu", "i")])
 def test_a_mistyped_flag_is_named_where_the_right_one_must_be_given(argv: tuple[str, ...]) -> None:
-    assert refusal(*argv) == "the settings of label: --inptu is no setting; did you mean --input?; see label --help-all"
-    assert "-x is no setting; see" in refusal("-x", "in")
-    assert "--dry-run is no setting; there is no dry run" in refusal("--input", "in", "--dry-run")
+    assert (
+        refusal(*argv) == "the settings of label: --inptu is not a setting; did you mean --input?; see label --help-all"
+    )
+    assert "-x is not a setting; see" in refusal("-x", "in")
+    assert "--dry-run is not a setting; there is no dry run" in refusal("--input", "in", "--dry-run")
 
 
 def test_a_place_without_its_flag_is_told_which_is_missing() -> None:
-    told = "in stands behind no flag, and --input is missing; if it is to be --input, write --input in"
+    told = "in has no flag before it, and --input is missing; if this is the value of --input, write --input in"
     assert refusal("in", "--output", "o").endswith(told)
     assert refusal("in").endswith(told)
     assert refusal("in", "out").endswith(told)
-    assert refusal("--input", "in", "out").endswith("if it is to be --output, write --output out")
+    assert refusal("--input", "in", "out").endswith("if this is the value of --output, write --output out")
     with pytest.raises(SettingsError, match="write --output-root out"):
         parse_settings(CleanSettings, ["out"], program="clean", about="Clean.")
 
@@ -271,10 +273,13 @@ def test_workers_are_a_number_or_a_range(low: int, more: int) -> None:
         ("unit_row = 5", "unit_row"),
         ('unit_rows = "many"', "--unit-rows"),
         ("[label]\nunit_rows = 5", "label"),
-        ("unit_rows = ", "it is no TOML: Invalid value (at end of document); write each setting on a line of its own"),
+        (
+            "unit_rows = ",
+            "it is not valid TOML: Invalid value (at end of document); write each setting on its own line",
+        ),
         ("unit_rows = 1\nunit_rows = 2\n", "Cannot overwrite a value (at line 2, column 14)"),
-        ("--unit-rows 5", "it is no TOML: Expected '=' after a key in a key/value pair (at line 1, column 13)"),
-        ('config = "other.toml"', "it has config, which is no setting of a file"),
+        ("--unit-rows 5", "it is not valid TOML: Expected '=' after a key in a key/value pair (at line 1, column 13)"),
+        ('config = "other.toml"', "it has config, which is not a setting of a file"),
     ],
 )
 def test_a_bad_config_file_is_refused_by_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:

@@ -104,7 +104,7 @@ def test_every_job_takes_the_same_thresholds_of_review(value: float) -> None:
     assert EvaluateSettings(run="a", output="b", review_below=value).review_below == value
 
 
-@pytest.mark.parametrize(("workers", "told"), [("2", None), ("1:4", "training has as many workers")])
+@pytest.mark.parametrize(("workers", "told"), [("2", None), ("1:4", "the number of training workers does not change")])
 def test_training_takes_one_number_of_workers(workers: str, told: str | None) -> None:
     make = TypeAdapter(FinetuneSettings).validate_python
     given = {"train": "a", "eval": "b", "output": "c", "workers": workers}

@@ -24,7 +24,7 @@ JOBS = tuple(job.settings for name, job in commands.JOBS.items() if name != "dem
 MOST_FLAGS = 30
 # The name of a setting, where a line of a panel begins.
 ENTRY = re.compile(r"^│ (?:\*  |   )?((?:--)?[a-z][a-z0-9_-]+)[ │]", re.MULTILINE)
-LAST_LINE = "--help-all shows the other settings too, which few people need."
+LAST_LINE = "--help-all also shows the settings that few people need."
 
 
 DRAWN: dict[tuple[type[BaseModel], str, tuple[str, ...]], str] = {}

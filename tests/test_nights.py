@@ -1,4 +1,4 @@
-"""The dates in paths: what is no date, or lies ahead, is a mistake."""
+"""The dates in paths: an invalid date or a date in the future is a mistake."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_every_command_of_a_page_is_taken(page: Path) -> None:
 @pytest.mark.parametrize("start", ["python jobs/label_pairs.py", "albert-infer label"])
 def test_a_command_with_a_flag_that_is_none_is_refused(start: str) -> None:
     [(job, argv)] = commands(f"$ {start} --input pairs/ --outptu labels/  # a comment")
-    with pytest.raises(errors.SettingsError, match="--outptu is no setting"):
+    with pytest.raises(errors.SettingsError, match="--outptu is not a setting"):
         parsed(job, argv)
 
 

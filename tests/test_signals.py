@@ -53,7 +53,7 @@ def test_a_signal_ends_a_job_with_one_line_a_summary_and_the_code_that_is_tried_
 
     assert ends(work) == InfrastructureError.exit_code
     out, err = capsys.readouterr()
-    told = "run the same command again: it goes on from what is finished"
+    told = "run the same command again: it resumes from the finished units"
     assert err == f"job.py: the job: ended from outside by {number.name}; {told}\n"
     assert summed_up(out)["exit_code"] == 4
 
@@ -74,9 +74,9 @@ def test_an_interrupted_job_says_what_was_counted_and_how_to_go_on(capsys: pytes
 @pytest.mark.parametrize(
     ("settings", "kept"),
     [
-        (LabelSettings, "run the same command again: it goes on from what is finished"),
-        (NightlySettings, "run the same command again: it goes on from what is finished"),
-        (FinetuneSettings, "run the same command again: it goes on from the last evaluation"),
+        (LabelSettings, "run the same command again: it resumes from the finished units"),
+        (NightlySettings, "run the same command again: it resumes from the finished units"),
+        (FinetuneSettings, "run the same command again: it resumes from the last evaluation"),
         (VerifySettings, "run the same command again"),
     ],
 )

@@ -1,8 +1,8 @@
-"""Every setting of the jobs, declared once: its name, its type, its default, and why one would change it.
+"""Declares every setting of the jobs once: its name, its type, its default and its help.
 
-A setting is read from a flag, else from `ALBERT_INFER_<NAME>`, else from the TOML file named by `--config`, else its
-default is taken, which for the S3 endpoint is AWS_ENDPOINT_URL. `shared` has the settings of several jobs; the module
-of each job adds the rest. Settings that exist are valid. Nothing else in the package reads the environment.
+The first source with a value wins: the flag, the variable `ALBERT_INFER_<NAME>`, the TOML file of `--config`, the
+default. The default of the S3 endpoint is AWS_ENDPOINT_URL. `shared` has the settings of several jobs; the module of
+each job adds the rest. A settings object is always valid. Nothing else in the package reads the environment.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from albert_infer.config.demo import DemoSettings
 from albert_infer.config.environment import (
     RAY_ADDRESS,
     UNPICKLING_VARIABLES,
-    asked_log_format,
     job_server,
     ray_address,
     ray_uses_tls,
     ray_variables,
+    requested_log_format,
 )
 from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
@@ -31,6 +31,6 @@ from albert_infer.config.verification import VerifySettings
 __all__ = [
     "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "ConvertSettings", "DemoSettings", "EvaluateSettings",
     "FinetuneSettings", "LabelSettings", "LabellingSettings", "NightlySettings", "PrecisionSetting", "Settings",
-    "SubmitSettings", "VerifySettings", "asked_log_format", "flags_of", "job_server", "parse_settings", "ray_address",
-    "ray_uses_tls", "ray_variables", "variables_of",
+    "SubmitSettings", "VerifySettings", "flags_of", "job_server", "parse_settings", "ray_address", "ray_uses_tls",
+    "ray_variables", "requested_log_format", "variables_of",
 ]  # fmt: skip

@@ -12,17 +12,17 @@ from albert_infer.config.shared import Job, OutputOwner, OutputRoot, S3Server
 
 
 class CleanSettings(Job, S3Server, OutputOwner):
-    """Where leftovers are looked for, how old they must be, and whether they go."""
+    """Where to search for leftovers, how old they must be, and whether to delete them."""
 
     output_root: Annotated[
         OutputRoot, Parameter(help="An output, or a folder with outputs at any depth: local path or s3://.")
     ]
-    # Longer than a run may take, from its first unit to its publishing, with all the starts that it needs.
+    # Longer than any run takes from its first unit to its publication, restarts included.
     keep_days: Annotated[
         int,
         Field(ge=1, le=36_500),
-        Parameter(
-            group=LIMITS, help="Keep what was written within so many days, and all of a run that wrote any of it."
-        ),
+        Parameter(group=LIMITS, help="Keep files of the last N days, and all files of a run that wrote one of them."),
     ] = 30
-    delete: Annotated[bool, Parameter(group=LIMITS, help="Delete what is listed; else it is only listed.")] = False
+    delete: Annotated[
+        bool, Parameter(group=LIMITS, help="Delete the listed files; without this flag they are only listed.")
+    ] = False

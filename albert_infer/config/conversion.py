@@ -10,8 +10,8 @@ from albert_infer.config.shared import CheckpointChoice, Job, ModelName, Output,
 
 
 class ConvertSettings(Job, CheckpointChoice, S3Server):
-    """Which checkpoint is converted, where it goes, and what its outputs mean."""
+    """Which checkpoint to convert, where to write it, and which label each output means."""
 
-    # It has no default: the built-in checkpoint needs no conversion.
+    # No default: the built-in checkpoint needs no conversion.
     model: Annotated[ModelName, Parameter(help="A checkpoint folder (local or s3://), or a hub id `name@revision`.")]
     output: Annotated[Output, Parameter(help="New folder for the converted checkpoint: local or s3://.")]

@@ -10,13 +10,13 @@ from albert_infer.config.settings import LabelSettings
 from albert_infer.config.shared import Input, Output, Replace
 from albert_infer.config.values import Names
 
-ITS_OWN: Final = Parameter(show=False)
+HIDDEN: Final = Parameter(show=False)
 
 
 class DemoSettings(LabelSettings):
-    """Those of `albert-infer label`. What the demo gives itself is not in its help: nobody else gives it."""
+    """The settings of `albert-infer label`. The help hides those that the demo sets itself."""
 
-    input: Annotated[Input, ITS_OWN]
-    output: Annotated[Output, ITS_OWN]
-    carry: Annotated[Names, ITS_OWN]
-    replace: Annotated[Replace, ITS_OWN]
+    input: Annotated[Input, HIDDEN]
+    output: Annotated[Output, HIDDEN]
+    carry: Annotated[Names, HIDDEN]
+    replace: Annotated[Replace, HIDDEN]

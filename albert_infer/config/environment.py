@@ -1,4 +1,4 @@
-"""What the package reads of the environment: the variables of settings, and those of Ray."""
+"""Everything that the package reads from the environment: variables of settings, and variables of Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 from pydantic import BaseModel
 
 from albert_infer.common.logs import LogFormat
-from albert_infer.config import gone
+from albert_infer.config import removed
 from albert_infer.config.cleaning import CleanSettings
 from albert_infer.config.conversion import ConvertSettings
 from albert_infer.config.evaluation import EvaluateSettings
@@ -22,20 +22,20 @@ from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
 from albert_infer.errors import SettingsError
 
-# What Kubernetes puts into every pod of a namespace for a service whose name begins with `albert-infer`.
+# Kubernetes sets these in every pod of a namespace that has a service named `albert-infer…`.
 SERVICE_VARIABLE = re.compile(
     VARIABLE_PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-# Ray's own: the cluster to join.
+# Ray's variable for the cluster to join.
 RAY_ADDRESS = "RAY_ADDRESS"
-# What Ray Data reads to allow pickles inside of Parquet files.
+# Ray Data reads these, and then unpickles values inside Parquet files.
 UNPICKLING_VARIABLES = (
     "RAY_DATA_AUTOLOAD_PICKLE_OBJECT_SCALAR",
     "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA",
     "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE",
 )
 
-# The settings of every job: a variable of one is no mistake in the environment of another.
+# The settings of every job. Jobs may share an environment, so each accepts the variables of the others.
 JOBS = (
     LabelSettings,
     NightlySettings,
@@ -48,8 +48,8 @@ JOBS = (
 )
 
 
-def asked_log_format(argv: Sequence[str]) -> LogFormat:
-    """The log format that flag or environment ask for, whatever else is wrong with the settings; else text."""
+def requested_log_format(argv: Sequence[str]) -> LogFormat:
+    """The log format of the flag or the variable, even if other settings are invalid; text by default."""
     words = [part for word in argv for part in word.split("=", 1)]
     flags = [value for name, value in pairwise(words) if name == "--log-format"]
     asked = flags[-1] if flags else os.environ.get(variable_of("log_format"))
@@ -57,12 +57,13 @@ def asked_log_format(argv: Sequence[str]) -> LogFormat:
 
 
 def refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
-    """A variable that looks like a setting and is none is a mistake, as an unknown flag is.
+    """Raise SettingsError for a variable that is named like a setting and is not one.
 
-    One of another job is none: a night that labels and verifies has one environment. Nor is one of Kubernetes.
+    Variables of other jobs are accepted: a night that labels and verifies has one environment. Variables that
+    Kubernetes sets for a service are accepted too.
     """
     asked = f"the settings of {program}"
-    gone.refuse_variables(os.environ, asked)
+    removed.refuse_variables(os.environ, asked)
     known = {variable_of(name) for declared in (settings, *JOBS) for name in declared.model_fields}
     unknown = sorted(
         name
@@ -70,32 +71,32 @@ def refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
         if name.startswith(VARIABLE_PREFIX) and name not in known and not SERVICE_VARIABLE.fullmatch(name)
     )
     if unknown:
-        found = f"the environment has {unknown[0]}, which is no setting"
-        raise SettingsError(asked, found, f"see {program} --help-all")
+        reason = f"the environment has {unknown[0]}, which is not a setting"
+        raise SettingsError(asked, reason, f"see {program} --help-all")
 
 
 def refuse_unpickling(program: str) -> None:
-    """With one of these set, Ray runs code that a Parquet file brings along."""
+    """Raise SettingsError for a variable that lets Ray unpickle, and so run, code in a Parquet file."""
     for name in UNPICKLING_VARIABLES:
         if os.environ.get(name, "").lower() in {"1", "true"}:
             raise SettingsError(f"the environment of {program}", f"{name} is set", "unset it: no input is trusted")
 
 
 def ray_address() -> str | None:
-    """The cluster that the environment tells Ray to join, as it is written there; None for none."""
+    """The cluster that the environment names for Ray to join, unchanged; None without one."""
     return os.environ.get(RAY_ADDRESS) or None
 
 
 def ray_variables() -> list[str]:
-    """The names of the variables that the environment has for Ray."""
+    """The names of the variables that begin with `RAY_`, sorted."""
     return sorted(name for name in os.environ if name.startswith("RAY_"))
 
 
 def job_server() -> str | None:
-    """Where the environment says that jobs are submitted to; None if it does not."""
+    """The address of the job server in the environment; None without one."""
     return os.environ.get("RAY_API_SERVER_ADDRESS") or ray_address()
 
 
 def ray_uses_tls() -> bool:
-    """Whether Ray's processes speak TLS with each other."""
+    """Whether Ray's processes use TLS between them."""
     return os.environ.get("RAY_USE_TLS", "").lower() in {"1", "true"}

@@ -21,12 +21,12 @@ from albert_infer.config.shared import (
 from albert_infer.config.values import Count, LabelOrder, Location, Names, OutputFolder
 
 
-class EvaluatedPlaces(BaseModel):
-    """What is evaluated, and where the page goes."""
+class EvaluationLocations(BaseModel):
+    """What is evaluated, and where the page is written."""
 
     output: Annotated[
         Output,
-        Parameter(help="Folder for evaluation.json and evaluation.html; an older pair is replaced."),
+        Parameter(help="Folder for evaluation.json and evaluation.html; older ones are replaced."),
     ]
     run: Annotated[
         Location | None,
@@ -34,48 +34,52 @@ class EvaluatedPlaces(BaseModel):
     ] = None
     other_run: Annotated[
         Location | None,
-        Parameter(group=DATA, help="A second run of the same input: how many labels agree, and which became which."),
+        Parameter(group=DATA, help="A second run of the same input: compares the labels of both."),
     ] = None
     pairs: Annotated[
         Location | None,
-        Parameter(group=DATA, help="Parquet pairs with gold labels, to be labelled here by --model; instead of --run."),
+        Parameter(
+            group=DATA, help="Parquet pairs with gold labels, instead of --run; --model labels them in this process."
+        ),
     ] = None
 
 
-class EvaluateSettings(Job, Classifying, CheckpointChoice, S3Server, TextColumns, GoldLabels, EvaluatedPlaces):
-    """What is evaluated: a published run, or a checkpoint on pairs; against what; and where the page goes."""
+class EvaluateSettings(Job, Classifying, CheckpointChoice, S3Server, TextColumns, GoldLabels, EvaluationLocations):
+    """What to evaluate (a published run, or a checkpoint on pairs), what to compare, and where to write the page."""
 
     other_model: Annotated[
-        str | None, Parameter(group=MODEL, help="A second checkpoint on the same pairs: agreement, and what changed.")
+        str | None, Parameter(group=MODEL, help="A second checkpoint for the same pairs: compares the labels of both.")
     ] = None
     other_label_order: Annotated[
         LabelOrder, Parameter(group=MODEL, help="As --label-order, for --other-model."), Mark.RARE
     ] = ()
     fit_temperature: Annotated[
         OutputFolder | None,
-        Parameter(group=MODEL, help="New folder for a copy of --model whose probabilities are calibrated on --pairs."),
+        Parameter(group=MODEL, help="New folder for a copy of --model whose temperature is fitted on --pairs."),
     ] = None
 
     slices: Annotated[
-        Names, Parameter(group=REPORT, help="Carried columns, as `genre,source`: figures for each of their values too.")
+        Names,
+        Parameter(group=REPORT, help="Carried columns, as `genre,source`: adds figures for each of their values."),
     ] = ()
     review_below: Annotated[
         ReviewBelow,
         Parameter(
-            group=REPORT, help="Tell apart rows whose label is less probable than this: a person would review them."
+            group=REPORT,
+            help="Add figures for the rows that people would review: the label's probability is below this.",
         ),
     ] = None
     no_texts: Annotated[
-        bool, Parameter(group=REPORT, help="Leave texts out of page and JSON: the most confident errors show places.")
+        bool, Parameter(group=REPORT, help="Leave texts out of page and JSON; errors show file and row only.")
     ] = False
 
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        Parameter(group=SPEED, help="Where --pairs are labelled: a GPU if there is one."),
+        Parameter(group=SPEED, help="Device that labels --pairs; `auto` is a GPU if there is one."),
     ] = "auto"
     threads: Annotated[
         Count | None,
-        Parameter(group=SPEED, help="Forward passes at once on a CPU; by default one a core."),
+        Parameter(group=SPEED, help="Concurrent forward passes on a CPU; default: one per core."),
         Mark.RARE,
     ] = None
 
@@ -89,7 +93,7 @@ class EvaluateSettings(Job, Classifying, CheckpointChoice, S3Server, TextColumns
     @model_validator(mode="after")
     def _one_subject(self) -> EvaluateSettings:
         if (self.run is None) == (self.pairs is None):
-            raise ValueError("give either --run, a published run, or --pairs, which --model labels")
+            raise ValueError("give either --run (a published run) or --pairs (pairs for --model to label)")
         for name, needed in (
             ("other_run", "run"),
             ("other_model", "pairs"),
@@ -97,8 +101,7 @@ class EvaluateSettings(Job, Classifying, CheckpointChoice, S3Server, TextColumns
             ("other_label_order", "other_model"),
         ):
             if getattr(self, name) and getattr(self, needed) is None:
-                told, missing = (flag_of(setting) for setting in (name, needed))
-                raise ValueError(f"{told} needs {missing}")
+                raise ValueError(f"{flag_of(name)} needs {flag_of(needed)}")
         if self.device == "cuda" and self.precision == "int8":
             raise ValueError("int8 is for CPUs: give --precision bf16, or --device cpu")
         return self

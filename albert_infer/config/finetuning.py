@@ -25,124 +25,132 @@ from albert_infer.config.shared import (
 from albert_infer.config.values import Count, Location, Share
 
 
-class TrainingPlaces(BaseModel):
-    """What is learned from, and where the checkpoint goes."""
+class TrainingLocations(BaseModel):
+    """Which pairs to learn from, and where to write the checkpoint."""
 
     train: Annotated[
         Location, Parameter(group=DATA, help="Labelled Parquet pairs to learn from: a folder or one file.")
     ]
     eval: Annotated[
         Location,
-        Parameter(group=DATA, help="Labelled pairs to watch: the weights that get most of them right are kept."),
+        Parameter(
+            group=DATA, help="Labelled pairs for evaluation: the weights with the best accuracy on them are kept."
+        ),
     ]
-    output: Annotated[Output, Parameter(help="Folder for the checkpoint; a run that was killed goes on from there.")]
-    replace: Annotated[Replace, Parameter(help="Write over another checkpoint that stands at the output.")] = False
+    output: Annotated[Output, Parameter(help="Folder for the checkpoint; a killed run resumes from there.")]
+    replace: Annotated[Replace, Parameter(help="Replace another checkpoint at the output.")] = False
 
 
-class LearningRates(BaseModel):
-    """How fast what is learned. What few people change has a recipe's value, and is shown by `--help-all`."""
+class Training(BaseModel):
+    """How the weights are trained. Only `--help-all` shows the settings that few people change."""
 
-    epochs: Annotated[Count, Parameter(group=LEARNING, help="Times every pair is seen.")] = 3
-    batch_pairs: Annotated[Count, Parameter(group=LEARNING, help="Pairs a step, over all workers together.")] = 32
+    epochs: Annotated[Count, Parameter(group=LEARNING, help="Passes over the training pairs.")] = 3
+    batch_pairs: Annotated[Count, Parameter(group=LEARNING, help="Pairs per step, in all workers together.")] = 32
     learning_rate: Annotated[
-        float, Field(gt=0), Parameter(group=LEARNING, help="At the end of warm-up; it falls to 0 from there.")
+        float, Field(gt=0), Parameter(group=LEARNING, help="Learning rate at the end of warm-up; it then falls to 0.")
     ] = 3e-5
     gold_weight: Annotated[
         Share,
         Parameter(
-            group=LEARNING, help="Weight of gold labels, 0 to 1, beside a --teacher's answers, which have the rest."
+            group=LEARNING, help="Weight of gold labels in the loss, 0 to 1; the answers of --teacher have the rest."
         ),
         Mark.RARE,
     ] = 0.5
     classifier_rate: Annotated[
         float,
         Field(gt=0),
-        Parameter(group=LEARNING, help="Times as fast as the rest the classifier learns: 10 suits a new one."),
+        Parameter(group=LEARNING, help="Factor on the learning rate of the classifier: 10 suits a new one."),
         Mark.RARE,
     ] = 1.0
     warmup_share: Annotated[
         float,
         Field(ge=0, lt=1),
-        Parameter(group=LEARNING, help="Share of the steps in which the rate rises from 0."),
+        Parameter(group=LEARNING, help="Share of the steps in which the learning rate rises from 0."),
         Mark.RARE,
     ] = 0.06
     weight_decay: Annotated[
-        float, Field(ge=0), Parameter(group=LEARNING, help="AdamW's, of weight matrices."), Mark.RARE
+        float, Field(ge=0), Parameter(group=LEARNING, help="Weight decay of AdamW, for weight matrices."), Mark.RARE
     ] = 0.01
-    # 1.0, as BERT was fine-tuned: it tames the first steps.
+    # 1.0 is the value of BERT's fine-tuning. It limits the first steps.
     max_gradient_norm: Annotated[
-        float, Field(gt=0), Parameter(group=LEARNING, help="Gradients are cut to it."), Mark.RARE
+        float, Field(gt=0), Parameter(group=LEARNING, help="Gradients are clipped to this norm."), Mark.RARE
     ] = 1.0
     dropout: Annotated[
         float,
         Field(ge=0, lt=1),
-        Parameter(group=LEARNING, help="Of hidden states; 0 suits a model with a --teacher."),
+        Parameter(group=LEARNING, help="Dropout of hidden states; 0 suits a model with a --teacher."),
         Mark.RARE,
     ] = 0.1
     freeze_embeddings: Annotated[
         bool,
         Parameter(
-            group=LEARNING, help="Hold word embeddings: words that few pairs lack keep their place beside the others."
+            group=LEARNING,
+            help="Do not train word embeddings: words outside the training pairs keep their relation to the others.",
         ),
         Mark.RARE,
     ] = False
     evaluations_per_epoch: Annotated[
         Count,
-        Parameter(group=LEARNING, help="How often to evaluate and to save what a killed run needs."),
+        Parameter(
+            group=LEARNING, help="Evaluations per epoch; each also saves the state that a killed run resumes from."
+        ),
         Mark.RARE,
     ] = 4
     patience: Annotated[
         Count,
-        Parameter(group=LEARNING, help="Evaluations without a better one after which training ends early."),
+        Parameter(group=LEARNING, help="Training ends early after this number of evaluations without improvement."),
         Mark.RARE,
     ] = 8
     keep: Annotated[
         Literal["best", "last"],
         Parameter(
             group=LEARNING,
-            help="Weights that become the checkpoint: the best on --eval, or the last, which it has not chosen.",
+            help="Weights that become the checkpoint: the `best` on --eval, or the `last`.",
         ),
         Mark.RARE,
     ] = "best"
     seed: Annotated[
-        int, Field(ge=0), Parameter(group=LEARNING, help="Decides batches, dropout, new weights."), Mark.RARE
+        int, Field(ge=0), Parameter(group=LEARNING, help="Random seed of batches, dropout and new weights."), Mark.RARE
     ] = 0
 
 
 class FinetuneSettings(
-    Job, LearningRates, Computing, CheckpointChoice, S3Server, TextColumns, GoldLabels, TrainingPlaces
+    Job, Training, Computing, CheckpointChoice, S3Server, TextColumns, GoldLabels, TrainingLocations
 ):
-    """What to learn from, what to start from, where to, and how."""
+    """The pairs, the first weights, the output, and how the weights are trained."""
 
-    after_interrupt: ClassVar[str] = "run the same command again: it goes on from the last evaluation"
+    after_interrupt: ClassVar[str] = "run the same command again: it resumes from the last evaluation"
 
     model: Annotated[
         ModelName,
-        Parameter(help="What to start from, as for labelling; or a pretrained ALBERT, which gets a new classifier."),
+        Parameter(help="Checkpoint to start from, as for labelling; a pretrained ALBERT gets a new classifier."),
     ] = "builtin"
     teacher: Annotated[
         str | None,
         Parameter(
-            group=MODEL, help="An NLI checkpoint with the same tokenizer to learn from too: it makes small models good."
+            group=MODEL,
+            help="An NLI checkpoint with the same tokenizer; the model also learns its answers (distillation).",
         ),
     ] = None
     max_length: Annotated[
         MaxLength,
-        Parameter(help="Tokens a pair may have in training, 128 if the model reads them; premises are cut."),
+        Parameter(
+            help="Maximum tokens per pair in training; longer premises are cut. Default: 128, or the model's limit."
+        ),
     ] = None
     precision: Annotated[
         PrecisionChoice,
         Parameter(
             show_choices=False,
-            help="fp32, bf16, or `auto`: bf16 autocast where the device computes in it, else fp32.",
+            help="fp32, bf16, or `auto`: bf16 autocast where the device supports it, else fp32.",
         ),
     ] = "auto"
     save_precision: Annotated[
-        Literal["fp32", "fp16"], Parameter(group=MODEL, help="What the weights are stored in; fp16 halves the file.")
+        Literal["fp32", "fp16"], Parameter(group=MODEL, help="Precision of the stored weights; fp16 halves the file.")
     ] = "fp32"
-    workers: Annotated[
-        Workers, Parameter(help="Training workers, N: by default one a GPU, or one on a machine without.")
-    ] = None
+    workers: Annotated[Workers, Parameter(help="Training workers, N; default: one per GPU, or one without GPUs.")] = (
+        None
+    )
 
     @field_validator("precision")
     @classmethod
@@ -155,7 +163,7 @@ class FinetuneSettings(
     @classmethod
     def _workers_are_one_number(cls, value: str | None) -> str | None:
         if value is not None and ":" in value:
-            raise ValueError("training has as many workers from its start to its end; give N")
+            raise ValueError("the number of training workers does not change during a run; give N")
         return value
 
     @model_validator(mode="after")
@@ -166,5 +174,5 @@ class FinetuneSettings(
 
     @property
     def worker_count(self) -> int | None:
-        """The number of workers that was asked for; None to follow the cluster."""
+        """The number of workers in the settings; None to follow the cluster."""
         return None if self.workers is None else int(self.workers)

@@ -16,7 +16,7 @@ LEARNING: Final = Group("Learning", sort_key=4)
 REPORT: Final = Group("Report", sort_key=4)
 SPEED: Final = Group("Speed and resources", sort_key=5)
 LIMITS: Final = Group("Limits and safety", sort_key=6)
-# Of settings without a flag.
+# For settings without a flag.
 NO_FLAGS: Final = Group("Only in the --config file, or as ALBERT_INFER_<NAME>", sort_key=7)
 HELP: Final = Group("Help", sort_key=8)
 
@@ -24,7 +24,7 @@ VARIABLE_PREFIX: Final = "ALBERT_INFER_"
 
 
 class Mark(Enum):
-    """What the declaration of a setting says about its flag, beside its type and its bounds."""
+    """How a setting is shown and given, as part of its declaration."""
 
     # A flag that few people need: `--help-all` shows it.
     RARE = "rare"

@@ -12,7 +12,7 @@ from albert_infer.config.groups import DATA, NIGHTS
 from albert_infer.config.nights import checked_nights, night_of, nights_between, today, yesterday, zone
 from albert_infer.config.settings import LabellingSettings
 from albert_infer.config.shared import OutputRoot
-from albert_infer.config.values import DATE_PLACE, InputRoot
+from albert_infer.config.values import DATE_PLACEHOLDER, InputRoot
 
 
 def _known_zone(value: str) -> str:
@@ -23,58 +23,58 @@ def _known_zone(value: str) -> str:
 Night = Annotated[datetime.date, BeforeValidator(night_of)]
 
 
-class NightPlaces(BaseModel):
-    """Which nights there are, and where each has its input and its output."""
+class NightLocations(BaseModel):
+    """Which nights to label, and where their inputs and outputs are."""
 
     input_root: Annotated[
         InputRoot, Parameter(group=DATA, help="The folder whose partitions are inputs: local path, file:// or s3://.")
     ]
     output_root: Annotated[
         OutputRoot,
-        Parameter(help="The folder whose partitions are outputs; `_runs/nightly.json` is put there."),
+        Parameter(help="The folder whose partitions are outputs; `_runs/nightly.json` is written there."),
     ]
     partition: Annotated[
-        str, Parameter(group=DATA, help=f"A night's folder below both roots; {DATE_PLACE} becomes YYYY-MM-DD.")
-    ] = f"dt={DATE_PLACE}"
-    date: Annotated[
-        Night | None, Parameter(group=NIGHTS, help="The one night to label, YYYY-MM-DD; yesterday if not given.")
-    ] = None
-    since: Annotated[Night | None, Parameter(group=NIGHTS, help="The first of several nights, instead of --date.")] = (
+        str, Parameter(group=DATA, help=f"A night's folder below both roots; {DATE_PLACEHOLDER} becomes YYYY-MM-DD.")
+    ] = f"dt={DATE_PLACEHOLDER}"
+    date: Annotated[Night | None, Parameter(group=NIGHTS, help="Night to label, YYYY-MM-DD; default: yesterday.")] = (
         None
     )
+    since: Annotated[Night | None, Parameter(group=NIGHTS, help="First of several nights, instead of --date.")] = None
     until: Annotated[
-        Night | None, Parameter(group=NIGHTS, help="The last of them, itself included; yesterday if not given.")
+        Night | None, Parameter(group=NIGHTS, help="Last of several nights, inclusive; default: yesterday.")
     ] = None
     timezone: Annotated[
         str,
         AfterValidator(_known_zone),
-        Parameter(group=NIGHTS, help="Where a day begins, as Europe/Berlin: it says which night yesterday was."),
+        Parameter(group=NIGHTS, help="Time zone that decides which night yesterday was, as Europe/Berlin."),
     ] = "UTC"
     missing: Annotated[
         Literal["error", "skip"],
-        Parameter(group=NIGHTS, help="A night without input ends with exit code 2, or is left out with 0."),
+        Parameter(group=NIGHTS, help="A night without input: `error` is exit code 2, `skip` leaves the night out."),
     ] = "error"
-    # Labels that somebody has read are not replaced because a file came late, unless the operator says so.
+    # People may have used the labels, so a late file replaces them only if the operator asks for it.
     on_change: Annotated[
         Literal["report", "relabel"],
         Parameter(
             group=NIGHTS,
-            help="Where another plan is published (input, model or settings changed): exit code 6, or a run over it.",
+            help="A published night whose input, model or settings changed: `report` ends with exit code 6, "
+            "`relabel` replaces its labels.",
         ),
     ] = "report"
     stop_on_failure: Annotated[
-        bool, Parameter(group=NIGHTS, help="Begin no night after one that failed; else each is tried.")
+        bool,
+        Parameter(group=NIGHTS, help="Stop after the first night that fails; without this flag every night is tried."),
     ] = False
 
     @field_validator("partition")
     @classmethod
     def _partition_is_a_folder_of_each_night(cls, value: str) -> str:
         segments = value.removesuffix("/").split("/")
-        rest = value.replace(DATE_PLACE, "")
-        if DATE_PLACE not in value or not {"", ".", ".."}.isdisjoint(segments) or "{" in rest or "}" in rest:
-            raise ValueError(f"expected a path below the roots with {DATE_PLACE} in it, as dt={DATE_PLACE}")
-        # A date that is over: what stands around it is judged.
-        checked_nights(value.replace(DATE_PLACE, "2001-01-01"))
+        rest = value.replace(DATE_PLACEHOLDER, "")
+        if DATE_PLACEHOLDER not in value or not {"", ".", ".."}.isdisjoint(segments) or "{" in rest or "}" in rest:
+            raise ValueError(f"expected a path below the roots with {DATE_PLACEHOLDER} in it, as dt={DATE_PLACEHOLDER}")
+        # With a past date, only the text around the placeholder is checked.
+        checked_nights(value.replace(DATE_PLACEHOLDER, "2001-01-01"))
         return "/".join(segments)
 
     @model_validator(mode="after")
@@ -87,15 +87,15 @@ class NightPlaces(BaseModel):
         if self.since and self.since > last:
             raise ValueError(f"--since {self.since} is later than the last night, {last}")
         if last > today(self.timezone):
-            raise ValueError(f"{last} lies in the future ({self.timezone})")
+            raise ValueError(f"{last} is in the future ({self.timezone})")
         return self
 
     @property
     def nights(self) -> tuple[datetime.date, ...]:
-        """The nights in order, as they are at this moment: without dates it is yesterday's."""
+        """The nights in order; without dates, yesterday at the time of the call."""
         last = self.date or self.until or yesterday(self.timezone)
         return nights_between(self.since or last, last)
 
 
-class NightlySettings(LabellingSettings, NightPlaces):
-    """Which nights are labelled, and how: every setting of a run but its input, its output and `replace`."""
+class NightlySettings(LabellingSettings, NightLocations):
+    """The nights, and every setting of a run except `input`, `output` and `replace`."""

@@ -7,64 +7,64 @@ from zoneinfo import ZoneInfo, available_timezones
 
 
 def checked_nights(location: str) -> str:
-    """The location as it is; raises ValueError for a segment `dt=…` that is no date, or one that lies ahead.
+    """Return the location unchanged. Raises ValueError for a segment `dt=…` without a valid date, or in the future.
 
-    Either is a mistake of the script that made the path, a variable left unset, say, and would be labelled into a
-    folder that nobody looks at.
+    Such a segment is a mistake of the script that made the path: an unset variable, for example. The labels would go
+    to a folder that nobody reads.
     """
-    # A day ahead of UTC is today in the far east.
+    # Some time zones are up to a day ahead of UTC.
     last = datetime.now(UTC).date() + timedelta(days=1)
     for segment in location.split("/"):
         if segment.startswith("dt="):
             night = _date(segment.removeprefix("dt="))
             if night is None:
-                raise ValueError(f"`{segment}` is no date; write dt=YYYY-MM-DD")
+                raise ValueError(f"`{segment}` is not a date; write dt=YYYY-MM-DD")
             if night > last:
-                raise ValueError(f"`{segment}` lies in the future")
+                raise ValueError(f"`{segment}` is in the future")
     return location
 
 
-def night_of(told: object) -> date:
-    """The date that is written so. Raises ValueError for anything but YYYY-MM-DD, and a date of the calendar."""
-    if isinstance(told, date):
-        return told
-    night = _date(told) if isinstance(told, str) else None
+def night_of(value: object) -> date:
+    """The date that `value` is or spells. Raises ValueError for text that is not a date as YYYY-MM-DD."""
+    if isinstance(value, date):
+        return value
+    night = _date(value) if isinstance(value, str) else None
     if night is None:
-        raise ValueError(f"`{told}` is no date; write YYYY-MM-DD")
+        raise ValueError(f"`{value}` is not a date; write YYYY-MM-DD")
     return night
 
 
 def zone(name: str) -> tzinfo:
-    """The time zone of that name. Raises ValueError for none; UTC is known on a machine without time-zone data too."""
+    """The time zone with that name. Raises ValueError for an unknown one. UTC needs no time-zone data."""
     if name == "UTC":
         return UTC
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError, KeyError) as error:  # it looks for a file of that name
+    except (OSError, ValueError, KeyError) as error:  # ZoneInfo looks for a file with that name
         if not available_timezones():
-            raise ValueError("no time-zone data is on this machine but UTC; install tzdata") from error
-        raise ValueError(f"`{name}` is no time zone; write one as Europe/Berlin") from error
+            raise ValueError("this machine has time-zone data for UTC only; install tzdata") from error
+        raise ValueError(f"`{name}` is not a time zone; write it as Europe/Berlin") from error
 
 
 def today(timezone: str) -> date:
-    """The date in that time zone, now."""
+    """The current date in that time zone."""
     return datetime.now(zone(timezone)).date()
 
 
 def yesterday(timezone: str) -> date:
-    """The last night that is over in that time zone."""
+    """The date before today in that time zone."""
     return today(timezone) - timedelta(days=1)
 
 
 def nights_between(first: date, last: date) -> tuple[date, ...]:
-    """Every date from the first to the last, both of them included, in order."""
+    """Every date from the first to the last, both included, in order."""
     return tuple(first + timedelta(days=day) for day in range((last - first).days + 1))
 
 
-def _date(told: str) -> date | None:
+def _date(text: str) -> date | None:
     try:
-        night = date.fromisoformat(told)
+        night = date.fromisoformat(text)
     except ValueError:
         return None
-    # As it is written, because fromisoformat also reads 20261121 and 2026-W47-6.
-    return night if night.isoformat() == told else None
+    # fromisoformat also accepts 20261121 and 2026-W47-6.
+    return night if night.isoformat() == text else None

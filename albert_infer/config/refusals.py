@@ -1,4 +1,4 @@
-"""What the library says about settings that it refuses, as one line with what to do."""
+"""Turns an error of cyclopts into one line and a remedy."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pydantic import BaseModel, ValidationError
 from albert_infer.common.printable import one_line
 from albert_infer.config.groups import Mark, flag_of, marked
 
-# What other programs call a start that changes nothing.
+# Flags for a dry run in other programs.
 DRY_RUN = frozenset({"--dry-run", "--dryrun", "--no-act", "--what-if", "-n"})
 
 
-def found(error: Exception, settings: type[BaseModel]) -> str:
-    """One line of what the library says, without its links."""
+def reason(error: Exception, settings: type[BaseModel]) -> str:
+    """One line of the error, without links to documentation."""
     cause, unknown = error.__cause__, _unknown_flag(error)
     if unknown in DRY_RUN:
-        return f"{unknown} is no setting"  # the library would guess another
-    # A flag that is mistyped is why the right one is missing.
+        return f"{unknown} is not a setting"  # cyclopts would suggest another flag
+    # The required flag is missing because it is mistyped.
     if unknown is not None and _is_missing(error):
-        return f"{unknown} is no setting{_guess(unknown, settings)}"
+        return f"{unknown} is not a setting{_guess(unknown, settings)}"
     if _is_missing(error) and error.unused_tokens:
-        return f"{error.unused_tokens[0]} stands behind no flag, and {_name(error)} is missing"
+        return f"{error.unused_tokens[0]} has no flag before it, and {_name(error)} is missing"
     if _is_missing(error) and not isinstance(cause, ValidationError):
         return f"{_name(error)} is missing"
     if isinstance(cause, ValidationError):
-        return "; ".join(f"{_place(entry, settings)}{_told(entry)}" for entry in cause.errors())
+        return "; ".join(f"{_prefix(entry, settings)}{_message(entry)}" for entry in cause.errors())
     if isinstance(error, RecursionError):
         return "a value is nested too deeply"
     return one_line(error)
 
 
 def _unknown_flag(error: Exception) -> str | None:
-    """The first flag of the command line that is none."""
+    """The first flag of the command line that does not exist."""
     if isinstance(error, UnknownOptionError):
         return error.token.keyword
     unused = error.unused_tokens or [] if _is_missing(error) else []
@@ -43,7 +43,7 @@ def _unknown_flag(error: Exception) -> str | None:
 
 
 def _is_missing(error: Exception) -> TypeGuard[MissingArgumentError]:
-    """Whether a setting that must be given is not, rather than its value."""
+    """Whether a required setting is missing, not only its value."""
     return isinstance(error, MissingArgumentError) and error.argument is not None and error.keyword is None
 
 
@@ -52,39 +52,39 @@ def _name(error: MissingArgumentError) -> str:
 
 
 def _guess(unknown: str, settings: type[BaseModel]) -> str:
-    """Which flag may have been meant."""
+    """The question whether a similar flag was meant; empty without one."""
     flags = [flag_of(name) for name in settings.model_fields if name not in marked(settings, Mark.NO_FLAG)]
     return "".join(f"; did you mean {flag}?" for flag in get_close_matches(unknown, flags, n=1))
 
 
 def remedy(error: Exception, settings: type[BaseModel]) -> str | None:
-    """What to do about a mistake that is often made; None for all others."""
+    """What to do about a common mistake; None for other mistakes."""
     if _unknown_flag(error) in DRY_RUN:
         return _dry_run_of(settings)
     again = isinstance(error, RepeatArgumentError) and error.token.keyword in {"--input", "--input-root"}
     if again or (isinstance(error, UnusedCliTokensError) and "input" in settings.model_fields):
-        return "each setting is one flag and its value; of several inputs give the folder that holds all, without `*`"
+        return "give each flag one value; for several inputs give the folder that holds all, without `*`"
     if _is_missing(error) and error.unused_tokens and _unknown_flag(error) is None:
-        return f"if it is to be {_name(error)}, write {_name(error)} {error.unused_tokens[0]}"
+        return f"if this is the value of {_name(error)}, write {_name(error)} {error.unused_tokens[0]}"
     return None
 
 
 def _dry_run_of(settings: type[BaseModel]) -> str:
-    """What comes near to a dry run of the job with these settings."""
+    """What to do instead of a dry run of the job with these settings."""
     if "max_rows" in settings.model_fields:
-        tried = "settings, input, checkpoint, output and cluster, counts the rows and ends with exit code 3"
-        return f"there is no dry run, but --max-rows 1 checks {tried} before anything is labelled"
+        checked = "settings, input, checkpoint, output and cluster, counts the rows and ends with exit code 3"
+        return f"there is no dry run, but --max-rows 1 checks {checked} before any row is labelled"
     if "delete" in settings.model_fields:
         return "leave it out: without --delete nothing is removed"
     return "there is no dry run of this job; leave it out"
 
 
-def _told(entry: Any) -> str:
+def _message(entry: Any) -> str:
     return "is missing" if entry["type"] == "missing" else str(entry["msg"].removeprefix("Value error, "))
 
 
-def _place(entry: Any, settings: type[BaseModel]) -> str:
-    """The setting, as it is given: not every one has a flag."""
+def _prefix(entry: Any, settings: type[BaseModel]) -> str:
+    """The flag of the setting, or its name if it has no flag, and a space."""
     without_flag = marked(settings, Mark.NO_FLAG)
     names = [str(part) for part in entry["loc"][:1]]
     return "".join(f"{name if name in without_flag else flag_of(name)} " for name in names)

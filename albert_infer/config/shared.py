@@ -1,7 +1,6 @@
-"""The settings that several jobs have: each is declared once, in a class that those jobs inherit.
+"""The settings of several jobs. Each is declared once, in a class that those jobs inherit.
 
-A job that uses one in its own way says so: it declares the name again with the type from here, and with its own help or
-default. The bounds belong to the type.
+A job may declare a setting again, with the type from here and its own help or default. The bounds belong to the type.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from albert_infer.common.logs import LogFormat
 from albert_infer.config.groups import DATA, LIMITS, MODEL, NO_FLAGS, SPEED, Mark
 from albert_infer.config.values import AwsAccount, Count, LabelOrder, Location, OutputFolder, Root, Share, WorkerRange
 
-# What the operator may ask for; `schema.Precision` is what a run resolves it to.
+# The choices of the operator. A run resolves each to a `schema.Precision`.
 PrecisionSetting = Literal["auto", "fp32", "bf16", "int8"]
 
 # Settings that every job describes in its own words.
@@ -26,7 +25,7 @@ OutputRoot = Annotated[Root, Parameter(group=DATA)]
 Replace = Annotated[bool, Parameter(group=LIMITS)]
 Workers = Annotated[WorkerRange | None, Parameter(group=SPEED)]
 
-# Settings that most jobs describe as their mixin below does.
+# Settings that most jobs describe as the class below does.
 ModelName = Annotated[str, Parameter(group=MODEL)]
 MaxLength = Annotated[int | None, Field(ge=schema.MIN_LENGTH), Parameter(group=MODEL)]
 PrecisionChoice = Annotated[PrecisionSetting, Parameter(group=MODEL)]
@@ -35,11 +34,11 @@ GoldColumn = Annotated[str, Parameter(group=DATA)]
 
 
 class Job(BaseModel):
-    """The settings of every job; frozen, and valid once they exist."""
+    """The settings of every job. Instances are frozen and always valid."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    # What an interrupted job leaves, and how to go on.
+    # How to resume an interrupted job.
     after_interrupt: ClassVar[str] = "run the same command again"
 
     log_format: Annotated[
@@ -49,48 +48,45 @@ class Job(BaseModel):
 
 
 class S3Server(BaseModel):
-    """Which S3 server the places are on."""
+    """The S3 server of all locations."""
 
     s3_endpoint: Annotated[
         str | None,
         Parameter(
             group=DATA,
-            help="An S3 server that is not AWS (else AWS_ENDPOINT_URL). Credentials come from the AWS chain only.",
+            help="URL of an S3 server other than AWS; default: AWS_ENDPOINT_URL. Credentials come only from the AWS "
+            "chain.",
         ),
     ] = None
 
 
 class OutputOwner(BaseModel):
-    """Whose bucket the output may be in."""
+    """The AWS account of the output bucket."""
 
     output_bucket_owner: Annotated[
         AwsAccount | None,
-        Parameter(group=NO_FLAGS, help="Account that must own the output bucket: a stranger's is refused."),
+        Parameter(group=NO_FLAGS, help="AWS account that must own the output bucket; buckets of others are refused."),
         Mark.NO_FLAG,
     ] = None
 
 
 class TextColumns(BaseModel):
-    """What the columns of the pairs are called."""
+    """The names of the text columns."""
 
-    premise_column: Annotated[str, Parameter(group=DATA, help="The premise's column, if it is called otherwise.")] = (
-        schema.PREMISE
-    )
-    hypothesis_column: Annotated[
-        str, Parameter(group=DATA, help="The hypothesis's column, if it is called otherwise.")
-    ] = schema.HYPOTHESIS
+    premise_column: Annotated[str, Parameter(group=DATA, help="Column of the premise.")] = schema.PREMISE
+    hypothesis_column: Annotated[str, Parameter(group=DATA, help="Column of the hypothesis.")] = schema.HYPOTHESIS
 
 
 class GoldLabels(BaseModel):
-    """Where the gold labels of pairs are."""
+    """The column of gold labels."""
 
     gold_column: Annotated[
-        GoldColumn, Parameter(help="The column of gold labels: their names, or 0, 1, 2; - or -1 for none.")
+        GoldColumn, Parameter(help="Column of gold labels: names, or 0, 1, 2; `-` or -1 for no label.")
     ] = "gold_label"
 
 
 class CheckpointChoice(BaseModel):
-    """Which checkpoint is read, and what its outputs mean."""
+    """Which checkpoint is loaded, and which label each output means."""
 
     model: Annotated[
         ModelName, Parameter(help="`builtin`, a checkpoint folder (local or s3://), or a hub id `name@revision`.")
@@ -99,43 +95,43 @@ class CheckpointChoice(BaseModel):
         LabelOrder,
         Parameter(
             group=MODEL,
-            help="The labels of outputs 0, 1, 2, for a checkpoint that calls them LABEL_0, … or by wrong names.",
+            help="Labels of outputs 0, 1, 2, for a checkpoint whose names are LABEL_0, … or wrong.",
         ),
     ] = ()
 
 
 class Computing(BaseModel):
-    """How a checkpoint reads pairs, and what it computes in."""
+    """How many tokens a checkpoint reads, and in which precision it computes."""
 
     max_length: Annotated[
         MaxLength,
-        Parameter(help="Tokens a pair may have; the checkpoint's max_position_embeddings if not given."),
+        Parameter(help="Maximum tokens per pair; default: max_position_embeddings of the checkpoint."),
     ] = None
     precision: Annotated[
         PrecisionChoice,
-        Parameter(help="`auto` is bf16 where the device computes in it, else fp32; int8 is for CPUs."),
+        Parameter(help="`auto` is bf16 where the device supports it, else fp32; int8 is for CPUs."),
     ] = "auto"
 
 
 class Classifying(Computing):
     """How pairs are labelled, in a run or for an evaluation."""
 
-    # What is cut off is never read: a window costs as much as a pair of the greatest length.
+    # Text that is cut off is never read. A window costs as much as a pair of the maximum length.
     long_premise: Annotated[
         schema.LongPremiseRule,
         Parameter(
             group=MODEL,
-            help="Of a pair that is too long, cut the premise, cut the longer text first, or read all of the premise "
-            "in overlapping windows, which adds `n_windows`.",
+            help="For a pair that is too long: cut the premise, cut the longer text first, or read the whole premise "
+            "in overlapping windows and add `n_windows`.",
         ),
     ] = "truncate"
-    # None, because what is unsure depends on the checkpoint: read it off a calibrated one's gold labels.
+    # No default: the right threshold depends on the checkpoint. `albert-infer evaluate` shows it.
     review_below: Annotated[
         ReviewBelow,
-        Parameter(help="Add `needs_review`: whether the label's probability is below this, for people to look at."),
+        Parameter(help="Add `needs_review`: true if the label's probability is below this."),
     ] = None
     max_batch_tokens: Annotated[
         Count | None,
-        Parameter(group=SPEED, help="Tokens a forward pass may have; lower it if the device runs out of memory."),
+        Parameter(group=SPEED, help="Maximum tokens per forward pass; lower it if the device runs out of memory."),
         Mark.RARE,
     ] = None

@@ -11,28 +11,31 @@ from albert_infer.config.groups import CLUSTER
 from albert_infer.config.nightly import NightlySettings
 
 
-class ClusterPlace(BaseModel):
-    """Where the nights are submitted to."""
+class Submission(BaseModel):
+    """The cluster that gets the nights, and how it gets the code."""
 
     address: Annotated[
         str | None,
         Parameter(
             group=CLUSTER,
-            help="The cluster's job server, as http://head:8265 (else RAY_API_SERVER_ADDRESS, else RAY_ADDRESS).",
+            help="Job server of the cluster, as http://head:8265; default: RAY_API_SERVER_ADDRESS, then RAY_ADDRESS.",
         ),
     ] = None
     package: Annotated[
         Literal["upload", "image"] | None,
         Parameter(
             group=CLUSTER,
-            help="Whose code labels: `upload` the checkout that this is, which is done if it is one, or take what the "
-            "`image` of every node has installed, which must be of this version.",
+            help="Code that labels: `upload` sends this checkout, the default in a checkout; `image` uses the package "
+            "installed on every node, which must have this version.",
         ),
     ] = None
     no_wait: Annotated[
-        bool, Parameter(group=CLUSTER, help="Return once it is submitted; else follow its log to its end.")
+        bool,
+        Parameter(
+            group=CLUSTER, help="Return after submission; without this flag the command follows the log to its end."
+        ),
     ] = False
 
 
-class SubmitSettings(NightlySettings, ClusterPlace):
-    """Where nights are submitted to, and every setting of the job that labels them."""
+class SubmitSettings(NightlySettings, Submission):
+    """The cluster, and every setting of the job that labels the nights."""

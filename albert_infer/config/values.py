@@ -1,4 +1,4 @@
-"""What a setting may be: lists, and locations, with the mistakes that would else be labelled into the wrong place."""
+"""The types of settings, with checks that refuse a mistyped location before a run writes labels to it."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from albert_infer import schema
 from albert_infer.common.schemes import checked_scheme
 from albert_infer.config.nights import checked_nights
 
-# How a file is called, and not a folder that a job fills.
+# Names of files. A job writes into a folder.
 FILE_NAME: Final = re.compile(
     r"\.(?:parquet|pq|parq|csv|tsv|jsonl?|txt|html?|orc|avro|arrow|gz|zip|safetensors|bin|pt)$", re.I
 )
-# What stands for the night's date in a partition.
-DATE_PLACE: Final = "{date}"
-# Enough to tell 98 from 99 in 100; they take an ALBERT-base on two cores about a minute, most of it in fp32.
+# The placeholder of the night's date in a partition.
+DATE_PLACEHOLDER: Final = "{date}"
+# Enough to distinguish 98 % from 99 %. On two cores an ALBERT-base takes about a minute, mostly in fp32.
 AGREEMENT_PAIRS: Final = 1000
 
 
 def checked_folder(value: str) -> str:
-    """The location as it is; raises ValueError for what is no one folder, though a file system would make it."""
+    """Return the location unchanged. Raises ValueError for the name of a file, a pattern or a list."""
     if FILE_NAME.search(value):
         name = value.rpartition("/")[2]
-        raise ValueError(f"`{name}` is called as a file is, and a folder is expected; if it is one, write {name}/")
+        raise ValueError(f"`{name}` looks like a file, and a folder is expected; if it is a folder, write {name}/")
     if re.search(r"[*?]|,\s*\w+://", value):
-        raise ValueError("one folder is expected; a pattern is not expanded, nor a list taken apart")
+        raise ValueError("one folder is expected; a pattern is not expanded, and a list is not split")
     return value
 
 
 def _split_commas(value: Any) -> Any:
-    """`a,b` on the command line, `a, b` and ["a", "b"] in a file mean the same."""
+    """The names in `a,b` on the command line, and in `a, b` or ["a", "b"] in a file."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list | tuple):
@@ -48,7 +48,7 @@ def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _digits(value: Any) -> Any:
-    """A number in a file and the digits of a flag mean the same."""
+    """A number of a file as the text of a flag; other values unchanged."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -59,8 +59,8 @@ def _range_of_workers(value: str) -> str:
     return value
 
 
-def agreement_asked(value: str) -> tuple[float, int]:
-    """The share of labels that must agree, and the number of pairs that are compared: 0 for `off`."""
+def agreement_limits(value: str) -> tuple[float, int]:
+    """The share of labels that must agree, and the number of pairs to compare; both 0 for `off`."""
     if value == "off":
         return 0.0, 0
     refused = ValueError("expected SHARE from 0 to 1, as 0.99; SHARE:PAIRS, as 0.99:4000; or off")
@@ -75,13 +75,13 @@ def agreement_asked(value: str) -> tuple[float, int]:
 
 
 def _agreement(value: str) -> str:
-    agreement_asked(value)
+    agreement_limits(value)
     return value
 
 
 def _without_date(value: str) -> str:
-    if DATE_PLACE in value:
-        raise ValueError(f"{DATE_PLACE} stands in --partition only")
+    if DATE_PLACEHOLDER in value:
+        raise ValueError(f"{DATE_PLACEHOLDER} is allowed in --partition only")
     return value
 
 
@@ -92,8 +92,8 @@ WorkerRange = Annotated[str, BeforeValidator(_digits), AfterValidator(_range_of_
 AgreementShare = Annotated[str, BeforeValidator(_digits), AfterValidator(_agreement)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas), Parameter(show_default=False)]
 LabelOrder = Annotated[Names, AfterValidator(_each_label_once)]
-Place = Annotated[str, AfterValidator(checked_scheme)]
-Location = Annotated[Place, AfterValidator(checked_nights)]
+AnyLocation = Annotated[str, AfterValidator(checked_scheme)]
+Location = Annotated[AnyLocation, AfterValidator(checked_nights)]
 OutputFolder = Annotated[Location, AfterValidator(checked_folder)]
-InputRoot = Annotated[Place, AfterValidator(_without_date), AfterValidator(checked_nights)]
+InputRoot = Annotated[AnyLocation, AfterValidator(_without_date), AfterValidator(checked_nights)]
 Root = Annotated[InputRoot, AfterValidator(checked_folder)]

@@ -10,10 +10,10 @@ from albert_infer.config.shared import Input, Job, Output, S3Server
 
 
 class VerifySettings(Job, S3Server):
-    """Which published run is counted again, and what it is compared with."""
+    """Which published run to recount, and what to compare it with."""
 
     output: Annotated[Output, Parameter(help="The folder of a published run: local path, file:// or s3://.")]
     input: Annotated[
         Input | None,
-        Parameter(help="The input of that run; with it every row is compared, in order, not only counted."),
+        Parameter(help="The input of that run; with it, rows are compared in order, not only counted."),
     ] = None

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from albert_infer.common import logs
 from albert_infer.common.logs import LogFormat
 from albert_infer.common.printable import PrintableText, one_line
-from albert_infer.config import Settings, asked_log_format, parse_settings
+from albert_infer.config import Settings, parse_settings, requested_log_format
 from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.job.signals import RUN_AGAIN, Ending, ending_as_interrupt, interruption
 from albert_infer.job.streams import unfailing_streams
@@ -148,7 +148,7 @@ def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:
 
 def _log_format(settings: BaseModel | None, argv: Sequence[str]) -> LogFormat:
     """The format that was asked for; of refused settings what flag or environment say."""
-    log_format: LogFormat = getattr(settings, "log_format", None) or asked_log_format(argv)
+    log_format: LogFormat = getattr(settings, "log_format", None) or requested_log_format(argv)
     return log_format
 
 

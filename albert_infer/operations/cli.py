@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 ABOUT: Final = f"""Label millions of sentence pairs with ALBERT natural language inference, on Ray.
 
-{PROGRAM} COMMAND --help says what a command takes."""
+{PROGRAM} COMMAND --help shows the settings of a command."""
 # The commands with the line that the help has for each, in the order of the help, which needs no more than these.
 COMMANDS: Final = {
-    "demo": "Label the 306 pairs of the package, and show what comes back.",
+    "demo": "Label the 306 pairs of the package, and show the results.",
     "label": "Label Parquet pairs and publish them as Parquet.",
-    "verify": "Count a published run again from its files alone.",
-    "evaluate": "Hold labels against gold labels, or against another run.",
-    "nightly": "Label a night, or several.",
-    "submit": "Submit a night, or several, to a Ray cluster.",
-    "clean": "List or delete what finished and forsaken runs have left.",
+    "verify": "Recount a published run from its files alone.",
+    "evaluate": "Compare labels with gold labels, or with another run.",
+    "nightly": "Label one night, or several.",
+    "submit": "Submit one night, or several, to a Ray cluster.",
+    "clean": "List or delete the leftovers of finished and abandoned runs.",
     "finetune": "Fine-tune an ALBERT on labelled pairs.",
-    "convert": "Make a checkpoint for labelling of pickled weights.",
+    "convert": "Convert a checkpoint with pickled weights.",
 }
 COMPLETION: Final = "--install-completion"
 
@@ -77,7 +77,9 @@ def _answer(words: Sequence[str]) -> None:
         command = _with_flags(name) if words[:1] == [COMPLETION] else App(name=name)
         command.help, command.sort_key = line, place
         app.command(command)
-    app.register_install_completion_command(COMPLETION, help="Have a shell complete commands and flags.", group=others)
+    app.register_install_completion_command(
+        COMPLETION, help="Install completion of commands and flags in a shell.", group=others
+    )
     app["--help"].group = app["--version"].group = others
     try:
         app(words, exit_on_error=False, print_error=False)

@@ -131,92 +131,94 @@ LABEL: Final = Command(
 NIGHTLY: Final = Command(
     NightlySettings,
     nights_labelled,
-    """Label a night, or several: below two roots, a night's folder of Parquet pairs becomes its folder of labels.
+    """Label one night, or several. The Parquet pairs of a night are read below one root, and its labels are written
+    below another.
 
     {call} --input-root s3://inbox/ --output-root s3://labels/
 
-    Without dates it is yesterday. A night that is published already is left as it is, so that a range may be given
-    again and again. A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the --config file.""",
+    Without dates the command labels yesterday. Nights that are published already are not changed, so the same range
+    can be given again. A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the --config file.""",
 )
 SUBMIT: Final = Command(
     SubmitSettings,
     submitted,
-    """Submit a night, or several, to a Ray cluster; follow the log, and end with the exit code of the job there.
+    """Submit one night, or several, to a Ray cluster, follow the log, and end with the exit code of the job.
 
     {call} --address http://HEAD:8265 --input-root s3://inbox/ --output-root s3://labels/
 
-    The id of the job is nli-<date>, or nli-<since>-<until>. A job of that id that has ended makes way; while one runs
-    nothing is submitted (exit code 6). Ctrl-C ends the following, not the job. Exit code 4 also means that the job was
-    ended from outside: submit it again and it goes on. Takes every setting of the job that labels nights.""",
+    The id of the job is nli-<date>, or nli-<since>-<until>. An ended job with this id is replaced. While a job with
+    this id runs, nothing is submitted (exit code 6). Ctrl-C stops following the log, but not the job. Exit code 4 also
+    means that the job was stopped from outside: submit it again, and it resumes. The command takes every setting of the
+    job that labels nights.""",
 )
 VERIFY: Final = Command(
     VerifySettings,
     verified,
-    """Count a published run again from its files alone: every planned row once, every file as `_SUCCESS` says.
+    """Recount a published run from its files alone: is every planned row there once, and every file as in `_SUCCESS`?
 
     {call} --output s3://labels/dt=2026-11-21/ --input s3://inbox/dt=2026-11-21/
 
-    Needs no Ray, so it runs anywhere that reads both folders. Without --input the rows are counted, but not compared.
-    Exit code 0: nothing is wrong; 5: each line `finding` on stdout is something that is; 2: nothing is published
-    there.""",
+    Needs no Ray: it runs on any machine that can read both folders. Without --input, rows are counted but not
+    compared. Exit code 0: no fault. Exit code 5: each line `finding` on stdout is a fault. Exit code 2: nothing is
+    published there.""",
 )
 EVALUATE: Final = Command(
     EvaluateSettings,
     evaluated,
-    """Hold labels against gold labels: accuracy, confusion, slices, calibration, baselines; or against another run.
+    """Compare labels with gold labels (accuracy, confusion, slices, calibration, baselines), or with another run.
 
     {call} --run s3://labels/dt=2026-11-21/ --output evaluation/
 
-    Labels came with their gold labels by --carry gold_label. Or pairs that --model labels here, in this process:
+    The run must have its gold labels, from --carry gold_label. Or let --model label pairs in this process:
 
     {call} --pairs gold/ --model MODEL --output evaluation/
 
-    Writes evaluation.json and evaluation.html, one page that needs nothing else. Every figure has a 95 % interval.
-    With --fit-temperature DIR a copy of the checkpoint is written whose probabilities are calibrated. Needs no Ray.""",
+    Writes evaluation.json and evaluation.html, a page that needs no other file. Every figure has a 95 % interval.
+    --fit-temperature DIR also writes a copy of the checkpoint with calibrated probabilities. Needs no Ray.""",
 )
 FINETUNE: Final = Command(
     FinetuneSettings,
     finetuned,
-    """Fine-tune an ALBERT on labelled Parquet pairs, with Ray Train, and write it as a Hugging Face checkpoint folder.
+    """Fine-tune an ALBERT on labelled Parquet pairs, with Ray Train, and write a Hugging Face checkpoint folder.
 
     {call} --train s3://pairs/train/ --eval s3://pairs/dev/ --output s3://models/nli/
 
-    A run that was killed goes on from its last evaluation when the same command is given again. With --teacher a small
-    model learns from a large one too. A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the
+    The same command resumes a killed run from its last evaluation. With --teacher, a small model also learns from a
+    large one. A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the
     --config file.""",
 )
 CLEAN: Final = Command(
     CleanSettings,
     cleaned,
-    """List, and with --delete remove, what finished and forsaken runs have left below an output or a folder of
+    """List, and with --delete remove, the leftovers of finished and abandoned runs in an output or a folder of
     outputs.
 
     {call} --output-root s3://labels/ --keep-days 30
 
-    Needs no Ray. Never touches what a `_SUCCESS` names, a run that wrote anything within --keep-days, or an output
-    whose `_SUCCESS` is not as it should be (exit code 5, the others are done). With --delete it needs the right to
-    delete.""",
+    Needs no Ray. Never deletes files that a `_SUCCESS` names, or files of a run that wrote anything within
+    --keep-days. Skips an output with a damaged `_SUCCESS` (exit code 5), and cleans the others. --delete needs the
+    permission to delete.""",
 )
 CONVERT: Final = Command(
     ConvertSettings,
     converted,
-    """Make a checkpoint for labelling of one that has pickled weights: safetensors, outputs with names, one
+    """Convert a checkpoint with pickled weights into one that can label: safetensors, named outputs, one
     tokenizer.json.
 
     {call} --model NAME@REVISION --output DIR
 
     Takes the safetensors that the hub's own bot offers in a pull request, else opens the pickle as weights only, in a
-    process of its own. The tokenizer is held against the original one, and the label order against pairs beyond doubt.
-    Needs no Ray.""",
+    separate process. Compares the new tokenizer with the original one, and checks the label order on easy pairs. Needs
+    no Ray.""",
 )
 DEMO: Final = Command(
     DemoSettings,
     demonstrated,
-    """Label the pairs that ship in the package with the checkpoint that ships in the package; show what comes back.
+    """Label the pairs of the package with the checkpoint of the package, and show the results.
 
     {call}
 
-    Its input, output, --carry and --replace are its own; other flags of the labelling job are taken too.""",
+    The demo sets --input, --output, --carry and --replace. Other flags of the labelling job can be given.""",
     # Below the folder that it is called in, so that a second run there has nothing to label.
     given=given_to_demo("demo-output"),
 )

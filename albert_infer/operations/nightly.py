@@ -22,7 +22,7 @@ from albert_infer import storage
 from albert_infer.common.printable import PrintableText, how_many, one_line, text_of
 from albert_infer.common.tables import table_lines
 from albert_infer.config import LabellingSettings, LabelSettings, NightlySettings
-from albert_infer.config.values import DATE_PLACE
+from albert_infer.config.values import DATE_PLACEHOLDER
 from albert_infer.errors import AlbertInferError, NoInputError, SupersededError
 from albert_infer.job.command import job_error
 from albert_infer.job.places import output_access
@@ -168,7 +168,7 @@ def _written(told: Nights, summaries: Folder) -> Nights:
 
 def night_settings(settings: NightlySettings, night: date) -> LabelSettings:
     """The settings of the run that labels one night."""
-    folder = settings.partition.replace(DATE_PLACE, night.isoformat())
+    folder = settings.partition.replace(DATE_PLACEHOLDER, night.isoformat())
     return LabelSettings(
         input=storage.subfolder(settings.input_root, folder),
         output=storage.subfolder(settings.output_root, folder),

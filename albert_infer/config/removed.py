@@ -1,4 +1,4 @@
-"""What was a flag, a variable or a key and is none any more: it is refused with what to write instead."""
+"""Refuses flags, variables and keys of earlier versions, with what to write instead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from albert_infer.errors import SettingsError
 
 @dataclass(frozen=True)
 class Merged:
-    """The setting that has the choice now, and the values that it has for it."""
+    """The setting that replaces an old one, and its values."""
 
     into: str
     values: str
@@ -35,11 +35,11 @@ def refuse_flags(argv: Iterable[str], settings: type[BaseModel], program: str) -
             continue
         if name in marked(settings, Mark.NO_FLAG):
             remedy = f"write {name} in the --config file, or set {variable_of(name)}"
-            raise SettingsError(f"the settings of {program}", f"{flag} is no flag", remedy)
+            raise SettingsError(f"the settings of {program}", f"{flag} is not a flag", remedy)
         merged = MERGED.get(name)
         if merged is not None and merged.into in settings.model_fields:
             remedy = f"use {flag_of(merged.into)}, {merged.values}"
-            raise SettingsError(f"the settings of {program}", f"{flag} is no setting any more", remedy)
+            raise SettingsError(f"the settings of {program}", f"{flag} is no longer a setting", remedy)
 
 
 def refuse_keys(keys: Iterable[str], settings: type[BaseModel], asked: str) -> None:
@@ -47,7 +47,7 @@ def refuse_keys(keys: Iterable[str], settings: type[BaseModel], asked: str) -> N
     for key in keys:
         merged = MERGED.get(key.replace("-", "_"))
         if merged is not None and merged.into in settings.model_fields:
-            raise SettingsError(asked, f"{key} is no setting any more", f"use {merged.into}, {merged.values}")
+            raise SettingsError(asked, f"{key} is no longer a setting", f"use {merged.into}, {merged.values}")
 
 
 def refuse_variables(variables: Iterable[str], asked: str) -> None:
@@ -56,4 +56,4 @@ def refuse_variables(variables: Iterable[str], asked: str) -> None:
     for variable in sorted(merged.keys() & set(variables)):
         new = merged[variable]
         remedy = f"use {variable_of(new.into)}, {new.values}"
-        raise SettingsError(asked, f"{variable} is no setting any more", remedy)
+        raise SettingsError(asked, f"{variable} is no longer a setting", remedy)

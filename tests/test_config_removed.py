@@ -1,4 +1,4 @@
-"""What is no flag any more is refused in one line with what to write; what the new flags say has the old names."""
+"""Flags of earlier versions are refused in one line that says what to write instead."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def parsed(*argv: str) -> LabelSettings:
 @pytest.mark.parametrize("settings", [*LABELLING, EvaluateSettings])
 @pytest.mark.parametrize("word", ["--truncation=premise", "--truncation", "--truncation=longest_first"])
 def test_truncation_is_refused_with_the_flag_that_has_it(settings: type[BaseModel], word: str) -> None:
-    told = f"the settings of job: --truncation is no setting any more; use --long-premise, {TRUNCATION}"
+    told = f"the settings of job: --truncation is no longer a setting; use --long-premise, {TRUNCATION}"
     assert refusal(settings, word) == told
 
 
 @pytest.mark.parametrize("settings", LABELLING)
 def test_agreement_sample_is_refused_with_the_flag_that_has_it(settings: type[BaseModel]) -> None:
-    told = f"the settings of job: --agreement-sample is no setting any more; use --min-agreement, {AGREEMENT}"
+    told = f"the settings of job: --agreement-sample is no longer a setting; use --min-agreement, {AGREEMENT}"
     assert refusal(settings, "--agreement-sample", "0") == told
 
 
@@ -76,8 +76,8 @@ def test_a_job_that_never_had_a_flag_knows_nothing_of_it() -> None:
 @pytest.mark.parametrize(
     ("key", "told"),
     [
-        ('truncation = "premise"', f"truncation is no setting any more; use long_premise, {TRUNCATION}"),
-        ("agreement-sample = 5", f"agreement-sample is no setting any more; use min_agreement, {AGREEMENT}"),
+        ('truncation = "premise"', f"truncation is no longer a setting; use long_premise, {TRUNCATION}"),
+        ("agreement-sample = 5", f"agreement-sample is no longer a setting; use min_agreement, {AGREEMENT}"),
     ],
 )
 def test_old_keys_of_a_file_are_refused_with_the_new_ones(tmp_path: Path, key: str, told: str) -> None:
@@ -95,7 +95,7 @@ def test_old_variables_are_refused_with_the_new_ones(
     old: str, new: str, values: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"ALBERT_INFER_{old}", "1")
-    told = f"the settings of job: ALBERT_INFER_{old} is no setting any more; use ALBERT_INFER_{new}, {values}"
+    told = f"the settings of job: ALBERT_INFER_{old} is no longer a setting; use ALBERT_INFER_{new}, {values}"
     for settings in PLACES:
         assert refusal(settings) == told
 
@@ -109,7 +109,7 @@ def test_rules_for_s3_are_no_flags_and_the_line_says_where_they_are_read(setting
     if name not in settings.model_fields:
         assert flag in refusal(settings, flag)
         return
-    told = f"{flag} is no flag; write {name} in the --config file, or set ALBERT_INFER_{name.upper()}"
+    told = f"{flag} is not a flag; write {name} in the --config file, or set ALBERT_INFER_{name.upper()}"
     for words in ((flag, "012345678901"), (f"{flag}=012345678901",), (flag,)):
         assert refusal(settings, *words) == f"the settings of job: {told}"
 
