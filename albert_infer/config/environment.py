@@ -71,8 +71,8 @@ def refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:
         if name.startswith(VARIABLE_PREFIX) and name not in known and not SERVICE_VARIABLE.fullmatch(name)
     )
     if unknown:
-        reason = f"the environment has {unknown[0]}, which is not a setting"
-        raise SettingsError(asked, reason, f"see {program} --help-all")
+        problem = f"the environment has {unknown[0]}, which is not a setting"
+        raise SettingsError(asked, problem, f"see {program} --help-all")
 
 
 def refuse_unpickling(program: str) -> None:

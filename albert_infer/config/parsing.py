@@ -35,7 +35,7 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
         app.meta(list(argv), exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, RecursionError) as error:
         remedy = refusals.remedy(error, settings) or f"see {program} --help-all"
-        raise SettingsError(f"the settings of {program}", refusals.reason(error, settings), remedy) from error
+        raise SettingsError(f"the settings of {program}", refusals.problem(error, settings), remedy) from error
     return parsed[0] if parsed else None
 
 

@@ -15,7 +15,7 @@ from albert_infer.config.groups import Mark, flag_of, marked
 DRY_RUN = frozenset({"--dry-run", "--dryrun", "--no-act", "--what-if", "-n"})
 
 
-def reason(error: Exception, settings: type[BaseModel]) -> str:
+def problem(error: Exception, settings: type[BaseModel]) -> str:
     """One line of the error, without links to documentation."""
     cause, unknown = error.__cause__, _unknown_flag(error)
     if unknown in DRY_RUN:

@@ -1,10 +1,10 @@
 """The packed ALBERT forward pass.
 
-`shape` says whether a config.json can be run, `tensors` whether weights fit it; both import no torch, so that a driver
-can ask early. `packing` lays the tokens of a micro-batch end to end; `weights` reads the tensors; `albert` is the
-forward pass. Its layers are `plain` torch with the `attention` that suits the device, or `fused` for processors with
-bf16 or int8 products, by the `kernels` that `compilation` makes; `threads` runs several passes at once; `memory` halves
-what the device has no memory for. Importing this package imports none of the heavy ones.
+`shape` checks a config.json, and `tensors` checks weights against it. Neither imports torch, so a driver can check
+early. `packing` lays the tokens of a micro-batch end to end, `weights` reads the tensors, `albert` is the forward pass.
+Its layers are `plain` torch with the `attention` for the device, or the `fused` layers of CPUs with bf16 or int8
+products. `compilation` compiles the `kernels` of the fused layers. `threads` runs several passes at once. `memory`
+halves micro-batches that do not fit the device's memory. Importing this package imports no heavy library.
 """
 
 from albert_infer.engine.shape import AlbertShape

@@ -1,6 +1,6 @@
-"""The activations of transformers' ACT2FN by name, each in as few passes over memory as it needs.
+"""The activations of transformers' ACT2FN by name, with few passes over memory.
 
-Each may overwrite its argument: the caller hands over the fresh result of a product.
+Each may overwrite its argument, which must be the fresh result of a product.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 Activation = Callable[[Tensor], Tensor]
 
-# 64 rows of 3072 columns are 768 KB: what two cores keep in their second-level caches between the passes.
+# 64 rows of 3072 columns are 768 KB. They stay in the second-level caches of two cores between the passes.
 GELU_ROWS: Final = 64
 
 
@@ -34,7 +34,7 @@ def _gelu_tanh(hidden: Tensor) -> Tensor:
 def _gelu_by_sigmoid(hidden: Tensor) -> Tensor:
     """Tanh GELU in the form x·sigmoid(2z), which is the same as x·(1 + tanh z)/2 with z = √(2/π)·(x + 0.044715·x³).
 
-    On a CPU torch's exponential costs a third of its hyperbolic tangent, more than the extra passes over memory lose.
+    On a CPU, torch's exponential takes a third of the time of its tanh. This saves more than the extra passes cost.
     """
     scale = 2 * math.sqrt(2 / math.pi)
     for rows in torch.split(hidden, GELU_ROWS):
@@ -48,11 +48,11 @@ def _quick_gelu(hidden: Tensor) -> Tensor:
 
 
 def _laplace(hidden: Tensor) -> Tensor:
-    # The constants of transformers' LaplaceActivation: mean and deviation that bring it close to relu2.
+    # The mean and the deviation of transformers' LaplaceActivation, which make it similar to relu2.
     return hidden.sub_(0.707107).div_(0.282095 * math.sqrt(2)).erf_().add_(1).mul_(0.5)
 
 
-# The names of transformers for the tanh form differ only in how it is computed there.
+# The names with the tanh form differ in transformers only by how it is computed.
 ACTIVATION_BY_NAME: Final[Mapping[str, Activation]] = {
     "gelu": _gelu,
     "gelu_10": lambda hidden: _gelu(hidden).clamp_(-10, 10),
@@ -80,9 +80,9 @@ ACTIVATION_BY_NAME: Final[Mapping[str, Activation]] = {
 
 @dataclass(frozen=True)
 class Gate:
-    """A GELU as `x · gate(x)`: up to `bound` the gate is 1/2 + x · Σ coefficients[i] · x²ⁱ, beyond it stays."""
+    """A GELU as `x · gate(x)`. The gate is 1/2 + x · Σ coefficients[i] · x²ⁱ up to `bound`, and constant beyond."""
 
-    # With seven a GELU is right to 3e-4, a tenth of the least step of bf16 from 1.
+    # With seven terms the error is 3e-4, a tenth of the smallest step of bf16 at 1.
     TERMS: ClassVar = 7
 
     coefficients: tuple[float, ...]
@@ -90,13 +90,13 @@ class Gate:
 
 
 def gate_of(activation: str) -> Gate | None:
-    """The gate of an activation by its name in transformers; None for what is no GELU."""
+    """The gate of an activation by its name in transformers; None if it is not a GELU."""
     function = ACTIVATION_BY_NAME[activation]
     if function not in (_gelu, _gelu_tanh):
         return None
-    # What a GELU has left beyond it is less than what the fit loses before it.
+    # Beyond this bound, the change of a GELU is smaller than the error of the fit below it.
     bound = 4.0
-    # Chebyshev's nodes, which leave an even error.
+    # Chebyshev nodes, which spread the error evenly.
     squares = bound**2 * (np.cos(np.pi * (np.arange(200) + 0.5) / 200) + 1) / 2
     inputs = torch.from_numpy(np.sqrt(squares))
     odd_part = function(inputs.clone()).numpy() / squares - 0.5 / np.sqrt(squares)

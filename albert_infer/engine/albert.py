@@ -1,4 +1,4 @@
-"""The packed ALBERT forward pass. Knows nothing about text, labels' names, files, or how micro-batches are chosen.
+"""The packed ALBERT forward pass. It does not handle texts, names of labels, files, or the choice of micro-batches.
 
 Shapes: R rows of the call, B rows of a micro-batch, T its tokens, E embedding, H hidden, C labels.
 """
@@ -31,15 +31,15 @@ from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights, Packed
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
-# What the embeddings are kept in, and hidden states where the layers are plain.
+# The type of the embeddings, and of the hidden states in plain layers.
 DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.INT8: torch.float32}
 
 
 class AlbertEngine:
     """A loaded `AlbertForSequenceClassification` on one device, in one precision.
 
-    `weights` are the bytes of its safetensors files. On a CPU `threads` micro-batches are computed at once, as many as
-    torch has threads where it is None. Raises ModelError for weights that do not fit `shape`, and for int8 on a GPU.
+    `weights` are the bytes of its safetensors files. On a CPU `threads` micro-batches are computed at once; None is
+    torch's number of threads. Raises ModelError for weights that do not fit `shape`, and for int8 on a GPU.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class AlbertEngine:
 
     @property
     def fused(self) -> bool:
-        """Whether its layers are fused, which makes bf16 and int8 on a CPU two to three times as fast."""
+        """Whether the layers are fused. On a CPU, fused layers in bf16 or int8 are two to three times as fast."""
         return isinstance(self._forward.layers, FusedLayers)
 
     def logits(self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Logits (R, labels) in the order of `pairs`; a row that is in no micro-batch, or had no memory, is NaN."""
+        """Logits (R, labels) in the order of `pairs`; NaN for rows outside `batches`, or beyond the memory."""
         logits_RC = np.full((len(pairs.offsets) - 1, self.shape.num_labels), np.nan, dtype=np.float32)
         for batch in self.micro_batch_logits(pairs, batches):
             logits_RC[batch.rows_B] = batch.logits_BC
@@ -75,16 +75,16 @@ class AlbertEngine:
     def micro_batch_logits(
         self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
     ) -> Iterator[MicroBatchLogits]:
-        """One micro-batch after another: every row of `batches` once, as a rule in order of length.
+        """Yield the logits of each micro-batch. Every row of `batches` appears once, usually in order of length.
 
-        Raises ModelError for a pair that the checkpoint has no embeddings for.
+        Raises ModelError for a token id or a position without an embedding.
         """
         return self._computed(pairs, batches, self._forward)
 
     def fp32_micro_batch_logits(
         self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
     ) -> Iterator[MicroBatchLogits]:
-        """The same in fp32, whatever the engine's own precision; its weights are prepared when first needed."""
+        """The same in fp32, for an engine of any precision. The first call prepares the fp32 weights."""
         return self._computed(pairs, batches, self._fp32_forward) if batches else iter(())
 
     @cached_property
@@ -98,8 +98,8 @@ class AlbertEngine:
     ) -> Iterator[MicroBatchLogits]:
         _refuse_unknown_tokens(pairs, self.shape)
 
-        def within_memory(some: Sequence[NDArray[np.int64]]) -> Iterator[MicroBatchLogits]:
-            return logits_within_memory(some, partial(forward.logits, pairs), self.shape.num_labels)
+        def within_memory(group: Sequence[NDArray[np.int64]]) -> Iterator[MicroBatchLogits]:
+            return logits_within_memory(group, partial(forward.logits, pairs), self.shape.num_labels)
 
         if self._threads is None:
             return within_memory(batches)
@@ -111,7 +111,7 @@ class Layers(Protocol):
     """The layers, first to last, on one device."""
 
     def cls_states(self, hidden_TH: Tensor, packed: PackedTokens) -> Tensor:
-        """What leaves the last layer at each row's [CLS], (B, H)."""
+        """The output of the last layer at the [CLS] of each row (B, H)."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class ForwardPass:
 
     @classmethod
     def prepared(cls, tensors: AlbertTensors, precision: Precision, device: DeviceKind) -> ForwardPass:
-        """With fused layers where there are any."""
+        """The forward pass, with fused layers where they are available."""
         where, dtype = torch.device(device.value), DTYPES[precision]
         if device is DeviceKind.CPU and precision is not Precision.FP32:
             fused = fused_layers(tensors, precision)
@@ -136,7 +136,7 @@ class ForwardPass:
 
     @torch.inference_mode()
     def logits(self, pairs: EncodedPairs, rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
-        """Some rows of `pairs` in the order of their logits (B, C), and those, on the device."""
+        """The rows `rows_B` in the order of their logits, and the logits (B, C) on the device."""
         packed = packed_tokens(pairs, rows_B)
         cls_BH = self.layers.cls_states(self._embedded(packed), packed)
         pooled_BH = self.ends.pooler(cls_BH.float()).tanh_()
@@ -160,11 +160,11 @@ def _plain_product(precision: Precision, device: DeviceKind) -> Callable[[Tensor
 
 
 def _refuse_unknown_tokens(pairs: EncodedPairs, shape: AlbertShape) -> None:
-    # Checked here because a GPU reports an index out of range by losing the whole process.
+    # Checked here, because an index out of range on a GPU ends the whole process.
     highest_id, longest = pairs.input_ids.max(initial=0), pairs.lengths.max(initial=0)
     if highest_id >= shape.vocab_size:
         asked = f"token ids below the checkpoint's vocab_size {shape.vocab_size}"
         raise ModelError(asked, f"found {highest_id}", "use the tokenizer that belongs to the checkpoint")
     if longest > shape.max_position_embeddings:
         asked = f"pairs of at most {shape.max_position_embeddings} tokens (max_position_embeddings)"
-        raise ModelError(asked, f"found one of {longest}", "truncate pairs to the checkpoint's limit")
+        raise ModelError(asked, f"found a pair of {longest}", "truncate pairs to the checkpoint's limit")

@@ -1,4 +1,4 @@
-"""Attention of packed rows, each over its own tokens, by torch: two ways, the same result.
+"""Attention of packed rows in torch: each row attends to its own tokens. Two ways with the same result.
 
 Shapes: T tokens of a micro-batch, B its rows, H hidden, X either T or B; inside a rectangle N rows of one length L, A
 heads of D columns.
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from albert_infer.engine.packing import LengthRun, PackedTokens
 
-# What flash attention of packed rows is made for: the first cards with bf16, and its widest head.
+# The limits of flash attention for packed rows: compute capability (bf16), and columns of a head.
 LEAST_CAPABILITY: Final = (8, 0)
 WIDEST_HEAD: Final = 256
 
@@ -27,11 +27,11 @@ class Attention(Protocol):
     """The attention of one micro-batch."""
 
     def __call__(self, query_XH: Tensor, key_TH: Tensor, value_TH: Tensor) -> Tensor:
-        """The context (X, H). The queries are all tokens of the rows, or the first of each: X is T or B."""
+        """The context (X, H). The queries are all tokens (X is T) or the first token of each row (X is B)."""
 
 
 def attention_of(packed: PackedTokens, hidden_TH: Tensor, heads: int) -> Attention:
-    """The fastest way for these rows on the device of `hidden_TH`."""
+    """The fastest attention for these rows on the device of `hidden_TH`."""
     if not _flash_takes(hidden_TH, heads):
         return RectangleAttention(packed.runs, heads)
     tokens_P = np.append(packed.first_token_B, len(packed.input_ids_T)).astype(np.int32)
@@ -48,7 +48,7 @@ def _flash_takes(hidden_TH: Tensor, heads: int) -> bool:
 
 @dataclass(frozen=True)
 class RectangleAttention:
-    """Rows of one length are a rectangle: any device, any precision."""
+    """Attention for any device and precision: rows of one length form a rectangle."""
 
     runs: Sequence[LengthRun]
     heads: int
@@ -71,11 +71,11 @@ class RectangleAttention:
 
 
 def flash_attention(*arguments: Any) -> Tensor:
-    """`torch.nn.attention.varlen.varlen_attn`: GPUs only."""
-    # Imported here: that takes seconds, which a CPU has no use for.
+    """`torch.nn.attention.varlen.varlen_attn`, for GPUs only."""
+    # Imported here, because the import takes seconds, and a CPU does not need it.
     from torch.nn.attention.varlen import varlen_attn
 
-    # A tensor, because nothing else was asked for.
+    # The function returns a tensor unless the caller asks for more.
     context_XAD: Any = varlen_attn(*arguments)
     return context_XAD  # type: ignore[no-any-return]
 
@@ -87,7 +87,7 @@ class PackedAttention:
     tokens_P: Tensor  # noqa: N815  (its shape)
     longest: int
     heads: int
-    # Takes query, key and value (…, A, D), where the rows of queries and of keys begin, and the longest of each.
+    # Arguments: query, key and value (…, A, D), the first tokens of query rows and key rows, the longest of each.
     attend: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor] = flash_attention
 
     def __call__(self, query_XH: Tensor, key_TH: Tensor, value_TH: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which device the engine can really use in this process, and the ways to it and back."""
+"""The devices that this process can use, and copies to them and back."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from albert_infer.schema import DeviceKind, Precision
 
 
 def usable_device(planned: DeviceKind) -> DeviceKind:
-    """`planned`, or the CPU where torch finds no CUDA device: a cluster may declare GPUs that are not there."""
+    """`planned`, or the CPU if torch finds no CUDA device. A cluster may declare GPUs that do not exist."""
     return planned if planned is DeviceKind.CPU or torch.cuda.is_available() else DeviceKind.CPU
 
 
 def gpus_here() -> int:
-    """How many CUDA devices torch finds on this machine."""
+    """The number of CUDA devices that torch finds on this machine."""
     return torch.cuda.device_count()
 
 
 def asked_device(asked: str, precision: str, *, flag: str) -> DeviceKind:
-    """The device of that name; `auto` is a GPU where torch can use one, and the CPU for int8.
+    """The device with that name. `auto` is a GPU if torch can use one, and the CPU for int8.
 
     Raises SettingsError, which names the `flag`, for a GPU that cannot be used.
     """
@@ -31,30 +31,30 @@ def asked_device(asked: str, precision: str, *, flag: str) -> DeviceKind:
         return DeviceKind.CPU if precision == Precision.INT8 else usable_device(DeviceKind.CUDA)
     device = DeviceKind(asked)
     if usable_device(device) is not device:
-        raise SettingsError(flag, "torch finds no CUDA device here", "mend the driver, or leave it out")
+        raise SettingsError(flag, "torch finds no CUDA device here", "repair the driver, or leave the flag out")
     return device
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """`array` on the device; a GPU is not waited for."""
+    """Copy `array` to the device, without waiting for a GPU."""
     tensor = torch.from_numpy(array)
-    # Out of pageable memory a copy would wait until all that was asked of the GPU before is done.
+    # A copy from pageable memory would wait until the GPU has finished all earlier work.
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-class OnItsWay:
-    """A tensor on its way to the host, behind what computes it and not behind what the device is asked next."""
+class HostCopy:
+    """A copy of a tensor to the host. It waits for the tensor's computation, but not for later work of the device."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self._arrived: torch.cuda.Event | None = None
+        self._copied: torch.cuda.Event | None = None
         self._tensor = tensor
         if tensor.is_cuda:
             self._tensor = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record()
+            self._copied = torch.cuda.Event()
+            self._copied.record()
 
     def array(self) -> NDArray[Any]:
-        """Its numbers, once they are there."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
+        """Wait for the copy, and return its numbers."""
+        if self._copied is not None:
+            self._copied.synchronize()
         return self._tensor.cpu().numpy()

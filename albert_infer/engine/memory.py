@@ -1,4 +1,4 @@
-"""Forward passes that outlive a device without memory: a micro-batch that does not fit is halved, down to one row.
+"""Forward passes that survive a device out of memory: a micro-batch that does not fit is halved, down to one row.
 
 Shapes: B rows of a micro-batch, C labels.
 """
@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from albert_infer.engine.devices import OnItsWay
+from albert_infer.engine.devices import HostCopy
 
-# One forward pass: the rows to compute; the same rows in the order of their logits, and those (B, C) on the device.
+# One forward pass. It takes rows, and returns them in the order of their logits, with the logits (B, C) on the device.
 Forward = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], Tensor]]
 
 
 @dataclass(frozen=True)
 class MicroBatchLogits:
-    """One micro-batch: `logits_BC` belong to `rows_B`. `fitted_B` is False where a row alone had no memory: it is NaN.
+    """One micro-batch: `logits_BC` belong to `rows_B`. `fitted_B` is False for a row that did not fit alone; it is NaN.
 
-    `halved` says that the micro-batch did not fit as a whole, so that other bits than usual are possible.
+    `halved` is True if the micro-batch did not fit as a whole. Its logits may differ in the last bits.
     """
 
     rows_B: NDArray[np.int64]
@@ -36,14 +36,14 @@ class MicroBatchLogits:
 def logits_within_memory(
     batches: Iterable[NDArray[np.int64]], forward: Forward, num_labels: int
 ) -> Iterator[MicroBatchLogits]:
-    """The logits of each micro-batch, in order; while the caller has one, the device works on the next.
+    """Yield the logits of each micro-batch, in order. While the caller uses one, the device computes the next.
 
-    `torch.OutOfMemoryError` never leaves here, whether `forward` raises it or fetching its result does.
+    Never raises `torch.OutOfMemoryError`: neither from `forward` nor from the copy of its result.
     """
     ahead: _Pass | None = None
     for rows_B in batches:
         started = _started(forward, rows_B)
-        # Finished before anything is tried again: then nothing else is on the device.
+        # Finished first, so that a retry has the whole device.
         if ahead is not None:
             yield _finished(ahead, forward, num_labels)
         ahead = started
@@ -56,51 +56,51 @@ def logits_within_memory(
 
 @dataclass
 class _Pass:
-    """A forward pass on the device; without logits if the device had no memory for it."""
+    """A forward pass on the device. `logits_BC` is None if it did not fit the memory."""
 
     rows_B: NDArray[np.int64]
-    logits_BC: OnItsWay | None
+    logits_BC: HostCopy | None
 
 
 def _started(forward: Forward, rows_B: NDArray[np.int64]) -> _Pass:
     try:
         in_order_B, logits_BC = forward(rows_B)
-        return _Pass(in_order_B, OnItsWay(logits_BC))
+        return _Pass(in_order_B, HostCopy(logits_BC))
     except torch.OutOfMemoryError:
-        # Left without the exception: its traceback would keep the pass's tensors alive.
+        # Returned outside the exception, whose traceback would keep the tensors of the pass alive.
         return _Pass(rows_B, None)
 
 
-def _fetched(done: _Pass) -> NDArray[np.float32] | None:
-    """The logits on the host, and none left on the device; None if there was no memory for them."""
-    logits_BC, done.logits_BC = done.logits_BC, None
+def _fetched(current: _Pass) -> NDArray[np.float32] | None:
+    """Move the logits to the host, and free them on the device. None if they did not fit the memory."""
+    logits_BC, current.logits_BC = current.logits_BC, None
     try:
         return None if logits_BC is None else logits_BC.array()
     except torch.OutOfMemoryError:
         return None
 
 
-def _finished(done: _Pass, forward: Forward, num_labels: int) -> MicroBatchLogits:
-    logits_BC = _fetched(done)
+def _finished(current: _Pass, forward: Forward, num_labels: int) -> MicroBatchLogits:
+    logits_BC = _fetched(current)
     if logits_BC is None:
-        return _in_parts(done.rows_B, forward, num_labels)
-    return MicroBatchLogits(done.rows_B, logits_BC, np.ones(len(done.rows_B), np.bool_), halved=False)
+        return _in_parts(current.rows_B, forward, num_labels)
+    return MicroBatchLogits(current.rows_B, logits_BC, np.ones(len(current.rows_B), np.bool_), halved=False)
 
 
 def _in_parts(rows_B: NDArray[np.int64], forward: Forward, num_labels: int) -> MicroBatchLogits:
-    """A micro-batch that did not fit, in parts that do; one row that did not fit is tried once more with all memory."""
+    """Compute a micro-batch that did not fit, in parts. A single row is tried again with all memory."""
     parts: list[tuple[NDArray[np.int64], NDArray[np.float32], bool]] = []
-    left = _halves(rows_B)
-    while left:
-        part = left.pop()
-        # Outside of every handler, where the failed pass's tensors are gone. Without CUDA it does nothing.
+    pending = _halves(rows_B)
+    while pending:
+        part = pending.pop()
+        # Called outside of every handler, so the tensors of the failed pass are freed. Without CUDA this does nothing.
         torch.cuda.empty_cache()
         started = _started(forward, part)
         logits = _fetched(started)
         if logits is not None:
             parts.append((started.rows_B, logits, True))
         elif len(part) > 1:
-            left += _halves(part)
+            pending += _halves(part)
         else:
             parts.append((part, np.full((1, num_labels), np.nan, np.float32), False))
     return MicroBatchLogits(
@@ -112,5 +112,5 @@ def _in_parts(rows_B: NDArray[np.int64], forward: Forward, num_labels: int) -> M
 
 
 def _halves(rows_B: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The second half before the first, which is taken from the end; one row stays whole."""
+    """The second half, then the first, because the caller takes from the end. One row stays whole."""
     return [part for part in reversed(np.array_split(rows_B, 2)) if len(part)]

@@ -16,7 +16,7 @@ from albert_infer.schema import EncodedPairs
 
 @dataclass(frozen=True)
 class LengthRun:
-    """Neighbouring rows of one length: a rectangle, so attention needs neither padding nor a mask."""
+    """Adjacent rows of one length. They form a rectangle, so attention needs neither padding nor a mask."""
 
     rows: int
     length: int
@@ -29,7 +29,7 @@ class LengthRun:
 
 @dataclass(frozen=True)
 class PackedTokens:
-    """One micro-batch. Rows stand shortest first; `rows_B` says which rows of the call they are."""
+    """One micro-batch, shortest rows first. `rows_B` are the indices of its rows in the call."""
 
     rows_B: NDArray[np.int64]
     runs: tuple[LengthRun, ...]
@@ -40,9 +40,9 @@ class PackedTokens:
 
 
 def packed_tokens(pairs: EncodedPairs, rows_B: NDArray[np.int64]) -> PackedTokens:
-    """Lay the rows `rows_B` of `pairs` end to end; the same for any order of `rows_B`, up to ties.
+    """Lay the rows `rows_B` of `pairs` end to end. The order of `rows_B` matters only for ties.
 
-    Raises ValueError for a row without tokens: it has no [CLS], and would get the label of its neighbour.
+    Raises ValueError for a row without tokens: it has no [CLS], and would get the label of another row.
     """
     lengths_B = pairs.offsets[rows_B + 1] - pairs.offsets[rows_B]
     if not lengths_B.all():

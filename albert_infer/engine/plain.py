@@ -1,4 +1,4 @@
-"""The layers of an ALBERT in torch's own operations: any device, any precision.
+"""The layers of an ALBERT in torch's own operations, for any device and precision.
 
 Shapes: T tokens of a micro-batch, B its rows, H hidden, F intermediate, X either T or B.
 """
@@ -30,7 +30,7 @@ class PlainLayers:
         self._activation = ACTIVATION_BY_NAME[shape.hidden_act]
 
     def cls_states(self, hidden_TH: Tensor, packed: PackedTokens) -> Tensor:
-        """What leaves the last layer at each row's [CLS], (B, H)."""
+        """The output of the last layer at the [CLS] of each row (B, H)."""
         attention = attention_of(packed, hidden_TH, self._heads)
         for layer in self._layers[:-1]:
             hidden_TH = self._layer(layer, hidden_TH, attention)
@@ -45,7 +45,7 @@ class PlainLayers:
     def _last_layer(
         self, layer: LayerWeights[PlainProduct], hidden_TH: Tensor, first_token_B: Tensor, attention: Attention
     ) -> Tensor:
-        """Only [CLS] leaves the layer, because the classifier reads nothing else; keys and values need every token."""
+        """Compute only the [CLS] rows, because the classifier reads nothing else. Keys and values need every token."""
         cls_BH = hidden_TH.index_select(0, first_token_B)
         key_TH, value_TH = layer.key_value(hidden_TH).chunk(2, dim=1)
         return self._after_attention(layer, cls_BH, attention(layer.query(cls_BH), key_TH, value_TH))

@@ -1,4 +1,4 @@
-"""What this machine's processor can do, as the Linux kernel tells it. Imports nothing heavy."""
+"""The features of this machine's processor, as the Linux kernel reports them. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Final
 from albert_infer.errors import SettingsError
 from albert_infer.schema import DeviceKind, Precision
 
-# Products of bfloat16 in hardware; without, they are emulated.
+# Hardware products of bfloat16. Without them torch emulates bfloat16.
 BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
-# Products of int8 that are added up in 32 bits.
+# Products of int8 with sums in 32 bits.
 VNNI_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def cpu_flags() -> frozenset[str]:
-    """The instruction sets of this machine's processor, by their Linux names; none where the kernel does not tell."""
-    return frozenset(_told("flags").split())
+    """The instruction sets of this machine's processor, by their Linux names; empty if the kernel reports none."""
+    return frozenset(_cpuinfo("flags").split())
 
 
 def mkl_is_slow(flags: frozenset[str], vendor: str) -> bool:
-    """Whether oneDNN's fp32 products are faster than MKL's, which torch takes.
+    """Whether oneDNN's fp32 products are faster than MKL's, which torch uses.
 
-    MKL uses 512-bit vectors on Intel's processors only. On an AMD Zen 4 oneDNN made 1.2 times as much of the layers'
-    products; on a Zen 3, which has no such vectors, 0.95 times (`python -m benchmarks`, its limits in fp32).
+    MKL uses 512-bit vectors on Intel's processors only. Speed of oneDNN against MKL for the products of the layers: 1.2
+    on an AMD Zen 4; 0.95 on a Zen 3, which has no such vectors (`python -m benchmarks`, limits in fp32).
     """
     return "avx512f" in flags and vendor != "GenuineIntel"
 
 
 def resolved_precision(asked: str, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
-    """The precision of a `--precision`: `auto` is bf16 on a GPU and where the processor multiplies in bf16, else fp32.
+    """The precision for `--precision`. `auto` is bf16 on a GPU or a CPU with bf16 products, else fp32.
 
     Raises SettingsError for int8 on a GPU.
     """
@@ -43,11 +43,11 @@ def resolved_precision(asked: str, device: DeviceKind, cpu_flags: frozenset[str]
 
 
 def cpu_vendor() -> str:
-    """Who made this machine's processor, as it names itself; empty where the kernel does not tell."""
-    return _told("vendor_id")
+    """The vendor id of this machine's processor; empty if the kernel reports none."""
+    return _cpuinfo("vendor_id")
 
 
-def _told(key: str) -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+def _cpuinfo(key: str) -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

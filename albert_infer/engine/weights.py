@@ -1,7 +1,7 @@
-"""Safetensors bytes to the prepared weights of a forward pass.
+"""Turns the bytes of safetensors files into the prepared weights of a forward pass.
 
-Every tensor is checked against the shape that config.json promises; query, key and value are fused once per inner
-layer of a group: ALBERT shares layers, so preparation is cheap whatever it does.
+Every tensor must have the shape that config.json requires. Query, key and value are fused once per inner layer of a
+group. ALBERT shares layers, so preparation is cheap.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from albert_infer.engine.shape import USE_ANOTHER, AlbertShape
 from albert_infer.engine.tensors import layer_name, refuse_unfit_tensors, tensor_headers
 from albert_infer.errors import ModelError
 
-# A matrix product with bias, made of its weight (out, in) and its bias (out).
+# A matrix product with bias, from a weight (out, in) and a bias (out).
 P = TypeVar("P")
 
 
@@ -37,10 +37,10 @@ class Dense:
 
 
 class PackedDense:
-    """The same by oneDNN on a processor, its weights laid out once for the products."""
+    """The same by oneDNN on a CPU. The weights are laid out once for the products."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        # Private, as the product below: torch has no public way to lay weights out, and its own compiler calls both.
+        # A private function, as below. Torch has no public function that lays weights out, and its compiler calls both.
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight)
         self._bias = bias
 
@@ -65,7 +65,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class LayerWeights(Generic[P]):
-    """One inner layer of a group. `qkv` is query, key and value side by side; `query` and `key_value` are its parts."""
+    """One inner layer of a group. `qkv` joins query, key and value; `query` and `key_value` are its parts."""
 
     qkv: P
     query: P
@@ -79,7 +79,7 @@ class LayerWeights(Generic[P]):
 
 @dataclass(frozen=True)
 class EndWeights:
-    """What a forward pass reads before its layers and after them. Pooler and classifier are fp32 at any precision."""
+    """The weights before and after the layers. Pooler and classifier are fp32 in every precision."""
 
     words: Tensor
     positions: Tensor
@@ -92,14 +92,14 @@ class EndWeights:
 
 @dataclass(frozen=True)
 class AlbertTensors:
-    """The tensors of a checkpoint by name, each of the shape that it must have."""
+    """The tensors of a checkpoint by name. Each has the required shape."""
 
     shape: AlbertShape
     tensors: dict[str, Tensor]
 
     @classmethod
     def read(cls, shape: AlbertShape, files: Sequence[bytes]) -> AlbertTensors:
-        """From the bytes of one or several safetensors files.
+        """Read the bytes of one or several safetensors files.
 
         Raises ModelError for a file that is not safetensors, and for a tensor that is missing, of another shape, or
         not of floating point.
@@ -112,12 +112,12 @@ class AlbertTensors:
                 tensors |= safetensors.torch.load(file)
             except (ValueError, SafetensorError) as error:
                 asked = f"weights file {number} of {len(files)} in safetensors format"
-                raise ModelError(asked, f"{len(file)} bytes that are not: {error}", USE_ANOTHER) from error
+                raise ModelError(asked, f"{len(file)} bytes in another format: {error}", USE_ANOTHER) from error
         refuse_unfit_tensors(shape, headers)
         return cls(shape, tensors)
 
     def ends(self, dtype: torch.dtype, device: torch.device) -> EndWeights:
-        """All but the layers, on a device."""
+        """The weights outside the layers, on `device`."""
         reader = _TensorReader(self.tensors, self.shape.layer_norm_eps, dtype, device)
         fp32 = _TensorReader(self.tensors, self.shape.layer_norm_eps, torch.float32, device)
         return EndWeights(
@@ -135,11 +135,11 @@ class AlbertTensors:
     ) -> tuple[LayerWeights[P], ...]:
         """One entry for each step of `shape.path`; steps that share a layer share its entry."""
         reader = _TensorReader(self.tensors, self.shape.layer_norm_eps, dtype, device)
-        made = {
+        by_step = {
             step: _layer_weights(reader, self.shape.hidden_size, layer_name(*step), product)
             for step in set(self.shape.path)
         }
-        return tuple(made[step] for step in self.shape.path)
+        return tuple(by_step[step] for step in self.shape.path)
 
 
 @dataclass(frozen=True)

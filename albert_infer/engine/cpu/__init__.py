@@ -1,4 +1,4 @@
-"""The layers on a processor: `fused` layers, by the `kernels` that `compilation` makes, and `int8` products.
+"""The layers on a CPU: `fused` layers, with `kernels` that `compilation` compiles, and `int8` products.
 
 `threads` runs several passes at once.
 """

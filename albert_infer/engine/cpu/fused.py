@@ -1,9 +1,9 @@
-"""The layers of an ALBERT in bf16 or int8 on a processor: oneDNN's products, and one pass over memory between two.
+"""The layers of an ALBERT in bf16 or int8 on a CPU: oneDNN's products, and one pass over memory between two products.
 
-The same mathematics as `plain`, where every pass leaves just what the next product reads. Residuals are bf16 in both
+The mathematics is that of `plain`. Each pass writes the operand of the next product. Residuals are bf16 in both
 precisions.
 
-Shapes: T tokens of a micro-batch, B its rows, X either, both filled up to whole `ROW_BLOCK`s; H hidden.
+Shapes: T tokens of a micro-batch, B its rows, X either, both padded to multiples of `ROW_BLOCK`; H hidden.
 """
 # ruff: noqa: N803, N806, N815 - arrays end in their shape
 
@@ -27,12 +27,12 @@ from albert_infer.engine.shape import AlbertShape
 from albert_infer.engine.weights import AlbertTensors, LayerWeights, PackedDense
 from albert_infer.schema import Precision
 
-# oneDNN builds a program for each number of rows that it meets, which takes milliseconds; of these numbers few are met.
+# oneDNN compiles a program for each number of rows, which takes milliseconds. Blocks keep these numbers few.
 ROW_BLOCK: Final = 16
-# Longer pairs are better off with torch's attention, whose products are blocked for the processor's tiles.
+# For longer pairs torch's attention is faster: its products use the processor's tiles.
 LONGEST_SHORT_PAIR: Final = 64
 
-# A matrix product that leaves scales and bias to the pass that reads it.
+# A matrix product without scales and bias. The pass that reads the product adds them.
 FusedProduct = Callable[[Operand], Product]
 
 
@@ -63,7 +63,7 @@ class Int8Product:
 
 
 def fused_layers(tensors: AlbertTensors, precision: Precision) -> FusedLayers | None:
-    """The layers in bf16 or int8; None where they cannot be had: a shape, an activation, a machine without compiler."""
+    """The layers in bf16 or int8; None if shape, activation or processor do not allow them, or without a compiler."""
     shape, gate = tensors.shape, gate_of(tensors.shape.hidden_act)
     whole_vectors = not any(size % LANES for size in (shape.head_size, shape.hidden_size, shape.intermediate_size))
     # oneDNN lays out bf16 weights only where the processor has the instructions to compute with them.
@@ -96,49 +96,51 @@ class FusedLayers:
         self._int8 = int8
 
     def cls_states(self, hidden_TH: Tensor, packed: PackedTokens) -> Tensor:
-        """What leaves the last layer at each row's [CLS], (B, H)."""
+        """The output of the last layer at the [CLS] of each row (B, H)."""
         pairs = _Pairs.of(packed)
-        room = self._room(len(_filled(hidden_TH)), pairs.longest_short)
-        self._kernels.copy(hidden_TH.bfloat16(), room.scratch, room.hidden)
+        buffers = self._buffers(len(_padded(hidden_TH)), pairs.longest_short)
+        self._kernels.copy(hidden_TH.bfloat16(), buffers.scratch, buffers.hidden)
         for layer in self._layers[:-1]:
-            query, key, value = layer.qkv(room.hidden).parts(3)
-            self._attend(query, pairs.tokens_P, key, value, pairs, room)
-            self._after_attention(layer, room)
-        return self._last_layer(self._layers[-1], room, pairs)[: len(packed.rows_B)]
+            query, key, value = layer.qkv(buffers.hidden).parts(3)
+            self._attend(query, pairs.tokens_P, key, value, pairs, buffers)
+            self._after_attention(layer, buffers)
+        return self._last_layer(self._layers[-1], buffers, pairs)[: len(packed.rows_B)]
 
-    def _last_layer(self, layer: LayerWeights[FusedProduct], room: _Room, pairs: _Pairs) -> Tensor:
-        """Only [CLS] leaves the layer, because the classifier reads nothing else; keys and values need every token."""
-        key, value = layer.key_value(room.hidden).parts(2)
-        cls_B = _filled(pairs.tokens_P[:-1])
-        cls = replace(self._room(len(cls_B), pairs.longest_short), hidden=room.hidden.rows(cls_B))
+    def _last_layer(self, layer: LayerWeights[FusedProduct], buffers: _Buffers, pairs: _Pairs) -> Tensor:
+        """Compute only the [CLS] rows, because the classifier reads nothing else. Keys and values need every token."""
+        key, value = layer.key_value(buffers.hidden).parts(2)
+        cls_B = _padded(pairs.tokens_P[:-1])
+        cls = replace(self._buffers(len(cls_B), pairs.longest_short), hidden=buffers.hidden.rows(cls_B))
         self._attend(layer.query(cls.hidden), torch.arange(len(pairs.tokens_P)), key, value, pairs, cls)
         self._after_attention(layer, cls)
         return cls.hidden.states_XN
 
     def _attend(
-        self, query: Product, queries_P: Tensor, key: Product, value: Product, pairs: _Pairs, room: _Room
+        self, query: Product, queries_P: Tensor, key: Product, value: Product, pairs: _Pairs, buffers: _Buffers
     ) -> None:
-        """Each row attends to itself; the queries of row p are those from `queries_P[p]` to `queries_P[p + 1]`."""
+        """Each row attends to its own tokens. Row p has the queries from `queries_P[p]` to `queries_P[p + 1]`."""
         heads, tokens_P, short = self._shape.num_attention_heads, pairs.tokens_P, pairs.short
-        some = queries_P[: short + 1], tokens_P[: short + 1]
-        self._kernels.attend(query, some[0], key, value, some[1], heads, room.scratch, room.context)
+        short_queries_P, short_tokens_P = queries_P[: short + 1], tokens_P[: short + 1]
+        self._kernels.attend(
+            query, short_queries_P, key, value, short_tokens_P, heads, buffers.scratch, buffers.context
+        )
         if pairs.long_runs:
             queries, tokens = queries_P[[short, -1]].tolist(), tokens_P[[short, -1]].tolist()
             attention = RectangleAttention(pairs.long_runs, heads)
             context_XH = attention(query.values(*queries), key.values(*tokens), value.values(*tokens))
-            self._kernels.copy(context_XH, room.scratch, room.context.slice(*queries))
+            self._kernels.copy(context_XH, buffers.scratch, buffers.context.slice(*queries))
 
-    def _after_attention(self, layer: LayerWeights[FusedProduct], room: _Room) -> None:
-        passes, hidden, scratch = self._kernels, room.hidden, room.scratch
-        passes.add_and_normalize(layer.attention_output(room.context), hidden, layer.attention_norm, scratch, hidden)
-        passes.activate(layer.ffn(hidden), self._gate, scratch, room.activated)
-        passes.add_and_normalize(layer.ffn_output(room.activated), hidden, layer.ffn_norm, scratch, hidden)
+    def _after_attention(self, layer: LayerWeights[FusedProduct], buffers: _Buffers) -> None:
+        run, hidden, scratch = self._kernels, buffers.hidden, buffers.scratch
+        run.add_and_normalize(layer.attention_output(buffers.context), hidden, layer.attention_norm, scratch, hidden)
+        run.activate(layer.ffn(hidden), self._gate, scratch, buffers.activated)
+        run.add_and_normalize(layer.ffn_output(buffers.activated), hidden, layer.ffn_norm, scratch, hidden)
 
-    def _room(self, rows: int, longest: int) -> _Room:
+    def _buffers(self, rows: int, longest: int) -> _Buffers:
         shape, int8 = self._shape, self._int8
         widest = max(shape.hidden_size, shape.intermediate_size)
         floats = self._kernels.scratch_floats(longest, shape.num_attention_heads, shape.head_size, widest)
-        return _Room(
+        return _Buffers(
             hidden=Operand.zeros(rows, shape.hidden_size, states=True, quantized=int8),
             context=Operand.zeros(rows, shape.hidden_size, states=not int8, quantized=int8),
             activated=Operand.zeros(rows, shape.intermediate_size, states=not int8, quantized=int8),
@@ -147,8 +149,8 @@ class FusedLayers:
 
 
 @dataclass(frozen=True)
-class _Room:
-    """Memory that every layer of a micro-batch writes to anew: what its products read, and what the kernels want."""
+class _Buffers:
+    """Memory that each layer of a micro-batch overwrites: the operands of its products, and the kernels' scratch."""
 
     hidden: Operand
     context: Operand
@@ -158,7 +160,7 @@ class _Room:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """The rows of a micro-batch: row p has the tokens `tokens_P[p]` to `tokens_P[p + 1]`; the first are `short`."""
+    """The rows of a micro-batch. Row p has the tokens `tokens_P[p]` to `tokens_P[p + 1]`; `short` rows are short."""
 
     tokens_P: Tensor
     short: int
@@ -167,7 +169,7 @@ class _Pairs:
 
     @classmethod
     def of(cls, packed: PackedTokens) -> _Pairs:
-        """The pairs of `packed`, which stand shortest first."""
+        """The pairs of `packed`, shortest first."""
         short = [run for run in packed.runs if run.length <= LONGEST_SHORT_PAIR]
         return cls(
             tokens_P=torch.from_numpy(np.append(packed.first_token_B, len(packed.input_ids_T))),
@@ -177,6 +179,6 @@ class _Pairs:
         )
 
 
-def _filled(rows_X: Tensor) -> Tensor:
-    """The rows (X, …) and zeros after them, up to whole blocks."""
+def _padded(rows_X: Tensor) -> Tensor:
+    """The rows (X, …), padded with zeros to a multiple of `ROW_BLOCK`."""
     return functional.pad(rows_X, (0, 0) * (rows_X.ndim - 1) + (0, -len(rows_X) % ROW_BLOCK))

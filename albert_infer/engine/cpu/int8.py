@@ -1,8 +1,8 @@
-"""Matrix products in int8, on processors: weights per output, activations per token, sums exact.
+"""Matrix products in int8 on CPUs: weights are scaled per output, activations per token, and sums are exact.
 
-A token's numbers become `q` around its `center`, `x = center + scale · q`, so the product is
+A token's numbers are `x = center + scale · q` with whole numbers `q`, so the product is
 `x W = scale · (q W) + center · (1 W)` with `W` rounded per output (Jacob et al. 2018, with the zero point of each token
-taken out of the product). A token has its own scale and center, so that what it becomes does not depend on who shares
+taken out of the product). Each token has its own scale and center, so its result does not depend on the other rows of
 its micro-batch.
 
 Shapes: X tokens or rows, I columns in, O columns out.
@@ -22,30 +22,30 @@ from albert_infer.schema import DeviceKind, Precision
 
 LARGEST_ACTIVATION: Final = 127
 LARGEST_WEIGHT: Final = 127
-# Without VNNI instructions a processor adds two products in 16 bits, and 2 · 255 · 64 would not fit.
+# Without VNNI instructions a CPU adds two products in 16 bits, and 2 · 255 · 64 does not fit.
 LARGEST_WEIGHT_WITHOUT_VNNI: Final = 63
-# Activations are unsigned for the processor: this is what 0 becomes.
+# Activations are unsigned. A 0 is stored as this number.
 ZERO_POINT: Final = 128
-# A scale of zero would divide nothing by nothing.
+# Avoids 0 / 0 for a scale of zero.
 SMALLEST_SCALE: Final = torch.finfo(torch.float32).tiny
 
 
 def refuse_without_int8(device: DeviceKind) -> None:
-    """Raises ModelError where these products cannot be had."""
+    """Raises ModelError if these products are not available."""
     if device is not DeviceKind.CPU or not torch.backends.mkldnn.is_available():
-        asked, found = f"precision {Precision.INT8} on {device}", "its products are oneDNN's, for processors"
-        raise ModelError(asked, found, f"choose {Precision.BF16} on a GPU, {Precision.FP32} elsewhere")
+        asked, problem = f"precision {Precision.INT8} on {device}", "oneDNN has its products for CPUs only"
+        raise ModelError(asked, problem, f"choose {Precision.BF16} on a GPU, {Precision.FP32} elsewhere")
 
 
 def largest_weight() -> int:
-    """What the largest weight of an output becomes on this processor."""
+    """The whole number for the largest weight of an output on this processor."""
     return LARGEST_WEIGHT if cpu_flags() & VNNI_FLAGS else LARGEST_WEIGHT_WITHOUT_VNNI
 
 
 class Int8Dense:
-    """A matrix product with bias; hidden states in and out are fp32. Not finite in, not finite out.
+    """A matrix product with bias. Inputs and outputs are fp32. An input that is not finite gives such an output.
 
-    `sums_O` are the sums of its rounded weights, what `center` is multiplied with.
+    `sums_O` are the sums of the rounded weights, the factors of `center`.
     """
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor) -> None:
@@ -68,7 +68,7 @@ class Int8Dense:
         return product_XO.addcmul_(center_X1, self.sums_O).add_(self.bias_O)
 
     def of_quantized(self, quantized_XI: Tensor, dtype: torch.dtype) -> Tensor:
-        """The product alone: `quantized_XI`, uint8 around `ZERO_POINT`, to (X, O), without tokens' scales or bias."""
+        """The product (X, O) of `quantized_XI`, uint8 around `ZERO_POINT`, without scales of tokens and bias."""
         product_XO: Tensor = torch.ops.onednn.qlinear_pointwise(
             quantized_XI, 1.0, ZERO_POINT, self._weight, self._scale_O, self._zero_points_O,
             None, 1.0, 0, dtype, "none", [], "",

@@ -1,9 +1,9 @@
-// What an ALBERT layer computes between its matrix products, each in one pass over memory: attention of short pairs,
-// activation, residual and LayerNorm, and the quantisation of what the next product reads.
+// The operations of an ALBERT layer between its matrix products, each in one pass over memory: attention of short pairs,
+// activation, residual and LayerNorm, and the quantisation of the next product's input.
 //
 // Shapes: T tokens, N columns; inside attention L tokens of one pair, D columns of one head. Arrays are row-major.
-// bf16 numbers are the upper halves of fp32 ones; everything is computed in fp32. One thread; the caller runs several.
-// Vectors are the compiler's own (GCC, Clang), so the file knows no processor. Columns come in whole vectors.
+// bf16 numbers are the upper halves of fp32 numbers; all computation is in fp32. One thread; the caller runs several.
+// Vectors are an extension of the compiler (GCC, Clang), so no code is for one processor. Columns fill whole vectors.
 
 #include <cmath>
 #include <cstddef>
@@ -27,13 +27,13 @@ using bf16 = uint16_t;
 
 constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr float LOG2_E = 1.44269504088896341f;
-// Added to a small fp32 number it leaves the nearest whole number in the low bits.
+// Added to a small fp32 number, it puts the nearest whole number into the low bits.
 constexpr float ROUNDING = 12582912.0f;
-// Quantised numbers are unsigned around this one, the farthest 127 away; a scale of zero would divide by nothing.
+// Quantised numbers are unsigned, at most 127 away from ZERO_POINT. SMALLEST_SCALE avoids a division by zero.
 constexpr int ZERO_POINT = 128;
 constexpr float LARGEST = 127;
 constexpr float SMALLEST_SCALE = std::numeric_limits<float>::min();
-// Queries that share each load of a key: with 6 × 4 vectors of sums a processor of 32 registers keeps all of them.
+// Queries that share each load of a key: 6 × 4 vectors of sums fit the 32 registers of a processor.
 constexpr int QUERIES = 6;
 
 inline floats all(float x) { return floats{} + x; }
@@ -56,7 +56,7 @@ inline void store(bf16 *to, floats x) {
 #ifdef __AVX512BF16__
     const __m256bh rounded = _mm512_cvtneps_pbh((__m512)x);
 #else
-    // To the nearest, ties to even; a number that is none stays none.
+    // Round to the nearest, ties to even; NaN stays NaN.
     const words bits = (words)x, nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const halves rounded = __builtin_convertvector(x == x ? nearest : (bits >> 16) | 0x40, halves);
 #endif
@@ -71,7 +71,7 @@ inline floats swapped(floats x, std::integer_sequence<int, LANE...>) {
     return __builtin_shufflevector(x, x, (LANE ^ STEP)...);
 }
 
-// All lanes combined into one, in a tree.
+// Combine all lanes into one, in a tree.
 template <int STEP = LANES / 2, class Combine>
 inline float combined(floats x, Combine combine) {
     if constexpr (STEP == 0) return x[0];
@@ -92,7 +92,7 @@ inline floats power_of_2(floats x) {
     return (floats)((ints)power + (__builtin_convertvector(whole, ints) << 23));
 }
 
-// x · gate(x), where the gate goes from 0 to 1: between ±bound it is 1/2 + x · polynomial(x²), beyond it stays.
+// x · gate(x), with a gate from 0 to 1: 1/2 + x · polynomial(x²) between ±bound, and constant beyond.
 struct Gate {
     static constexpr int TERMS = 7;
     float coefficients[TERMS], bound;

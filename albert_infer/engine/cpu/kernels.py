@@ -1,4 +1,4 @@
-"""`kernels.cpp` on tensors: what an ALBERT layer computes between its matrix products.
+"""Calls `kernels.cpp` with tensors: the operations of an ALBERT layer between its matrix products.
 
 Shapes: X tokens or rows, N columns in or out, P pairs.
 """
@@ -19,16 +19,16 @@ from albert_infer.engine.cpu.compilation import loaded_library
 from albert_infer.engine.cpu.int8 import ZERO_POINT
 from albert_infer.engine.weights import Norm
 
-# Columns that the kernels take at a time.
+# Columns that the kernels process together.
 LANES: Final = 16
-# A part that an operand does not have; its address is null.
+# A missing part of an operand. Its address is null.
 NOTHING: Final = torch.empty(0)
 
 
 class Operand(ctypes.Structure):
-    """What a matrix product reads: states in bf16, or quantised ones with a scale and a center for each row, or both.
+    """The input of a matrix product: states in bf16, or quantised states with a scale and a center per row, or both.
 
-    What is not there is `NOTHING`; scales are ones and centers zeros where nothing is quantised.
+    A missing part is `NOTHING`. Without quantised states, scales are ones and centers are zeros.
     """
 
     _fields_ = (
@@ -37,7 +37,7 @@ class Operand(ctypes.Structure):
     )  # fmt: skip
 
     def __init__(self, states_XN: Tensor, quantized_XN: Tensor, scales_X: Tensor, centers_X: Tensor) -> None:
-        # Kept, because the fields are but their addresses.
+        # Keep references to the tensors, because the fields hold only their addresses.
         self.states_XN, self.quantized_XN = states_XN, quantized_XN
         self.scales_X, self.centers_X = scales_X, centers_X
         super().__init__(*(tensor.data_ptr() for tensor in self._parts()))
@@ -53,11 +53,11 @@ class Operand(ctypes.Structure):
         )
 
     def rows(self, rows_X: Tensor) -> Operand:
-        """Some rows of it, copied."""
+        """A copy of the rows `rows_X`."""
         return Operand(*(part if part is NOTHING else part.index_select(0, rows_X) for part in self._parts()))
 
     def slice(self, first: int, last: int) -> Operand:
-        """Some rows of it, not copied."""
+        """The rows from `first` to `last`, not copied."""
         return Operand(*(part if part is NOTHING else part[first:last] for part in self._parts()))
 
     def _parts(self) -> tuple[Tensor, ...]:
@@ -65,7 +65,7 @@ class Operand(ctypes.Structure):
 
 
 class Product(ctypes.Structure):
-    """What a matrix product of `operand` gives, in bf16: with scales, centers and biases added it is `values`."""
+    """The matrix product of `operand` in bf16, without scales, centers and biases. `values` adds them."""
 
     _fields_ = (
         ("_states", ctypes.c_void_p), ("_stride", ctypes.c_size_t), ("_biases", ctypes.c_void_p),
@@ -79,19 +79,19 @@ class Product(ctypes.Structure):
         super().__init__(states_XN.data_ptr(), states_XN.stride(0), *(tensor.data_ptr() for tensor in others))
 
     def parts(self, count: int) -> list[Product]:
-        """Its columns in equal parts, side by side; not copied."""
+        """Its columns, split into `count` equal parts; not copied."""
         columns = zip(self.states_XN.chunk(count, 1), self.biases_N.chunk(count), self.sums_N.chunk(count), strict=True)
         return [Product(states_XM, self.operand, biases_M, sums_M) for states_XM, biases_M, sums_M in columns]
 
     def values(self, first: int, last: int) -> Tensor:
-        """The value of some rows in bf16."""
+        """The values of the rows from `first` to `last` in bf16."""
         scales_X1, centers_X1 = self.operand.scales_X[first:last, None], self.operand.centers_X[first:last, None]
         values_XN = self.states_XN[first:last].float().mul_(scales_X1)
         return values_XN.addcmul_(centers_X1, self.sums_N).add_(self.biases_N).bfloat16()
 
 
 class GateTerms(ctypes.Structure):
-    """A gate as the kernels take it."""
+    """A gate as an argument of the kernels."""
 
     _fields_ = (("_coefficients", ctypes.c_float * Gate.TERMS), ("_bound", ctypes.c_float))
 
@@ -100,9 +100,9 @@ class GateTerms(ctypes.Structure):
 
 
 class Kernels:
-    """The functions of one compiled file. Each computes in the thread that calls it and lets other threads run.
+    """The functions of one compiled file. Each computes in the calling thread and releases the GIL.
 
-    `scratch` is what `scratch_floats` says, for one thread at a time.
+    `scratch` has `scratch_floats` numbers, and belongs to one thread at a time.
     """
 
     def __init__(self, functions: ctypes.CDLL) -> None:
@@ -119,7 +119,7 @@ class Kernels:
         self._copy = _typed(functions.albert_copy, size, size, pointer, pointer, operand)
 
     def scratch_floats(self, longest: int, heads: int, columns: int, widest: int) -> int:
-        """For pairs of at most `longest` tokens, heads of `columns` columns, and rows of at most `widest`."""
+        """The scratch size for pairs of up to `longest` tokens, heads of `columns` columns, rows of up to `widest`."""
         attention: int = self._attention_scratch(longest, heads, columns)
         return max(attention, widest)
 
@@ -134,7 +134,7 @@ class Kernels:
         scratch: Tensor,
         to: Operand,
     ) -> None:
-        """Softmax attention of every pair over its own tokens; `to` has the rows of `query`.
+        """Write the softmax attention of every pair over its own tokens to `to`, which has the rows of `query`.
 
         Pair p has the tokens from `tokens_P[p]` to `tokens_P[p + 1]` of key and value, and the queries from
         `queries_P[p]` to `queries_P[p + 1]`.
@@ -145,18 +145,18 @@ class Kernels:
         )  # fmt: skip
 
     def activate(self, product: Product, gate: GateTerms, scratch: Tensor, to: Operand) -> None:
-        """`x · gate(x)` of every number."""
+        """Write `x · gate(x)` of every number to `to`."""
         self._activate(product.rows, product.columns, product, gate, scratch.data_ptr(), to)
 
     def add_and_normalize(self, product: Product, residual: Operand, norm: Norm, scratch: Tensor, to: Operand) -> None:
-        """LayerNorm of the product plus the residual's states; `to` may be the residual."""
+        """Write the LayerNorm of product plus residual states to `to`, which may be the residual."""
         self._add_and_normalize(
             product.rows, product.columns, product, residual.states_XN.data_ptr(), norm.weight.data_ptr(),
             norm.bias.data_ptr(), norm.eps, scratch.data_ptr(), to,
         )  # fmt: skip
 
     def copy(self, states_XN: Tensor, scratch: Tensor, to: Operand) -> None:
-        """bf16 states as an operand."""
+        """Copy bf16 states to an operand."""
         self._copy(*states_XN.shape, states_XN.data_ptr(), scratch.data_ptr(), to)
 
 
@@ -167,6 +167,6 @@ def _typed(function: Any, *arguments: Any, returns: Any = None) -> Any:
 
 @cache
 def kernels() -> Kernels | None:
-    """The kernels for this processor; None on a machine that cannot compile them, or may not load what it compiled."""
+    """The kernels for this processor; None if the machine cannot compile or load them."""
     functions = loaded_library(Path(__file__).with_suffix(".cpp"))
     return None if functions is None else Kernels(functions)

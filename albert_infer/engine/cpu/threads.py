@@ -1,6 +1,6 @@
-"""One forward pass a thread: on a processor several small ones at once are faster than all threads in one.
+"""Runs one forward pass per thread. On a CPU this is faster than one pass with all threads.
 
-A thread's activations stay in the cache of its own core, and none waits for another after each product.
+The activations of a pass stay in the cache of one core, and no thread waits for another after each product.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ R = TypeVar("R")
 
 
 class Threads:
-    """Threads that compute, each with torch in that one thread."""
+    """A pool of threads. Torch uses one thread in each."""
 
     def __init__(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, "forward-pass", initializer=torch.set_num_threads, initargs=(1,))
 
     def results(self, calls: Iterable[Callable[[], R]]) -> Iterator[R]:
-        """What the calls return, in their order, or the error of the first that raises.
+        """Yield the results of the calls in their order. Raises the error of the first call that fails.
 
-        Until the last is taken torch computes in one thread in the whole process: its products' library knows no other
-        setting.
+        Until the last result is taken, torch uses one thread in the whole process, because the setting is global.
         """
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
