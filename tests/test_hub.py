@@ -141,13 +141,13 @@ def test_a_page_that_is_no_hub_is_refused_by_the_url(world: World) -> None:
     with answering(world.hub, None, page=b"<html>log in</html>"):
         told = world.load("someone/albert@main")
     assert told["exit_code"] == 2
-    assert "is no model hub; correct HF_ENDPOINT" in told["told"]
+    assert "is not a model hub; correct HF_ENDPOINT" in told["told"]
 
 
 def test_a_url_that_is_none_is_refused_by_the_variable(tmp_path: Path) -> None:
     told = told_of("someone/albert@main", "hub.example:8000", tmp_path)
     assert told["exit_code"] == 2
-    assert told["told"].startswith("HF_ENDPOINT=hub.example:8000: it is no URL")
+    assert told["told"].startswith("HF_ENDPOINT=hub.example:8000: it is not a URL")
 
 
 def test_a_hub_that_nobody_answers_for_is_to_be_asked_again(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_hub_that_accepts_and_says_nothing_ends_with_4_after_a_line(tmp_path: 
         ran = subprocess.run(
             command, env=environment(url, tmp_path), capture_output=True, text=True, check=True, timeout=60
         )
-    assert ran.stdout.startswith(f"4 model someone/silent@main: the hub {url} says nothing for 2 s; run it again")
+    assert ran.stdout.startswith(f"4 model someone/silent@main: the hub {url} sends nothing for 2 s; run it again")
     line = json.loads(ran.stderr.splitlines()[0])
     assert line["event"] == "downloading"
     assert line["message"].startswith(f"downloading someone/silent@main from {url}")
@@ -183,7 +183,7 @@ def test_a_hub_that_gives_no_file_for_an_hour_keeps_no_job_from_ending(tmp_path:
 
 def test_a_call_that_never_ends_is_given_up() -> None:
     begun = time.monotonic()
-    with pytest.raises(InfrastructureError, match=r"says nothing for 0\.1 s"):
+    with pytest.raises(InfrastructureError, match=r"sends nothing for 0\.1 s"):
         answer_of("model a@b", threading.Event().wait, patience_seconds=0.1)
     assert time.monotonic() - begun < 10
 

@@ -156,7 +156,7 @@ def test_three_outputs_in_the_weights_and_an_order_are_enough(tmp_path: Path, la
     folder = saved(tmp_path, **labels)
     checkpoint = loaded(folder, *MNLI)
     assert (checkpoint.label_order, checkpoint.named_order, checkpoint.shape.num_labels) == ((E, N, C), None, 3)
-    assert "say which is which with --label-order" in refusal(folder)
+    assert "name the labels with --label-order" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,9 @@ def test_a_file_of_a_terabyte_is_refused_unread(tmp_path: Path, name: str) -> No
         (f'"hidden_size": 1{"0" * 9000}', "a whole number of 9,001 digits"),
         ('"layer_norm_eps": NaN', "NaN"),
         ('"vocab_size": [[[]]]', "found [[[]]]"),
-        ('"id2label": null, "num_labels": 3', "its labels are called ['LABEL_0', 'LABEL_1', 'LABEL_2']"),
+        ('"id2label": null, "num_labels": 3', "its labels have the names ['LABEL_0', 'LABEL_1', 'LABEL_2']"),
         ('"id2label": 3', "found 3"),
-        ('"id2label": {"0": {"a": 1}, "1": null, "2": []}', "its labels are called"),
+        ('"id2label": {"0": {"a": 1}, "1": null, "2": []}', "its labels have the names"),
         (rf'"id2label": {{{", ".join(f"{chr(34)}{n}{chr(34)}: 1" for n in range(4000))}}}', "4,000 labels"),
     ],
     ids=lambda value: value[:40],

@@ -59,7 +59,7 @@ def test_an_export_alone_in_its_folder_is_refused_by_name(tmp_path: Path, names:
     for name in names:
         (tmp_path / name).write_bytes(b"never opened")
     told = refusal(tmp_path)
-    assert f"config.json is missing, and {names[0]} has no weights for us" in told
+    assert f"config.json is missing, and {names[0]} has no usable weights" in told
     assert "give the checkpoint that it was made from" in told
 
 
@@ -163,7 +163,7 @@ def test_a_pointer_of_git_lfs_is_called_so(tmp_path: Path, name: str) -> None:
 def test_safetensors_of_another_name_are_named(tmp_path: Path) -> None:
     told = refusal(without_weights(tmp_path, "model.fp16.safetensors"))
     assert "model.safetensors is missing, but model.fp16.safetensors is there" in told
-    assert told.endswith("give a folder in which it is called model.safetensors")
+    assert told.endswith("give a folder that has it as model.safetensors")
 
 
 def test_a_link_to_weights_that_leads_nowhere_is_a_folder_to_complete(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""What belongs to a checkpoint.
+"""Checkpoints.
 
-`checkpoint_files` reads its files, and `checkpoint` verifies them. `hub` downloads, `label_order` says which output is
-which label, `calibration` is the temperature.
+`checkpoint_files` reads the files, and `checkpoint` verifies them. `hub` downloads, `label_order` maps outputs to
+labels, `calibration` is the temperature.
 """

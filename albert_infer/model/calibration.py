@@ -1,7 +1,7 @@
-"""The temperature of a checkpoint: what its logits are divided by, so that a probability is how often it is right.
+"""The temperature of a checkpoint. Logits are divided by it, so that probabilities match the share of right labels.
 
-It stands in `calibration.json` of the checkpoint's folder, beside facts about how it was fitted. Knows nothing of
-fitting, of pairs or of files.
+The file `calibration.json` in the checkpoint's folder has the temperature, and facts about its fit. This module does
+not fit, and does not read pairs or files.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from albert_infer.errors import ModelError
 
 CALIBRATION: Final = "calibration.json"
 TEMPERATURE: Final = "temperature"
-# Of a checkpoint without the file.
+# The temperature of a checkpoint without the file.
 UNCALIBRATED: Final = 1.0
-# The facts are a few lines for people.
+# The facts are a few short lines.
 MAX_BYTES: Final = 2**20
-# Classifiers that were trained for labels need 0.5 to 5. At 20 every label has about a third, at 0.05 one has all, so
-# what is beyond is a mistake; and within, a softmax in fp32 keeps its sum.
+# Trained classifiers need 0.5 to 5. At 20 every label has about a third, and at 0.05 one label has everything, so other
+# values are mistakes. Within these limits a softmax in fp32 keeps its sum.
 LEAST: Final = 0.05
 MOST: Final = 20.0
 
 
 def calibration_json(temperature: float, facts: Mapping[str, object]) -> bytes:
-    """The bytes of `calibration.json`; `facts` say what it was fitted on, and are for people.
+    """The bytes of `calibration.json`. `facts` describe the fit, for people.
 
-    Raises ModelError for a temperature that no checkpoint would be loaded with.
+    Raises ModelError for a temperature outside the limits.
     """
     if not _is_sane(temperature):
-        found, remedy = f"found {temperature}", "fit it on more gold labels, or look at the checkpoint's label order"
-        raise ModelError(f"a temperature from {LEAST} to {MOST}", found, remedy)
+        remedy = "fit it on more gold labels, or check the checkpoint's label order"
+        raise ModelError(f"a temperature from {LEAST} to {MOST}", f"found {temperature}", remedy)
     return json.dumps({**facts, TEMPERATURE: float(temperature)}, indent=1).encode()
 
 
 def temperature_of(calibration: bytes, source: str) -> float:
-    """What `calibration_json` was given; other keys are ignored. Raises ModelError that names the `source`."""
+    """The temperature in `calibration.json`. Other keys are ignored. Raises ModelError that names the `source`."""
     remedy = "fit the temperature again, or remove the file"
     try:
         parsed = parsed_json(calibration, max_bytes=MAX_BYTES)
@@ -45,15 +45,15 @@ def temperature_of(calibration: bytes, source: str) -> float:
         raise ModelError(f"model {source}", f"{CALIBRATION} cannot be read: {error}", remedy) from error
     if not isinstance(parsed, dict) or TEMPERATURE not in parsed:
         raise ModelError(f"model {source}", f'{CALIBRATION} is not JSON with a number "{TEMPERATURE}"', remedy)
-    found = parsed[TEMPERATURE]
-    if not _is_sane(found):
-        told = f"{CALIBRATION} has the temperature {found!r:.40}"
+    temperature = parsed[TEMPERATURE]
+    if not _is_sane(temperature):
+        problem = f"{CALIBRATION} has the temperature {temperature!r:.40}"
         remedy = f"give a number from {LEAST} to {MOST}, or remove the file"
-        raise ModelError(f"model {source}", told, remedy)
-    return float(found)
+        raise ModelError(f"model {source}", problem, remedy)
+    return float(temperature)
 
 
 def _is_sane(temperature: Any) -> bool:
-    # A comparison that NaN fails; booleans are integers to Python.
+    # The comparison is False for NaN. In Python, booleans are integers.
     is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     return is_number and LEAST <= temperature <= MOST

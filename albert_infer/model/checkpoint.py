@@ -1,7 +1,7 @@
-"""A checkpoint, loaded and verified: its files' digests, its tokenizer, its weights, its temperature.
+"""Loads and verifies a checkpoint: digests of files, tokenizer, weights, temperature.
 
-The driver loads; the cluster gets a `Checkpoint`, which is bytes and strings. Nothing of a checkpoint is ever executed
-or unpickled. Knows nothing of pairs or devices.
+The driver loads it. The workers get a `Checkpoint`, which is bytes and strings. No code of a checkpoint is executed,
+and nothing is unpickled. This module does not use pairs or devices.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLASSIFIER: Final = "classifier.weight"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything of a checkpoint that decides labels, verified. Picklable; `digests` are sha256 of the files."""
+    """The verified parts of a checkpoint that decide labels. Picklable. `digests` are the sha256 of each file."""
 
     source: str
     digests: dict[str, str]
@@ -42,25 +42,25 @@ class Checkpoint:
     sep_token: str
     # The label of each output of the classifier.
     label_order: tuple[NliLabel, ...]
-    # What logits are divided by before the softmax.
+    # Divides the logits before the softmax.
     temperature: float
-    # The same by its own names, which whoever gives an order overrules; None where they mean nothing.
+    # The label order by the checkpoint's own names; None if they name no labels. A given order overrides it.
     named_order: tuple[NliLabel, ...] | None
 
     @property
     def digest(self) -> str:
-        """One sha256 for all the files: of `digests` as canonical JSON."""
+        """One sha256 for all files: that of `digests` as canonical JSON."""
         canonical = json.dumps(self.digests, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @property
     def recipe(self) -> ModelRecipe:
-        """All of it that decides labels, for the names of units."""
+        """The parts that decide labels, for the hash of unit ids."""
         recipe = ModelRecipe(digests=self.digests, label_map=list(self.label_order))
-        # Only of a checkpoint that has been calibrated, so that units of the others keep their names.
+        # Only for calibrated checkpoints, so that the unit ids of others do not change.
         if CALIBRATION in self.digests:
             recipe["temperature"] = self.temperature
-        # Only of a tokenizer that was made of its files: another version may make another one of them.
+        # Only for a converted tokenizer: other versions of the libraries may convert it differently.
         if self.digests.get(TOKENIZER_JSON) != hashlib.sha256(self.tokenizer_json.encode()).hexdigest():
             ids = token_ids(read_tokenizer(self.tokenizer_json, self.source), PROBE_TEXTS)
             recipe["tokens"] = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
@@ -72,7 +72,7 @@ class Checkpoint:
         max_length: int | None,
         long_premise: LongPremiseRule = "truncate",
     ) -> PairTokenizer:
-        """The tokenizer for pairs of at most `max_length` tokens, the checkpoint's limit if None.
+        """The tokenizer for pairs of at most `max_length` tokens. None is the checkpoint's limit.
 
         Raises ModelError for a `max_length` above that limit.
         """
@@ -93,16 +93,16 @@ def load_checkpoint(
 ) -> Checkpoint:
     """The checkpoint that `source` names: `builtin`, a folder (local or `s3://`), or a hub id `name@revision`.
 
-    `label_order` names the labels of outputs 0, 1, 2, whatever the checkpoint itself calls them; with a `digest` no
-    other bytes than those are taken. Raises ModelError.
+    `label_order` names the labels of outputs 0, 1, 2, and overrides the checkpoint's names. Raises ModelError, also if
+    the checkpoint does not have the given `digest`.
     """
     checkpoint = verified(checkpoint_files(source, access, label_order), label_order)
-    _refuse_other_bytes(checkpoint, digest)
+    _refuse_other_digest(checkpoint, digest)
     return checkpoint
 
 
 def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpoint:
-    """The checkpoint that these files are; `label_order` as for `load_checkpoint`. Raises ModelError."""
+    """Verify these files. `label_order` is that of `load_checkpoint`. Raises ModelError."""
     source = files.source
     headers = _headers(files.weights, source)
     config = with_outputs(files.config, _outputs(headers, files, label_order), source, given=bool(label_order))
@@ -121,7 +121,7 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
         temperature=UNCALIBRATED if files.calibration is None else temperature_of(files.calibration, source),
         named_order=named_order(config, source),
     )
-    # Before any device is taken or anything is written.
+    # Checked before a device is used or a file is written.
     with remedies.naming(source):
         refuse_unfit_tensors(shape, [headers])
     _refuse_foreign_tokenizer(checkpoint)
@@ -129,20 +129,20 @@ def verified(files: CheckpointFiles, label_order: Sequence[str] = ()) -> Checkpo
 
 
 def _headers(weights: Mapping[str, bytes], source: str) -> dict[str, TensorHeader]:
-    """The tensors of the files by name. Refuses files that are damaged, before any device is taken."""
+    """The tensor headers of the files by name. Raises ModelError for damaged files."""
     headers: dict[str, TensorHeader] = {}
     for name, data in weights.items():
         try:
             headers |= tensor_headers(data)
         except ValueError as error:
-            found = f"{name} is not a whole safetensors file ({len(data):,} bytes): {error}"
-            remedy = "copy it again, and compare its checksum with the source's"
-            raise ModelError(f"model {source}", found, remedy) from error
+            problem = f"{name} is not a whole safetensors file ({len(data):,} bytes): {error}"
+            remedy = "copy it again, and compare the checksums"
+            raise ModelError(f"model {source}", problem, remedy) from error
     return headers
 
 
 def _outputs(headers: Mapping[str, TensorHeader], files: CheckpointFiles, label_order: Sequence[str]) -> int:
-    """How many outputs the classifier has."""
+    """The number of outputs of the classifier."""
     header = headers.get(CLASSIFIER)
     if wrapper := wrapper_of(headers):
         raise remedies.wrapped(files.source, wrapper, label_order, files.s3_endpoint)
@@ -151,17 +151,17 @@ def _outputs(headers: Mapping[str, TensorHeader], files: CheckpointFiles, label_
     return header.shape[0] if header is not None and header.shape else 0
 
 
-def _refuse_other_bytes(checkpoint: Checkpoint, expected: str | None) -> None:
+def _refuse_other_digest(checkpoint: Checkpoint, expected: str | None) -> None:
     if expected is not None and checkpoint.digest != expected:
-        found = f"the digest of model {checkpoint.source} is {checkpoint.digest}"
-        remedy = "find out who changed it, or give this digest if these are the bytes that you mean"
-        raise ModelError(f"--model-digest {expected}", found, remedy)
+        problem = f"the digest of model {checkpoint.source} is {checkpoint.digest}"
+        remedy = "find out who changed it, or give this digest if you trust these bytes"
+        raise ModelError(f"--model-digest {expected}", problem, remedy)
 
 
 def _refuse_foreign_tokenizer(checkpoint: Checkpoint) -> None:
     try:
         tokenizer = checkpoint.tokenizer(max_length=None)
-        last_id, framed = tokenizer.vocab_size - 1, tokenizer.frames_pairs_as_albert()
+        last_id, has_albert_frame = tokenizer.vocab_size - 1, tokenizer.frames_pairs_as_albert()
     except AlbertInferError:
         raise
     except BaseException as error:
@@ -169,8 +169,8 @@ def _refuse_foreign_tokenizer(checkpoint: Checkpoint) -> None:
             raise
         raise ModelError(f"model {checkpoint.source}", "its tokenizer cannot be read", "save it again") from error
     if last_id >= checkpoint.shape.vocab_size:
-        found = f"its tokenizer has ids up to {last_id}, its embeddings {checkpoint.shape.vocab_size}"
-        raise ModelError(f"model {checkpoint.source}", found, "use the tokenizer it was trained with")
-    if not framed:
-        found = "its tokenizer does not frame a pair as [CLS] premise [SEP] hypothesis [SEP] with segments 0 and 1"
-        raise ModelError(f"model {checkpoint.source}", found, "use the tokenizer it was trained with")
+        problem = f"its tokenizer has ids up to {last_id}, its embeddings {checkpoint.shape.vocab_size}"
+        raise ModelError(f"model {checkpoint.source}", problem, "use the tokenizer it was trained with")
+    if not has_albert_frame:
+        problem = "its tokenizer does not frame a pair as [CLS] premise [SEP] hypothesis [SEP] with segments 0 and 1"
+        raise ModelError(f"model {checkpoint.source}", problem, "use the tokenizer it was trained with")

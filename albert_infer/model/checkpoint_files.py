@@ -1,6 +1,6 @@
-"""The files of a checkpoint, read as they are: of `builtin`, of a folder, or of the hub.
+"""Reads the files of a checkpoint: of `builtin`, of a folder, or of the hub.
 
-Nothing of them is verified here but that they can be a checkpoint's; `checkpoint` verifies. Nothing is executed.
+This module checks only names and sizes; `checkpoint` verifies the contents. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from albert_infer.model.known_files import (
 )
 from albert_infer.storage import DEFAULT_ACCESS, AccessError, ArchivedError, S3Access
 
-# What is fetched from a hub, with the files that the index names.
+# The files to download from a hub, with those that the index names.
 FETCHED: Final = (CONFIG, WEIGHTS, WEIGHTS_INDEX, CALIBRATION, *TOKENIZER_FILES)
 
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """The files of a checkpoint as they are: what config.json says, and the bytes of weights and tokenizer by name."""
+    """The files of a checkpoint: config.json parsed, and the bytes of weights and tokenizer by name."""
 
     source: str
     config: Mapping[str, object]
@@ -42,7 +42,7 @@ class CheckpointFiles:
     # The bytes that `config` was read from.
     config_json: bytes
     calibration: bytes | None = None
-    # Of the store that they were read from, for commands that read them again.
+    # The S3 server of the files, for commands in messages.
     s3_endpoint: str | None = None
 
     @property
@@ -59,14 +59,14 @@ def checkpoint_files(
 ) -> CheckpointFiles:
     """The files that `source` names, as for `load_checkpoint`, read but not verified.
 
-    Raises ModelError, whose remedy is a command with the `label_order` where a conversion makes files to read.
+    Raises ModelError. If a conversion helps, its remedy is the command, with the `label_order`.
     """
 
     def weights(folder: storage.Folder, files: set[str]) -> dict[str, bytes]:
-        found = safetensors_in(folder, files, source)
-        if not found:
+        tensors = safetensors_in(folder, files, source)
+        if not tensors:
             raise remedies.without_weights(source, files.union(hub_names(source)), label_order, access.endpoint)
-        return found
+        return tensors
 
     return files_with(source, access, weights)
 
@@ -74,18 +74,18 @@ def checkpoint_files(
 def files_with(
     source: str, access: S3Access, weights: Callable[[storage.Folder, set[str]], dict[str, bytes]]
 ) -> CheckpointFiles:
-    """As `checkpoint_files`, with the `weights` that are found for a folder of these files."""
+    """As `checkpoint_files`. `weights` reads the weights from the folder with these files."""
     try:
         folder = checkpoint_folder(source, access)
         all_names = _all_names(folder, source)
         config_json, config = _config(folder, all_names, source)
         files = {name for name in all_names if "/" not in name}
         if files.isdisjoint(VOCABULARIES) and "vocab.txt" in files.union(hub_names(source)):
-            raise remedies.with_words_of_a_bert(source)
-        found = weights(folder, files)
+            raise remedies.with_bert_vocabulary(source)
+        tensors = weights(folder, files)
         tokenizer: dict[str, bytes] = {name: _read(folder, name, source) for name in TOKENIZER_FILES if name in files}
         calibration = _read(folder, CALIBRATION, source) if CALIBRATION in files else None
-        return CheckpointFiles(source, config, found, tokenizer, config_json, calibration, access.endpoint)
+        return CheckpointFiles(source, config, tensors, tokenizer, config_json, calibration, access.endpoint)
     except (AccessError, ArchivedError) as error:
         raise ModelError(error.asked, error.found, error.remedy) from error
     except ObjectMissingError as error:
@@ -94,7 +94,7 @@ def files_with(
 
 
 def safetensors_in(folder: storage.Folder, files: set[str], source: str) -> dict[str, bytes]:
-    """The safetensors among these files of a folder; none where it has none. Raises ModelError for missing parts."""
+    """The safetensors files among `files`; empty if there are none. Raises ModelError for missing shards."""
     if WEIGHTS in files:
         return {WEIGHTS: _read(folder, WEIGHTS, source)}
     if WEIGHTS_INDEX in files:
@@ -104,7 +104,7 @@ def safetensors_in(folder: storage.Folder, files: set[str], source: str) -> dict
 
 
 def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage.Folder:
-    """Where the files of the checkpoint lie that `source` names. Raises ModelError for a hub id that is not there."""
+    """The folder with the files of the checkpoint `source`. Raises ModelError for a hub id that does not exist."""
     if source == "builtin":
         return storage.open_folder(str(resources.files("albert_infer.model") / "builtin" / "checkpoint"))
     if hub_id := hub.hub_id(source):
@@ -113,52 +113,52 @@ def checkpoint_folder(source: str, access: S3Access = DEFAULT_ACCESS) -> storage
 
 
 def hub_names(source: str) -> list[str]:
-    """What lies on the hub under this hub id, fetched or not; nothing for other sources."""
+    """The names of all files of this hub id, downloaded or not; empty for other sources."""
     hub_id = None if source == "builtin" else hub.hub_id(source)
     return [] if hub_id is None else list(hub.blobs(hub_id))
 
 
 def name_anywhere(source: str) -> str:
-    """What names the same checkpoint in any folder: a checkpoint's folder becomes its URI, other names stay.
+    """A name for the same checkpoint in any working directory: a folder becomes its URI, other names do not change.
 
-    Touches no network. Raises SettingsError for what is no location, and for credentials in it.
+    Uses no network. Raises SettingsError for an invalid location, and for credentials in it.
     """
     return source if source == "builtin" or hub.hub_id(source) else storage.open_folder(source).uri
 
 
 def _all_names(folder: storage.Folder, source: str) -> list[str]:
-    """The names of all files, at any depth; none of them is too large to be read."""
+    """The names of all files, at any depth. Raises ModelError for an empty folder, and for files that are too large."""
     sizes = {pin.name: pin.size for pin in folder.objects()}
     if not sizes and not hub_names(source):
         hint = "give a folder with config.json, or a hub id with its revision, `name@revision`"
-        raise ModelError(f"model {source}", "no such folder, or nothing in it", hint)
+        raise ModelError(f"model {source}", "no such folder, or it is empty", hint)
     _refuse_oversized(sizes, source)
     return list(sizes)
 
 
 def _config(folder: storage.Folder, names: Sequence[str], source: str) -> tuple[bytes, Mapping[str, object]]:
-    """config.json as bytes and as an object: of an ALBERT that wants to run no code."""
+    """config.json as bytes and as an object. Raises ModelError unless it is an ALBERT without custom code."""
     if CONFIG not in names:
-        # Of a hub none but the top: nothing names a folder below it.
-        there = [*names, *(name for name in hub_names(source) if "/" not in name)]
-        raise remedies.without_config(source, there, lambda name: _read(folder, name, source))
+        # Of the hub only the top folder, because a hub id cannot name a folder below it.
+        all_names = [*names, *(name for name in hub_names(source) if "/" not in name)]
+        raise remedies.without_config(source, all_names, lambda name: _read(folder, name, source))
     config_json = _read(folder, CONFIG, source)
     config = json_object(CONFIG, config_json, source)
     if "auto_map" in config:
-        found = "config.json has `auto_map`: it wants to run code of its own"
-        raise ModelError(f"model {source}", found, "use a plain AlbertForSequenceClassification checkpoint")
+        problem = "config.json has `auto_map`, which runs custom code"
+        raise ModelError(f"model {source}", problem, "use a plain AlbertForSequenceClassification checkpoint")
     if config.get("model_type") != "albert":
-        raise remedies.of_another_model(source, config.get("model_type"))
+        raise remedies.of_another_architecture(source, config.get("model_type"))
     return config_json, config
 
 
 def _refuse_oversized(sizes: dict[str, int], source: str) -> None:
-    """Before any file is read, as it would be into memory; those of weights are as large as they need to be."""
+    """Raise ModelError for a file, other than weights, that is too large to read into memory."""
     for name in (CONFIG, CALIBRATION, WEIGHTS_INDEX, *TOKENIZER_FILES):
         most = MAX_VOCABULARY_BYTES if name in VOCABULARIES else MAX_SETTINGS_BYTES
         if sizes.get(name, 0) > most:
-            found = f"{name} has {sizes[name]:,} bytes, and at most {most:,} are read"
-            raise ModelError(f"model {source}", found, "give a folder saved by save_pretrained")
+            problem = f"{name} has {sizes[name]:,} bytes, and at most {most:,} are read"
+            raise ModelError(f"model {source}", problem, "give a folder saved by save_pretrained")
 
 
 def _read(folder: storage.Folder, name: str, source: str) -> bytes:
@@ -175,6 +175,6 @@ def _shards(index: Mapping[str, object], files: set[str], source: str) -> list[s
         raise ModelError(f"model {source}", f"{WEIGHTS_INDEX} names no files", "save the checkpoint again")
     missing = [name for name in names if name not in files]
     if missing:
-        found = f"{WEIGHTS_INDEX} names {missing[0]!r:.100}, and no such file is beside it"
-        raise ModelError(f"model {source}", found, "complete the folder")
+        problem = f"{WEIGHTS_INDEX} names {missing[0]!r:.100}, but the folder has no such file"
+        raise ModelError(f"model {source}", problem, "complete the folder")
     return names

@@ -1,4 +1,4 @@
-"""Checkpoints on the Hugging Face hub: `name@revision`, downloaded into the local cache; what else lies there."""
+"""Checkpoints `name@revision` of the Hugging Face hub: downloads into the local cache, lists of files, conversions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Final
 
 from albert_infer.common.json_input import parsed_json
 from albert_infer.errors import AlbertInferError, RefusedError
-from albert_infer.model.hub_calls import PATIENCE_SECONDS, Heard, answer_of, endpoint, silent_bar, tell_downloading
+from albert_infer.model.hub_calls import PATIENCE_SECONDS, Activity, answer_of, endpoint, log_download, silent_bar
 
 # A revision is a commit, a tag, a branch, or a pull request: `refs/pr/3`.
 _HUB_ID: Final = re.compile(r"([\w.-]+(?:/[\w.-]+)?)@([\w.-]+(?:/[\w.-]+)*)")
-# Who offers safetensors by pull request, made from a repository's own pickles by the hub itself.
+# The hub's own bot, which offers safetensors of a repository's pickles in a pull request.
 CONVERSION_BOT: Final = "SFconvertbot"
 # An index names each tensor, and an ALBERT has 25.
 MAX_INDEX_BYTES: Final = 2 * 2**20
@@ -43,9 +43,9 @@ class PullRequest:
 
 
 def hub_id(source: str) -> HubId | None:
-    """The checkpoint that `source` names; None for a folder, which may be called like one."""
-    found = _HUB_ID.fullmatch(source)
-    return HubId(*found.groups()) if found and not Path(source).exists() else None
+    """The checkpoint that `source` names; None for other names, and for an existing folder with such a name."""
+    match = _HUB_ID.fullmatch(source)
+    return HubId(*match.groups()) if match and not Path(source).exists() else None
 
 
 def downloaded(
@@ -55,15 +55,15 @@ def downloaded(
     index: str | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> str:
-    """The local folder with its files whose names match, and with those that its file `index` names, if it has one.
+    """Download the files that match `patterns`, and those that the file `index` names. Returns the local folder.
 
-    Raises ModelError where it cannot be had, and InfrastructureError where another try may have it. What the cache has
-    is taken from there while the hub does not give it.
+    If the download fails, the cache is used, if it has all files. Else raises ModelError, or InfrastructureError if a
+    retry may succeed.
     """
     folder = Path(_snapshot(hub_id, patterns, patience_seconds))
     named = [] if index is None else _shards(folder / index)
     if named:
-        # At its commit, as a branch may move meanwhile.
+        # At the same commit: a branch may have moved.
         pinned = HubId(hub_id.name, folder.name)
         folder = Path(_snapshot(pinned, [*patterns, *map(escape, named)], patience_seconds))
     return str(folder)
@@ -72,39 +72,39 @@ def downloaded(
 def _snapshot(hub_id: HubId, patterns: Sequence[str], patience_seconds: float) -> str:
     from huggingface_hub import snapshot_download
 
-    asked, heard = f"model {hub_id}", Heard()
-    tell_downloading(hub_id, endpoint())
+    asked, activity = f"model {hub_id}", Activity()
+    log_download(hub_id, endpoint())
     try:
         return answer_of(
-            asked, partial(_fetched, hub_id, patterns, heard), heard=heard, patience_seconds=patience_seconds
+            asked, partial(_fetched, hub_id, patterns, activity), activity=activity, patience_seconds=patience_seconds
         )
     except AlbertInferError as refused:
         try:
             cached = snapshot_download(
                 hub_id.name, revision=hub_id.revision, allow_patterns=list(patterns), local_files_only=True
             )
-        except Exception:  # the hub's client raises a dozen kinds; all mean that the cache has not all of it
+        except Exception:  # many types; each means that the cache is incomplete
             raise refused from refused.__cause__
         return str(cached)
 
 
-def _fetched(hub_id: HubId, patterns: Sequence[str], heard: Heard) -> str:
-    """Download one file after the other: the threads of `snapshot_download` would keep a job from ending."""
+def _fetched(hub_id: HubId, patterns: Sequence[str], activity: Activity) -> str:
+    """Download one file after another. The threads of `snapshot_download` would keep a job from ending."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
-    # Nothing but the list of files, by which the cache knows later whether it has them all; the folder is the commit.
-    bar = silent_bar(heard)
+    # Gets only the list of files, by which the cache can check later whether it has them all. The folder is the commit.
+    bar = silent_bar(activity)
     commit = Path(snapshot_download(hub_id.name, revision=hub_id.revision, allow_patterns=[], tqdm_class=bar)).name
-    heard.now()
+    activity.record()
     listed = [file.rfilename for file in HfApi().model_info(hub_id.name, revision=commit).siblings or ()]
     for name in [name for name in listed if any(fnmatchcase(name, pattern) for pattern in patterns)]:
-        heard.now()
+        activity.record()
         hf_hub_download(hub_id.name, name, revision=commit, tqdm_class=bar)
     return str(snapshot_download(hub_id.name, revision=commit, allow_patterns=list(patterns), tqdm_class=bar))
 
 
 def _shards(index: Path) -> list[str]:
-    """The files that an index names; none where it is missing or damaged, which is refused where it is read."""
+    """The files that an index names; empty if it is missing or damaged. The reader of the index refuses it then."""
     try:
         weight_map = parsed_json(index.read_bytes(), max_bytes=MAX_INDEX_BYTES)["weight_map"]
         return sorted({str(name) for name in weight_map.values()})
@@ -113,28 +113,27 @@ def _shards(index: Path) -> list[str]:
 
 
 def blobs(hub_id: HubId) -> dict[str, str]:
-    """The hash of each file that lies there, by name; none of a hub that does not list it, or is not to be asked."""
+    """The hash of each file on the hub, by name; empty if the hub refuses the list."""
     from huggingface_hub import HfApi
 
     def listed() -> dict[str, str]:
-        found = HfApi().model_info(hub_id.name, revision=hub_id.revision, files_metadata=True)
-        return {file.rfilename: str(file.blob_id) for file in found.siblings or ()}
+        info = HfApi().model_info(hub_id.name, revision=hub_id.revision, files_metadata=True)
+        return {file.rfilename: str(file.blob_id) for file in info.siblings or ()}
 
     try:
         return answer_of(f"model {hub_id}", listed)
-    except RefusedError:  # who asks has a message without it
+    except RefusedError:  # the caller has its own message
         return {}
 
 
 def conversions(hub_id: HubId) -> list[PullRequest]:
-    """The pull requests of CONVERSION_BOT to this checkpoint, open or merged, the newest first.
+    """The open or merged pull requests of CONVERSION_BOT to this checkpoint, newest first; empty if the hub has none.
 
-    A pull request of anybody else is taken only where its revision is named: whoever opens one chooses the weights.
-    None where the hub keeps no pull requests.
+    Pull requests of others are not listed, because their authors choose the weights. `name@revision` can name them.
     """
     try:
         return answer_of(f"model {hub_id}", partial(_conversions, hub_id))
-    except RefusedError:  # then there is still the pickle
+    except RefusedError:  # the pickle remains
         return []
 
 
@@ -149,5 +148,5 @@ def _conversions(hub_id: HubId) -> list[PullRequest]:
     ]
     refs = api.list_repo_refs(hub_id.name, include_pull_requests=True).pull_requests if offered else []
     commits = {ref.ref: ref.target_commit for ref in refs or ()}
-    found = [(number, commits.get(f"refs/pr/{number}")) for number in sorted(offered, reverse=True)]
-    return [PullRequest(number, HubId(hub_id.name, commit)) for number, commit in found if commit]
+    newest = [(number, commits.get(f"refs/pr/{number}")) for number in sorted(offered, reverse=True)]
+    return [PullRequest(number, HubId(hub_id.name, commit)) for number, commit in newest if commit]

@@ -1,4 +1,4 @@
-"""The files that a checkpoint may have: their names, the most bytes of each, and what a JSON one holds."""
+"""The names and size limits of a checkpoint's files, and a reader for JSON files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 SPECIAL_TOKENS: Final = "special_tokens_map.json"
 ADDED_TOKENS: Final = "added_tokens.json"
 SENTENCEPIECE: Final = "spiece.model"
-# What may decide a token id; whichever of them are there belong to the checkpoint's digests.
+# Files that may decide a token id. Those that exist are part of the checkpoint's digests.
 TOKENIZER_FILES: Final[tuple[str, ...]] = (
     TOKENIZER_JSON,
     TOKENIZER_CONFIG,
@@ -24,18 +24,18 @@ TOKENIZER_FILES: Final[tuple[str, ...]] = (
     ADDED_TOKENS,
     SENTENCEPIECE,
 )
-# Every file but vocabularies and weights: a tokenizer_config.json with 6,000 added tokens has 1.2 MB, all others less.
+# The limit of all files but vocabularies and weights. A tokenizer_config.json with 6,000 added tokens has 1.2 MB.
 MAX_SETTINGS_BYTES: Final = 2 * 2**20
-# Vocabularies: the largest in use, of a quarter of a million words in JSON, has 33 MB.
+# The largest vocabulary in use, a quarter of a million words in JSON, has 33 MB.
 VOCABULARIES: Final = (TOKENIZER_JSON, SENTENCEPIECE)
 MAX_VOCABULARY_BYTES: Final = 64 * 2**20
 
-# The settings beside a tokenizer, by the names of their files.
+# The settings of a tokenizer, by the names of their files.
 SettingsFiles = Mapping[str, JsonObject]
 
 
 def json_object(name: str, data: bytes, source: str) -> JsonObject:
-    """What the file `name` holds, an object, within limits. Raises ModelError."""
+    """The JSON object in the file `name`. Raises ModelError for other data, and beyond the size limit."""
     try:
         parsed = parsed_json(data, max_bytes=MAX_SETTINGS_BYTES)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A checkpoint's `spiece.model` as a tokenizer.json, held against sentencepiece itself."""
+"""Converts a checkpoint's `spiece.model` into a tokenizer.json, and compares the result with sentencepiece."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from albert_infer.model.tokenizer_probes import (
 
 
 def tokenizer_json_of(files: Mapping[str, bytes], settings: SettingsFiles, source: str) -> str:
-    """`spiece.model` as a tokenizer.json, which gives what sentencepiece gives for each of PROBE_TEXTS.
+    """`spiece.model` as a tokenizer.json. It gives the ids of sentencepiece for each of PROBE_TEXTS, or ModelError.
 
-    transformers makes it, but takes id 1 for unknown characters whatever the model says, leaves bytes out, and forgets
-    what ALBERT was trained with: a piece of a digit and a comma is never taken where there is another way.
+    transformers converts, but with three faults that are corrected here: it always uses id 1 for unknown characters,
+    omits byte pieces, and does not avoid pieces of a digit and a comma, as the training of ALBERT did.
     """
     # Imported here: most checkpoints do not need it.
     from sentencepiece import SentencePieceProcessor
@@ -33,9 +33,9 @@ def tokenizer_json_of(files: Mapping[str, bytes], settings: SettingsFiles, sourc
     pieces = SentencePieceProcessor(model_proto=files[SENTENCEPIECE])
     ids = range(pieces.get_piece_size())
     if all(pieces.get_score(number).is_integer() for number in ids):
-        # Ranks of merges: a model of any other kind has logarithms.
-        found, remedy = f"{SENTENCEPIECE} is of the type BPE, an ALBERT's is unigram", SAVE_AS_JSON
-        raise ModelError(f"model {source}", found, remedy)
+        # Whole numbers are ranks of merges. Other types of models have logarithms.
+        problem = f"{SENTENCEPIECE} is of the type BPE, but an ALBERT needs unigram"
+        raise ModelError(f"model {source}", problem, SAVE_AS_JSON)
     parts = json.loads(as_json(loaded))
     parts["model"] |= {
         "unk_id": pieces.unk_id(),
@@ -44,11 +44,12 @@ def tokenizer_json_of(files: Mapping[str, bytes], settings: SettingsFiles, sourc
     }
     text = json.dumps(parts, ensure_ascii=False)
     texts = [*PROBE_TEXTS, *_of_several_words(pieces)]
-    expected = [list(pieces.encode(_prepared(each, settings[TOKENIZER_CONFIG]))) for each in texts]
-    made = token_ids(read_tokenizer(text, source), texts)
-    if made != expected:
-        told = f"{SENTENCEPIECE} cannot be converted: {first_difference(texts, made, expected)} by sentencepiece"
-        raise ModelError(f"model {source}", told, SAVE_AS_JSON)
+    expected_ids = [list(pieces.encode(_normalized(each, settings[TOKENIZER_CONFIG]))) for each in texts]
+    converted_ids = token_ids(read_tokenizer(text, source), texts)
+    if converted_ids != expected_ids:
+        difference = first_difference(texts, converted_ids, expected_ids)
+        problem = f"{SENTENCEPIECE} cannot be converted: {difference} by sentencepiece"
+        raise ModelError(f"model {source}", problem, SAVE_AS_JSON)
     return text
 
 
@@ -57,13 +58,13 @@ def _scored(piece: str, score: float) -> tuple[str, float]:
 
 
 def _of_several_words(pieces: Any) -> list[str]:
-    """Texts of pieces that span words: a converted tokenizer cuts words apart."""
+    """Up to 50 texts of pieces that span words. A converted tokenizer splits words first."""
     all_pieces = (pieces.id_to_piece(number) for number in range(pieces.get_piece_size()))
     return [piece.replace("▁", " ").strip() for piece in all_pieces if "▁" in piece.strip("▁")][:50]
 
 
-def _prepared(text: str, settings: Mapping[str, object]) -> str:
-    """A text as ALBERT's own tokenizer gives it to sentencepiece."""
+def _normalized(text: str, settings: Mapping[str, object]) -> str:
+    """A text as ALBERT's own tokenizer passes it to sentencepiece."""
     if settings.get("remove_space", True):
         text = " ".join(text.split())
     text = text.replace("``", '"').replace("''", '"')

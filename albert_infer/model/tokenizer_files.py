@@ -1,7 +1,7 @@
-"""The files of a checkpoint's tokenizer to one tokenizer.json, which gives the tokens that transformers gives.
+"""Merges the files of a checkpoint's tokenizer into one tokenizer.json, with the same tokens as in transformers.
 
-A `spiece.model` alone is converted, by `spiece`. Settings beside a tokenizer.json are applied as transformers applies
-them, or refused. Nothing is executed; knows nothing of pairs.
+`spiece` converts a `spiece.model` without tokenizer.json. The settings files of a tokenizer.json are applied as in
+transformers, or refused. No code of the checkpoint is executed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from albert_infer.model.tokenizer_probes import (
     token_ids,
 )
 
-# A tokenizer.json is taken as it is by these classes of transformers; others make a tokenizer of their own from it.
+# These classes of transformers use a tokenizer.json unchanged. Other classes build another tokenizer from it.
 PLAIN_CLASSES: Final = frozenset({"PreTrainedTokenizerFast", "TokenizersBackend"})
-# Of tokenizer_config.json: what changes no token of a text given alone, uncut and unpadded.
+# Keys of tokenizer_config.json that do not change the tokens of a single text without truncation and padding.
 INERT: Final = frozenset(
     {
         "backend",
@@ -59,7 +59,7 @@ INERT: Final = frozenset(
     }
 )
 SPLIT_SPECIAL_TOKENS: Final = "split_special_tokens"
-# What an added token has beside its text.
+# The attributes of an added token.
 ATTRIBUTES: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
@@ -73,9 +73,9 @@ class TokenizerText:
 
 
 def tokenizer_text(files: Mapping[str, bytes], config: Mapping[str, object], source: str) -> TokenizerText:
-    """The tokenizer that these files are, by the names of TOKENIZER_FILES, beside this config.json.
+    """The tokenizer of these files, by the names in TOKENIZER_FILES, with the config.json `config`.
 
-    Raises ModelError, which names the `source`.
+    Raises ModelError that names the `source`.
     """
     settings = {
         name: json_object(name, files.get(name, b"{}"), source)
@@ -85,7 +85,7 @@ def tokenizer_text(files: Mapping[str, bytes], config: Mapping[str, object], sou
     named = _named_tokens(settings)
     cls_token, sep_token = _token(named, "cls_token", "[CLS]", source), _token(named, "sep_token", "[SEP]", source)
     if TOKENIZER_JSON in files:
-        # Parsed by `tokenizers` alone: within limits of its own, and faster than Python.
+        # `tokenizers` parses it: it has limits of its own, and is faster than Python.
         try:
             text = files[TOKENIZER_JSON].decode()
         except UnicodeDecodeError as error:
@@ -94,24 +94,24 @@ def tokenizer_text(files: Mapping[str, bytes], config: Mapping[str, object], sou
     elif SENTENCEPIECE in files:
         text = tokenizer_json_of(files, settings, source)
     else:
-        found, remedy = f"no {TOKENIZER_JSON} and no {SENTENCEPIECE}", "save its tokenizer beside it"
-        raise ModelError(f"model {source}", found, remedy)
+        remedy = "save its tokenizer in the same folder"
+        raise ModelError(f"model {source}", f"no {TOKENIZER_JSON} and no {SENTENCEPIECE}", remedy)
     return TokenizerText(text, cls_token, sep_token)
 
 
 def _named_tokens(settings: SettingsFiles) -> JsonObject:
-    """What the settings call the special tokens; with `added_tokens_decoder` transformers reads the one file alone."""
+    """The special tokens in the settings. With `added_tokens_decoder` transformers reads no other file."""
     config = settings[TOKENIZER_CONFIG]
     return config if "added_tokens_decoder" in config else {**config, **settings[SPECIAL_TOKENS]}
 
 
 def _with_settings(text: str, files: Mapping[str, bytes], settings: SettingsFiles, source: str) -> str:
-    """`text`, or what transformers makes of it with the settings beside it, where that gives other tokens.
+    """`text`, or the tokenizer of transformers with the settings, if its tokens differ.
 
-    Raises ModelError where the two contradict each other.
+    Raises ModelError if tokenizer.json and settings contradict each other.
     """
     ours = read_tokenizer(text, source)
-    if _settings_say_nothing(ours, settings):
+    if _settings_change_nothing(ours, settings):
         return text
     model = _model(ours.to_str())
     loaded = loaded_by_transformers(
@@ -124,53 +124,53 @@ def _with_settings(text: str, files: Mapping[str, bytes], settings: SettingsFile
         return text
     applied = as_json(loaded)
     if _model(applied) != model or token_ids(read_tokenizer(applied, source), texts) != expected:
-        told = first_difference(texts, token_ids(ours, texts), expected)
-        found = f"{TOKENIZER_JSON} and the settings beside it contradict each other: {told} as transformers loads it"
-        remedy = f'where {TOKENIZER_JSON} is right, save it with {{"tokenizer_class": "PreTrainedTokenizerFast"}} alone'
-        raise ModelError(f"model {source}", found, remedy)
+        difference = first_difference(texts, token_ids(ours, texts), expected)
+        problem = f"{TOKENIZER_JSON} and its settings contradict each other: {difference} in transformers"
+        remedy = f'if {TOKENIZER_JSON} is right, save it with {{"tokenizer_class": "PreTrainedTokenizerFast"}} alone'
+        raise ModelError(f"model {source}", problem, remedy)
     return applied
 
 
 def _class(settings: SettingsFiles) -> str:
-    """The class of transformers that the tokenizer is declared to be; empty where nothing is said."""
+    """The declared class of transformers; empty without one."""
     return str(settings[TOKENIZER_CONFIG].get("tokenizer_class") or "")
 
 
-def _settings_say_nothing(tokenizer: Tokenizer, settings: SettingsFiles) -> bool:
-    """Whether no setting can change a token: then transformers, which takes seconds, need not be asked."""
+def _settings_change_nothing(tokenizer: Tokenizer, settings: SettingsFiles) -> bool:
+    """Whether no setting can change a token. Then transformers, whose import takes seconds, is not needed."""
     if _class(settings) not in {"", *PLAIN_CLASSES}:
         return False
     known = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
-    says = {
+    relevant = {
         name: value
         for name, value in {**settings[TOKENIZER_CONFIG], **settings[SPECIAL_TOKENS]}.items()
         if name not in INERT and name != "tokenizer_class"
     }
     named = (
-        value in (None, {}, []) or (name.endswith("_token") and _is_one_of(value, known))
-        for name, value in says.items()
+        value in (None, {}, []) or (name.endswith("_token") and _is_added(value, known))
+        for name, value in relevant.items()
     )
     return not settings[ADDED_TOKENS] and all(named)
 
 
-def _is_one_of(token: Any, known: Mapping[str, AddedToken]) -> bool:
-    """Whether a special token of the settings, a text or its attributes, is one that the tokenizer has like this."""
-    said = token if isinstance(token, dict) else {"content": token}
-    there = known.get(str(said.get("content")))
-    return there is not None and all(
-        said.get(name, getattr(there, name)) == getattr(there, name) for name in ATTRIBUTES
+def _is_added(token: Any, known: Mapping[str, AddedToken]) -> bool:
+    """Whether the tokenizer has this special token of the settings with the same attributes."""
+    declared = token if isinstance(token, dict) else {"content": token}
+    added = known.get(str(declared.get("content")))
+    return added is not None and all(
+        declared.get(name, getattr(added, name)) == getattr(added, name) for name in ATTRIBUTES
     )
 
 
 def _with_added_tokens(*tokenizers: Tokenizer) -> list[str]:
-    """Texts that hold the tokens that are looked for before a text is cut."""
+    """Texts with the added tokens, which tokenizers match before they split a text."""
     added = {token.content for each in tokenizers for token in each.get_added_tokens_decoder().values()}
     return [text for token in sorted(added)[:1000] for text in (f"a {token} the", f"a{token}the {token.upper()}")]
 
 
 def _model(text: str) -> Mapping[str, object]:
-    """What a tokenizer.json says of vocabulary and unknown characters."""
-    # The last digit of a score is not kept when it is read.
+    """The vocabulary and the handling of unknown characters in a tokenizer.json."""
+    # Reading a score loses its last digit.
     model: Mapping[str, object] = json.loads(text, parse_float=lambda digits: round(float(digits), 6))["model"]
     return model
 
@@ -179,6 +179,6 @@ def _token(settings: Mapping[str, object], key: str, default: str, source: str) 
     token = settings.get(key) or default
     token = token.get("content") if isinstance(token, dict) else token
     if not isinstance(token, str):
-        found = f"{TOKENIZER_CONFIG} {key} is {settings[key]!r:.100}"
-        raise ModelError(f"model {source}", found, "save its tokenizer again")
+        problem = f"{TOKENIZER_CONFIG} {key} is {settings[key]!r:.100}"
+        raise ModelError(f"model {source}", problem, "save its tokenizer again")
     return token

@@ -1,7 +1,4 @@
-"""What tokenizers make of texts: ours, and one as transformers loads it, which ours must agree with.
-
-Knows nothing of a checkpoint's other files, nor of pairs.
-"""
+"""Compares the tokens of two tokenizers: this package's, and that of transformers, on probe texts."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ from albert_infer.model.known_files import SENTENCEPIECE, TOKENIZER_JSON
 from albert_infer.prepare.tokenization import encoded_apart, is_error
 
 SAVE_AS_JSON: Final = "save the tokenizer as a tokenizer.json, with PreTrainedTokenizerFast.save_pretrained"
-# Each alone and in company: unknown and foreign letters, accents, compatibility forms, spaces, quotes, case, numbers.
-# No digit before a comma, where ALBERT's tokenizers differ among themselves; no sign that has no combining class; no
-# letter three times in a row, which has two cuts that are as good.
+# Each alone and within text: unknown and foreign letters, accents, compatibility forms, spaces, quotes, case, numbers.
+# No digit before a comma, where ALBERT's tokenizers differ from each other; no sign without a combining class; no
+# letter three times in a row, which has two equally good splits.
 _FRAGMENTS: Final = (
     *("Über", "naïve café", "e\u0301", "Ångström", "ﬁ", "½", "①", "Ⅷ", "ß", "İ", "\u017f", "ﬀ", "Å"),
     *("日本語", "한국어", "Привет", "Ελλάδα", "👩\u200d👧", "☃", "\U0001d11e", "xyzzy", "qwrt", "€", "§", "°"),
@@ -33,7 +30,7 @@ PROBE_TEXTS: Final = tuple(frame.replace("{}", fragment) for fragment in _FRAGME
 
 
 def read_tokenizer(text: str, source: str) -> Tokenizer:
-    """The tokenizer of this JSON. Raises ModelError where it is none, also where the Rust code panics."""
+    """The tokenizer of this JSON. Raises ModelError for invalid JSON, also if the Rust code panics."""
     try:
         return Tokenizer.from_str(text)
     except BaseException as error:
@@ -43,14 +40,14 @@ def read_tokenizer(text: str, source: str) -> Tokenizer:
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int] | None]:
-    """The ids of each text alone, without those that frame a pair; None where the tokenizer raises."""
+    """The ids of each text, without [CLS] and [SEP]; None for a text on which the tokenizer raises."""
     encodings = encoded_apart(lambda some: list(tokenizer.encode_batch(some, add_special_tokens=False)), list(texts))
     return [None if encoding is None else list(encoding.ids) for encoding in encodings]
 
 
 def loaded_by_transformers(files: Mapping[str, bytes], class_name: str, source: str) -> Any:
-    """The tokenizer as transformers loads it, by the class that it is declared to be."""
-    # Imported here: it takes seconds, and most checkpoints do not need it.
+    """The tokenizer as transformers loads it, with the declared class."""
+    # Imported here, because the import takes seconds, and most checkpoints do not need it.
     import transformers
 
     kind = getattr(transformers, class_name, None)
@@ -63,17 +60,17 @@ def loaded_by_transformers(files: Mapping[str, bytes], class_name: str, source: 
             loaded = kind.from_pretrained(folder, local_files_only=True)
             loaded.backend_tokenizer.no_padding()
             loaded.backend_tokenizer.no_truncation()
-        except BaseException as error:  # a dozen kinds, panics too; without `sentencepiece` it asks for another package
+        except BaseException as error:  # many types, and panics; `sentencepiece` may be missing
             if not is_error(error):
                 raise
-            what = TOKENIZER_JSON if TOKENIZER_JSON in files else SENTENCEPIECE
-            found = f"transformers cannot load {what} as {kind.__name__} with the settings beside it"
-            raise ModelError(f"model {source}", f"{found} ({type(error).__name__})", SAVE_AS_JSON) from error
+            file = TOKENIZER_JSON if TOKENIZER_JSON in files else SENTENCEPIECE
+            problem = f"transformers cannot load {file} as {kind.__name__} with its settings"
+            raise ModelError(f"model {source}", f"{problem} ({type(error).__name__})", SAVE_AS_JSON) from error
     return loaded
 
 
 def as_json(loaded: Any) -> str:
-    """The tokenizer as JSON, which has no word for `split_special_tokens`: then they are no tokens of their own."""
+    """The tokenizer as JSON. JSON has no `split_special_tokens`, so special tokens are left out if it is set."""
     text: str = loaded.backend_tokenizer.to_str()
     if not loaded.split_special_tokens:
         return text
@@ -83,6 +80,6 @@ def as_json(loaded: Any) -> str:
 
 
 def first_difference(texts: Sequence[str], ours: Sequence[object], theirs: Sequence[object]) -> str:
-    """The first text that has other tokens here than there, in words."""
+    """A description of the first text with different tokens."""
     text, our, their = next(each for each in zip(texts, ours, theirs, strict=True) if each[1] != each[2])
-    return f"{text!r} becomes {our!r:.100} here and {their!r:.100}"
+    return f"{text!r} becomes {our!r:.100} here, and {their!r:.100}"

@@ -105,8 +105,8 @@ inline floats gated(floats x, const Gate &gate) {
     return x * (polynomial * inside + 0.5f);
 }
 
-// What a product gives. Its value is the state + bias of the column; where it is of QUANTIZED rows, the state wants the
-// scale of its row, and the row's center times the sum of the column's weights is missing.
+// A product. Its value is state + bias of the column. Of QUANTIZED rows it is state × scale of the row + center of the
+// row × sum of the column's weights + bias.
 struct Product {
     const bf16 *states;
     size_t stride;
@@ -120,14 +120,14 @@ struct Product {
     }
 };
 
-// What the next product reads: the states in bf16, or quantised with a scale and a center for each row, or both.
+// The input of a product: states in bf16, or quantised with a scale and a center for each row, or both.
 struct Operand {
     bf16 *states;
     uint8_t *quantized;
     float *scales, *centers;
 };
 
-// A row of numbers on its way into an operand, and, where it is QUANTIZED, what scale and center follow from.
+// A row of numbers to write into an operand. If it is QUANTIZED, scale and center follow from `lowest` and `highest`.
 template <bool QUANTIZED>
 struct Row {
     float *values;
@@ -158,7 +158,7 @@ struct Row {
             const octets numbers = __builtin_convertvector(whole, octets);
             memcpy(to + n, &numbers, sizeof numbers);
         }
-        // Not finite in, not finite out: a minimum may pass over what is not a number, a sum does not.
+        // A row that is not finite stays so. A minimum may ignore NaN, a sum does not.
         if (!std::isfinite(sum(total))) scale = NAN;
     }
 };
@@ -196,7 +196,7 @@ inline void exchange(floats &a, floats &b, std::integer_sequence<int, LANE...>) 
     a = first;
 }
 
-// A square of LANES rows, transposed by exchanging ever larger blocks beside its diagonal.
+// Transpose a square of LANES rows by exchanging larger and larger blocks across the diagonal.
 template <int STEP = 1>
 inline void transpose(floats (&square)[LANES]) {
     if constexpr (STEP < LANES) {
@@ -243,7 +243,7 @@ struct Head {
         for (size_t row = 0; row < LANES; row++) store(keys + (d + row) * padded + t, square[row]);
     }
 
-    // The context of ROWS queries, each the weighted mean of the values: to ROWS rows of `to`.
+    // Write the context of ROWS queries, the weighted means of the values, to ROWS rows of `to`.
     template <int ROWS>
     void attend(size_t query, float *to, size_t stride) const {
         multiply_all<ROWS>(padded, columns, queries + query * columns, columns, keys, padded, weights, padded);
@@ -255,7 +255,7 @@ struct Head {
                 store(to + row * stride + d, load(context + row * columns + d) * (1 / totals[row]));
     }
 
-    // Powers of 2 of one row of scores, less their maximum, and their sum: a softmax that is not divided yet.
+    // Replace a row of scores by powers of 2 of (score − maximum), and return their sum: a softmax before its division.
     float to_powers(float *scores) const {
         ints lane;
         for (int i = 0; i < LANES; i++) lane[i] = i;
@@ -345,14 +345,14 @@ void copy(size_t rows, size_t columns, const bf16 *states, float *scratch, const
 
 extern "C" {
 
-// Floats of scratch memory for pairs of at most `longest` tokens; the other functions want one for each column.
+// Floats of scratch memory for pairs of at most `longest` tokens. The other functions need one float per column.
 size_t attention_scratch(size_t longest, size_t heads, size_t columns) {
     return longest * heads * columns + (2 * longest + QUERIES) * columns +
            (columns + QUERIES) * Head::padded_to_vectors(longest);
 }
 
-// Softmax attention of each pair over itself: its tokens of key and value are tokens[p] to tokens[p + 1], its queries
-// queries[p] to queries[p + 1]; the context has the rows of `query`.
+// Softmax attention of each pair over its own tokens. Pair p has tokens[p] to tokens[p + 1] of key and value, and
+// queries[p] to queries[p + 1]. The context has the rows of `query`.
 void albert_attend(size_t pairs, const int64_t *queries, const int64_t *tokens, size_t heads, size_t columns,
                    const Product *query, const Product *key, const Product *value, float *scratch,
                    const Operand *context) {
@@ -366,7 +366,7 @@ void albert_activate(size_t rows, size_t columns, const Product *product, const 
     (to->quantized ? activate<true> : activate<false>)(rows, columns, *product, *gate, scratch, *to);
 }
 
-// LayerNorm of the product plus the residual; `to` may be where the residual is.
+// LayerNorm of the product plus the residual; `to` may be the residual.
 void albert_add_and_normalize(size_t rows, size_t columns, const Product *product, const bf16 *residual,
                               const float *weights, const float *biases, float epsilon, float *scratch,
                               const Operand *to) {
