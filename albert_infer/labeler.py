@@ -78,7 +78,7 @@ class Labeler:
         )
         # The built-in checkpoint's own order is known to be right.
         if source != "builtin" or label_order:
-            probe = label_probe.measured(checkpoint, self._classifier)
+            probe = label_probe.run_probe(checkpoint, self._classifier)
             label_probe.refuse_wrong_order(checkpoint, probe, remedy='give label_order="{}"')
         # The job's, and what it writes to `_rejected/`: here every row stays.
         columns = PairColumns(review_below=review_below, with_windows=long_premise == "window")

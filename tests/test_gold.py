@@ -54,7 +54,7 @@ def test_labels_of_another_type_are_refused() -> None:
     with pytest.raises(InputError, match="type bool"):
         gold_codes(pa.chunked_array([[True, False]]), "here")
     for score in (0.5, float("inf")):
-        with pytest.raises(InputError, match="type double that are no whole numbers"):
+        with pytest.raises(InputError, match="type double that are not whole numbers"):
             gold_codes(pa.chunked_array([[0.0, score]]), "here")
 
 
@@ -123,7 +123,7 @@ def test_classes_that_are_not_the_three_labels_are_refused_by_name(tmp_path: Pat
 def test_a_file_without_names_beside_one_with_another_order_is_refused(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a.parquet", numbered([0, 1, 2], CONTRADICTION_FIRST))
     write_pairs(tmp_path / "b.parquet", numbered([0, 1, 2]))
-    told = r"a\.parquet calls its numbers contradiction, .*b\.parquet does not say what its own mean; write the labels"
+    told = r"a\.parquet names its numbers contradiction, .*b\.parquet has no names for its numbers; write the labels"
     with pytest.raises(InputError, match=told):
         survey_gold("--gold", str(tmp_path), GoldColumns())
     write_pairs(tmp_path / "a.parquet", numbered([0, 1, 2], ("entailment", "neutral", "contradiction")))

@@ -21,7 +21,7 @@ import albert_infer
 from albert_infer.errors import ModelError
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.preflight.checks import Checks, Preflight, checked
-from albert_infer.preflight.label_probe import FAILS, FITS, TELLS, Probe, judged, probe_pairs, refuse_wrong_order
+from albert_infer.preflight.label_probe import CONFIRMS, FAILS, FITS, Probe, judged, probe_pairs, refuse_wrong_order
 from albert_infer.schema import LABEL, DeviceKind, NliLabel, Precision
 
 ORDERS = [*permutations(NliLabel)]
@@ -100,7 +100,7 @@ def test_a_checkpoint_that_calls_its_outputs_wrongly_is_refused_with_what_then_o
     told = refusal(folder)
     assert told.asked == f"model {folder} with label order {','.join(order)}"
     assert told.remedy == "give --label-order entailment,neutral,contradiction"
-    assert found(folder, *told.remedy.split()[-1].split(",")).probe.tells
+    assert found(folder, *told.remedy.split()[-1].split(",")).probe.confirms_order
 
 
 def misnamed(folder: Path, names: tuple[NliLabel, ...]) -> Path:
@@ -118,7 +118,7 @@ def misnamed(folder: Path, names: tuple[NliLabel, ...]) -> Path:
 def test_a_checkpoint_that_knows_no_english_passes_with_a_warning_unless_the_probe_is_required(tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path)
     told = found(folder).probe
-    assert told.right < TELLS
+    assert told.right < CONFIRMS
     assert told.to_text().startswith(f"warning: only {round(told.right * 30)} of 30 easy test pairs")
     refused = refusal(folder, required=True)
     assert refused.asked == f"--require-probe of model {folder}"
@@ -160,7 +160,7 @@ def labelled(labels: list[NliLabel | None], gold: list[NliLabel]) -> pa.Table:
     ],
 )
 def test_another_order_must_fit_and_the_declared_one_fail(right: int, best: int, refused: bool, required: bool) -> None:
-    assert (FITS, FAILS, TELLS) == (0.8, 0.4, 0.6)
+    assert (FITS, FAILS, CONFIRMS) == (0.8, 0.4, 0.6)
     checkpoint = load_checkpoint("builtin")
     told = Probe(30, right / 30, ORDERS[3] if best > right else TRUE_ORDER, best / 30)
     for asked, expected in ((False, refused), (True, required)):

@@ -16,7 +16,7 @@ from albert_infer.classify.classification import Classifier
 from albert_infer.errors import InputError, LimitError
 from albert_infer.labeler import Labeler
 from albert_infer.model.checkpoint import load_checkpoint
-from albert_infer.preflight.gate import Accuracy, Gold, measured, refuse_inaccuracy
+from albert_infer.preflight.gate import Accuracy, Gold, measure_accuracy, refuse_inaccuracy
 from albert_infer.preflight.gold import GoldColumns, survey_gold
 from albert_infer.schema import DeviceKind, Precision
 
@@ -53,7 +53,8 @@ def found(folder: Path, pairs: pa.Table, *, review_below: float | None = None, m
     write_pairs(folder / "gold" / "b.parquet", pairs.slice(30), row_group_size=10)
     classifier = builtin(review_below)
     tokenizer = load_checkpoint("builtin").tokenizer(max_length=max_length)
-    return measured(classifier, tokenizer, survey_gold("--gold", str(folder / "gold"), GoldColumns(), slice_rows=20))
+    gold = survey_gold("--gold", str(folder / "gold"), GoldColumns(), slice_rows=20)
+    return measure_accuracy(classifier, tokenizer, gold)
 
 
 def with_gold(labels: Sequence[str | None], pairs: pa.Table = TEXTS) -> pa.Table:

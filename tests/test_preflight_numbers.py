@@ -78,7 +78,7 @@ def test_outputs_far_from_fp32_are_refused(folder: Path) -> None:
     # Beside so large a mean, which the LayerNorm takes away again, bf16 has no digits left for what words differ in.
     change_weights(folder, lambda tensors: tensors["albert.embeddings.word_embeddings.weight"].add_(300))
     told = refusal(folder, Precision.BF16)
-    assert "where at most 0.1 is sound" in told.found
+    assert "and at most 0.1 is sound" in told.found
     assert told.remedy == "give --precision fp32"
     assert found(folder, Precision.FP32).numbers.largest_difference < MAX_DIFFERENCE[Precision.FP32]
 

@@ -18,7 +18,7 @@ import albert_infer
 from albert_infer.classify.classification import Classifier
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.preflight.intervals import wilson_interval
-from albert_infer.preflight.swap import BACKWARDS, LEAST_PAIRS, Swap, Texts, exchanged, measured, texts_of
+from albert_infer.preflight.swap import BACKWARDS, LEAST_PAIRS, Swap, Texts, detect_swap, exchanged, texts_of
 from albert_infer.prepare.tokenization import PairTokenizer, append_tokens, encoded_pairs
 from albert_infer.prepare.validation import mark_rejected
 from albert_infer.schema import DeviceKind, Precision
@@ -56,7 +56,7 @@ def found(pairs: pa.Table, texts: Texts | None = None) -> Swap:
     # Of every unit a part: the texts of all are added up.
     half = pairs.num_rows // 2
     parts = [texts_of(pairs.slice(0, half)), texts_of(pairs.slice(half))] if texts is None else [texts]
-    return measured(builtin(), parts, prepared)
+    return detect_swap(builtin(), parts, prepared)
 
 
 # --- real pairs

@@ -1,4 +1,4 @@
-"""Whether the run's precision gives the labels of fp32, on pairs of the run: the comparison, its bound, the refusal."""
+"""Compares the labels of the run's precision with those of fp32 on pairs of the run, and refuses low agreement."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CONFIDENCE: Final = 0.99
 
 @dataclass(frozen=True)
 class Agreement:
-    """What was found on `pairs` pairs that have a label: the share of equal labels, the largest probability difference.
+    """The share of equal labels and the largest probability difference, for the `pairs` pairs with a label.
 
-    `upper_bound` is how large the share of equal labels may be among all pairs, at CONFIDENCE.
+    `upper_bound` is the upper confidence bound, at CONFIDENCE, of that share among all pairs.
     """
 
     pairs: int
@@ -31,7 +31,7 @@ class Agreement:
     largest_difference: float
 
     def to_text(self, precision: Precision) -> str:
-        """For a person: what was compared, in `precision`."""
+        """The result as text, for `precision`."""
         equal = f"{round(self.equal_labels * self.pairs):,} of {how_many(self.pairs, 'pair')} of the input"
         return (
             f"{equal} get the same label in {precision} as in fp32 ({self.equal_labels:.2%}); "
@@ -39,36 +39,36 @@ class Agreement:
         )
 
 
-def measured(classifier: Classifier, exact: Classifier, pairs: pa.Table) -> Agreement | None:
-    """Label the prepared `pairs` by both, of which `exact` computes in fp32; None if no pair has a label."""
+def measure_agreement(classifier: Classifier, exact: Classifier, pairs: pa.Table) -> Agreement | None:
+    """Label the prepared `pairs` with both classifiers. `exact` computes in fp32. None if no pair has a label."""
     if not pairs.num_rows:
         return None
-    found, expected = classifier.classified(pairs), exact.classified(pairs)
-    labelled = found[REJECTION].is_null().to_numpy() & expected[REJECTION].is_null().to_numpy()
+    actual, expected = classifier.classified(pairs), exact.classified(pairs)
+    labelled = actual[REJECTION].is_null().to_numpy() & expected[REJECTION].is_null().to_numpy()
     count = int(labelled.sum())
     if not count:
         return None
-    equal = int((_labels(found) == _labels(expected))[labelled].sum())
+    equal = int((_labels(actual) == _labels(expected))[labelled].sum())
     return Agreement(
         pairs=count,
         equal_labels=equal / count,
         upper_bound=upper_bound(equal, count),
-        largest_difference=float(np.abs(_probabilities(found) - _probabilities(expected))[labelled].max()),
+        largest_difference=float(np.abs(_probabilities(actual) - _probabilities(expected))[labelled].max()),
     )
 
 
 def upper_bound(equal: int, pairs: int, confidence: float = CONFIDENCE) -> float:
-    """The largest share of equal labels that `equal` of `pairs` leaves likely, one-sided."""
+    """The one-sided upper confidence bound of a share of which `equal` of `pairs` were counted."""
     return wilson_interval(equal, pairs, 2 * confidence - 1)[1]
 
 
-def refuse_disagreement(found: Agreement | None, precision: Precision, min_agreement: float) -> None:
+def refuse_disagreement(agreement: Agreement | None, precision: Precision, min_agreement: float) -> None:
     """Raises LimitError if even the upper bound is below `min_agreement`."""
-    if found is not None and found.upper_bound < min_agreement:
-        told = f"{found.equal_labels:.2%} of {found.pairs:,} sampled pairs have the label of fp32 in {precision}"
-        likely = f"so at most {found.upper_bound:.2%} of all do ({CONFIDENCE:.0%} confidence)"
+    if agreement is not None and agreement.upper_bound < min_agreement:
+        share = f"{agreement.equal_labels:.2%} of {agreement.pairs:,} sampled pairs have fp32's label in {precision}"
+        bound = f"so at most {agreement.upper_bound:.2%} of all do ({CONFIDENCE:.0%} confidence)"
         remedy = "give --precision fp32, or lower --min-agreement"
-        raise LimitError(f"--min-agreement {min_agreement}", f"{told}, {likely}", remedy)
+        raise LimitError(f"--min-agreement {min_agreement}", f"{share}, {bound}", remedy)
 
 
 def _labels(labelled: pa.Table) -> NDArray[np.object_]:

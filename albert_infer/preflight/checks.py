@@ -1,6 +1,6 @@
-"""The checks before bulk work: one engine load on one worker, one section of the report, whatever is checked.
+"""Runs the checks before labelling, with one load of the engine, on one worker. They are one section of the report.
 
-Knows nothing of Ray; needs torch when called.
+Does not use Ray. Needs torch when called.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from albert_infer.schema import DeviceKind, Precision
 
 @dataclass(frozen=True)
 class Checks:
-    """What a run wants checked, and how it is going to label.
+    """The checks of a run, and how the run labels.
 
-    `compared` says whether labels of the sample are held against those of fp32, `require_probe` whether the label order
-    must be seen to be right.
+    `compared`: compare the labels of the sample with those of fp32. `require_probe`: refuse a checkpoint unless the
+    easy pairs confirm its label order.
     """
 
     tokenizer: PairTokenizer
@@ -41,10 +41,10 @@ class Checks:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found, check by check, and on what.
+    """The results of the checks, and the device.
 
-    `fused` says whether the worker could compile what makes bf16 and int8 fast on a CPU. `gold` is None without a gold
-    set, `agreement` where nothing was compared, and where no pair of the sample has a label.
+    `fused`: the worker compiled the kernels that make bf16 and int8 fast on a CPU. `gold` is None without a gold set.
+    `agreement` is None without a comparison, or if no pair of the sample has a label.
     """
 
     precision: Precision
@@ -58,15 +58,15 @@ class Preflight:
 
     @property
     def is_slow(self) -> bool:
-        """Whether a CPU computes in a precision for which it lacks the compiled kernels."""
+        """Whether a CPU computes in bf16 or int8 without the compiled kernels."""
         return self.device is DeviceKind.CPU and self.precision is not Precision.FP32 and not self.fused
 
     def lines(self) -> dict[str, str]:
-        """A line for a person on each check, by its name."""
+        """One line of text for each check, by its name."""
         lines = {"arithmetic": self.numbers.to_text(), "label check": self.probe.to_text()}
         if self.is_slow:
-            why = "the workers have no C++ compiler, or the checkpoint's shape has no such kernels"
-            lines["slow"] = f"{self.precision} without compiled kernels takes two to three times as long; {why}"
+            reason = "the workers have no C++ compiler, or the kernels do not support the checkpoint's shape"
+            lines["slow"] = f"{self.precision} without compiled kernels takes two to three times as long; {reason}"
         if self.gold is not None:
             lines["gold"] = self.gold.to_text()
         if self.agreement is not None:
@@ -79,12 +79,12 @@ class Preflight:
 def checked(
     checkpoint: Checkpoint, *sample: SampledUnit, checks: Checks, device: DeviceKind, threads: int | None
 ) -> Preflight:
-    """Load the checkpoint as a classify actor does and check what it computes, of pairs of ours and of the `sample`.
+    """Load the checkpoint like a classify actor, and check its results on packaged pairs and on the `sample`.
 
-    Raises ModelError for a checkpoint that no run must begin with, and InputError for a gold set that cannot be read.
-    Limits on what was found are the caller's.
+    Raises ModelError for a checkpoint that fails a check, and InputError for a gold set that cannot be read. The caller
+    checks the limits of agreement and accuracy.
     """
-    # Imported here, because the driver has no use for torch and it takes seconds to load.
+    # Imported here, because the driver does not need torch, which takes seconds to load.
     from albert_infer.engine.devices import usable_device
 
     def loaded(precision: Precision, device: DeviceKind) -> Classifier:
@@ -100,28 +100,28 @@ def checked(
     device = usable_device(device)
     classifier = loaded(checks.precision, device)
     exact = classifier if checks.precision is Precision.FP32 else loaded(Precision.FP32, device)
-    # A GPU is held against the CPU, so that a broken one is seen.
+    # A GPU is compared with the CPU, to detect a broken GPU.
     reference = exact if device is DeviceKind.CPU else loaded(Precision.FP32, DeviceKind.CPU)
-    found_numbers = numbers.measured(
+    numbers_result = numbers.compare_numbers(
         checkpoint, classifier.engine, reference.engine, max_length=checks.tokenizer.max_length, device=device
     )
-    # Before gold set and sample, which may take minutes.
-    found_probe = label_probe.measured(checkpoint, classifier)
-    label_probe.refuse_wrong_order(checkpoint, found_probe, required=checks.require_probe)
+    # Before the gold set and the sample, which may take minutes.
+    probe = label_probe.run_probe(checkpoint, classifier)
+    label_probe.refuse_wrong_order(checkpoint, probe, required=checks.require_probe)
     pairs = pairs_of(sample)
     return Preflight(
         precision=checks.precision,
         device=device,
         fused=classifier.engine.fused,
-        numbers=found_numbers,
-        probe=found_probe,
-        gold=gate.measured(classifier, checks.tokenizer, checks.gold) if checks.gold is not None else None,
-        agreement=agreement.measured(classifier, exact, pairs) if checks.compared else None,
-        swap=swap.measured(classifier, (unit.texts for unit in sample), pairs),
+        numbers=numbers_result,
+        probe=probe,
+        gold=gate.measure_accuracy(classifier, checks.tokenizer, checks.gold) if checks.gold is not None else None,
+        agreement=agreement.measure_agreement(classifier, exact, pairs) if checks.compared else None,
+        swap=swap.detect_swap(classifier, (unit.texts for unit in sample), pairs),
     )
 
 
-def refuse_limits(found: Preflight, *, min_agreement: float, min_accuracy: float | None) -> None:
-    """Raises LimitError where too few labels of the sample are those of fp32, or of the gold set the gold ones."""
-    agreement.refuse_disagreement(found.agreement, found.precision, min_agreement)
-    gate.refuse_inaccuracy(found.gold, min_accuracy)
+def refuse_limits(preflight: Preflight, *, min_agreement: float, min_accuracy: float | None) -> None:
+    """Raises LimitError if too few labels equal those of fp32, or too few labels of the gold set are right."""
+    agreement.refuse_disagreement(preflight.agreement, preflight.precision, min_agreement)
+    gate.refuse_inaccuracy(preflight.gold, min_accuracy)

@@ -1,4 +1,4 @@
-"""Whether enough labels are the gold ones: a gold set, labelled by the engine and the settings of the run before it."""
+"""Labels a gold set with the engine and the settings of the run, and refuses too low an accuracy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from albert_infer.schema import LABEL, NEEDS_REVIEW, REJECTION, NliLabel
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of `pairs` have their gold label, and the 95 % interval of that share."""
+    """The number of `pairs` with their gold label, its share, and the 95 % interval of the share."""
 
     pairs: int
     right: int
@@ -30,17 +30,17 @@ class Accuracy:
 
     @classmethod
     def of(cls, right: NDArray[np.bool_]) -> Accuracy | None:
-        """Of pairs that are right or not; None of none."""
+        """The accuracy of pairs that are right or wrong; None without pairs."""
         pairs, count = len(right), int(right.sum())
         return cls(pairs, count, count / pairs, *wilson_interval(count, pairs)) if pairs else None
 
 
 @dataclass(frozen=True)
 class Gold:
-    """What was found on the pairs of a gold set that have a gold label; `skipped` rows have none.
+    """The accuracy on the pairs of a gold set. `skipped` rows have no gold label.
 
-    A pair that the run would reject is wrong, and one of the `rejected`. With `--review-below` the labelled pairs are
-    told apart by it; each part is None where it has no pair.
+    A pair that the run would reject counts as wrong, and in `rejected`. `--review-below` splits the labelled pairs into
+    two parts; a part without pairs is None.
     """
 
     uri: str
@@ -51,20 +51,20 @@ class Gold:
     needing_none: Accuracy | None
 
     def to_text(self) -> str:
-        """For a person."""
-        found = self.accuracy
+        """The result as text."""
+        accuracy = self.accuracy
         rejected = f", {self.rejected:,} rejected" if self.rejected else ""
-        interval = f"{found.low:.1%} to {found.high:.1%} at 95% confidence"
-        text = f"{found.share:.1%} of {how_many(found.pairs, 'pair')} get their gold label ({interval}){rejected}"
+        interval = f"{accuracy.low:.1%} to {accuracy.high:.1%} at 95% confidence"
+        text = f"{accuracy.share:.1%} of {how_many(accuracy.pairs, 'pair')} get their gold label ({interval}){rejected}"
         if self.needing_review is not None:
             text += f"; {self.needing_review.share:.1%} of the {self.needing_review.pairs:,} marked needs_review"
         return text
 
 
-def measured(classifier: Classifier, tokenizer: PairTokenizer, gold: GoldSet) -> Gold:
-    """Label the gold set, one slice of it in memory at a time.
+def measure_accuracy(classifier: Classifier, tokenizer: PairTokenizer, gold: GoldSet) -> Gold:
+    """Label the gold set, one slice at a time.
 
-    Raises InputError for one that cannot be read whole, holds a gold label that is none, or has no gold label at all.
+    Raises InputError for a gold set that cannot be read completely, has an invalid gold label, or has no gold label.
     """
     labelled = pa.concat_tables(_labelled(classifier, tokenizer, read_slice(gold, piece)) for piece in gold.slices)
     names = np.asarray([*NliLabel], dtype=object)[labelled[GOLD].to_numpy()]
@@ -75,8 +75,8 @@ def measured(classifier: Classifier, tokenizer: PairTokenizer, gold: GoldSet) ->
         raise InputError(f"--gold {gold.uri}", f"none of its {how_many(gold.rows, 'row')} has a gold label", remedy)
     parts: dict[bool, Accuracy | None] = {}
     if NEEDS_REVIEW in labelled.column_names:
-        review = labelled[NEEDS_REVIEW].to_pylist()  # null of a rejected pair, which is in neither part
-        parts = {which: Accuracy.of(right[[one is which for one in review]]) for which in (True, False)}
+        review = labelled[NEEDS_REVIEW].to_pylist()  # null for a rejected pair, which is in neither part
+        parts = {needs: Accuracy.of(right[[flag is needs for flag in review]]) for needs in (True, False)}
     return Gold(
         uri=gold.uri,
         skipped=gold.rows - labelled.num_rows,
@@ -88,14 +88,14 @@ def measured(classifier: Classifier, tokenizer: PairTokenizer, gold: GoldSet) ->
 
 
 def _labelled(classifier: Classifier, tokenizer: PairTokenizer, rows: pa.Table) -> pa.Table:
-    """What is counted of the rows that have a gold label."""
+    """The rows with a gold label, labelled; only the columns that are counted."""
     rows = rows.filter(pc.not_equal(rows[GOLD], NO_GOLD))
     labelled = classifier.classified(append_tokens(rows, tokenizer))
     return labelled.select([name for name in labelled.column_names if name in (GOLD, LABEL, REJECTION, NEEDS_REVIEW)])
 
 
-def refuse_inaccuracy(found: Gold | None, min_accuracy: float | None) -> None:
+def refuse_inaccuracy(gold: Gold | None, min_accuracy: float | None) -> None:
     """Raises LimitError if fewer than `min_accuracy` of the labels are the gold ones."""
-    if found is not None and min_accuracy is not None and found.accuracy.share < min_accuracy:
-        asked = f"--min-accuracy {min_accuracy} on --gold {found.uri}"
-        raise LimitError(asked, found.to_text(), "use a better checkpoint, or lower --min-accuracy")
+    if gold is not None and min_accuracy is not None and gold.accuracy.share < min_accuracy:
+        asked = f"--min-accuracy {min_accuracy} on --gold {gold.uri}"
+        raise LimitError(asked, gold.to_text(), "use a better checkpoint, or lower --min-accuracy")

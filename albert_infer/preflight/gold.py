@@ -1,7 +1,7 @@
-"""Pairs with gold labels: found and read by the labelling job's own rules, and what a gold label may look like.
+"""Reads pairs with gold labels by the rules of the labelling job, and defines the forms of a gold label.
 
-For fine-tuning, evaluation and the gate before a run. A gold set is refused as a whole where a file of it cannot be
-read: a figure over the rest would be one over something else. Knows nothing of tokens, devices or Ray.
+Fine-tuning, evaluation and the gate before a run use it. A gold set with an unreadable file is refused as a whole,
+because figures over the other files would not describe the gold set. Does not use tokens, devices or Ray.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ from albert_infer.schema import (
 )
 from albert_infer.storage import DEFAULT_ACCESS, Folder, ObjectPin, S3Access
 
-# The column that `read_slice` adds: the place of the gold label in `NliLabel`, NO_GOLD where the row has none.
+# The column that `read_slice` adds: the index of the gold label in `NliLabel`; NO_GOLD for a row without one.
 GOLD: Final = "_gold"
 NO_GOLD: Final = -1
-# SNLI's mark for pairs on which the annotators did not agree, as text and as Hugging Face's number.
+# SNLI's marks for pairs without agreement of the annotators: as text, and as a number by Hugging Face.
 UNLABELLED: Final = frozenset({"", "-", "-1"})
 # Hugging Face data sets of GLUE, SNLI and MultiNLI number the labels in the order of `NliLabel`. Numbers without names
-# are read so.
+# have this order.
 CODES: Final = {
     **{str(label): code for code, label in enumerate(NliLabel)},
     **{str(code): code for code in range(len(NliLabel))},
     **dict.fromkeys(UNLABELLED, NO_GOLD),
 }
-# Rows read at a time: as many as a unit of the labelling job.
+# Rows per slice: the default unit of the labelling job.
 SLICE_ROWS: Final = 16_384
 
 
 @dataclass(frozen=True)
 class GoldColumns:
-    """What the columns of a gold set are called, and which others are kept; as `planning.survey_input` asks for it."""
+    """The columns of a gold set, in the form for `survey_input`. `kept` are further columns to read."""
 
     gold_column: str = "gold_label"
     premise_column: str = PREMISE
     hypothesis_column: str = HYPOTHESIS
     kept: tuple[str, ...] = ()
-    # Nobody looks at them, and a column that is called so need not hold any.
+    # Ids are not read, and a column with that name need not have ids.
     id_column: str | None = NO_IDS
     carry_source: bool = False
     review_below: float | None = None
@@ -71,18 +71,18 @@ class GoldColumns:
 
     @property
     def carry(self) -> tuple[str, ...]:
-        """The gold label, and the columns that are kept beside it."""
+        """The column of gold labels, and the further columns."""
         return (self.gold_column, *(name for name in self.kept if name != self.gold_column))
 
     @property
     def reserved_names(self) -> frozenset[str]:
-        """What a kept column must not be called; the gold labels may be called `label`, as many data sets have it."""
+        """Names that a further column must not have. The gold column may be `label`, as in many data sets."""
         return RESERVED_NAMES - ({LABEL} & {self.gold_column.lower()})
 
 
 @dataclass(frozen=True)
 class GoldSlice:
-    """Consecutive rows of one pinned file; `names` are those that it gives the numbers of its gold column, if any."""
+    """Consecutive rows of one pinned file. `names` are the file's class names of the gold column, if it has any."""
 
     pin: ObjectPin
     range: RowRange
@@ -91,7 +91,7 @@ class GoldSlice:
 
 @dataclass(frozen=True)
 class GoldSet:
-    """A gold set as found; every row of it is in exactly one slice, in input order. Small and picklable."""
+    """The files and columns of a gold set. Every row is in exactly one slice, in input order. Small and picklable."""
 
     uri: str
     folder: Folder
@@ -101,18 +101,18 @@ class GoldSet:
 
     @property
     def rows(self) -> int:
-        """All rows, with a gold label or without."""
+        """The number of rows, with or without a gold label."""
         return sum(piece.range.rows for piece in self.slices)
 
     @property
     def pins(self) -> list[list[object]]:
-        """What was found, as JSON: the name, size and version of each file that has rows."""
+        """The name, size and version of each file with rows, as JSON."""
         files = dict.fromkeys(piece.pin for piece in self.slices)
         return [[self.folder.uri_of(pin.name), pin.size, pin.version] for pin in files]
 
     @property
     def classes(self) -> list[ClassNames]:
-        """What each of these files calls the numbers of its gold column."""
+        """The class names of the gold column in each of these files."""
         return [names for _, names in dict.fromkeys((piece.pin, piece.names) for piece in self.slices)]
 
 
@@ -121,13 +121,13 @@ def survey_gold(
 ) -> GoldSet:
     """The gold set at `uri`, from its footers. `flag` names the setting in messages.
 
-    Raises InputError for one that is missing, empty, has no gold column, has a file that cannot be read, or numbers its
-    labels so that nobody can say which is which.
+    Raises InputError if it is missing or empty, has no gold column or an unreadable file, or if its label numbers are
+    ambiguous.
     """
     try:
         survey = survey_input(selection.find_input(uri, access), columns)
     except (NoInputError, LeftOutError) as error:
-        # Of the flag, not of the run: a night may have no input, but a gold set that is named must be there.
+        # A night may have no input, but a gold set must exist. So this is another error, with the flag.
         raise InputError(f"{flag} {uri}", error.found, "give pairs with gold labels") from error
     except TableError as error:
         raise InputError(f"{flag} {uri}", error.found, "export the rows to plain Parquet and give those") from error
@@ -135,9 +135,9 @@ def survey_gold(
         remedy = "name the column that holds the labels with --gold-column, and columns of the input"
         raise InputError(f"{flag} {uri} with column `{columns.gold_column}`", error.found, remedy) from error
     if survey.absent:
-        found = f"no file has a column `{survey.absent[0]}`; the columns of the first are {some(survey.names)}"
+        problem = f"no file has a column `{survey.absent[0]}`; the first has the columns {some(survey.names)}"
         remedy = "name the columns of the texts with --premise-column and --hypothesis-column"
-        raise InputError(f"{flag} {uri}", found, remedy)
+        raise InputError(f"{flag} {uri}", problem, remedy)
     if survey.bad:
         raise _unreadable(flag, survey.bad[0])
     slices = tuple(
@@ -148,17 +148,17 @@ def survey_gold(
     if not slices:
         raise InputError(f"{flag} {uri}", "its files have no rows", "give pairs with gold labels")
     asked = f"{flag} {uri} with column `{columns.gold_column}`"
-    found_type = next(field.type for field in survey.columns.carried if field.name == columns.gold_column)
-    _refuse_type(_kind(plain_type(found_type)), asked, f"use {', '.join(NliLabel)}, or their numbers")
+    gold_type = next(field.type for field in survey.columns.carried if field.name == columns.gold_column)
+    _refuse_type(_kind(plain_type(gold_type)), asked, f"use {', '.join(NliLabel)}, or their numbers")
     refuse_unclear_numbers(asked, {piece.names: piece.pin.name for piece in slices})
     return GoldSet(uri, survey.folder, survey.columns, columns.gold_column, slices)
 
 
 def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
-    """The rows of one slice, in order: `_gold` (int8) in the gold column's place, `rejection` and `detail` added.
+    """The rows of one slice, in order, with `_gold` (int8) instead of the gold column, `rejection` and `detail`.
 
-    Rows that the labelling job would reject carry their rejection. Fastest in the order of the slices, and not for
-    several threads. Raises InputError for pages that cannot be decoded and for a gold label that is none.
+    Rows that the labelling job would reject have their rejection. Reading is fastest in the order of the slices. Not
+    thread-safe. Raises InputError for pages that cannot be decoded, and for an invalid gold label.
     """
     where = gold.folder.uri_of(piece.pin.name)
     try:
@@ -174,34 +174,34 @@ def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
 
 
 def gold_codes(labels: pa.ChunkedArray, where: str, names: ClassNames = ()) -> NDArray[np.int8]:
-    """The place of each label in `NliLabel`, NO_GOLD for null, `-` and -1 (int8, as many as `labels`).
+    """The index of each label in `NliLabel`; NO_GOLD for null, `-` and -1 (int8, one for each of `labels`).
 
-    Labels are the three names in any case, or whole numbers, as floats too: of the `names` that their file gives them,
-    else 0 entailment, 1 neutral, 2 contradiction. Raises InputError for other names, and with the first value that is
-    no label.
+    Labels are the three names in any case, or whole numbers, also as floats. Numbers mean the file's class `names`, or
+    without names 0 entailment, 1 neutral, 2 contradiction. Raises InputError for other names, and for the first value
+    that is not a label.
     """
     labels = _whole(pa.chunked_array([plain(chunk) for chunk in labels.chunks], plain_type(labels.type)), where)
     kind = _kind(labels.type)
     numbered = pa.types.is_integer(kind)
     known = codes_of_numbers(names, where) if numbered and names else CODES
     numbers = "0, 1, 2 in this order" if known is CODES else f"the number of one of its classes {', '.join(names)}"
-    expected = clean(f"use {', '.join(NliLabel)}, or {numbers}, and - or -1 for none")
+    expected = clean(f"use {', '.join(NliLabel)}, or {numbers}, and - or -1 for no label")
     _refuse_type(kind, where, expected)
     distinct = _as_texts(labels, where, expected).dictionary_encode().combine_chunks()
     codes = np.full(len(distinct.dictionary) + 1, NO_GOLD, np.int8)
-    for place, label in enumerate(distinct.dictionary.to_pylist()):
+    for index, label in enumerate(distinct.dictionary.to_pylist()):
         code = known.get(label.strip().lower())
         if code is None:
             raise InputError(where, f"the gold label `{clean(label)}`", expected)
-        codes[place] = code
-    # A null has no place in the dictionary: it is sent to the last, which is no label.
-    places = distinct.indices.fill_null(len(distinct.dictionary)).to_numpy(zero_copy_only=False)
-    found: NDArray[np.int8] = codes[places]
-    return found
+        codes[index] = code
+    # A null is not in the dictionary. It gets the last index, whose code is NO_GOLD.
+    indices = distinct.indices.fill_null(len(distinct.dictionary)).to_numpy(zero_copy_only=False)
+    label_codes: NDArray[np.int8] = codes[indices]
+    return label_codes
 
 
-def _kind(told: pa.DataType) -> pa.DataType:
-    return told.value_type if pa.types.is_dictionary(told) else told
+def _kind(column_type: pa.DataType) -> pa.DataType:
+    return column_type.value_type if pa.types.is_dictionary(column_type) else column_type
 
 
 def _refuse_type(kind: pa.DataType, where: str, expected: str) -> None:
@@ -211,44 +211,44 @@ def _refuse_type(kind: pa.DataType, where: str, expected: str) -> None:
 
 
 def codes_of_numbers(names: ClassNames, where: str) -> dict[str, int]:
-    """The place in `NliLabel` of each number, as text, by these names; NO_GOLD for -1 and for names of no label.
+    """The index in `NliLabel` of each number, as text, by these class names; NO_GOLD for -1 and for names such as `-`.
 
-    Raises InputError unless each of the three labels is named once.
+    Raises InputError unless the names have each of the three labels once.
     """
     labels = [label_called(name) for name in names]
     unknown = [name for name, label in zip(names, labels, strict=True) if label is None and name not in UNLABELLED]
     if unknown or sorted(filter(None, labels)) != sorted(NliLabel):
-        found = clean(f"numbers of {len(names)} classes: {', '.join(names)}")
-        raise InputError(where, found, f"give each pair one of {', '.join(NliLabel)}, or - for none, as text")
+        problem = clean(f"numbers of {len(names)} classes: {', '.join(names)}")
+        raise InputError(where, problem, f"give each pair one of {', '.join(NliLabel)}, or - for no label, as text")
     order = list(NliLabel)
     codes = {str(number): order.index(label) if label else NO_GOLD for number, label in enumerate(labels)}
     return {**dict.fromkeys(UNLABELLED, NO_GOLD), **codes}
 
 
 def refuse_unclear_numbers(asked: str, file_with: Mapping[ClassNames, str]) -> None:
-    """Raise InputError for names that are not ours, and where only some files say that they have another order.
+    """Raise InputError for unknown class names, and if only some files name their classes, in another order.
 
-    `file_with` has one file for each tuple of names that any file gives the numbers of its gold column.
+    `file_with` has one file for each tuple of class names of the gold column.
     """
     for names, file in file_with.items():
         if names and not codes_of_numbers(names, asked).items() <= CODES.items() and () in file_with:
-            found = f"{file} calls its numbers {', '.join(names)}, and {file_with[()]} does not say what its own mean"
-            raise InputError(asked, clean(found), "write the labels of every file as text")
+            problem = f"{file} names its numbers {', '.join(names)}, but {file_with[()]} has no names for its numbers"
+            raise InputError(asked, clean(problem), "write the labels of every file as text")
 
 
 def _whole(labels: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Floats as the whole numbers that they are, null for NaN: pandas has integers with a hole so."""
+    """Floats as whole numbers, and NaN as null: pandas stores integers with missing values as floats."""
     if not pa.types.is_floating(labels.type):
         return labels
     try:
         return pc.if_else(pc.is_nan(labels), pa.scalar(None, labels.type), labels).cast(pa.int64())
     except pa.ArrowInvalid as error:
-        found = f"gold labels of type {labels.type} that are no whole numbers"
-        raise InputError(where, found, "give labels, and no scores or probabilities") from error
+        problem = f"gold labels of type {labels.type} that are not whole numbers"
+        raise InputError(where, problem, "give labels, not scores or probabilities") from error
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    """Whether these are texts to Parquet that Arrow takes for bytes, as an ENUM's names are."""
+    """Whether Arrow reads these texts as bytes, as it reads an ENUM of Parquet."""
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
@@ -260,5 +260,5 @@ def _as_texts(labels: pa.ChunkedArray, where: str, expected: str) -> pa.ChunkedA
 
 
 def _unreadable(flag: str, bad: BadFile) -> InputError:
-    remedy = "replace or remove the file: a gold set is read whole or not at all"
+    remedy = "replace or remove the file: a gold set is read completely, or not at all"
     return InputError(f"{flag} with {bad.uri}", f"{bad.reason}: {bad.detail}", remedy)

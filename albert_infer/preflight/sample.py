@@ -1,7 +1,4 @@
-"""The sample of a run that is looked at before bulk work: which rows, and what a worker gets of them.
-
-Knows nothing of files or of Ray.
-"""
+"""Chooses the sample of a run for the checks before labelling. Does not read files, and does not use Ray."""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ from albert_infer.preflight.swap import Texts
 from albert_infer.read.planning import Unit
 from albert_infer.schema import VERDICT_FIELDS, PairColumns
 
-# Enough for the pairs to come from all over the input, few enough for reading them to take seconds.
+# Enough to spread the pairs over the input, and few enough to read in seconds.
 LEAST_UNITS: Final = 16
 
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """Rows of one unit, by their places in it (R, int64), in order."""
+    """Rows of one unit, by their indices in it (R, int64), ascending."""
 
     unit: Unit
     rows_R: NDArray[np.int64]  # noqa: N815  (its shape)
@@ -32,41 +29,41 @@ class ChosenRows:
 
 @dataclass(frozen=True)
 class SampledUnit:
-    """Some rows of a unit, as `sampled_schema`, and what the texts of all its rows are like."""
+    """The chosen rows of a unit, as `sampled_schema`, and statistics of the texts of all its rows."""
 
     pairs: pa.Table
     texts: Texts
 
 
 def sampled_schema(columns: PairColumns) -> pa.Schema:
-    """What a worker needs of pairs to label them."""
+    """The columns that a worker needs to label pairs."""
     return pa.schema([*VERDICT_FIELDS, *columns.token_fields])
 
 
 def chosen_rows(units: Sequence[Unit], pairs: int) -> list[ChosenRows]:
-    """`pairs` rows of the plan, or all that it has; the same ones for a plan, whatever the workers or what is done.
+    """Choose `pairs` rows of the plan, or all rows of a smaller plan. The choice depends on the plan alone.
 
-    Unit ids are hashes, so the units of the smallest ids are spread over the input. As many of them as hold `pairs`
-    rows, and LEAST_UNITS if there are so many, are to be read, no others; of their rows those with the smallest hash of
-    unit id and row are taken.
+    Unit ids are hashes, so the units with the smallest ids are spread over the input. Rows come from the first units
+    that together have `pairs` rows, and from at least LEAST_UNITS units. Of these, the rows with the smallest hash of
+    unit id and row are chosen.
     """
     ordered = sorted(units, key=lambda unit: unit.unit_id)
     rows_held = np.cumsum([unit.range.rows for unit in ordered])
     enough = int(np.searchsorted(rows_held, pairs)) + 1
     hashes = {unit: _row_hashes(unit) for unit in ordered[: max(enough, LEAST_UNITS)]}
     smallest = np.sort(np.concatenate(list(hashes.values())))[:pairs]
-    chosen = (ChosenRows(unit, np.flatnonzero(found <= smallest[-1])) for unit, found in hashes.items())
+    chosen = (ChosenRows(unit, np.flatnonzero(row_hashes <= smallest[-1])) for unit, row_hashes in hashes.items())
     return [rows for rows in chosen if len(rows.rows_R)]
 
 
 def pairs_of(sample: Iterable[SampledUnit]) -> pa.Table:
-    """The chosen rows of all units, as `sampled_schema`; of none, a table without rows."""
+    """The chosen rows of all units, as `sampled_schema`; an empty table without units."""
     tables = [unit.pairs for unit in sample]
     return pa.concat_tables(tables) if tables else sampled_schema(PairColumns()).empty_table()
 
 
 def _row_hashes(unit: Unit) -> NDArray[np.uint64]:
-    """A hash of unit id and row for each row of the unit: splitmix64, from a state that the id gives."""
+    """A hash of unit id and row for each row of the unit: splitmix64, seeded by the id."""
     state = np.frombuffer(hashlib.sha256(unit.unit_id.encode()).digest()[:8], "<u8")
     mixed = state + np.arange(1, unit.range.rows + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,7 +1,7 @@
-"""Whether premise and hypothesis look exchanged: by their texts, and where those say so by the model's labels too.
+"""Detects whether premise and hypothesis look exchanged: by their texts, and then also by the model's labels.
 
-A guess, so it is told and never refused; and since a false alarm costs more trust than a miss costs pairs, three signs
-must agree. Pairs whose texts are alike in length, or never repeat, are not judged.
+The result is a guess, so it is a warning and never an error. False alarms cost trust, so three signs must agree. Pairs
+with texts of similar length, or without repeated texts, give no warning.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from albert_infer.schema import (
     NliLabel,
 )
 
-# Fewer say nothing of how often texts repeat.
+# Fewer pairs do not show how often texts repeat.
 LEAST_PAIRS: Final = 50
-# Measured on 9,842 and 4,816 pairs of SNLI, 5,015 of MultiNLI and the 306 in the package, as they are and exchanged:
+# Measured on 9,842 and 4,816 pairs of SNLI, 5,015 of MultiNLI and the 306 of the package, in order and exchanged:
 #
-#                                                              as they are    exchanged
+#                                                                in order     exchanged
 #   pairs whose hypothesis is the longer text                   2 to 18 %     81 to 98 %
-#   rows whose premise stood in an earlier row                 66 to 67 %      0 to  2 %
-#   rows whose hypothesis did                                   0 to  2 %     66 to 67 %
-#   of pairs that entail one way only, backwards (built-in)     2 to 28 %     72 to 98 %
+#   rows whose premise is also in an earlier row               66 to 67 %      0 to  2 %
+#   rows whose hypothesis is also in an earlier row             0 to  2 %     66 to 67 %
+#   backwards, of pairs that entail one way only (built-in)     2 to 28 %     72 to 98 %
 #
-# One sign alone is true of honest pairs: labels as hypotheses repeat, claims may be longer than their evidence. Repeats
-# are seen within a unit, and spread over a large input there are fewer in each: the share that is asked for is small.
+# Correct pairs may show one sign: hypotheses that are labels repeat, and claims may be longer than their evidence.
+# Repeats are counted within a unit. A large input has fewer of them per unit, so the threshold is small.
 HYPOTHESIS_LONGER: Final = 2 / 3
 REPEATS: Final = 0.05
 TIMES_THE_PREMISES: Final = 4
 BACKWARDS: Final = 0.6
-# Classified in both directions, and only where the texts look exchanged. About a third of them entail one way only; of
-# 130 with a chance of 28 % each, 60 % never come, and with one of 72 % fewer come once in a thousand times.
+# Pairs to classify in both directions, if the texts look exchanged. About a third of them, 130, entail one way only.
+# Correct pairs (28 % backwards) never reach the threshold of 60 %; exchanged pairs (72 %) miss it once in 1,000 runs.
 LABELLED_PAIRS: Final = 400
 LEAST_ONE_WAY: Final = 10
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Of `pairs` pairs with two texts: how often which is the longer, and how often one was there in an earlier row."""
+    """Counts over `pairs` pairs with two texts: longer hypotheses, and texts that are also in an earlier row."""
 
     pairs: int = 0
     hypothesis_longer: int = 0
@@ -70,7 +70,7 @@ class Texts:
 
     @property
     def look_exchanged(self) -> bool:
-        """Whether both signs of the texts say so."""
+        """Whether both signs of the texts show an exchange."""
         return (
             self.pairs >= LEAST_PAIRS
             and self.hypothesis_longer >= HYPOTHESIS_LONGER * self.pairs
@@ -80,9 +80,9 @@ class Texts:
 
 @dataclass(frozen=True)
 class Swap:
-    """What was found of the texts; and of the labels, where the texts asked for them.
+    """The counts of the texts; and of the labels, if the texts look exchanged.
 
-    `one_way` pairs entail in one direction only, `backwards` of them from hypothesis to premise.
+    `one_way` pairs entail in one direction only, `backwards` of these from hypothesis to premise.
     """
 
     texts: Texts
@@ -91,7 +91,7 @@ class Swap:
     suspected: bool
 
     def warning(self) -> str:
-        """What a person should know where it is suspected."""
+        """The warning for suspected columns."""
         pairs = self.texts.pairs
         return (
             "premise and hypothesis look exchanged: "
@@ -103,10 +103,10 @@ class Swap:
 
 
 def texts_of(pairs: pa.Table) -> Texts:
-    """What the texts of these pairs are like."""
-    there = pc.and_(pc.is_valid(pairs[PREMISE]), pc.is_valid(pairs[HYPOTHESIS]))
-    # As bytes: not every text is UTF-8.
-    premises, hypotheses = (pairs[name].filter(there).cast(pa.binary()) for name in (PREMISE, HYPOTHESIS))
+    """The counts of the texts of these pairs."""
+    has_texts = pc.and_(pc.is_valid(pairs[PREMISE]), pc.is_valid(pairs[HYPOTHESIS]))
+    # As bytes, because not every text is UTF-8.
+    premises, hypotheses = (pairs[name].filter(has_texts).cast(pa.binary()) for name in (PREMISE, HYPOTHESIS))
     longer = pc.greater(pc.binary_length(hypotheses), pc.binary_length(premises))
     return Texts(
         pairs=len(premises),
@@ -116,13 +116,13 @@ def texts_of(pairs: pa.Table) -> Texts:
     )
 
 
-def measured(classifier: Classifier, texts: Iterable[Texts], prepared: pa.Table) -> Swap:
-    """Judge the texts, and where they look exchanged label some of the `prepared` pairs in both directions."""
+def detect_swap(classifier: Classifier, texts: Iterable[Texts], prepared: pa.Table) -> Swap:
+    """Check the texts; if they look exchanged, label some of the `prepared` pairs in both directions."""
     together = sum(texts, Texts())
     if not together.look_exchanged:
         return Swap(together, one_way=0, backwards=0, suspected=False)
     some = prepared.take(np.unique(np.linspace(0, prepared.num_rows - 1, LABELLED_PAIRS).astype(np.int64)))
-    # A premise in windows is taken by its first: what is one cannot become a hypothesis.
+    # Of a premise in windows only the first is used: windows cannot become a hypothesis.
     some = some.drop_columns([name for name in (LONG_PREMISE, N_WINDOWS) if name in some.column_names])
     forth, back = (_entailed(classifier.classified(each)) for each in (some, exchanged(some)))
     one_way, backwards = int((forth ^ back).sum()), int((back & ~forth).sum())
@@ -130,11 +130,11 @@ def measured(classifier: Classifier, texts: Iterable[Texts], prepared: pa.Table)
 
 
 def exchanged(prepared: pa.Table) -> pa.Table:
-    """The same prepared pairs with premise and hypothesis in each other's place; rows without tokens stay without."""
+    """The prepared pairs with premise and hypothesis exchanged. Rows without tokens do not change."""
     pairs = encoded_pairs(prepared)
     offsets = pa.array(pairs.offsets.astype(np.int32))
     ids = pa.ListArray.from_arrays(offsets, pa.array(_exchanged_ids(pairs)))
-    # The other text, [CLS] and [SEP].
+    # The tokens of the other text, [CLS] and [SEP].
     segments = np.where(pairs.lengths > 0, pairs.lengths - pairs.premise_segment_tokens + 1, 0).astype(np.int32)
     for name, column in ((INPUT_IDS, ids), (PREMISE_TOKENS, pa.array(segments))):
         prepared = prepared.set_column(prepared.column_names.index(name), name, column)
@@ -142,13 +142,13 @@ def exchanged(prepared: pa.Table) -> pa.Table:
 
 
 def _exchanged_ids(pairs: EncodedPairs) -> NDArray[np.int32]:
-    """What follows [CLS], `premise [SEP] hypothesis [SEP]`, turned by the length of `premise [SEP]`."""
+    """The token ids after [CLS], `premise [SEP] hypothesis [SEP]`, rotated by the length of `premise [SEP]`."""
     lengths = np.repeat(pairs.lengths, pairs.lengths)
     begins = np.repeat(pairs.offsets[:-1], pairs.lengths)
-    turn = np.repeat(pairs.premise_segment_tokens - 1, pairs.lengths)
-    places = np.arange(len(pairs.input_ids)) - begins
-    turned = 1 + (places - 1 + turn) % (lengths - 1)
-    return pairs.input_ids[begins + np.where(places == 0, 0, turned)]
+    shift = np.repeat(pairs.premise_segment_tokens - 1, pairs.lengths)
+    positions = np.arange(len(pairs.input_ids)) - begins
+    rotated = 1 + (positions - 1 + shift) % (lengths - 1)
+    return pairs.input_ids[begins + np.where(positions == 0, 0, rotated)]
 
 
 def _entailed(labelled: pa.Table) -> NDArray[np.bool_]:

@@ -35,7 +35,7 @@ from albert_infer.model.tokenizer_files import SPLIT_SPECIAL_TOKENS, TokenizerTe
 from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer
 from albert_infer.operations.conversion.card import model_card
 from albert_infer.operations.conversion.weights import WeightFinder
-from albert_infer.preflight.label_probe import FITS, Probe, measured, refuse_wrong_order
+from albert_infer.preflight.label_probe import FITS, Probe, refuse_wrong_order, run_probe
 from albert_infer.schema import DeviceKind, NliLabel, Precision
 from albert_infer.storage import S3Access
 
@@ -149,7 +149,7 @@ def _probed(checkpoint: Checkpoint) -> Probe:
         device=DeviceKind.CPU,
         max_batch_tokens=default_batch_tokens(DeviceKind.CPU, checkpoint.shape),
     )
-    return measured(checkpoint, classifier)
+    return run_probe(checkpoint, classifier)
 
 
 def _files(given: CheckpointFiles, config: Mapping[str, object], text: TokenizerText, uri: str) -> CheckpointFiles:
