@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pairs import RECIPE, settings_for, write_pairs
 
 from albert_infer import schema, storage
-from albert_infer.learning.evaluation.rows import PLACE
+from albert_infer.learning.evaluation.rows import POSITION
 from albert_infer.output import commit
 from albert_infer.preflight.gold import GOLD
 from albert_infer.read.planning import LabelRecipe, make_plan
@@ -47,7 +47,7 @@ class Rows:
         }
         return pa.table(
             {
-                PLACE: pa.array(np.arange(first, first + rows)),
+                POSITION: pa.array(np.arange(first, first + rows)),
                 GOLD: pa.array(self.gold, pa.int8()),
                 **label_columns(self.probabilities),
                 schema.N_TOKENS: pa.array([8 + number % 40 for number in numbers], pa.int32()),

@@ -23,7 +23,7 @@ def batches(rows: pa.Table, size: int) -> list[pa.Table]:
 def compared(one: list[pa.Table], other: list[pa.Table]) -> Churn:
     comparison = Comparison(iter(other))
     for rows in one:
-        comparison.meet(rows)
+        comparison.add(rows)
     comparison.finish()
     return churn(comparison, {})
 

@@ -17,7 +17,7 @@ from sklearn.metrics import confusion_matrix
 from albert_infer.errors import InputError
 from albert_infer.learning.evaluation import counting
 from albert_infer.learning.evaluation.counting import MAX_VALUES, NULL, OTHER, Counts, Sample, ValueCells
-from albert_infer.learning.evaluation.rows import PLACE
+from albert_infer.learning.evaluation.rows import POSITION
 from albert_infer.learning.evaluation.sampling import LeastRows, hashes
 from albert_infer.preflight.gold import NO_GOLD
 from albert_infer.schema import LABEL, N_TOKENS, TRUNCATED
@@ -117,11 +117,11 @@ def test_the_rows_with_the_least_keys_are_kept(keys: list[int], limit: int, batc
         some = np.array(keys[first : first + batch])
         wanted = kept.wants(some)
         places = np.arange(first, first + len(some))
-        kept.add(pa.table({PLACE: places[wanted]}), some[wanted])
+        kept.add(pa.table({POSITION: places[wanted]}), some[wanted])
     expected = sorted(range(len(keys)), key=lambda place: (keys[place], place))[:limit]
     found = kept.rows()
     assert found is not None
-    assert found[PLACE].to_pylist() == expected
+    assert found[POSITION].to_pylist() == expected
 
 
 def test_hashes_of_neighbours_are_spread_evenly_and_differ() -> None:
@@ -138,7 +138,7 @@ def test_the_hardest_rows_are_the_most_confident_wrong_ones() -> None:
     expected = wrong[np.argsort(-confidence[wrong], kind="stable")][: counting.HARDEST_ROWS]
     found = counted(rows.table(), 100, 200).hardest.rows()
     assert found is not None
-    assert found[PLACE].to_pylist() == expected.tolist()
+    assert found[POSITION].to_pylist() == expected.tolist()
 
 
 def test_no_premise_is_in_both_halves_of_the_sample() -> None:
@@ -149,7 +149,7 @@ def test_no_premise_is_in_both_halves_of_the_sample() -> None:
     sample, kept = Sample.of(counts), counts.sample.rows()
     assert kept is not None
     sides: dict[int, set[bool]] = {}
-    for place, side in zip(kept[PLACE].to_pylist(), sample.learnt_from.tolist(), strict=True):
+    for place, side in zip(kept[POSITION].to_pylist(), sample.learnt_from.tolist(), strict=True):
         sides.setdefault(place % 40, set()).add(side)
     assert all(len(side) == 1 for side in sides.values())
     assert 100 < sample.learnt_from.sum() < 300

@@ -30,7 +30,7 @@ def evaluation_of(rows: Rows, *, texts: bool = True, compared: bool = True) -> E
     counts = Counts(["topic"], review_below=0.6)
     counts.add(table)
     comparison = Comparison(iter([table]))
-    comparison.meet(table)
+    comparison.add(table)
     comparison.finish()
     gold = counts.cells.any()
     return Evaluation(

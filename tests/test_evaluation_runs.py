@@ -12,7 +12,7 @@ from evaluated_rows import gold_names, made_up_rows, published_run
 from pairs import numbered_pairs, with_class_names
 
 from albert_infer.errors import InputError
-from albert_infer.learning.evaluation.rows import COLUMNS, PLACE, gold_of, labels_of, probabilities_of
+from albert_infer.learning.evaluation.rows import COLUMNS, POSITION, gold_of, labels_of, probabilities_of
 from albert_infer.learning.evaluation.runs import PublishedRun, open_run, refuse_other_input, refuse_without_gold
 from albert_infer.storage import DEFAULT_ACCESS
 
@@ -41,14 +41,14 @@ def test_every_labelled_row_comes_once_with_its_gold_label_and_its_place(run: Pa
     found = opened(run, "gold_label", "topic")
     rows = pa.concat_tables(found.batches())
     kept = [row for row in range(len(ROWS.gold)) if row not in REJECTED]
-    assert rows[PLACE].to_pylist() == kept
+    assert rows[POSITION].to_pylist() == kept
     assert set(rows.column_names) == {*COLUMNS, "topic"}
     assert gold_of(rows).tolist() == ROWS.gold[kept].tolist()
     assert labels_of(rows).tolist() == ROWS.labels[kept].tolist()
     np.testing.assert_array_equal(probabilities_of(rows), ROWS.probabilities[kept])
     assert rows["premise"].to_pylist() == [f"a man plays {row}" for row in kept]
     assert (found.rows, dict(found.rejected)) == (len(kept), {"empty_text": 4})
-    assert found.place_of(20) == (str(run.parent / "in" / "a.parquet"), 20)
+    assert found.file_and_row(20) == (str(run.parent / "in" / "a.parquet"), 20)
 
 
 def test_numbers_that_a_run_carried_mean_what_its_input_says(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_run_without_the_gold_column_says_how_to_carry_it(run: Path) -> None:
 
 
 def test_our_own_label_is_no_gold_label(run: Path) -> None:
-    with pytest.raises(InputError, match=r"--gold-column label: it is a column of our own"):
+    with pytest.raises(InputError, match=r"--gold-column label: it is an output column"):
         opened(run, "label")
 
 
@@ -100,7 +100,7 @@ def test_a_part_with_other_rows_than_planned_is_not_evaluated(run: Path, rows: i
     part = run / found.manifest.files[1].path
     table = pq.read_table(part)
     pq.write_table(pa.concat_tables([table, table]).slice(0, rows), part)
-    with pytest.raises(InputError, match=r"rows where plan and rejected rows leave 20; count the run again"):
+    with pytest.raises(InputError, match=r"rows, but plan and rejected rows leave 20; recount the run"):
         list(found.batches())
 
 
@@ -111,7 +111,7 @@ def test_a_part_that_is_gone_or_damaged_is_named(run: Path) -> None:
     with pytest.raises(InputError, match=part.name):
         list(found.batches())
     part.unlink()
-    with pytest.raises(InputError, match=rf"{part.name} is named by _SUCCESS and missing"):
+    with pytest.raises(InputError, match=rf"_SUCCESS names {part.name}, which is missing"):
         list(found.batches())
 
 

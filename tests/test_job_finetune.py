@@ -35,7 +35,7 @@ from albert_infer import storage
 from albert_infer.common.failpoints import VARIABLE
 from albert_infer.labeler import Labeler
 from albert_infer.learning.training.batches import epoch_batches
-from albert_infer.learning.training.start import starting_model, teaching_model
+from albert_infer.learning.training.start import starting_model, teacher_model
 from albert_infer.model.calibration import calibration_json
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.model.checkpoint_files import checkpoint_files
@@ -221,7 +221,7 @@ def learned_here(model: Path, teacher: Path | None = None, **settings: Any) -> l
     learner = learner_of(
         starting_model(checkpoint_files(str(model)), dropout=0, seed=0).model,
         steps=18,
-        teacher=None if teacher is None else teaching_model(checkpoint_files(str(teacher))),
+        teacher=None if teacher is None else teacher_model(checkpoint_files(str(teacher))),
         settings=Learning(**({"learning_rate": HOW["learning-rate"]} | settings)),
     )
     milestones = []
@@ -291,7 +291,7 @@ def test_a_student_is_taught_by_a_teacher_as_calibrated_as_it_is_and_ends_early_
     loss = metrics["milestones"][0]["train_loss"]
     assert loss == pytest.approx(learned_here(student, calibrated, **settings)[0]["train_loss"], rel=1e-4)
     assert loss != pytest.approx(learned_here(student, made, **settings)[0]["train_loss"], rel=1e-3)
-    assert "gold labels weighing 0.25 beside its teacher" in (output / "README.md").read_text()
+    assert "gold labels with weight 0.25 in the loss" in (output / "README.md").read_text()
 
 
 def test_a_run_that_diverges_says_so_and_writes_no_checkpoint(start: Start, session: None, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_a_pointer_of_git_lfs_is_called_so(tmp_path: Path, name: str) -> None:
 
 def test_safetensors_of_another_name_are_named(tmp_path: Path) -> None:
     told = refusal(without_weights(tmp_path, "model.fp16.safetensors"))
-    assert "model.safetensors is missing, but model.fp16.safetensors is there" in told
+    assert "model.safetensors is missing, but the folder has model.fp16.safetensors" in told
     assert told.endswith("give a folder that has it as model.safetensors")
 
 

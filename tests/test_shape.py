@@ -86,10 +86,10 @@ TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        (b"", "it has 0 in all"),
+        (b"", "the file has 0 bytes"),
         (file_of(b"{"), "its header cannot be read: it is not JSON"),
-        (b"\xff" * 100, "at most 2,097,152 are read"),
-        ((2**21 + 1).to_bytes(8, "little") + b" " * (2**21 + 1), "at most 2,097,152 are read"),
+        (b"\xff" * 100, "a header at most 2,097,152"),
+        ((2**21 + 1).to_bytes(8, "little") + b" " * (2**21 + 1), "a header at most 2,097,152"),
         (file_of(b"[" * 100_000), "nested deeper than 100 levels"),
         (file_of({"a": {**TENSOR, "dtype": ["F32"]}}, bytes(8)), "does not describe tensors"),
         (file_of({"a": {**TENSOR, "shape": "ab"}}, bytes(8)), "does not describe tensors"),

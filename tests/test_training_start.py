@@ -17,7 +17,7 @@ from transformers import AlbertForMaskedLM, AlbertForSequenceClassification
 from albert_infer.errors import ModelError
 from albert_infer.learning.training import losses
 from albert_infer.learning.training.batches import padded_batch
-from albert_infer.learning.training.start import StartingModel, files_of, starting_model, teaching_model
+from albert_infer.learning.training.start import StartingModel, files_of, starting_model, teacher_model
 from albert_infer.model import checkpoint as model
 from albert_infer.model.calibration import calibration_json
 from albert_infer.model.checkpoint_files import CheckpointFiles, checkpoint_files
@@ -81,9 +81,9 @@ def test_a_teacher_teaches_its_calibrated_answers(tmp_path: Path) -> None:
     teacher = tiny_teacher()
     expected = logits(teacher)
     save_model(teacher, tmp_path)
-    torch.testing.assert_close(logits(teaching_model(checkpoint_files(str(tmp_path)))), expected)
+    torch.testing.assert_close(logits(teacher_model(checkpoint_files(str(tmp_path)))), expected)
     (tmp_path / "calibration.json").write_bytes(calibration_json(1.6, {}))
-    torch.testing.assert_close(logits(teaching_model(checkpoint_files(str(tmp_path)))), expected / 1.6)
+    torch.testing.assert_close(logits(teacher_model(checkpoint_files(str(tmp_path)))), expected / 1.6)
 
 
 def test_a_pretrained_albert_gets_a_new_classifier_that_follows_from_the_seed(tmp_path: Path) -> None:

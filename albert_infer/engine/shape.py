@@ -132,7 +132,7 @@ class AlbertShape:
 
 def found_text(value: object) -> str:
     """A value of a config.json for a message, truncated because it may be megabytes."""
-    return f"problem {value!r:.100}"
+    return f"found {value!r:.100}"
 
 
 def _refuse_other_architectures(config: Mapping[str, object]) -> None:
@@ -185,7 +185,7 @@ def _refuse_contradictions(shape: AlbertShape) -> None:
     if shape.hidden_size % shape.num_attention_heads:
         raise ModelError(
             "config.json num_attention_heads as a divisor of hidden_size",
-            f"problem {shape.num_attention_heads} heads and hidden_size {shape.hidden_size}",
+            f"found {shape.num_attention_heads} heads and hidden_size {shape.hidden_size}",
             USE_ANOTHER,
         )
     if shape.type_vocab_size < 2:

@@ -1,1 +1,1 @@
-"""`training` makes checkpoints, `evaluation` says how good labels are. Labelling imports nothing from here."""
+"""`training` trains checkpoints, `evaluation` measures the quality of labels. Labelling imports nothing from here."""

@@ -1,11 +1,11 @@
-"""How good labels are: a published run, or a checkpoint on pairs, against gold labels, and against another one.
+"""Evaluates a published run, or a checkpoint on pairs: against gold labels, and against another run or checkpoint.
 
-`work` goes from settings to an evaluation. `rows` says what a source of labelled rows gives; `runs` and `labelled_here`
-are the two sources. `counting` keeps what figures need, in memory that does not grow with the rows (`sampling` a
-bounded number of them), and `comparison` what two sources need; `metrics`, `calibration` and `baselines` make figures
-of it. `document` is the whole as JSON, `page` as HTML, `summary` as text; `fitted` copies a calibrated checkpoint.
+`work` runs an evaluation from its settings. `rows` is the protocol of a source of labelled rows; `runs` and
+`labelled_here` are the two sources. `counting` counts rows in constant memory (`sampling` keeps a bounded number of
+them), and `comparison` counts the rows of two sources. `metrics`, `calibration` and `baselines` turn counts into
+figures. `document` is the result as JSON, `page` as HTML, `summary` as text. `fitted` writes a calibrated checkpoint.
 
-Importing this package imports none of the libraries that only the extra `evaluation` brings.
+Importing this package imports no library of the extra `evaluation`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far probabilities are what they say, and the temperature that makes them so.
+"""Measures the calibration of probabilities, and fits a temperature.
 
 Expected calibration error and temperature scaling are those of Guo, Pleiss, Sun and Weinberger, "On Calibration of
 Modern Neural Networks", ICML 2017: 15 bins of equal width over the probability of the label.
@@ -20,9 +20,9 @@ from albert_infer.learning.evaluation.metrics import ENDS, Estimate, drawn, shar
 from albert_infer.model.calibration import LEAST, MOST, UNCALIBRATED
 
 BINS: Final = 15
-# Fewer say little of even one number.
+# Fewer pairs are too few to fit one number.
 LEAST_PAIRS: Final = 50
-# Kept shares that the table of review thresholds shows.
+# The thresholds in the table of reviews.
 REVIEW_THRESHOLDS: Final = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -39,7 +39,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Threshold:
-    """What sending labels up to a probability to a person would leave: rows kept, and their accuracy."""
+    """The rows whose label has at least the probability `below`, and their accuracy. People would review the others."""
 
     below: float
     kept: int
@@ -49,7 +49,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of all rows with gold labels; the log loss is that of the sample."""
+    """The calibration of all rows with gold labels. The log loss is that of the sample."""
 
     ece: Estimate
     log_loss: float
@@ -60,9 +60,9 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Fit:
-    """A temperature, fitted on the sampled pairs, and what fitting one does for pairs that it was not fitted on.
+    """A temperature, fitted on the sampled pairs, and its effect on pairs that it was not fitted on.
 
-    That is measured on the same pairs, each half with the temperature of the other.
+    The effect is cross-validated: each half of the pairs uses the temperature of the other half.
     """
 
     temperature: float
@@ -74,12 +74,12 @@ class Fit:
 
 
 def calibration(counts: Counts, sample: Sample) -> Calibration:
-    """How far the probabilities of the labels are the shares that are right."""
+    """Compare the probabilities of the labels with the shares of right labels."""
     by_bin = counts.confidence.reshape(BINS, -1, 2).sum(axis=1)
     sums = counts.confidence_sums.reshape(BINS, -1, 2).sum(axis=1)
     bins = tuple(
-        Bin(place / BINS, (place + 1) / BINS, int(rows.sum()), float(sums[place].sum() / rows.sum()), _right(rows))
-        for place, rows in enumerate(by_bin)
+        Bin(index / BINS, (index + 1) / BINS, int(rows.sum()), float(sums[index].sum() / rows.sum()), _right(rows))
+        for index, rows in enumerate(by_bin)
         if rows.any()
     )
     loss = nll(tempered(sample.probabilities, 1.0), sample.gold)
@@ -87,7 +87,7 @@ def calibration(counts: Counts, sample: Sample) -> Calibration:
 
 
 def _right(rows: NDArray[np.int64]) -> Estimate:
-    """The share of the right ones, which are counted second."""
+    """The share of right rows. `rows` has the counts of wrong and right rows."""
     return share(int(rows[1]), int(rows.sum()))
 
 
@@ -102,10 +102,10 @@ def _thresholds(counts: Counts) -> tuple[Threshold, ...]:
 
 
 def _ece(by_bin: NDArray[np.int64], sums: NDArray[np.float64]) -> Estimate:
-    """The expected calibration error of bins (15, 2) with their added up confidences.
+    """The expected calibration error of bins (15, 2) with their summed confidences.
 
-    Draws keep the mean confidence of their bin, which varies by less than the bin's width. Drawing adds noise to every
-    bin, and so to a sum of absolute values: the draws are moved back by as much as their mean is above the value.
+    Draws use the mean confidence of their bin, which varies by less than the bin's width. Drawing adds noise to every
+    bin, and so increases a sum of absolute values. The draws are corrected by their mean minus the value.
     """
     total = by_bin.sum()
     value = float(np.abs(by_bin[:, 1] - sums.sum(axis=1)).sum() / total)
@@ -117,7 +117,7 @@ def _ece(by_bin: NDArray[np.int64], sums: NDArray[np.float64]) -> Estimate:
 
 
 def expected_calibration_error(probabilities: NDArray[np.float64], gold: NDArray[np.int64]) -> float:
-    """The same, of rows that are at hand: probabilities (R, 3) and gold labels (R)."""
+    """The expected calibration error of rows in memory: probabilities (R, 3) and gold labels (R)."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == gold
     bins = np.clip(np.ceil(confidence * BINS) - 1, 0, BINS - 1).astype(np.int64)
@@ -126,27 +126,27 @@ def expected_calibration_error(probabilities: NDArray[np.float64], gold: NDArray
 
 
 def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """What the probabilities (R, 3) become when the logits that they came from are divided by `temperature`.
+    """The probabilities (R, 3) after a division of their logits by `temperature`.
 
-    With 1 they stay as they are, but add up to 1 in float64. Logarithms of probabilities are the logits less a number
-    of the row's own, which the softmax takes out again; one that is 0 in float32 counts as the least that it holds.
+    A temperature of 1 only normalises the sums to 1 in float64. The logarithms of probabilities are the logits minus a
+    constant of the row, which the softmax cancels. A probability of 0 in float32 counts as the smallest number there.
     """
     least = np.finfo(np.float32).smallest_subnormal
     logits = np.log(np.maximum(probabilities.astype(np.float64), least)) / temperature
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return found
+    result: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result
 
 
 def fitted_temperature(sample: Sample, current: float = UNCALIBRATED) -> Fit:
-    """The temperature of the least log loss on the pairs, and what the temperature of each half does for the other.
+    """Fit the temperature with the least log loss, and measure its effect by cross-validation on the two halves.
 
-    It takes the place of the `current` one, which the probabilities have seen. Raises InputError for too few pairs.
+    The result replaces the `current` temperature, which the probabilities include. Raises InputError for too few pairs.
     """
     halves = sample.rows(sample.learnt_from), sample.rows(~sample.learnt_from)
     if min(len(half.gold) for half in halves) < LEAST_PAIRS:
-        found = " and ".join(f"{len(half.gold):,}" for half in halves) + " pairs in the halves, split by premise"
-        raise InputError("--fit-temperature", found, f"give pairs of which each half has {LEAST_PAIRS}")
+        problem = " and ".join(f"{len(half.gold):,}" for half in halves) + " pairs in the halves, split by premise"
+        raise InputError("--fit-temperature", problem, f"give more pairs: each half needs {LEAST_PAIRS}")
     gold = np.concatenate([half.gold for half in halves])
     before = np.concatenate([tempered(half.probabilities, 1.0) for half in halves])
     crossed = zip(halves, reversed(halves), strict=True)
@@ -162,7 +162,7 @@ def fitted_temperature(sample: Sample, current: float = UNCALIBRATED) -> Fit:
 
 
 def _least_loss(sample: Sample) -> float:
-    """The temperature that gives the probabilities of a sample the least log loss."""
+    """The temperature with the least log loss on a sample."""
 
     def loss(log_temperature: float) -> float:
         return nll(tempered(sample.probabilities, float(np.exp(log_temperature))), sample.gold)

@@ -1,4 +1,4 @@
-"""Two labellings of the same rows: how often they agree, and which labels became which."""
+"""Compares two labellings of the same rows: agreement, and changes of labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from albert_infer.learning.evaluation.counting import LABELS
 from albert_infer.learning.evaluation.metrics import Counted, Drawn, Estimate, drawn, estimate, share
-from albert_infer.learning.evaluation.rows import PLACE, gold_of, labels_of, probabilities_of
+from albert_infer.learning.evaluation.rows import POSITION, gold_of, labels_of, probabilities_of
 from albert_infer.schema import NliLabel
 
 GOLDS: Final = LABELS + 1  # NO_GOLD first
@@ -21,12 +21,12 @@ GOLDS: Final = LABELS + 1  # NO_GOLD first
 
 @dataclass(frozen=True)
 class Judged:
-    """Of the rows with gold labels that both labelled: who is right."""
+    """Which of both labellings is right, on the rows with gold labels that both labelled."""
 
     rows: int
     accuracy: Estimate
     other_accuracy: Estimate
-    # By how much the other is more accurate, row by row.
+    # The other accuracy minus this one, on the same rows.
     difference: Estimate
     both_right: int
     only_this_right: int
@@ -36,7 +36,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Churn:
-    """How the labels of another run or checkpoint differ from this one's."""
+    """The differences between the labels of this run or checkpoint and another one."""
 
     other: Mapping[str, object]
     rows: int
@@ -45,49 +45,49 @@ class Churn:
     agreement: Estimate
     kappa: float
     largest_difference: float
-    # By label here, then by label there.
+    # The number of rows by label in this labelling, then by label in the other.
     became: dict[str, dict[str, int]]
-    # None where no row has a gold label.
+    # None if no row has a gold label.
     judged: Judged | None
 
 
 class Comparison:
-    """Meets the rows of one source with those of another, both in rising order of their places, and counts them."""
+    """Joins the rows of two sources by position, and counts them. Both sources have ascending positions."""
 
     def __init__(self, other: Iterator[pa.Table]) -> None:
         self._other = other
-        self._waiting: pa.Table | None = None
+        self._unmatched: pa.Table | None = None
         self.cells: Counted = np.zeros((GOLDS, LABELS, LABELS), np.int64)
         self.only_in_this = 0
         self.only_in_other = 0
         self.largest_difference = 0.0
 
-    def meet(self, rows: pa.Table) -> None:
-        """Count the next rows with the other's of the same places."""
-        other = self._up_to(int(rows[PLACE][-1].as_py()))
-        here, there = rows[PLACE].to_numpy(), other[PLACE].to_numpy() if other else np.zeros(0, np.int64)
-        common, of_here, of_there = np.intersect1d(here, there, assume_unique=True, return_indices=True)
-        self.only_in_this += len(here) - len(common)
-        self.only_in_other += len(there) - len(common)
+    def add(self, rows: pa.Table) -> None:
+        """Count the next rows, with the rows of the other source at the same positions."""
+        other = self._up_to(int(rows[POSITION][-1].as_py()))
+        own, others = rows[POSITION].to_numpy(), other[POSITION].to_numpy() if other else np.zeros(0, np.int64)
+        common, own_rows, other_rows = np.intersect1d(own, others, assume_unique=True, return_indices=True)
+        self.only_in_this += len(own) - len(common)
+        self.only_in_other += len(others) - len(common)
         if other and len(common):
-            self._count(rows.take(pa.array(of_here)), other.take(pa.array(of_there)))
+            self._count(rows.take(pa.array(own_rows)), other.take(pa.array(other_rows)))
 
     def finish(self) -> None:
-        """Count what is left of the other's rows."""
-        self.only_in_other += self._waiting.num_rows if self._waiting else 0
+        """Count the remaining rows of the other source."""
+        self.only_in_other += self._unmatched.num_rows if self._unmatched else 0
         self.only_in_other += sum(rows.num_rows for rows in self._other)
 
     def _up_to(self, last: int) -> pa.Table | None:
-        """The other's rows up to this place, as far as they were not met before."""
-        while self._waiting is None or not self._waiting.num_rows or self._waiting[PLACE][-1].as_py() < last:
+        """The next rows of the other source, up to the position `last`."""
+        while self._unmatched is None or not self._unmatched.num_rows or self._unmatched[POSITION][-1].as_py() < last:
             more = next(self._other, None)
             if more is None:
                 break
-            self._waiting = more if self._waiting is None else pa.concat_tables([self._waiting, more])
-        if self._waiting is None:
+            self._unmatched = more if self._unmatched is None else pa.concat_tables([self._unmatched, more])
+        if self._unmatched is None:
             return None
-        met = int(np.searchsorted(self._waiting[PLACE].to_numpy(), last, side="right"))
-        rows, self._waiting = self._waiting.slice(0, met), self._waiting.slice(met)
+        end = int(np.searchsorted(self._unmatched[POSITION].to_numpy(), last, side="right"))
+        rows, self._unmatched = self._unmatched.slice(0, end), self._unmatched.slice(end)
         return rows
 
     def _count(self, rows: pa.Table, other: pa.Table) -> None:
@@ -99,7 +99,7 @@ class Comparison:
 
 
 def churn(comparison: Comparison, other: Mapping[str, object]) -> Churn:
-    """What was counted, as figures; `other` says what it was compared with."""
+    """The figures of a comparison. `other` describes the other source."""
     both = comparison.cells.sum(axis=0)
     rows = int(both.sum())
     return Churn(
@@ -121,12 +121,12 @@ def churn(comparison: Comparison, other: Mapping[str, object]) -> Churn:
 def _kappa(both: Counted) -> float:
     one, other = np.nonzero(both)
     if len(set(one)) < 2 and len(set(other)) < 2:
-        return float("nan")  # with one label only there is no chance to agree beyond
+        return float("nan")  # with a single label, kappa is undefined
     return float(cohen_kappa_score(one, other, sample_weight=both[one, other]))
 
 
 def _judged(cells: Counted) -> Judged | None:
-    """Of cells (3, 3, 3) by gold label, label and the other's."""
+    """The comparison with gold, from cells (3, 3, 3) by gold label, label and other label."""
     rows = int(cells.sum())
     if not rows:
         return None
@@ -147,7 +147,7 @@ def _judged(cells: Counted) -> Judged | None:
 
 
 def _right(cells: Counted | Drawn) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Rows that each of both got right, of cells (…, 3, 3, 3)."""
+    """The numbers of rows that this and the other labelling got right, from cells (…, 3, 3, 3)."""
     this = np.einsum("...ggo->...", cells)
     other = np.einsum("...glg->...", cells)
     return this, other

@@ -1,4 +1,4 @@
-"""An evaluation as a whole: what `evaluation.json` holds and the page shows."""
+"""The complete evaluation, for `evaluation.json` and for the page."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from albert_infer.learning.evaluation.calibration import Calibration, Fit, calib
 from albert_infer.learning.evaluation.comparison import Churn
 from albert_infer.learning.evaluation.counting import MAX_VALUES, OTHER, SAMPLE_ROWS, Counts, Sample, ValueCells
 from albert_infer.learning.evaluation.metrics import Quality, Summary, quality, summary
-from albert_infer.learning.evaluation.rows import PLACE, gold_of, labels_of, probabilities_of
+from albert_infer.learning.evaluation.rows import POSITION, gold_of, labels_of, probabilities_of
 from albert_infer.schema import HYPOTHESIS, N_TOKENS, PREMISE, NliLabel
 
 FORMAT: Final = 1
-# Values of a column that are told one by one: the most frequent ones.
+# The number of values of a column that are shown; the most frequent ones.
 SHOWN_VALUES: Final = 50
 
 
 @dataclass(frozen=True)
 class RowCounts:
-    """Every row that was looked at: labelled (with a gold label or without) or rejected."""
+    """The numbers of rows: labelled (with or without a gold label) and rejected."""
 
     labelled: int
     with_gold: int
@@ -35,7 +35,7 @@ class RowCounts:
 
     @property
     def rejected_share(self) -> float:
-        """Of all rows, those that have no label: no accuracy counts them."""
+        """The share of rows without a label. Accuracy does not include them."""
         rejected = sum(self.rejected.values())
         return rejected / max(rejected + self.labelled, 1)
 
@@ -50,7 +50,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Review:
-    """Rows whose label is less probable than `below`, which a person would look at, and the others."""
+    """Rows whose label has a probability below `below`, for review by people, and the other rows."""
 
     below: float
     rows_below: int
@@ -61,7 +61,7 @@ class Review:
 
 @dataclass(frozen=True)
 class HardPair:
-    """A label that is wrong and was given with confidence; texts are None where they were not asked for."""
+    """A wrong label with a high probability. Texts are None with `no_texts`."""
 
     file: str
     row: int
@@ -74,20 +74,20 @@ class HardPair:
 
 @dataclass(frozen=True)
 class AgainstGold:
-    """All that takes gold labels."""
+    """The figures that need gold labels."""
 
     quality: Quality
     slices: dict[str, tuple[Slice, ...]]
     calibration: Calibration
     review: Review | None
-    # None where there are too few rows to learn from.
+    # None for too few rows.
     baselines: Baselines | None
     hardest: tuple[HardPair, ...]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was evaluated, and what was found; `against_gold` is None where only two runs were compared."""
+    """The source and the results. `against_gold` is None if two runs without gold labels were compared."""
 
     source: Mapping[str, object]
     rows: RowCounts
@@ -97,20 +97,20 @@ class Evaluation:
     versions: dict[str, str]
 
     def to_json(self) -> bytes:
-        """The bytes of `evaluation.json`; figures that are not defined are null."""
+        """The bytes of `evaluation.json`. Undefined figures are null."""
         document = {"format": FORMAT, **asdict(self)}
         return json.dumps(_without_nan(document), indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 def row_counts(counts: Counts, rejected: dict[str, int]) -> RowCounts:
-    """How many rows there were of each kind."""
+    """The numbers of rows of each kind."""
     with_gold = int(counts.cells.sum())
     labels = {str(label): int(rows) for label, rows in zip(NliLabel, counts.labels, strict=True)}
     return RowCounts(counts.rows, with_gold, counts.rows - with_gold, rejected, labels)
 
 
-def against_gold(counts: Counts, place_of: Callable[[int], tuple[str, int]], *, texts: bool) -> AgainstGold:
-    """The figures of rows of which at least one has a gold label."""
+def against_gold(counts: Counts, file_and_row: Callable[[int], tuple[str, int]], *, texts: bool) -> AgainstGold:
+    """The figures against gold labels. At least one row must have a gold label."""
     sample = Sample.of(counts)
     return AgainstGold(
         quality(counts.cells),
@@ -118,32 +118,32 @@ def against_gold(counts: Counts, place_of: Callable[[int], tuple[str, int]], *, 
         calibration(counts, sample),
         _review(counts),
         baselines(sample),
-        _hardest(counts, place_of, texts=texts),
+        _hardest(counts, file_and_row, texts=texts),
     )
 
 
 def _slices(name: str, values: ValueCells) -> tuple[Slice, ...]:
-    """The most frequent values, and all others as one; tokens from few to many, other columns by their rows."""
-    found = list(values.items())
+    """The most frequent values, and all others together. Token counts ascend; other columns descend by rows."""
+    items = list(values.items())
     if name != N_TOKENS:
-        found.sort(key=lambda item: (item[0] == OTHER, -item[1].sum()))
-        rest = [cells for value, cells in found[SHOWN_VALUES:] if value != OTHER]
-        other = [cells for value, cells in found if value == OTHER]
-        found = [item for item in found[:SHOWN_VALUES] if item[0] != OTHER]
-        if rest or other:
-            found.append((OTHER, np.sum([*rest, *other], axis=0)))
-    return tuple(Slice(value, summary(cells)) for value, cells in found)
+        items.sort(key=lambda item: (item[0] == OTHER, -item[1].sum()))
+        rare = [cells for value, cells in items[SHOWN_VALUES:] if value != OTHER]
+        other = [cells for value, cells in items if value == OTHER]
+        items = [item for item in items[:SHOWN_VALUES] if item[0] != OTHER]
+        if rare or other:
+            items.append((OTHER, np.sum([*rare, *other], axis=0)))
+    return tuple(Slice(value, summary(cells)) for value, cells in items)
 
 
 def _review(counts: Counts) -> Review | None:
     if counts.review_below is None:
         return None
     below, above = counts.review_rows
-    in_short = [summary(cells) for cells in counts.review_cells]
-    return Review(counts.review_below, int(below), int(above), *in_short)
+    summaries = [summary(cells) for cells in counts.review_cells]
+    return Review(counts.review_below, int(below), int(above), *summaries)
 
 
-def _hardest(counts: Counts, place_of: Callable[[int], tuple[str, int]], *, texts: bool) -> tuple[HardPair, ...]:
+def _hardest(counts: Counts, file_and_row: Callable[[int], tuple[str, int]], *, texts: bool) -> tuple[HardPair, ...]:
     rows = counts.hardest.rows()
     if rows is None:
         return ()
@@ -152,7 +152,7 @@ def _hardest(counts: Counts, place_of: Callable[[int], tuple[str, int]], *, text
     golds = [names[gold] for gold in gold_of(rows)]
     return tuple(
         HardPair(
-            *place_of(row[PLACE]),
+            *file_and_row(row[POSITION]),
             gold,
             label,
             float(probability),
@@ -166,7 +166,7 @@ def _hardest(counts: Counts, place_of: Callable[[int], tuple[str, int]], *, text
 
 
 def limits() -> dict[str, int]:
-    """The bounds of what is kept, for whoever reads the figures."""
+    """The limits behind the figures, for readers of the page."""
     return {"values_counted": MAX_VALUES, "values_shown": SHOWN_VALUES, "sample_rows": SAMPLE_ROWS}
 
 

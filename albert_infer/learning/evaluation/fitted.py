@@ -1,4 +1,4 @@
-"""A copy of a checkpoint with the temperature that was fitted to it."""
+"""Writes a copy of a checkpoint with a fitted temperature."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from albert_infer.model.known_files import WEIGHTS_INDEX
 from albert_infer.preflight.gold import GoldSet
 from albert_infer.storage import Folder, S3Access
 
-# What goes along where it is there: the shards' index, which the loader reads, and what a person wants to know.
+# Optional files that are copied too: the index of shards for the loader, and documents for people.
 COMPANIONS: Final = (WEIGHTS_INDEX, "README.md", "LICENSE")
 
 
-def refuse_taken(uri: str, access: S3Access) -> Folder:
-    """The empty folder for a copy. Raises OutputError where something is in it, or without the right to write."""
+def empty_folder(uri: str, access: S3Access) -> Folder:
+    """Open the folder for a copy. Raises OutputError if it is not empty, or not writable."""
     folder = storage.open_folder(uri, access)
     storage.check_writable(folder)
     storage.refuse_filled(folder, "--fit-temperature")
@@ -29,9 +29,9 @@ def refuse_taken(uri: str, access: S3Access) -> Folder:
 
 
 def write_fitted(target: Folder, checkpoint: Checkpoint, access: S3Access, fit: Fit, gold: GoldSet) -> None:
-    """Copy the files of the checkpoint, byte for byte, and put `calibration.json` beside them, last.
+    """Copy the files of the checkpoint unchanged, and write `calibration.json` last.
 
-    Raises ModelError for a file that is no longer the one that was loaded.
+    Raises ModelError for a file that has changed since the checkpoint was loaded.
     """
     source = checkpoint_folder(checkpoint.source, access)
     names = [pin.name for pin in source.objects()]
@@ -40,26 +40,26 @@ def write_fitted(target: Folder, checkpoint: Checkpoint, access: S3Access, fit: 
             continue
         data = source.read(name)
         if checkpoint.digests.get(name) not in (None, hashlib.sha256(data).hexdigest()):
-            found = f"{name} was changed while it was evaluated"
-            raise ModelError(f"copy model {checkpoint.source}", found, "run it again")
+            problem = f"{name} changed during the evaluation"
+            raise ModelError(f"copy model {checkpoint.source}", problem, "run it again")
         _put(target, name, data)
     _put(target, CALIBRATION, calibration_json(fit.temperature, _facts(fit, gold)))
 
 
 def _facts(fit: Fit, gold: GoldSet) -> dict[str, object]:
-    """What the temperature was fitted on, and what it did."""
-    told = asdict(fit)
-    del told[TEMPERATURE]
+    """The data and the effect of the fit."""
+    facts = asdict(fit)
+    del facts[TEMPERATURE]
     fitted_on = {
         "uri": gold.uri,
         "gold_column": gold.gold_column,
         "files": gold.pins,
-        "pairs": told.pop("fitted_on"),
+        "pairs": facts.pop("fitted_on"),
     }
-    return {"fitted_on": fitted_on, **told}
+    return {"fitted_on": fitted_on, **facts}
 
 
 def _put(target: Folder, name: str, data: bytes) -> None:
     if not target.put_if_absent(name, data) and target.read(name) != data:
-        found = f"{name} came meanwhile"
-        raise OutputError(f"--fit-temperature {target.uri}", found, "give a folder that nobody else writes")
+        problem = f"another program wrote {name}"
+        raise OutputError(f"--fit-temperature {target.uri}", problem, "give a folder that no other program writes")

@@ -1,7 +1,7 @@
-"""Pairs with gold labels, labelled in this process by a checkpoint: a source of rows without a run.
+"""Labels pairs with gold labels in this process: a source of rows without a run.
 
-Without Ray, because gold sets are small and a cluster takes longer to start than they take to label; whoever wants one
-labels with the job, carries the gold labels and evaluates the run.
+It does not use Ray, because a gold set takes less time to label than a cluster takes to start. For a large gold set,
+label it with the job, carry the gold labels, and evaluate the run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from albert_infer.classify.classification import Classifier, default_batch_tokens
 from albert_infer.config import EvaluateSettings
 from albert_infer.engine.processor import cpu_flags, resolved_precision
-from albert_infer.learning.evaluation.rows import COLUMNS, PLACE, file_and_row, places
+from albert_infer.learning.evaluation.rows import COLUMNS, POSITION, positions, split_position
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.pipeline import progress
 from albert_infer.pipeline.progress import ProgressCounts, UnitProgress
@@ -27,7 +27,7 @@ from albert_infer.schema import REJECTION, ComputedBatch, DeviceKind
 
 
 class LabelledHere:
-    """The pairs of a gold set as `checkpoint` labels them, by the steps of the labelling job. Raises ModelError."""
+    """The pairs of a gold set, labelled by `checkpoint` with the steps of the labelling job. Raises ModelError."""
 
     def __init__(
         self, gold: GoldSet, checkpoint: Checkpoint, slices: tuple[str, ...], settings: EvaluateSettings
@@ -45,27 +45,27 @@ class LabelledHere:
             max_batch_tokens=settings.max_batch_tokens or default_batch_tokens(self._device, checkpoint.shape),
             threads=settings.threads,
         )
-        self._files = {pin: place for place, pin in enumerate(dict.fromkeys(piece.pin for piece in gold.slices))}
+        self._files = {pin: index for index, pin in enumerate(dict.fromkeys(piece.pin for piece in gold.slices))}
         self._rejected: Counter[str] = Counter()
         self._progress = ProgressCounts()
 
     @property
     def rows(self) -> int:
-        """All rows of the gold set."""
+        """The number of rows of the gold set."""
         return self.gold.rows
 
     @property
     def has_gold(self) -> bool:
-        """A gold set has a column of gold labels."""
+        """True: a gold set has gold labels."""
         return True
 
     @property
     def rejected(self) -> Mapping[str, int]:
-        """Rows that could not be labelled, so far."""
+        """The rejected rows so far, by reason."""
         return self._rejected
 
-    def told(self) -> Mapping[str, object]:
-        """Which pairs, and what labelled them."""
+    def description(self) -> Mapping[str, object]:
+        """The pairs and the checkpoint, as JSON."""
         return {
             "pairs": self.gold.uri,
             "gold_column": self.gold.gold_column,
@@ -74,42 +74,42 @@ class LabelledHere:
             "precision": self._precision,
         }
 
-    def place_of(self, place: int) -> tuple[str, int]:
-        """The file and the row there."""
-        file, row = file_and_row(place)
+    def file_and_row(self, position: int) -> tuple[str, int]:
+        """The file, and the row in it, of a position."""
+        file, row = split_position(position)
         return self.gold.folder.uri_of(list(self._files)[file].name), row
 
     def shown(self) -> AbstractContextManager[object]:
-        """Show how far the labelling is, while the block goes on."""
+        """Show the progress of labelling during the block."""
         return progress.shown(self.gold.rows, 0, self._progress.so_far, self._device)
 
     def batches(self) -> Iterator[pa.Table]:
-        """Label slice after slice."""
+        """Label the slices, and yield their labelled rows."""
         for piece in self.gold.slices:
             labelled = self._labelled(piece)
             rejected = labelled[REJECTION]
             self._rejected.update(reason for reason in rejected.to_pylist() if reason is not None)
             rows = np.arange(piece.range.first_row, piece.range.first_row + piece.range.rows, dtype=np.int64)
-            labelled = labelled.append_column(PLACE, pa.array(places(self._files[piece.pin], rows)))
-            kept = labelled.filter(pc.is_null(rejected))
-            if kept.num_rows:
-                yield kept.select([*COLUMNS, *self._slices])
+            labelled = labelled.append_column(POSITION, pa.array(positions(self._files[piece.pin], rows)))
+            accepted = labelled.filter(pc.is_null(rejected))
+            if accepted.num_rows:
+                yield accepted.select([*COLUMNS, *self._slices])
 
     def _labelled(self, piece: GoldSlice) -> pa.Table:
         name, so_far = f"{piece.pin.name}:{piece.range.first_row}", UnitProgress()
 
-        def tell(batch: ComputedBatch) -> None:
+        def report(batch: ComputedBatch) -> None:
             nonlocal so_far
             so_far = so_far.after(batch)
             self._progress.tell(name, so_far)
 
         return self._classifier.classified(
-            tokenization.append_tokens(read_slice(self.gold, piece), self._tokenizer), tell
+            tokenization.append_tokens(read_slice(self.gold, piece), self._tokenizer), report
         )
 
 
 def _device(settings: EvaluateSettings) -> DeviceKind:
-    # Imported here: it loads torch, which a run that is only read has no use for.
+    # Imported here, because it loads torch, which the evaluation of a run does not need.
     from albert_infer.engine.devices import asked_device
 
     return asked_device(settings.device, settings.precision, flag="--device cuda")

@@ -1,8 +1,8 @@
-"""Counts to figures with 95 % intervals. Figures are scikit-learn's; the intervals are bootstrapped from the counts.
+"""Turns counts into figures with 95 % intervals. scikit-learn computes the figures; a bootstrap gives the intervals.
 
-Drawing rows with replacement and counting them is drawing the counts from a multinomial distribution, so the bootstrap
-of a figure that is a function of counts needs the counts alone, whatever the number of rows. It is done with arrays of
-all draws, R in shapes; a test holds its formulas against scikit-learn's.
+The counts of rows that are drawn with replacement have a multinomial distribution. So the bootstrap of a figure that
+depends only on counts draws counts, for any number of rows. Arrays hold all draws, R in shapes. A test compares the
+formulas with those of scikit-learn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 
 from albert_infer.schema import NliLabel
 
-# The ends of a 95 % interval are then themselves known to about 0.1 of its width.
+# With this number the ends of a 95 % interval have an error of about a tenth of its width.
 DRAWS: Final = 2000
 SEED: Final = 20_170_612
 ENDS: Final = (2.5, 97.5)
@@ -27,7 +27,7 @@ Drawn = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, and the ends of its 95 % interval; all three are NaN where it is not defined."""
+    """A figure, and the ends of its 95 % interval. All three are NaN for an undefined figure."""
 
     value: float
     low: float
@@ -36,7 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LabelQuality:
-    """One label: how many rows have it by gold, how many were given it, and how well that fits."""
+    """One label: its rows by gold, its rows by label, and its precision, recall and F1."""
 
     gold_rows: int
     labelled_rows: int
@@ -47,7 +47,7 @@ class LabelQuality:
 
 @dataclass(frozen=True)
 class Cell:
-    """Rows of a gold label that got a label, and their share of that gold label's rows."""
+    """The rows with a gold label and a label, and their share of the rows with that gold label."""
 
     rows: int
     share: Estimate
@@ -55,7 +55,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well the labels of some rows fit their gold labels; macro-F1 is over the labels that occur."""
+    """The figures of labels against gold labels. Macro-F1 averages over the labels that occur."""
 
     rows: int
     accuracy: Estimate
@@ -67,7 +67,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Summary:
-    """The same in short, for a part of the rows."""
+    """The main figures of a part of the rows."""
 
     rows: int
     accuracy: Estimate
@@ -75,22 +75,22 @@ class Summary:
 
 
 def quality(cells: Counted) -> Quality:
-    """Every figure of the cells (3, 3), by gold label and label; at least one row must be there."""
+    """All figures of the cells (3, 3), by gold label and label. There must be at least one row."""
     draws = drawn(cells)
     gold, labels, rows = _rows_of(cells)
     order = list(range(len(NliLabel)))
-    told = precision_recall_fscore_support(gold, labels, labels=order, sample_weight=rows, zero_division=np.nan)
+    by_kind = precision_recall_fscore_support(gold, labels, labels=order, sample_weight=rows, zero_division=np.nan)
     drawn_figures = drawn_precision(draws), drawn_recall(draws), drawn_f1(draws)
     by_label = {}
     shares = _ratio(draws, draws.sum(axis=2, keepdims=True))
     confusion: dict[str, dict[str, Cell]] = {}
-    for place, label in enumerate(NliLabel):
-        figures = (estimate(told[kind][place], drawn_figures[kind][:, place]) for kind in range(3))
-        of_gold = int(cells[place].sum())
-        by_label[str(label)] = LabelQuality(of_gold, int(cells[:, place].sum()), *figures)
+    for index, label in enumerate(NliLabel):
+        figures = (estimate(by_kind[kind][index], drawn_figures[kind][:, index]) for kind in range(3))
+        of_gold = int(cells[index].sum())
+        by_label[str(label)] = LabelQuality(of_gold, int(cells[:, index].sum()), *figures)
         confusion[str(label)] = {
-            str(given): Cell(int(count), estimate(count / of_gold if of_gold else np.nan, shares[:, place, column]))
-            for column, (given, count) in enumerate(zip(NliLabel, cells[place], strict=True))
+            str(given): Cell(int(count), estimate(count / of_gold if of_gold else np.nan, shares[:, index, column]))
+            for column, (given, count) in enumerate(zip(NliLabel, cells[index], strict=True))
         }
     short = _summary(cells, draws)
     return Quality(short.rows, short.accuracy, short.macro_f1, by_label, confusion)
@@ -118,25 +118,25 @@ UNDEFINED: Final = Estimate(np.nan, np.nan, np.nan)
 
 
 def share(rows: int, of: int) -> Estimate:
-    """The share `rows` of `of`."""
+    """The share `rows / of`."""
     if not of:
         return UNDEFINED
     return estimate(rows / of, drawn(np.array([rows, of - rows]))[:, 0] / of)
 
 
 def drawn(counts: Counted, draws: int = DRAWS) -> Drawn:
-    """`draws` bootstrap samples of the rows that were counted, counted alike: (R, *counts.shape)."""
+    """The counts of `draws` bootstrap samples of the counted rows, (R, *counts.shape)."""
     total = int(counts.sum())
     if not total:
         return np.zeros((draws, *counts.shape))
-    # Seeded anew each time, so that no figure depends on which others are asked for.
+    # Each call uses the same seed, so that a figure does not depend on other figures.
     generator = np.random.default_rng(SEED)
     flat = generator.multinomial(total, counts.ravel() / total, size=draws)
     return flat.reshape(draws, *counts.shape).astype(np.float64)
 
 
 def estimate(value: float, draws: Drawn) -> Estimate:
-    """The figure with the percentile interval of its draws (R); draws in which it is not defined do not count."""
+    """The figure with the percentile interval of its draws (R). Undefined draws do not count."""
     defined = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(defined):
         return UNDEFINED
@@ -150,17 +150,17 @@ def drawn_accuracy(draws: Drawn) -> Drawn:
 
 
 def drawn_precision(draws: Drawn) -> Drawn:
-    """Precision of each label (R, 3), NaN where none was given."""
+    """Precision of each label (R, 3); NaN if no row has the label."""
     return _ratio(_right(draws), draws.sum(axis=1))
 
 
 def drawn_recall(draws: Drawn) -> Drawn:
-    """Recall of each label (R, 3), NaN where no gold label is one."""
+    """Recall of each label (R, 3); NaN if no row has it as gold label."""
     return _ratio(_right(draws), draws.sum(axis=2))
 
 
 def drawn_f1(draws: Drawn) -> Drawn:
-    """F1 of each label (R, 3), NaN where it does not occur."""
+    """F1 of each label (R, 3); NaN if no row has it as label or gold label."""
     return _ratio(2 * _right(draws), draws.sum(axis=1) + draws.sum(axis=2))
 
 
@@ -169,11 +169,11 @@ def _right(draws: Drawn) -> Drawn:
 
 
 def _ratio(part: Drawn, whole: Drawn) -> Drawn:
-    found: Drawn = np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)
-    return found
+    ratio: Drawn = np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)
+    return ratio
 
 
 def _rows_of(cells: Counted) -> tuple[Any, Any, Counted]:
-    """Gold labels, labels and rows of the cells that have rows: what scikit-learn takes with `sample_weight`."""
+    """Gold labels, labels and row counts of the cells with rows, for scikit-learn with `sample_weight`."""
     gold, labels = np.nonzero(cells)
     return gold, labels, cells[gold, labels]

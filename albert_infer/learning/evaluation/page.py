@@ -1,6 +1,6 @@
-"""An evaluation as one HTML file: pictures and style are in it, nothing is loaded from elsewhere, no script runs.
+"""Renders an evaluation as one HTML file with pictures and styles. It loads nothing from elsewhere, and has no script.
 
-Texts of the input are escaped by the template engine, without exception; only our own pictures are not.
+The template engine escapes all texts of the input. Only the pictures of this package are not escaped.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from albert_infer.learning.evaluation.document import Evaluation, limits
 from albert_infer.learning.evaluation.metrics import DRAWS, Estimate
 from albert_infer.schema import N_TOKENS, TRUNCATED, NliLabel
 
-# For a figure that has no value.
+# The text of an undefined figure.
 UNDEFINED: Final = "n/a"
-# Fewer rows say little; their figures are printed paler.
+# Figures of fewer rows are printed paler.
 FEW_ROWS: Final = 30
-# What our own slices are called for a reader.
+# The titles of the built-in slices.
 SLICE_NAMES: Final = {N_TOKENS: "length in tokens", TRUNCATED: "truncation"}
 
 
@@ -46,7 +46,7 @@ def html_page(evaluation: Evaluation) -> bytes:
             evaluation=evaluation,
             subject=evaluation.source["run" if "run" in evaluation.source else "pairs"],
             gold=gold,
-            # Drawn by us, from numbers alone.
+            # Drawn by this package, from numbers alone.
             pictures={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704
             labels=[str(label) for label in NliLabel],
             slice_names=SLICE_NAMES,
@@ -60,7 +60,7 @@ def html_page(evaluation: Evaluation) -> bytes:
 
 
 def percent(share: float | Estimate, digits: int = 1) -> str:
-    """A share as a person reads it; `n/a` where it is not defined."""
+    """A share in percent; `n/a` if it is undefined."""
     value = share.value if isinstance(share, Estimate) else share
     return f"{value:.{digits}%}" if math.isfinite(value) else UNDEFINED
 
@@ -73,5 +73,5 @@ def points(interval: Estimate) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A plain number; `n/a` where it is not defined."""
+    """A number; `n/a` if it is undefined."""
     return f"{value:.{digits}f}" if math.isfinite(value) else UNDEFINED

@@ -1,4 +1,4 @@
-"""The pictures of the page, as SVG that takes its colours and its font from the page: one for light, dark and paper."""
+"""The pictures of the page, as SVG with the colours and the font of the page, for light and dark screens and paper."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 
 from albert_infer.learning.evaluation.calibration import Calibration, Threshold
 
-# Drawn in these colours, which nothing else has, and then exchanged for the page's.
+# Unique colours for drawing. They are replaced by variables of the page.
 INK: Final = "#010203"
 MUTED: Final = "#818283"
 ACCENT: Final = "#123457"
 VARIABLES: Final = {INK: "var(--ink)", MUTED: "var(--muted)", ACCENT: "var(--accent)"}
 STYLE: Final[dict[Any, Any]] = {
-    # Texts stay texts: small, and read aloud. Ids follow from what is drawn, so that a page is the same each time.
+    # Keep text as text: it is smaller, and screen readers read it. Ids depend on the contents: pages are reproducible.
     "svg.fonttype": "none",
     "svg.hashsalt": "albert-infer",
     "font.size": 9,
@@ -30,24 +30,27 @@ STYLE: Final[dict[Any, Any]] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# Below it a guess among three labels would do better.
+# The accuracy of a guess among three labels.
 CHANCE: Final = 1 / 3
 
 
-def reliability(found: Calibration) -> str:
-    """Accuracy by confidence with its intervals, over how many rows have that confidence."""
+def reliability(calibration: Calibration) -> str:
+    """Accuracy by confidence with intervals, above the numbers of rows by confidence."""
     with mpl.rc_context(STYLE):
         figure = Figure((4.6, 4.6), layout="constrained")
         curve, rows = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
         curve.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle="--")
         _points(
             curve,
-            [(bin_.confidence, bin_.accuracy.value, bin_.accuracy.low, bin_.accuracy.high) for bin_ in found.bins],
+            [
+                (bin_.confidence, bin_.accuracy.value, bin_.accuracy.low, bin_.accuracy.high)
+                for bin_ in calibration.bins
+            ],
         )
         curve.set(xlim=(CHANCE - 0.02, 1.02), ylim=(0, 1.02), ylabel="share of labels that are right")
         rows.bar(
-            [(bin_.low + bin_.high) / 2 for bin_ in found.bins],
-            [bin_.rows for bin_ in found.bins],
+            [(bin_.low + bin_.high) / 2 for bin_ in calibration.bins],
+            [bin_.rows for bin_ in calibration.bins],
             width=0.9 / 15,
             color=ACCENT,
             alpha=0.6,
@@ -58,7 +61,7 @@ def reliability(found: Calibration) -> str:
 
 
 def kept_and_right(thresholds: tuple[Threshold, ...]) -> str:
-    """Accuracy of the rows that are kept, by the share that is sent to a person."""
+    """Accuracy of the remaining rows, by the share of rows that people review."""
     with mpl.rc_context(STYLE):
         figure = Figure((4.6, 3.2), layout="constrained")
         axes = figure.subplots()
@@ -68,20 +71,20 @@ def kept_and_right(thresholds: tuple[Threshold, ...]) -> str:
             [(1 - each.kept_share, each.accuracy.value, each.accuracy.low, each.accuracy.high) for each in kept],
         )
         for each in kept:
-            place = (1 - each.kept_share, each.accuracy.value)
-            axes.annotate(f"{each.below:g}", place, (0, -12), textcoords="offset points", ha="left", color=MUTED)
+            point = (1 - each.kept_share, each.accuracy.value)
+            axes.annotate(f"{each.below:g}", point, (0, -12), textcoords="offset points", ha="left", color=MUTED)
         percent = "{:.0%}".format
         axes.xaxis.set_major_formatter(lambda value, _: percent(value))
         axes.yaxis.set_major_formatter(lambda value, _: percent(value))
-        axes.set(xlabel="rows sent to a person", ylabel="right among the rest")
-        return _svg(figure, "Accuracy of the rows that are kept, by the share that is reviewed")
+        axes.set(xlabel="rows to review", ylabel="accuracy of the other rows")
+        return _svg(figure, "Accuracy of the remaining rows, by the share of rows to review")
 
 
 def _points(axes: Axes, points: list[tuple[float, float, float, float]]) -> None:
-    """A line through (x, y) with its intervals."""
-    places = [point[0] for point in points]
-    axes.plot(places, [point[1] for point in points], color=ACCENT, marker="o", markersize=4, linewidth=1.4)
-    axes.vlines(places, [point[2] for point in points], [point[3] for point in points], color=ACCENT, linewidth=1)
+    """Draw a line through the points (x, y, low, high), with their intervals."""
+    xs = [point[0] for point in points]
+    axes.plot(xs, [point[1] for point in points], color=ACCENT, marker="o", markersize=4, linewidth=1.4)
+    axes.vlines(xs, [point[2] for point in points], [point[3] for point in points], color=ACCENT, linewidth=1)
 
 
 def _svg(figure: Figure, title: str) -> str:
@@ -89,7 +92,7 @@ def _svg(figure: Figure, title: str) -> str:
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
-    # A size of its own would not follow the page's.
+    # Without width and height, the picture follows the size of the page.
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf'\1 role="img" aria-label="{title}"', svg, count=1)
     for drawn, variable in VARIABLES.items():

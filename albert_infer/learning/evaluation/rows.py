@@ -1,7 +1,7 @@
-"""The rows that are evaluated, as every source of them gives them: labelled, with gold, in the order of the input.
+"""The protocol of a source of rows: labelled, with gold labels, in the order of the input.
 
-A row is known by its place: the number of its file among the input's, and its row there. Two sources of one input are
-compared by it.
+A row's position combines the number of its input file and its row in the file. Two sources of one input are joined by
+position.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from albert_infer.preflight.gold import GOLD
 from albert_infer.schema import HYPOTHESIS, LABEL, N_TOKENS, PREMISE, PROBABILITIES, TRUNCATED, NliLabel
 
-PLACE: Final = "_place"
+POSITION: Final = "_input_position"
 # A file has at most 2³⁰ rows (`reading.MAX_FILE_ROWS`).
 ROW_BITS: Final = 30
-# The columns of every batch; those to slice by come after them.
-COLUMNS: Final = (PLACE, GOLD, LABEL, *PROBABILITIES, N_TOKENS, TRUNCATED, PREMISE, HYPOTHESIS)
+# The columns of every batch. Slice columns follow.
+COLUMNS: Final = (POSITION, GOLD, LABEL, *PROBABILITIES, N_TOKENS, TRUNCATED, PREMISE, HYPOTHESIS)
 
 
 class RowSource(Protocol):
-    """Labelled rows, with gold labels or, as a run to compare with may be, without."""
+    """Labelled rows. A run to compare with may have no gold labels."""
 
     @property
     def rows(self) -> int:
-        """How many there are to read, rejected ones included where they are read."""
+        """The number of rows to read, with rejected rows if they are read too."""
         ...
 
     @property
@@ -38,44 +38,44 @@ class RowSource(Protocol):
 
     @property
     def rejected(self) -> Mapping[str, int]:
-        """Rows without a label, by reason; complete once all batches are read."""
+        """The numbers of rejected rows, by reason; complete after the last batch."""
         ...
 
-    def told(self) -> Mapping[str, object]:
-        """What it is, as JSON: where it lies and what labelled it."""
+    def description(self) -> Mapping[str, object]:
+        """The location and the model of the source, as JSON."""
         ...
 
-    def place_of(self, place: int) -> tuple[str, int]:
-        """The input file and the row there of a `_place`."""
+    def file_and_row(self, position: int) -> tuple[str, int]:
+        """The input file, and the row in it, of a position."""
         ...
 
     def batches(self) -> Iterator[pa.Table]:
-        """The labelled rows, `COLUMNS` first, some thousand at a time, with rising places."""
+        """Yield the labelled rows, thousands at a time, by ascending position. `COLUMNS` come first."""
         ...
 
 
-def places(file: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of the rows of one file."""
+def positions(file: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of the rows of one file."""
     return (file << ROW_BITS) + rows
 
 
-def file_and_row(place: int) -> tuple[int, int]:
-    """The number of the file, and the row there."""
-    return place >> ROW_BITS, place & ((1 << ROW_BITS) - 1)
+def split_position(position: int) -> tuple[int, int]:
+    """The number of the file, and the row in it."""
+    return position >> ROW_BITS, position & ((1 << ROW_BITS) - 1)
 
 
 def gold_of(rows: pa.Table) -> NDArray[np.int8]:
-    """The gold label of each row as its place in `NliLabel`, NO_GOLD where there is none."""
-    found: NDArray[np.int8] = rows[GOLD].to_numpy()
-    return found
+    """The gold label of each row as index in `NliLabel`; NO_GOLD without one."""
+    gold: NDArray[np.int8] = rows[GOLD].to_numpy()
+    return gold
 
 
 def labels_of(rows: pa.Table) -> NDArray[np.int64]:
-    """The label of each row as its place in `NliLabel`."""
+    """The label of each row as index in `NliLabel`."""
     distinct = rows[LABEL].combine_chunks().dictionary_encode()
     codes = np.array([list(NliLabel).index(NliLabel(label)) for label in distinct.dictionary.to_pylist()], np.int64)
-    found: NDArray[np.int64] = codes[distinct.indices.to_numpy()]
-    return found
+    labels: NDArray[np.int64] = codes[distinct.indices.to_numpy()]
+    return labels
 
 
 def probabilities_of(rows: pa.Table) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""A published run as a source of rows: read by what its manifest names, file by file, only the columns that are asked.
+"""A published run as a source of rows. It reads the files that the manifest names, and only the columns it needs.
 
-Whether its bytes are those of the manifest is `albert-infer verify`'s question.
+It does not check the digests of the files: `albert-infer verify` does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from albert_infer import storage
 from albert_infer.common.printable import REASON_LETTERS, one_line
 from albert_infer.errors import InputError, ObjectMissingError
-from albert_infer.learning.evaluation.rows import COLUMNS, PLACE, file_and_row, places
+from albert_infer.learning.evaluation.rows import COLUMNS, POSITION, positions, split_position
 from albert_infer.preflight.gold import GOLD, NO_GOLD, gold_codes, refuse_unclear_numbers
 from albert_infer.read.class_names import ClassNames
 from albert_infer.schema import RESERVED_NAMES, SOURCE_ROW
@@ -27,9 +27,9 @@ from albert_infer.storage import AccessError, Folder, S3Access
 from albert_infer.verification import claims
 from albert_infer.verification.claims import SUCCESS, NamedFile, PlannedUnit
 
-# Rows read at a time: some megabytes of text.
+# Rows per batch: some megabytes of text.
 BATCH_ROWS: Final = 16_384
-REMEDY: Final = "count the run again with albert-infer verify"
+REMEDY: Final = "recount the run with albert-infer verify"
 
 Claim = TypeVar("Claim", bound=BaseModel)
 
@@ -50,7 +50,7 @@ class _Plan(claims.Plan):
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """The labelled rows of a published run; `gold_column` is one that it carried, or None if it carried none."""
+    """The labelled rows of a published run. `gold_column` is None if the run did not carry it."""
 
     folder: Folder
     manifest: claims.Manifest
@@ -60,7 +60,7 @@ class PublishedRun:
 
     @property
     def rows(self) -> int:
-        """The labelled rows."""
+        """The number of labelled rows."""
         return self.manifest.labelled
 
     @property
@@ -70,16 +70,16 @@ class PublishedRun:
 
     @property
     def rejected(self) -> Mapping[str, int]:
-        """As the manifest has them."""
+        """The numbers of rejected rows by reason, from the manifest."""
         return self.manifest.rejected
 
     @property
     def review_below(self) -> float | None:
-        """The probability below which the run marked its labels for review, if it did."""
+        """The probability below which the run marked labels for review; None without marks."""
         return self.plan.recipe.review_below
 
-    def told(self) -> Mapping[str, object]:
-        """Where it lies, and what labelled it."""
+    def description(self) -> Mapping[str, object]:
+        """The location of the run, and its model, as JSON."""
         recipe = self.plan.recipe
         return {
             "run": self.folder.uri,
@@ -91,25 +91,25 @@ class PublishedRun:
             "precision": recipe.precision,
         }
 
-    def place_of(self, place: int) -> tuple[str, int]:
-        """The input file, as the run's rejected rows name it, and the row there."""
-        file, row = file_and_row(place)
+    def file_and_row(self, position: int) -> tuple[str, int]:
+        """The input file, by the name in the run's rejected rows, and the row in it."""
+        file, row = split_position(position)
         return self.plan.source_uri(self.plan.files[file].pin.name), row
 
     def batches(self) -> Iterator[pa.Table]:
-        """Every labelled row once, in the order of the input. Raises InputError for a file that is not as it should."""
-        number = {file.pin: place for place, file in enumerate(self.plan.files)}
+        """Yield every labelled row once, in the order of the input. Raises InputError for a damaged file."""
+        number = {file.pin: index for index, file in enumerate(self.plan.files)}
         parts = {entry.unit_id: entry for entry in self.manifest.files}
         for unit in self.plan.units:
             if unit.unit_id in parts:
-                unit_places = places(number[unit.pin], self._labelled_rows(unit))
-                yield from self._part(parts[unit.unit_id], unit_places, self._names[number[unit.pin]])
+                unit_positions = positions(number[unit.pin], self._labelled_rows(unit))
+                yield from self._part(parts[unit.unit_id], unit_positions, self._names[number[unit.pin]])
 
     @cached_property
     def _names(self) -> list[ClassNames]:
-        """What each input file calls the numbers of its gold column, as the plan has it.
+        """The class names of the gold column in each input file, from the plan.
 
-        Raises InputError where nobody can say what they mean.
+        Raises InputError if the numbers of the column are ambiguous.
         """
         files = self.plan.files
         names = [dict(file.classes).get(self.gold_column or "", ()) for file in files]
@@ -124,29 +124,30 @@ class PublishedRun:
         return {entry.unit_id: entry for entry in self.manifest.rejected_files}
 
     def _labelled_rows(self, unit: PlannedUnit) -> NDArray[np.int64]:
-        """Which rows of its input file the labelled ones of a unit are: all but those that were rejected."""
+        """The rows of the input file that are labelled rows of the unit: all except the rejected ones."""
         rows = np.arange(unit.range.first_row, unit.range.stop, dtype=np.int64)
         rejected = self._rejected_parts.get(unit.unit_id)
         if rejected is None:
             return rows
-        gone = pa.Table.from_batches(self._read(rejected.path, [SOURCE_ROW]))[SOURCE_ROW]
-        return np.setdiff1d(rows, gone.to_numpy(), assume_unique=True)
+        rejected_rows = pa.Table.from_batches(self._read(rejected.path, [SOURCE_ROW]))[SOURCE_ROW]
+        return np.setdiff1d(rows, rejected_rows.to_numpy(), assume_unique=True)
 
-    def _part(self, entry: NamedFile, unit_places: NDArray[np.int64], names: ClassNames) -> Iterator[pa.Table]:
+    def _part(self, entry: NamedFile, unit_positions: NDArray[np.int64], names: ClassNames) -> Iterator[pa.Table]:
         gold = [] if self.gold_column is None else [self.gold_column]
-        wanted = [name for name in COLUMNS if name not in (PLACE, GOLD)]
-        done = 0
+        wanted = [name for name in COLUMNS if name not in (POSITION, GOLD)]
+        read = 0
         for batch in self._read(entry.path, list(dict.fromkeys([*wanted, *gold, *self.slices]))):
             rows = pa.Table.from_batches([batch])
-            here = unit_places[done : done + rows.num_rows]
-            done += rows.num_rows
-            if len(here) < rows.num_rows:
+            batch_positions = unit_positions[read : read + rows.num_rows]
+            read += rows.num_rows
+            if len(batch_positions) < rows.num_rows:
                 break
             codes = self._gold(rows, entry.path, names)
-            yield rows.select([*wanted, *self.slices]).append_column(GOLD, codes).append_column(PLACE, pa.array(here))
-        if done != len(unit_places):
-            found = f"at least {done} rows where plan and rejected rows leave {len(unit_places)}"
-            raise InputError(f"the labels in {self.folder.uri_of(entry.path)}", found, REMEDY)
+            batch_rows = rows.select([*wanted, *self.slices]).append_column(GOLD, codes)
+            yield batch_rows.append_column(POSITION, pa.array(batch_positions))
+        if read != len(unit_positions):
+            problem = f"at least {read} rows, but plan and rejected rows leave {len(unit_positions)}"
+            raise InputError(f"the labels in {self.folder.uri_of(entry.path)}", problem, REMEDY)
 
     def _gold(self, rows: pa.Table, path: str, names: ClassNames) -> pa.Array:
         if self.gold_column is None:
@@ -158,29 +159,31 @@ class PublishedRun:
         try:
             pin = self.folder.stat(path)
             if pin is None:
-                raise InputError(f"the run at {self.folder.uri}", f"{path} is named by {SUCCESS} and missing", REMEDY)
+                raise InputError(f"the run at {self.folder.uri}", f"{SUCCESS} names {path}, which is missing", REMEDY)
             with self.folder.open_pinned(pin) as file:
                 parquet = pq.ParquetFile(file, pre_buffer=True)
                 missing = [name for name in columns if name not in parquet.schema_arrow.names]
                 if missing:
-                    raise InputError(f"column `{missing[0]}` of {self.folder.uri_of(path)}", "it has none", REMEDY)
+                    raise InputError(
+                        f"column `{missing[0]}` of {self.folder.uri_of(path)}", "the file has no such column", REMEDY
+                    )
                 yield from parquet.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            found = one_line(error)[:REASON_LETTERS]
-            raise InputError(f"the labels in {self.folder.uri_of(path)}", found, REMEDY) from error
+            problem = one_line(error)[:REASON_LETTERS]
+            raise InputError(f"the labels in {self.folder.uri_of(path)}", problem, REMEDY) from error
 
 
 def open_run(flag: str, uri: str, gold_column: str, slices: Sequence[str], access: S3Access) -> PublishedRun:
-    """The run that is published at `uri`; `flag` names the setting in messages.
+    """The run that is published at `uri`. `flag` names the setting in messages.
 
-    Raises InputError where nothing is published, for a gold column of our own making, and for slices that it did not
-    carry. A gold column that it did not carry is none.
+    Raises InputError if nothing is published, for an output column as gold column, and for slices that the run did not
+    carry. The run's `gold_column` is None if it did not carry the column.
     """
     folder = storage.open_folder(uri, access)
     asked = f"{flag} {folder.uri}"
     if gold_column in RESERVED_NAMES:
         remedy = "carry the gold labels under another name, and give that"
-        raise InputError(f"{asked} with --gold-column {gold_column}", "it is a column of our own", remedy)
+        raise InputError(f"{asked} with --gold-column {gold_column}", "it is an output column", remedy)
     try:
         manifest = _claim(folder, SUCCESS, claims.Manifest, asked)
         plan = _claim(folder, claims.plan_name(manifest.plan_id), _Plan, asked)
@@ -189,8 +192,8 @@ def open_run(flag: str, uri: str, gold_column: str, slices: Sequence[str], acces
         raise InputError(error.asked, error.found, error.remedy) from error
     missing = [name for name in slices if name not in names]
     if missing:
-        found = f"the run has no such column, but {', '.join(names)}"
-        raise InputError(f"{asked} with --slices {missing[0]}", found, "name columns that the run carried")
+        problem = f"the run has no such column, but {', '.join(names)}"
+        raise InputError(f"{asked} with --slices {missing[0]}", problem, "name columns that the run carried")
     return PublishedRun(folder, manifest, plan, gold_column if gold_column in names else None, tuple(slices))
 
 
@@ -202,36 +205,36 @@ def refuse_without_gold(run: PublishedRun, gold_column: str) -> None:
 
 
 def _columns(folder: Folder, manifest: claims.Manifest, asked: str) -> list[str]:
-    """The columns of the run's files."""
+    """The names of the columns in the run's files."""
     first = next((entry for entry in manifest.files if entry.rows), None)
     pin = folder.stat(first.path) if first else None
     if pin is None:
-        found = "it has no labelled row" if first is None else f"{first.path} is missing"
-        raise InputError(asked, found, REMEDY)
+        problem = "it has no labelled row" if first is None else f"{first.path} is missing"
+        raise InputError(asked, problem, REMEDY)
     with folder.open_pinned(pin) as file:
         return list(pq.ParquetFile(file).schema_arrow.names)
 
 
 def _claim(folder: Folder, name: str, kind: type[Claim], asked: str) -> Claim:
-    there = folder.stat(name)
-    if there is None:
+    pin = folder.stat(name)
+    if pin is None:
         raise InputError(asked, f"there is no {name}", "give the folder of a published run")
-    if there.size > claims.MAX_CLAIM_BYTES:
-        found = f"{name} has {there.size:,} bytes, and at most {claims.MAX_CLAIM_BYTES:,} are read"
-        raise InputError(asked, found, REMEDY)
+    if pin.size > claims.MAX_CLAIM_BYTES:
+        problem = f"{name} has {pin.size:,} bytes, and at most {claims.MAX_CLAIM_BYTES:,} are read"
+        raise InputError(asked, problem, REMEDY)
     try:
         return kind.model_validate_json(folder.read(name))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
-        found = f"{name} is not of format 1: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-        raise InputError(asked, found, "give a run of this version") from error
+        problem = f"{name} is not of format 1: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise InputError(asked, problem, "give a run of this version") from error
 
 
 def refuse_other_input(one: PublishedRun, other: PublishedRun) -> None:
-    """Raise InputError unless both runs labelled the same bytes: only then are their rows the same."""
+    """Raise InputError unless both runs labelled the same files. Otherwise their rows differ."""
     ours, theirs = ({(*file.model_dump().values(),) for file in run.manifest.inputs} for run in (one, other))
     if ours != theirs:
         name = min(str(file[0]) for file in ours ^ theirs)
-        found = f"their inputs differ, first in {name}: it is in one of them only, or was changed between them"
+        problem = f"their inputs differ, first in {name}: only one run has it, or it changed between the runs"
         asked = f"compare {one.folder.uri} with {other.folder.uri}"
-        raise InputError(asked, found, "give two runs of the same files")
+        raise InputError(asked, problem, "give two runs of the same files")

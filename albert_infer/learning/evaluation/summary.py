@@ -25,7 +25,7 @@ Row = tuple[str, str, str, str]
 
 
 def headline_text(evaluation: Evaluation, output: str) -> PrintableText:
-    """A table of the headline numbers with their intervals, and where the page is."""
+    """A table of the headline numbers with their intervals, and the location of the page."""
     figures: list[Row] = []
     if evaluation.against_gold:
         figures += _quality(evaluation.against_gold)
@@ -54,9 +54,9 @@ def _quality(gold: AgainstGold) -> Iterator[Row]:
         yield _row(f"  {label}: precision", of.precision, of.labelled_rows)
         yield _row(f"  {label}: recall", of.recall, of.gold_rows)
     yield _row("calibration error", gold.calibration.ece, rows)
-    if found := gold.baselines:
-        yield _row("hypotheses alone", found.hypothesis_only, found.measured_on)
-        yield _row("most frequent label", found.majority, found.measured_on)
+    if baselines := gold.baselines:
+        yield _row("hypotheses alone", baselines.hypothesis_only, baselines.measured_on)
+        yield _row("most frequent label", baselines.majority, baselines.measured_on)
     if review := gold.review:
         below, above = review.quality_below, review.quality_above
         yield _row(f"accuracy below {review.below:g}", below.accuracy, below.rows)

@@ -1,4 +1,4 @@
-"""From settings to an evaluation: open what is to be evaluated, stream its rows once, make figures of the counts."""
+"""Runs an evaluation from its settings: opens the sources, reads their rows once, and turns the counts into figures."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PACKAGES: Final = ("albert-infer", "scikit-learn", "numpy", "pyarrow")
 
 @dataclass(frozen=True)
 class Subjects:
-    """What is evaluated, and what it is compared with; `shown` shows how far the work is while a block goes on.
+    """The source to evaluate, and the source to compare with. `shown` shows the progress during its block.
 
-    `review_below` is that of the run, whose `needs_review` follows from it and the stored probabilities.
+    `review_below` is that of the run. Its `needs_review` follows from this and from the stored probabilities.
     """
 
     this: RowSource
@@ -40,12 +40,12 @@ class Subjects:
 
 
 def evaluated(settings: EvaluateSettings) -> Evaluation:
-    """The evaluation that the settings ask for; every row is read, or labelled, once.
+    """Evaluate by the settings. Every row is read, or labelled, once.
 
-    A calibrated copy of the checkpoint is written where one is asked for. Raises AlbertInferError.
+    Also writes a calibrated copy of the checkpoint if the settings name one. Raises AlbertInferError.
     """
     access = S3Access(settings.s3_endpoint)
-    copy = fitted.refuse_taken(settings.fit_temperature, access) if settings.fit_temperature else None
+    copy = fitted.empty_folder(settings.fit_temperature, access) if settings.fit_temperature else None
     slices = tuple(name for name in settings.slices if name not in (N_TOKENS, TRUNCATED))
     subjects = _runs(settings, slices, access) if settings.run else _labelled_here(settings, slices, access)
     this = subjects.this
@@ -55,23 +55,23 @@ def evaluated(settings: EvaluateSettings) -> Evaluation:
         for rows in this.batches():
             counts.add(rows)
             if comparison:
-                comparison.meet(rows)
+                comparison.add(rows)
         if comparison:
             comparison.finish()
     if this.has_gold and not counts.cells.any():
-        found = f"none of its {how_many(counts.rows, 'labelled row')} has a gold label"
+        problem = f"none of its {how_many(counts.rows, 'labelled row')} has a gold label"
         raise InputError(
-            f"an evaluation of {settings.run or settings.pairs}", found, "give --gold-column, or other rows"
+            f"an evaluation of {settings.run or settings.pairs}", problem, "give --gold-column, or other rows"
         )
     fit = None
     if copy and isinstance(this, LabelledHere):
         fit = fitted_temperature(Sample.of(counts), this.checkpoint.temperature)
         fitted.write_fitted(copy, this.checkpoint, access, fit, this.gold)
     return Evaluation(
-        source=this.told(),
+        source=this.description(),
         rows=row_counts(counts, dict(this.rejected)),
-        against_gold=against_gold(counts, this.place_of, texts=not settings.no_texts) if this.has_gold else None,
-        churn=churn(comparison, subjects.other.told()) if comparison and subjects.other else None,
+        against_gold=against_gold(counts, this.file_and_row, texts=not settings.no_texts) if this.has_gold else None,
+        churn=churn(comparison, subjects.other.description()) if comparison and subjects.other else None,
         fit=fit,
         versions={package: version(package) for package in PACKAGES},
     )

@@ -1,5 +1,6 @@
-"""The making of the checkpoint that ships in the package; labelling imports nothing from here.
+"""Fine-tunes a checkpoint with Ray Train.
 
-`pairs` reads and encodes the training pairs, `conversion` turns a BERT into an ALBERT teacher and a teacher into a
-smaller student, `distillation` trains either, `builtin` is the recipe and its command.
+`finetuning` runs a training from its settings. `sources` reads pairs and checkpoints, `pairs` tokenizes the pairs,
+`start` makes the model. `worker` is the loop of a training worker, with `learner`, `losses` and `batches`. `board`
+shows the progress. `record` has the types of `metrics.json`; `card`, `curve` and `summary` describe the result.
 """

@@ -1,4 +1,4 @@
-"""How far a training run is: a small Ray actor that a worker tells, and the line that a person or a log sees."""
+"""Reports the progress of a training run: a small Ray actor that a worker updates, and lines for people and logs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from albert_infer.pipeline.progress import SECONDS_BETWEEN_MESSAGES
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Steps done of all, the last milestone, and steps a second since this start; zeros and None before the first."""
+    """Finished steps, all steps, the last milestone, and the speed of this start in steps per second."""
 
     step: int = 0
     steps: int = 0
@@ -29,83 +29,88 @@ class TrainingProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the speed of this start, without evaluations; None before there is one."""
+        """The remaining seconds at the speed of this start, without evaluations; None before the first step."""
         return (self.steps - self.step) / self.steps_per_second if self.steps_per_second else None
 
 
 class TrainingBoard:
-    """A handle of the board that may travel to any process."""
+    """A handle of the board for any process."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
-        self._told = 0.0
+        self._sent_at = 0.0
 
     @classmethod
     def start(cls) -> TrainingBoard:
         """A new, empty board."""
-        return cls(started(_Told))
+        return cls(started(_BoardState))
 
-    def tell(self, step: int, steps: int) -> None:
-        """Say which step is done; does not wait, and not every step is sent."""
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_MESSAGES:
-            self._told = time.monotonic()
-            self._actor.tell.remote(step, steps, time.time())
+    def report(self, step: int, steps: int) -> None:
+        """Report a finished step, without waiting. Not every step is sent."""
+        if time.monotonic() - self._sent_at >= SECONDS_BETWEEN_MESSAGES:
+            self._sent_at = time.monotonic()
+            self._actor.report.remote(step, steps, time.time())
 
-    def tell_milestone(self, milestone: Milestone) -> None:
-        """Say what was found at a milestone; does not wait."""
-        self._actor.tell_milestone.remote(milestone)
+    def report_milestone(self, milestone: Milestone) -> None:
+        """Report a milestone, without waiting."""
+        self._actor.report_milestone.remote(milestone)
 
     def so_far(self) -> TrainingProgress:
-        """What was told until now."""
-        told: TrainingProgress = ray.get(self._actor.so_far.remote())
-        return told
+        """The progress that workers have reported."""
+        progress: TrainingProgress = ray.get(self._actor.so_far.remote())
+        return progress
 
 
-class _Told:
-    """What the board's process holds."""
+class _BoardState:
+    """The state of the board, in the process of its actor."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
         self._last: tuple[int, int, float] = (0, 0, 0.0)
         self._milestone: Milestone | None = None
 
-    def tell(self, step: int, steps: int, now: float) -> None:
-        # A worker that was killed begins again from its last milestone: so does the clock.
+    def report(self, step: int, steps: int, now: float) -> None:
+        # A restarted worker resumes from its last milestone. The clock starts again.
         if self._first is None or step < self._last[0]:
             self._first = (step, now)
         self._last = (step, steps, now)
 
-    def tell_milestone(self, milestone: Milestone) -> None:
+    def report_milestone(self, milestone: Milestone) -> None:
         self._milestone = milestone
 
     def so_far(self) -> TrainingProgress:
         step, steps, now = self._last
-        first, begun = self._first or (0, now)
-        speed = (step - first) / (now - begun) if now > begun else 0.0
+        first, started_at = self._first or (0, now)
+        speed = (step - first) / (now - started_at) if now > started_at else 0.0
         return TrainingProgress(step, steps, self._milestone, speed)
 
 
 def shown(so_far: Callable[[], TrainingProgress]) -> AbstractContextManager[None]:
-    """Show how far training is while the block goes on."""
+    """Show the progress of training during the block."""
     return display.shown("training", lambda: progressed(so_far()))
 
 
-def progressed(now: TrainingProgress) -> Progressed:
-    """Steps done of all, with loss and accuracy."""
-    fields = {"step": now.step, "steps": now.steps, "milestone": now.milestone, "seconds_left": now.seconds_left}
-    return Progressed(now.step, now.steps or None, log_line(now), fields)
+def progressed(at: TrainingProgress) -> Progressed:
+    """The progress for a display: steps, loss and accuracy."""
+    fields = {
+        "step": at.step,
+        "steps": at.steps,
+        "milestone": at.milestone,
+        "seconds_left": at.seconds_left,
+    }
+    return Progressed(at.step, at.steps or None, log_line(at), fields)
 
 
-def log_line(now: TrainingProgress) -> str:
+def log_line(at: TrainingProgress) -> str:
     """One line for a job log: steps, share, loss, accuracy, time left."""
-    if not now.steps:
+    if not at.steps:
         return "training: starting workers"
-    left = now.seconds_left
-    rest = "" if left is None else f", {timedelta(seconds=round(left))} left"
-    return f"training: step {now.step:,} of {now.steps:,} ({now.step / now.steps:.0%}), {_found(now)}{rest}"
+    seconds = at.seconds_left
+    rest = "" if seconds is None else f", {timedelta(seconds=round(seconds))} left"
+    return f"training: step {at.step:,} of {at.steps:,} ({at.step / at.steps:.0%}), {_results(at)}{rest}"
 
 
-def _found(now: TrainingProgress) -> str:
-    if now.milestone is None:
+def _results(at: TrainingProgress) -> str:
+    if at.milestone is None:
         return "not evaluated yet"
-    return f"loss {now.milestone['train_loss']:.3f}, {now.milestone['eval_accuracy']:.1%} of the eval set right"
+    return f"loss {at.milestone['train_loss']:.3f}, {at.milestone['eval_accuracy']:.1%} of the eval set right"

@@ -1,4 +1,4 @@
-"""The model card of a fine-tuned checkpoint: what a reader must know, from what was measured."""
+"""Writes the model card of a fine-tuned checkpoint from its metrics."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ contradicts it, or leaves it open: labels `entailment`, `neutral`, `contradictio
 |---|---|
 | shape | embedding size {embedding_size}, hidden size {hidden_size}, {num_hidden_layers} layers in \
 {num_hidden_groups} groups that share weights, {num_attention_heads} heads |
-| right of the eval set | **{accuracy:.1%}** of {pairs:,} pairs (95 % interval, Wilson: {low:.1%} to {high:.1%}) |
-| the weights kept are those | after step {step:,}, epoch {epoch:.2f}, the {keep} of {evaluations} evaluations |
+| accuracy on the eval set | **{accuracy:.1%}** of {pairs:,} pairs (95 % interval, Wilson: {low:.1%} to {high:.1%}) |
+| weights | after step {step:,}, epoch {epoch:.2f}, the {keep} of {evaluations} evaluations |
 
-{unseen} `albert-infer evaluate` measures others.
-The probabilities are not calibrated; `albert-infer evaluate --fit-temperature` does that.
+{unseen} `albert-infer evaluate` measures other pairs.
+The probabilities are not calibrated; `albert-infer evaluate --fit-temperature` calibrates them.
 
 ![training curve](training_curve.png)
 
@@ -36,51 +36,51 @@ The probabilities are not calibrated; `albert-infer evaluate --fit-temperature` 
 |---|---|---|---|---|---|
 {counts}
 
-{epochs} epochs, {batch_pairs} pairs a step, learning rate {learning_rate:g}{classifier} after a warm-up over \
-{warmup_share:.0%} of the steps, linear decay to 0, AdamW with weight decay {weight_decay:g}, gradients cut to \
+{epochs} epochs, {batch_pairs} pairs per step, learning rate {learning_rate:g}{classifier} after a warm-up over \
+{warmup_share:.0%} of the steps, linear decay to 0, AdamW with weight decay {weight_decay:g}, gradients clipped to \
 {max_gradient_norm:g}, dropout {dropout:g}, {precision}{autocast}, seed {seed}{frozen}{weighed}. Run `{run_id}`; \
-`metrics.json` holds every figure, setting and version.
+`metrics.json` has every figure, setting and version.
 
-## Before it is given to others
+## Before you publish it
 
-State the licence of the model it started from and of the pairs it learned from, and what it is weak at: neither can be
-known by the job that trained it.
+State the licences of the first model and of the training pairs, and the weaknesses of the checkpoint. The training job
+does not know them.
 """
 
-CHOSEN = "The kept weights were chosen by this eval set, so on other pairs expect a little less:"
-NOT_CHOSEN = "Nothing was chosen by this eval set;"
+CHOSEN = "This eval set chose the weights, so the accuracy on other pairs is a little lower."
+NOT_CHOSEN = "This eval set did not choose the weights."
 
 
-def model_card(made: Metrics, config: Mapping[str, object]) -> str:
-    """The card, as Markdown, of a run that made these metrics and a model of this configuration."""
-    settings, kept, held = made["settings"], made["kept"], made["pairs"]["eval"]
-    low, high = wilson_interval(round(kept["eval_accuracy"] * held["used"]), held["used"])
+def model_card(metrics: Metrics, config: Mapping[str, object]) -> str:
+    """The card, as Markdown, of a run with these metrics and a model with this config.json."""
+    settings, kept, eval_pairs = metrics["settings"], metrics["kept"], metrics["pairs"]["eval"]
+    low, high = wilson_interval(round(kept["eval_accuracy"] * eval_pairs["used"]), eval_pairs["used"])
     shape = ("embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups", "num_attention_heads")
     return CARD.format(
         **{name: config[name] for name in shape},
         **{name: value for name, value in settings.items() if name not in ("model", "precision", "max_length")},
         model=settings["model"],
-        max_length=made["max_length"],
+        max_length=metrics["max_length"],
         taught=f", with `{settings['teacher']}` as its teacher," if settings["teacher"] else "",
         accuracy=kept["eval_accuracy"],
-        pairs=held["used"],
+        pairs=eval_pairs["used"],
         low=low,
         high=high,
         step=kept["step"],
         epoch=kept["epoch"],
-        evaluations=len(made["milestones"]),
-        counts="\n".join(_row(name, found) for name, found in made["pairs"].items()),
-        precision=made["precision"],
-        autocast=" autocast" if made["precision"] == "bf16" else "",
+        evaluations=len(metrics["milestones"]),
+        counts="\n".join(_row(name, pairs) for name, pairs in metrics["pairs"].items()),
+        precision=metrics["precision"],
+        autocast=" autocast" if metrics["precision"] == "bf16" else "",
         unseen=CHOSEN if settings["keep"] == "best" else NOT_CHOSEN,
-        frozen=", word embeddings held" if settings["freeze_embeddings"] else "",
+        frozen=", word embeddings not trained" if settings["freeze_embeddings"] else "",
         classifier="" if (rate := settings["classifier_rate"]) == 1 else f" (the classifier's {rate:g} times that)",
-        weighed=f", gold labels weighing {settings['gold_weight']:g} beside its teacher" if settings["teacher"] else "",
-        run_id=made["run_id"],
+        weighed=f", gold labels with weight {settings['gold_weight']:g} in the loss" if settings["teacher"] else "",
+        run_id=metrics["run_id"],
     )
 
 
-def _row(name: str, found: CountedPairs) -> str:
-    rejected = sum(found["rejected"].values())
-    counts = (found["rows"], found["used"], found["without_gold"], rejected, found["truncated"])
+def _row(name: str, pairs: CountedPairs) -> str:
+    rejected = sum(pairs["rejected"].values())
+    counts = (pairs["rows"], pairs["used"], pairs["without_gold"], rejected, pairs["truncated"])
     return f"| {name} | " + " | ".join(f"{count:,}" for count in counts) + " |"

@@ -1,11 +1,11 @@
-"""The training curve as a picture."""
+"""Draws the training curve."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 
-# The object-oriented way: no window system is looked for, and nothing is global.
+# The object-oriented interface: it needs no window system, and no global state.
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -15,7 +15,7 @@ TRAIN_COLOUR, EVAL_COLOUR = "#6b7280", "#1d4ed8"
 
 
 def curve_png(milestones: Sequence[Milestone], kept: int) -> bytes:
-    """Loss and accuracy over the epochs, with the milestone whose weights were kept, as PNG."""
+    """Loss and accuracy over the epochs as PNG, with a mark at the milestone `kept`."""
     figure = Figure(figsize=(8, 3.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     losses, accuracies = figure.subplots(1, 2)
@@ -32,7 +32,7 @@ def curve_png(milestones: Sequence[Milestone], kept: int) -> bytes:
         f"kept: {percents[kept]:.1f} %", (epochs[kept], percents[kept]), xytext=(0, -16), textcoords="offset points",
         ha="right",
     )  # fmt: skip
-    accuracies.set(title="Right of the eval pairs, %", xlabel="epoch")
+    accuracies.set(title="Accuracy on the eval pairs, %", xlabel="epoch")
     for axes in (losses, accuracies):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)

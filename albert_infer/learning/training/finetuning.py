@@ -1,7 +1,7 @@
-"""Fine-tuning from settings to a checkpoint folder: read the pairs, train on Ray Train, write the kept weights.
+"""Fine-tunes from settings to a checkpoint folder: reads the pairs, trains with Ray Train, writes the weights.
 
-`metrics.json` is written last: a folder that has it is whole. Until then `_training/` beside it holds what a killed run
-goes on from.
+`metrics.json` is written last, so a folder with it is complete. Until then `_training/` in the same folder has the
+state from which a killed run resumes.
 """
 
 from __future__ import annotations
@@ -53,21 +53,20 @@ from albert_infer.storage import Folder, S3Access
 METRICS: Final = "metrics.json"
 CARD: Final = "README.md"
 CURVE: Final = "training_curve.png"
-# What a run in progress keeps beside its output; the underscore hides it from readers of the checkpoint.
+# The folder for the state of a running training, inside the output. Readers of the checkpoint ignore the underscore.
 TRAINING: Final = "_training/"
-# One entry for each evaluation of a training.
+# The metrics have an entry for each evaluation.
 MAX_METRICS_BYTES: Final = 1 << 24
-# A node may go and a process may die; what kills three workers would kill the fourth.
+# Nodes and processes may fail. After three failures a fourth is likely.
 MAX_WORKER_FAILURES: Final = 3
-# 99 in 100 pairs of SNLI and MultiNLI are shorter; the few long ones would cost more than they teach.
+# 99 % of the pairs of SNLI and MultiNLI are shorter. The few long ones would cost too much time.
 MAX_TRAINING_TOKENS: Final = 128
 
 
 def finetune(settings: FinetuneSettings) -> Metrics:
-    """Train as `settings` say and write the checkpoint to `settings.output`; what its `metrics.json` says.
+    """Train, and write the checkpoint to `settings.output`. Returns the contents of `metrics.json`.
 
-    A run that was killed goes on from its last milestone; one that is there already is left as it is. Raises
-    AlbertInferError.
+    A killed run resumes from its last milestone. A finished run is not repeated. Raises AlbertInferError.
     """
     refuse_missing("fine-tuning", "training")
     access = S3Access(settings.s3_endpoint)
@@ -75,56 +74,56 @@ def finetune(settings: FinetuneSettings) -> Metrics:
     sources = read_sources(settings, access)
     run_id = run_id_of(settings, sources)
     with storage.refused(OutputError):
-        there = _standing(output, run_id, settings)
-    if there is not None:
-        return there
+        finished = _finished_run(output, run_id, settings)
+    if finished is not None:
+        return finished
     storage.check_writable(output)
-    begun = time.monotonic()
+    started = time.monotonic()
     with connected(debug=settings.debug) as nodes:
-        made = _trained(settings, sources, output, run_id, nodes)
-    made["seconds"] = round(time.monotonic() - begun, 1)
-    _write(output, METRICS, json.dumps(made, indent=1).encode())
-    _tidy(output)
-    return made
+        metrics = _trained(settings, sources, output, run_id, nodes)
+    metrics["seconds"] = round(time.monotonic() - started, 1)
+    _write(output, METRICS, json.dumps(metrics, indent=1).encode())
+    _remove_training_state(output)
+    return metrics
 
 
-def _standing(output: Folder, run_id: str, settings: FinetuneSettings) -> Metrics | None:
-    """What stands at the output if it is this run's checkpoint; None if the way is free for it.
+def _finished_run(output: Folder, run_id: str, settings: FinetuneSettings) -> Metrics | None:
+    """The metrics at the output if this run has finished there; None if the run may write there.
 
-    Raises SupersededError for another checkpoint, unless it may be replaced, and IntegrityError for damaged metrics.
+    Raises SupersededError for another checkpoint without `replace`, and IntegrityError for damaged metrics.
     """
     names = {pin.name for pin in output.objects() if not pin.name.startswith(TRAINING)}
     if METRICS in names:
-        made = _made(output, run_id)
-        if made is not None:
-            return made
-    begun = bool(output.objects(f"{TRAINING}{run_id}/"))
-    if names and not begun and not settings.replace:
-        found = f"{'another checkpoint' if CONFIG in names else 'other files'} ({', '.join(sorted(names)[:3])}, …)"
-        remedy = "give another --output, or --replace to write over it"
-        raise SupersededError(f"write the checkpoint of run {run_id} to {output.uri}", found, remedy)
+        metrics = _metrics_of(output, run_id)
+        if metrics is not None:
+            return metrics
+    is_resumed = bool(output.objects(f"{TRAINING}{run_id}/"))
+    if names and not is_resumed and not settings.replace:
+        problem = f"{'another checkpoint' if CONFIG in names else 'other files'} ({', '.join(sorted(names)[:3])}, …)"
+        remedy = "give another --output, or --replace to replace it"
+        raise SupersededError(f"write the checkpoint of run {run_id} to {output.uri}", problem, remedy)
     return None
 
 
-def _made(output: Folder, run_id: str) -> Metrics | None:
-    """The metrics of this run's checkpoint; None if those that stand there are another's.
+def _metrics_of(output: Folder, run_id: str) -> Metrics | None:
+    """The metrics at the output if they belong to this run; None for another run.
 
-    Raises IntegrityError for what cannot be told.
+    Raises IntegrityError for metrics that cannot be read or shown.
     """
     try:
-        made: Metrics = parsed_json(output.read(METRICS), max_bytes=MAX_METRICS_BYTES)
-        if made.get("run_id") != run_id:
+        metrics: Metrics = parsed_json(output.read(METRICS), max_bytes=MAX_METRICS_BYTES)
+        if metrics.get("run_id") != run_id:
             return None
-        summary(made, output.uri)  # the caller makes a text of it too
+        summary(metrics, output.uri)  # the caller shows it too
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        found, remedy = f"it does not tell of a training ({reason_of(error)})", "move it away, or give another --output"
-        raise IntegrityError(f"read {output.uri_of(METRICS)}", found, remedy) from error
-    return made
+        problem, remedy = f"it does not describe a training ({reason_of(error)})", "move it, or give another --output"
+        raise IntegrityError(f"read {output.uri_of(METRICS)}", problem, remedy) from error
+    return metrics
 
 
 def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_id: str, nodes: list[Node]) -> Metrics:
-    """Train, and write every file but the last."""
-    # Imported here, where it is known that it can be.
+    """Train, and write all files except `metrics.json`."""
+    # Imported here, after the check that the library is installed.
     from albert_infer.learning.training.curve import curve_png
 
     workers = training_workers(settings, nodes)
@@ -148,14 +147,14 @@ def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_i
         )
         result = _fit(task, pairs, workers, output, run_id)
     kept, curve = _outcome(result, run_id)
-    made = Metrics(
+    metrics = Metrics(
         run_id=run_id,
         kept=curve["milestones"][curve["kept"]],
         milestones=curve["milestones"],
         pairs=counts,
         new_classifier=sources.new_classifier,
         settings=settings.model_dump(mode="json"),
-        model_digests=sources.given.digests,
+        model_digests=sources.model_files.digests,
         teacher_digests=None if sources.teacher is None else sources.teacher.digests,
         workers=asdict(workers),
         precision=str(precision),
@@ -164,20 +163,20 @@ def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_i
     )
     trained = starting_model(sources.start, dropout=settings.dropout, seed=settings.seed).model
     trained.load_state_dict(kept)
-    files = files_of(trained, settings.model, sources.given.tokenizer, settings.save_precision)
+    files = files_of(trained, settings.model, sources.model_files.tokenizer, settings.save_precision)
     _write(output, CURVE, curve_png(curve["milestones"], curve["kept"]))
-    _write(output, CARD, model_card(made, files.config).encode())
+    _write(output, CARD, model_card(metrics, files.config).encode())
     for name, data in {**files.weights, **files.tokenizer, CONFIG: files.config_json}.items():
         _write(output, name, data)
-    return made
+    return metrics
 
 
 def _refuse_nothing_to_learn(settings: FinetuneSettings, counts: dict[str, CountedPairs]) -> None:
-    for flag, uri, found in (("--train", settings.train, counts[TRAIN]), ("--eval", settings.eval, counts[EVAL])):
-        if not found["used"]:
-            rows, without_gold = how_many(found["rows"], "row"), found["without_gold"]
-            told = f"of {rows} {without_gold:,} without a gold label, the others rejected"
-            raise InputError(f"{flag} {uri}", told, "give pairs with gold labels")
+    for flag, uri, pairs in (("--train", settings.train, counts[TRAIN]), ("--eval", settings.eval, counts[EVAL])):
+        if not pairs["used"]:
+            rows, without_gold = how_many(pairs["rows"], "row"), pairs["without_gold"]
+            problem = f"of {rows}, {without_gold:,} have no gold label, and the others are rejected"
+            raise InputError(f"{flag} {uri}", problem, "give pairs with gold labels")
 
 
 def _fit(task: TrainTask, pairs: dict[str, Dataset], workers: TrainingWorkers, output: Folder, run_id: str) -> Result:
@@ -198,7 +197,7 @@ def _fit(task: TrainTask, pairs: dict[str, Dataset], workers: TrainingWorkers, o
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
         datasets={**pairs},
-        # Each worker has all pairs and takes its part of every batch: so batches do not depend on how many there are.
+        # Each worker has all pairs, and takes a part of every batch, so batches do not depend on the number of workers.
         dataset_config=DataConfig(datasets_to_split=[]),
     )
     try:
@@ -217,21 +216,21 @@ def _outcome(result: Result, run_id: str) -> tuple[dict[str, torch.Tensor], Save
         curve = curve_in(Path(folder) / STATE)
     last = curve["milestones"][-1]
     if not abs(last["train_loss"]) < float("inf"):
-        found = f"the loss is no number any more after step {last['step']:,}"
-        raise LimitError("training", found, "lower --learning-rate or --classifier-rate, or give --precision fp32")
+        problem = f"the loss is not a finite number after step {last['step']:,}"
+        raise LimitError("training", problem, "lower --learning-rate or --classifier-rate, or give --precision fp32")
     return kept, curve
 
 
-def _tidy(output: Folder) -> None:
-    """Remove what only a killed run needs."""
+def _remove_training_state(output: Folder) -> None:
+    """Remove the state that only a killed run needs."""
     filesystem, path = output.arrow()
-    # The checkpoint stands; who may not delete leaves it beside.
+    # The checkpoint is complete. Without the right to delete, the state stays.
     with suppress(OSError):
         filesystem.delete_dir(f"{path}/{TRAINING.removesuffix('/')}")
 
 
 def _write(output: Folder, name: str, data: bytes) -> None:
-    """Put the object there, in place of an older one of its name."""
+    """Write the object, and replace an older one with this name."""
     if not output.replace(name, data, output.stat(name)):
-        found, remedy = "somebody else wrote it at the same time", "look at who else writes here, then run it again"
-        raise InfrastructureError(f"write {output.uri_of(name)}", found, remedy)
+        problem, remedy = "another program wrote it at the same time", "find the other writer, then run it again"
+        raise InfrastructureError(f"write {output.uri_of(name)}", problem, remedy)

@@ -1,7 +1,7 @@
-"""One worker's model as it learns: a step, an evaluation, and all that a later start needs to go on from here.
+"""The training of one worker's model: steps, evaluations, and the state from which a later start resumes.
 
-A step depends on the weights, the batch, the seed and the step's number alone: dropout is drawn anew for each, so that
-a run that was killed and one that was not make the same steps. Shapes: B pairs of a batch.
+A step depends only on the weights, the batch, the seed and the step's number, because each step seeds its dropout. So a
+resumed run makes the same steps as an uninterrupted run. Shapes: B pairs of a batch.
 """
 # ruff: noqa: N803, N806 - arrays end in their shape
 
@@ -26,16 +26,16 @@ from albert_infer.learning.training.losses import BatchSize
 from albert_infer.learning.training.pairs import TrainingPairs
 from albert_infer.learning.training.record import SavedCurve
 
-# Larger than in training: nothing is kept for a backward pass.
+# Larger than in training, because no backward pass needs memory.
 EVALUATION_BATCH_PAIRS = 64
 STATE, KEPT = "state.pt", "kept.safetensors"
 
 
 class LearningSettings(Protocol):
-    """What decides a step, as `FinetuneSettings` has it."""
+    """The settings of a step, from `FinetuneSettings`."""
 
     @property
-    def learning_rate(self) -> float: ...  # noqa: D102  (each as the setting of its name)
+    def learning_rate(self) -> float: ...  # noqa: D102  (each is the setting with its name)
 
     @property
     def warmup_share(self) -> float: ...  # noqa: D102
@@ -58,7 +58,7 @@ class LearningSettings(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """The workers that train together, and which of them this is; `total` adds up a tensor over all of them."""
+    """The workers that train together, and the rank of this one. `total` sums a tensor over all of them."""
 
     rank: int
     size: int
@@ -70,7 +70,7 @@ ALONE = Group(rank=0, size=1, total=lambda tensor: tensor)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model gets right of `pairs` pairs with gold labels, and its mean cross-entropy with them."""
+    """The number of right labels on `pairs` pairs with gold labels, and the mean cross-entropy."""
 
     pairs: int
     right: int
@@ -83,10 +83,10 @@ class Evaluation:
 
 
 class Learner:
-    """A model, what it learns from beside gold labels, and its optimizer.
+    """A model, its optimizer and, for distillation, its teacher.
 
-    `model` may be what Ray Train wraps around `plain`, the model itself; both share their weights. `autocast` gives the
-    context of a forward pass.
+    `model` is `plain` or Ray Train's wrapper around it; both share their weights. `autocast` returns the context of a
+    forward pass.
     """
 
     def __init__(
@@ -110,21 +110,21 @@ class Learner:
         self._group = group
         self._optimizer, self._rate = _optimizer(plain, settings, steps)
         self._kept: dict[str, torch.Tensor] = {}
-        # Summed over the steps since `mean_loss` was last asked for.
+        # Sums over the steps since the last call of `mean_loss`.
         self._loss, self._steps = torch.zeros((), device=device), 0
 
     def step(self, number: int, pairs: TrainingPairs, positions_B: NDArray[np.int64]) -> None:
-        """Learn from the batch at `positions_B`, of which this worker takes its part."""
+        """Learn from this worker's part of the batch at `positions_B`."""
         self._model.train()
-        self._draw_anew(number)
+        self._seed_step(number)
         own_B = positions_B[self._group.rank :: self._group.size]
-        # A last batch may be smaller than the group; who has no part must still take part in adding up gradients.
+        # A last batch may be smaller than the group. A worker without a pair must still join the sum of gradients.
         weight = float(len(own_B) > 0)
         own_B = own_B if len(own_B) else positions_B[:1]
         batch = padded_batch(pairs, own_B, self._device)
         size = BatchSize(len(positions_B), int(pairs.encoded.lengths[positions_B].sum()))
         loss = self._loss_of(batch, torch.full((len(own_B),), weight, device=self._device), size)
-        # The group's gradients are averaged, and each holds a part of one mean.
+        # The group averages gradients, but each worker has a part of one mean, so the loss is multiplied by the size.
         (loss * self._group.size).backward()
         nn.utils.clip_grad_norm_(self.plain.parameters(), self._settings.max_gradient_norm)
         self._optimizer.step()
@@ -133,32 +133,32 @@ class Learner:
         self._loss, self._steps = self._loss + loss.detach(), self._steps + 1
 
     def mean_loss(self) -> float:
-        """The mean loss of the steps since this was last asked for, over the group; every worker must ask."""
+        """The mean loss over the group, of the steps since the last call. Every worker must call it."""
         mean = self._group.total(self._loss).item() / max(self._steps, 1)
         self._loss, self._steps = torch.zeros((), device=self._device), 0
         return mean
 
     @torch.no_grad()
     def evaluate(self, pairs: TrainingPairs) -> Evaluation:
-        """What the model gets right of all `pairs`; every worker must take part."""
+        """Evaluate the model on all `pairs`. Every worker must call it."""
         self.plain.train(mode=False)
         counts = torch.zeros(2, dtype=torch.float64, device=self._device)
         batches = batches_by_length(pairs.encoded.lengths, EVALUATION_BATCH_PAIRS)
         for positions_B in batches[self._group.rank :: self._group.size]:
             batch = padded_batch(pairs, positions_B, self._device)
             with self._autocast():
-                found = losses.outputs(self.plain, batch)
-            counts[0] += (found.logits_BC.argmax(dim=1) == batch.gold_B).sum()
-            counts[1] += nn.functional.cross_entropy(found.logits_BC.float(), batch.gold_B, reduction="sum")
+                outputs = losses.outputs(self.plain, batch)
+            counts[0] += (outputs.logits_BC.argmax(dim=1) == batch.gold_B).sum()
+            counts[1] += nn.functional.cross_entropy(outputs.logits_BC.float(), batch.gold_B, reduction="sum")
         right, loss = self._group.total(counts).tolist()
         return Evaluation(len(pairs), int(right), loss / len(pairs))
 
     def keep(self) -> None:
-        """Keep the weights as they are now for the checkpoint, in place of those kept before."""
+        """Keep the current weights for the checkpoint, instead of earlier ones."""
         self._kept = {name: tensor.detach().cpu().clone() for name, tensor in self.plain.state_dict().items()}
 
     def save(self, folder: Path, curve: SavedCurve) -> None:
-        """Write all that `load` needs, and the curve so far."""
+        """Write the state for `load`, and the curve so far."""
         state = {
             "model": self.plain.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -169,8 +169,8 @@ class Learner:
         safetensors.torch.save_file(self._kept, folder / KEPT)
 
     def load(self, folder: Path) -> SavedCurve:
-        """Go on from what `save` wrote; the curve that it had."""
-        # Ours, but where it stands others may write: nothing in it is run.
+        """Restore the state that `save` wrote. Returns its curve."""
+        # Other users may be able to write there, so no code in the file runs.
         state = torch.load(folder / STATE, map_location=self._device, weights_only=True)
         self.plain.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -185,10 +185,10 @@ class Learner:
             if self._teacher is None:
                 return losses.gold_loss(own, batch, weights_B, size)
             with torch.no_grad():
-                taught = losses.outputs(self._teacher, batch)
-            return losses.distillation_loss(own, taught, batch, weights_B, size, self._settings.gold_weight)
+                teacher = losses.outputs(self._teacher, batch)
+            return losses.distillation_loss(own, teacher, batch, weights_B, size, self._settings.gold_weight)
 
-    def _draw_anew(self, number: int) -> None:
+    def _seed_step(self, number: int) -> None:
         drawn = np.random.SeedSequence([self._settings.seed, number, self._group.rank]).generate_state(1)
         torch.manual_seed(int(drawn[0]))
 
@@ -200,10 +200,10 @@ def _optimizer(
     head = [parameter for parameter in model.classifier.parameters() if parameter.requires_grad]
     body = [parameter for parameter in model.albert.parameters() if parameter.requires_grad]
     groups = [
-        # Biases and norms, which have one dimension, are not pulled to zero.
-        {"params": [p for p in part if (p.dim() > 1) is pulled], "lr": part_rate, "weight_decay": part_decay}
+        # Biases and norms, which have one dimension, have no weight decay.
+        {"params": [p for p in part if (p.dim() > 1) is decays], "lr": part_rate, "weight_decay": part_decay}
         for part, part_rate in ((body, rate), (head, rate * settings.classifier_rate))
-        for pulled, part_decay in ((True, decay), (False, 0.0))
+        for decays, part_decay in ((True, decay), (False, 0.0))
     ]
     optimizer = torch.optim.AdamW(groups, lr=rate, fused=True)
     warmup = max(1, round(settings.warmup_share * steps))
@@ -215,6 +215,6 @@ def _optimizer(
 
 
 def curve_in(file: Path) -> SavedCurve:
-    """The curve in a state that `save` wrote."""
+    """The curve in a state file of `save`."""
     curve: SavedCurve = torch.load(file, map_location="cpu", weights_only=True)["told"]
     return curve

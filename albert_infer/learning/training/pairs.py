@@ -1,4 +1,4 @@
-"""Gold pairs as tokens: read and tokenized by Ray Data once, then held by each training worker as arrays.
+"""Turns gold pairs into tokens: Ray Data reads and tokenizes them once, and each training worker holds them as arrays.
 
 Shapes: R pairs, T tokens.
 """
@@ -23,30 +23,30 @@ from albert_infer.prepare import tokenization
 from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.schema import INPUT_IDS, PREMISE_TOKENS, REJECTION, TRUNCATED, EncodedPairs
 
-KEPT = (INPUT_IDS, PREMISE_TOKENS, GOLD, REJECTION, TRUNCATED)
+COLUMNS = (INPUT_IDS, PREMISE_TOKENS, GOLD, REJECTION, TRUNCATED)
 
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """R pairs that have tokens and a gold label (R, its place in `NliLabel`)."""
+    """R pairs with tokens and a gold label (R, an index in `NliLabel`)."""
 
     encoded: EncodedPairs
     gold_R: NDArray[np.int8]  # noqa: N815  (its shape)
 
     def __len__(self) -> int:
-        """How many pairs there are."""
+        """The number of pairs."""
         return len(self.gold_R)
 
 
 def tokenized(gold: GoldSet, tokenizer: PairTokenizer) -> Dataset:
-    """Every row of the gold set, in order, as token ids, `_gold` and `rejection`; held in Ray's object store."""
+    """All rows of the gold set, in order, as token ids, `_gold` and `rejection`, in Ray's object store."""
     source = _GoldSource(gold, ray.put(tokenizer))
     tokens: Dataset = ray.data.read_datasource(source, override_num_blocks=len(gold.slices)).materialize()
     return tokens
 
 
 def counted(pairs: Dataset) -> CountedPairs:
-    """What `tokenized` made of the rows."""
+    """Count the rows of `tokenized`."""
     rows = used = without_gold = truncated = 0
     rejected: dict[str, int] = {}
     verdicts = pairs.select_columns([GOLD, REJECTION, TRUNCATED])
@@ -63,9 +63,9 @@ def counted(pairs: Dataset) -> CountedPairs:
 
 
 def gathered(tables: Iterable[pa.Table]) -> TrainingPairs:
-    """The usable rows of what `tokenized` made, in order."""
-    kept = pa.concat_tables([table.filter(pa.array(_usable(table))) for table in tables])
-    return TrainingPairs(tokenization.encoded_pairs(kept), kept[GOLD].to_numpy())
+    """The usable rows of `tokenized`, in order."""
+    usable = pa.concat_tables([table.filter(pa.array(_usable(table))) for table in tables])
+    return TrainingPairs(tokenization.encoded_pairs(usable), usable[GOLD].to_numpy())
 
 
 def _usable(table: pa.Table) -> NDArray[np.bool_]:
@@ -101,4 +101,4 @@ class _GoldSource(Datasource):
 
 
 def _tokens(gold: GoldSet, piece: GoldSlice, tokenizer: PairTokenizer) -> pa.Table:
-    return tokenization.append_tokens(read_slice(gold, piece), tokenizer).select(list(KEPT))
+    return tokenization.append_tokens(read_slice(gold, piece), tokenizer).select(list(COLUMNS))

@@ -1,6 +1,6 @@
-"""What a training run says of itself: in the state that it goes on from, and in `metrics.json`.
+"""The types of a training run's records, in its saved state and in `metrics.json`.
 
-Plain JSON: torch's state, Ray Train and the file hold it as it is here.
+They are plain JSON. The saved state, Ray Train and the file have the same form.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, NotRequired, TypedDict
 
 
 class Milestone(TypedDict):
-    """A point of the training curve: after `step` steps, the mean loss since the last one, and the eval set."""
+    """A point of the training curve after `step` steps: the mean loss since the last point, and the eval figures."""
 
     step: int
     epoch: float
@@ -21,7 +21,7 @@ class Milestone(TypedDict):
 
 
 class SavedCurve(TypedDict):
-    """The milestones so far, and the places of the best one and of the one whose weights are kept."""
+    """The milestones so far, and the indices of the best one and of the one whose weights are kept."""
 
     milestones: list[Milestone]
     best: int
@@ -29,7 +29,7 @@ class SavedCurve(TypedDict):
 
 
 class CountedPairs(TypedDict):
-    """What became of the rows of a gold set: `rows = used + without_gold + rejected`, the last by reason."""
+    """The rows of a gold set: `rows = used + without_gold + rejected`. `rejected` counts by reason."""
 
     rows: int
     used: int
@@ -39,12 +39,12 @@ class CountedPairs(TypedDict):
 
 
 class Metrics(TypedDict):
-    """`metrics.json`."""
+    """The contents of `metrics.json`."""
 
     run_id: str
     kept: Milestone
     milestones: list[Milestone]
-    # By set: train, eval.
+    # Keys: train, eval.
     pairs: dict[str, CountedPairs]
     new_classifier: bool
     # The settings as JSON, whose types are those of `FinetuneSettings`.
@@ -54,7 +54,7 @@ class Metrics(TypedDict):
     workers: Mapping[str, object]
     precision: str
     versions: dict[str, str]
-    # The most tokens of a pair.
+    # The maximum number of tokens per pair.
     max_length: int
-    # Of the start that wrote the checkpoint.
+    # The duration of the start that wrote the checkpoint.
     seconds: NotRequired[float]

@@ -1,6 +1,6 @@
-"""What a fine-tuning starts from: the pairs, the model to train and its teacher, read and verified; and the run's name.
+"""Reads and verifies the sources of a training: pairs, model and teacher. Computes the run id.
 
-The name follows from all that decides the weights.
+The run id is a hash of everything that decides the weights.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from albert_infer.preflight.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.read.planning import canonical_json
 from albert_infer.storage import S3Access
 
-# Raised when a change of the code makes other weights of the same settings.
+# Increased when a change of the code gives other weights for the same settings.
 TRAINING_VERSION: Final = 1
-# These decide no weight, or no more than rounding does.
+# These settings do not change the weights, except by rounding.
 NOT_IN_THE_ID: Final = (
     *("train", "eval", "output", "model", "teacher", "s3_endpoint", "workers", "replace", "log_format", "debug"),
 )
@@ -30,30 +30,30 @@ NOT_IN_THE_ID: Final = (
 
 @dataclass(frozen=True)
 class Sources:
-    """What a run starts from, read and verified: pairs, the model to train and the teacher's, if there is one."""
+    """The verified sources of a run. `model_files` are those of --model; `start` is the model to train."""
 
     train: GoldSet
     eval: GoldSet
-    given: CheckpointFiles
+    model_files: CheckpointFiles
     start: CheckpointFiles
     new_classifier: bool
     teacher: CheckpointFiles | None
 
 
 def read_sources(settings: FinetuneSettings, access: S3Access) -> Sources:
-    """What these settings name. Raises AlbertInferError."""
+    """Read and verify the sources in the settings. Raises AlbertInferError."""
     columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column)
     train = survey_gold("--train", settings.train, columns, access)
-    held = survey_gold("--eval", settings.eval, columns, access)
-    given = checkpoint_files(settings.model, access)
-    start = starting_model(given, dropout=settings.dropout, seed=settings.seed, label_order=settings.label_order)
-    files = files_of(start.model, settings.model, given.tokenizer)
+    eval_pairs = survey_gold("--eval", settings.eval, columns, access)
+    model_files = checkpoint_files(settings.model, access)
+    start = starting_model(model_files, dropout=settings.dropout, seed=settings.seed, label_order=settings.label_order)
+    files = files_of(start.model, settings.model, model_files.tokenizer)
     verified(files)
     teacher = None if settings.teacher is None else checkpoint_files(settings.teacher, access)
     if teacher is not None:
         verified(teacher)
-        _refuse_other_tokenizer(given, teacher)
-    return Sources(train, held, given, files, start.new_classifier, teacher)
+        _refuse_other_tokenizer(model_files, teacher)
+    return Sources(train, eval_pairs, model_files, files, start.new_classifier, teacher)
 
 
 def _refuse_other_tokenizer(start: CheckpointFiles, teacher: CheckpointFiles) -> None:
@@ -65,20 +65,20 @@ def _refuse_other_tokenizer(start: CheckpointFiles, teacher: CheckpointFiles) ->
 
 
 def run_id_of(settings: FinetuneSettings, sources: Sources) -> str:
-    """Names a run by what decides its weights, so that what is there already, or half-way, is known again."""
-    decides = {
+    """The id of a run: a hash of everything that decides its weights. It identifies finished and interrupted runs."""
+    identity = {
         "version": TRAINING_VERSION,
         "settings": settings.model_dump(mode="json", exclude=set(NOT_IN_THE_ID)),
         "train": sources.train.pins,
         "eval": sources.eval.pins,
-        "model": sources.given.digests,
+        "model": sources.model_files.digests,
         "teacher": sources.teacher and sources.teacher.digests,
         **_classes(sources),
     }
-    return hashlib.sha256(canonical_json(decides)).hexdigest()[:16]
+    return hashlib.sha256(canonical_json(identity)).hexdigest()[:16]
 
 
 def _classes(sources: Sources) -> dict[str, object]:
-    """What the files call the numbers of their labels, where they do: runs without such names keep their ids."""
+    """The class names of the gold columns; nothing without such names, so that the ids of such runs do not change."""
     classes = {TRAIN: sources.train.classes, EVAL: sources.eval.classes}
     return {"classes": classes} if any(any(names) for names in classes.values()) else {}

@@ -1,6 +1,6 @@
-"""From a checkpoint's files to a model to train, and from a trained model to a checkpoint's files.
+"""Turns the files of a checkpoint into a model to train, and a trained model into files.
 
-The model's outputs are in the order of `NliLabel`, whatever order its classifier came with.
+The model's outputs have the order of `NliLabel`, for any label order of the checkpoint.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LABELS: Mapping[int, str] = dict(enumerate(map(str, NliLabel)))
 
 @dataclass(frozen=True)
 class StartingModel:
-    """A model in memory, and whether its classifier is new: then it has learned nothing of NLI yet."""
+    """A model in memory, and whether its classifier is new and untrained."""
 
     model: AlbertForSequenceClassification
     new_classifier: bool
@@ -41,10 +41,10 @@ class StartingModel:
 def starting_model(
     files: CheckpointFiles, *, dropout: float, seed: int, label_order: Sequence[str] = ()
 ) -> StartingModel:
-    """The model of an NLI checkpoint, or a pretrained ALBERT under a new classifier whose weights follow from `seed`.
+    """The model of an NLI checkpoint, or a pretrained ALBERT with a new classifier, initialised with `seed`.
 
-    Raises ModelError for weights that are not an ALBERT's or do not fit config.json, and for outputs of which nothing
-    says what they mean.
+    Raises ModelError for weights that are not an ALBERT's or do not fit config.json, and for outputs without a known
+    label.
     """
     weights = encoder_names(_all_tensors(files))
     _refuse_other_encoders(files, weights)
@@ -52,9 +52,9 @@ def starting_model(
     torch.manual_seed(seed)
     model = _new_model(files, dropout)
     if order is not None:
-        places = [order.index(label) for label in NliLabel]
+        outputs = [order.index(label) for label in NliLabel]
         weights = {
-            name: tensor[places] if name.startswith("classifier.") else tensor for name, tensor in weights.items()
+            name: tensor[outputs] if name.startswith("classifier.") else tensor for name, tensor in weights.items()
         }
     else:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier.")}
@@ -67,10 +67,10 @@ def _order(files: CheckpointFiles, label_order: Sequence[str]) -> tuple[NliLabel
     return label_order_of(config, label_order, files.source)
 
 
-def teaching_model(files: CheckpointFiles) -> AlbertForSequenceClassification:
-    """The model of an NLI checkpoint as labelling has it: its logits are divided by its temperature, if it has one.
+def teacher_model(files: CheckpointFiles) -> AlbertForSequenceClassification:
+    """The model of an NLI checkpoint as a teacher. Its classifier includes the division by the temperature.
 
-    A teacher that is surer of itself than it is right would teach that too.
+    Without the temperature, the student would learn the teacher's overconfidence.
     """
     model = starting_model(files, dropout=0.0, seed=0).model
     if files.calibration is not None:
@@ -87,7 +87,7 @@ def files_of(
     tokenizer: Mapping[str, bytes],
     precision: Literal["fp32", "fp16"] = "fp32",
 ) -> CheckpointFiles:
-    """The files of the model: config.json, weights as safetensors, those of the tokenizer as they are."""
+    """The files of the model: config.json, weights as safetensors, and the unchanged files of the tokenizer."""
     stored: Any = deepcopy(model)
     stored = stored.half() if precision == "fp16" else stored.float()
     stored.config.architectures = [type(model).__name__]
@@ -100,20 +100,20 @@ def files_of(
 
 
 def _refuse_other_encoders(files: CheckpointFiles, weights: Mapping[str, torch.Tensor]) -> None:
-    """Before a model is made: what config.json asks for may be more than there is memory, and weights show it."""
+    """Check sizes before the model is created: config.json may ask for more than the memory."""
     with naming(files.source):
         shape = AlbertShape.from_config({**files.config, "architectures": None, "id2label": LABELS})
     refuse_other_encoder(shape, {name: tuple(tensor.shape) for name, tensor in weights.items()}, files.source)
 
 
 def _new_model(files: CheckpointFiles, dropout: float) -> AlbertForSequenceClassification:
-    # Of config.json only what an ALBERT has: other keys ask transformers for code of others, or for another attention.
+    # Only the ALBERT keys of config.json. Other keys could load custom code, or another attention.
     known = {name: files.config[name] for name in AlbertConfig.__annotations__ if name in files.config}
     try:
         return AlbertForSequenceClassification(AlbertConfig.from_dict({**known, **_head_settings(dropout)}))
-    except Exception as error:  # a dozen kinds, as a wrong value shows here or there
-        found = f"transformers refuses its config.json ({type(error).__name__}): {one_line(error)[:REASON_LETTERS]}"
-        raise ModelError(f"model {files.source}", found, "save the checkpoint again") from error
+    except Exception as error:  # many types, depending on the wrong value
+        problem = f"transformers refuses its config.json ({type(error).__name__}): {one_line(error)[:REASON_LETTERS]}"
+        raise ModelError(f"model {files.source}", problem, "save the checkpoint again") from error
 
 
 def _head_settings(dropout: float) -> dict[str, object]:
@@ -134,8 +134,8 @@ def _all_tensors(files: CheckpointFiles) -> dict[str, torch.Tensor]:
             tensor_headers(data)
             tensors |= safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError) as error:
-        found = f"its weights are no whole safetensors file ({type(error).__name__})"
-        raise ModelError(f"model {files.source}", found, "copy it again") from error
+        problem = f"its weights are not a complete safetensors file ({type(error).__name__})"
+        raise ModelError(f"model {files.source}", problem, "copy it again") from error
     return tensors
 
 
@@ -146,10 +146,10 @@ def _has_classifier(weights: Mapping[str, torch.Tensor]) -> bool:
 def _load(model: AlbertForSequenceClassification, weights: dict[str, torch.Tensor], source: str) -> None:
     try:
         missing, foreign = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # sizes that do not fit config.json
-        found = one_line(error)[:REASON_LETTERS]
-        raise ModelError(f"model {source}", found, "give weights that fit its config.json") from error
+    except RuntimeError as error:  # sizes differ from config.json
+        problem = one_line(error)[:REASON_LETTERS]
+        raise ModelError(f"model {source}", problem, "give weights that fit its config.json") from error
     missing = [name for name in missing if not name.startswith(HEADS)]
     if missing or foreign:
-        found = f"weights missing: {missing[:3] or 'none'}, not an ALBERT's: {foreign[:3] or 'none'}"
-        raise ModelError(f"model {source}", found, "give a checkpoint of an ALBERT")
+        problem = f"weights missing: {missing[:3] or 'none'}, not an ALBERT's: {foreign[:3] or 'none'}"
+        raise ModelError(f"model {source}", problem, "give a checkpoint of an ALBERT")

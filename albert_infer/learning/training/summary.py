@@ -1,4 +1,4 @@
-"""What a person reads at the end of a fine-tuning run."""
+"""The text at the end of a fine-tuning run."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from albert_infer.learning.training.record import CountedPairs, Metrics
 from albert_infer.preflight.intervals import wilson_interval
 
 
-def summary(made: Metrics, output: str) -> PrintableText:
-    """A few lines about the run that made these metrics."""
-    kept, pairs = made["kept"], made["pairs"]
+def summary(metrics: Metrics, output: str) -> PrintableText:
+    """A few lines about the run with these metrics."""
+    kept, pairs = metrics["kept"], metrics["pairs"]
     used = pairs["eval"]["used"]
     low, high = wilson_interval(round(kept["eval_accuracy"] * used), used)
-    evaluations = how_many(len(made["milestones"]), "evaluation")
+    evaluations = how_many(len(metrics["milestones"]), "evaluation")
     lines = {
-        "checkpoint": f"{output}, run {made['run_id']}",
+        "checkpoint": f"{output}, run {metrics['run_id']}",
         "right": f"{kept['eval_accuracy']:.2%} of {how_many(used, 'eval pair')} (95%: {low:.2%} to {high:.2%})",
-        "kept": f"the weights after step {kept['step']:,}, the {made['settings']['keep']} of {evaluations}",
+        "kept": f"the weights after step {kept['step']:,}, the {metrics['settings']['keep']} of {evaluations}",
         "learned from": _counts(pairs["train"]),
         "evaluated on": _counts(pairs["eval"]),
-        "workers": f"{made['workers']['count']} on {made['workers']['device']}, in {made['precision']}",
-        "time": str(timedelta(seconds=round(made["seconds"]))),
+        "workers": f"{metrics['workers']['count']} on {metrics['workers']['device']}, in {metrics['precision']}",
+        "time": str(timedelta(seconds=round(metrics["seconds"]))),
     }
-    if made["new_classifier"]:
+    if metrics["new_classifier"]:
         lines["classifier"] = "new: the model had none of three labels"
     return text_of(f"{name:<12} {text}" for name, text in lines.items())
 
 
-def _counts(found: CountedPairs) -> str:
-    rejected = ", ".join(f"{reason} {rows:,}" for reason, rows in found["rejected"].items()) or "none"
-    used = f"{found['used']:,} of {how_many(found['rows'], 'pair')}, {found['truncated']:,} cut"
-    return f"{used}; {found['without_gold']:,} without a gold label, rejected {rejected}"
+def _counts(pairs: CountedPairs) -> str:
+    rejected = ", ".join(f"{reason} {rows:,}" for reason, rows in pairs["rejected"].items()) or "none"
+    used = f"{pairs['used']:,} of {how_many(pairs['rows'], 'pair')}, {pairs['truncated']:,} cut"
+    return f"{used}; {pairs['without_gold']:,} without a gold label, rejected {rejected}"

@@ -1,6 +1,6 @@
-"""What a Ray Train worker does: learn step after step, and at every milestone evaluate and save.
+"""The loop of a Ray Train worker: it trains step by step, and evaluates and saves at every milestone.
 
-A milestone is what a killed run goes on from, and a point of the training curve.
+A killed run resumes from a milestone. A milestone is also a point of the training curve.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from albert_infer.learning.training.board import TrainingBoard
 from albert_infer.learning.training.learner import Evaluation, Group, Learner
 from albert_infer.learning.training.pairs import TrainingPairs, gathered
 from albert_infer.learning.training.record import Milestone, SavedCurve
-from albert_infer.learning.training.start import starting_model, teaching_model
+from albert_infer.learning.training.start import starting_model, teacher_model
 from albert_infer.model.checkpoint_files import CheckpointFiles
 from albert_infer.schema import Precision
 
@@ -34,7 +34,7 @@ TRAIN, EVAL = "train", "eval"
 
 @dataclass(frozen=True)
 class TrainTask:
-    """What is the same for every worker of a run."""
+    """The task of a run, the same for every worker."""
 
     settings: FinetuneSettings
     start: ray.ObjectRef[CheckpointFiles]
@@ -46,35 +46,35 @@ class TrainTask:
 
 @dataclass
 class Curve:
-    """The milestones so far, the best of them, and the one whose weights are kept: the best or the last."""
+    """The milestones so far, and the indices of the best one and of the one whose weights are kept."""
 
     milestones: list[Milestone] = field(default_factory=list)
     best: int = -1
     kept: int = -1
 
     def add(self, milestone: Milestone, keep: Literal["best", "last"]) -> bool:
-        """Note a milestone; whether its weights are to be kept. Better is more right, or as many with a lower loss."""
+        """Add a milestone. Returns whether to keep its weights. The best has most accuracy, then least loss."""
         self.milestones.append(milestone)
-        place = len(self.milestones) - 1
-        if self.best < 0 or _rank(self.milestones[place]) > _rank(self.milestones[self.best]):
-            self.best = place
-        if keep == "last" or self.best == place:
-            self.kept = place
-        return self.kept == place
+        index = len(self.milestones) - 1
+        if self.best < 0 or _rank(self.milestones[index]) > _rank(self.milestones[self.best]):
+            self.best = index
+        if keep == "last" or self.best == index:
+            self.kept = index
+        return self.kept == index
 
     @property
     def since_best(self) -> int:
-        """How many milestones came after the best one."""
+        """The number of milestones after the best one."""
         return len(self.milestones) - 1 - self.best
 
     @property
     def saved(self) -> SavedCurve:
-        """The same, to go on from."""
+        """The curve as JSON, for the saved state."""
         return SavedCurve(milestones=self.milestones, best=self.best, kept=self.kept)
 
     @property
     def diverged(self) -> bool:
-        """Whether the last loss is not a finite number: nothing good can follow."""
+        """Whether the last loss is not finite. Training cannot recover from that."""
         return bool(self.milestones) and not _finite(self.milestones[-1]["train_loss"])
 
 
@@ -84,18 +84,18 @@ def train_on_worker(config: dict[str, TrainTask]) -> None:
     settings = task.settings
     if task.threads is not None:
         torch.set_num_threads(task.threads)
-    pairs, held = (gathered(_batches_of(name)) for name in (TRAIN, EVAL))
-    epochs = _epochs(settings, pairs)
+    train_pairs, eval_pairs = (gathered(_batches_of(name)) for name in (TRAIN, EVAL))
+    epochs = _epochs(settings, train_pairs)
     learner = _learner(task, steps=epochs.steps)
-    curve, step, spent = _went_on(learner)
-    begun = time.monotonic() - spent
+    curve, step, earlier_seconds = _resumed(learner)
+    started = time.monotonic() - earlier_seconds
     while step < epochs.steps and curve.since_best < settings.patience and not curve.diverged:
-        learner.step(step, pairs, epochs.batch(step))
+        learner.step(step, train_pairs, epochs.batch(step))
         step += 1
-        task.board.tell(step, epochs.steps)
+        task.board.report(step, epochs.steps)
         failpoints.reach("trained", f"step {step:06}")
         if epochs.is_milestone(step):
-            _milestone(learner, task, curve, learner.evaluate(held), step, epochs, time.monotonic() - begun)
+            _milestone(learner, task, curve, learner.evaluate(eval_pairs), step, epochs, time.monotonic() - started)
 
 
 @dataclass
@@ -113,16 +113,16 @@ class _Epochs:
         return self.batches * self.settings.epochs
 
     def batch(self, step: int) -> Any:
-        epoch, place = divmod(step, self.batches)
+        epoch, index = divmod(step, self.batches)
         if epoch != self._epoch:
             self._epoch, self._drawn = epoch, _drawn(self.settings, self.pairs, epoch)
-        return self._drawn[place]
+        return self._drawn[index]
 
     def is_milestone(self, step: int) -> bool:
-        """Whether the `evaluations_per_epoch` parts of an epoch end here, as evenly as whole steps allow."""
-        place = (step - 1) % self.batches + 1
+        """Whether one of the `evaluations_per_epoch` equal parts of an epoch ends at this step."""
+        batch = (step - 1) % self.batches + 1
         parts = min(self.settings.evaluations_per_epoch, self.batches)
-        return place * parts // self.batches > (place - 1) * parts // self.batches
+        return batch * parts // self.batches > (batch - 1) * parts // self.batches
 
 
 def _epochs(settings: FinetuneSettings, pairs: TrainingPairs) -> _Epochs:
@@ -148,7 +148,7 @@ def _learner(task: TrainTask, steps: int) -> Learner:
     device = ray.train.torch.get_device()
     teacher = None
     if task.teacher is not None:
-        teacher = teaching_model(ray.get(task.teacher))
+        teacher = teacher_model(ray.get(task.teacher))
         teacher.train(mode=False).to(device)
     return Learner(
         plain,
@@ -172,39 +172,39 @@ def _total(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _went_on(learner: Learner) -> tuple[Curve, int, float]:
-    """The curve, the steps that are done, and the seconds they took: of an earlier start, if it left a checkpoint."""
+def _resumed(learner: Learner) -> tuple[Curve, int, float]:
+    """The curve, the finished steps and their seconds, from the checkpoint of an earlier start if there is one."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return Curve(), 0, 0.0
     with checkpoint.as_directory() as folder:
-        told = learner.load(Path(folder))
-    last = told["milestones"][-1]
-    return Curve(told["milestones"], told["best"], told["kept"]), last["step"], last["seconds"]
+        saved = learner.load(Path(folder))
+    last = saved["milestones"][-1]
+    return Curve(saved["milestones"], saved["best"], saved["kept"]), last["step"], last["seconds"]
 
 
 def _milestone(
     learner: Learner,
     task: TrainTask,
     curve: Curve,
-    found: Evaluation,
+    evaluation: Evaluation,
     step: int,
     epochs: _Epochs,
     seconds: float,
 ) -> None:
-    """Note what was found, keep the weights if they are worth it, and save; every worker must come here."""
+    """Record the evaluation, keep the weights if they are best, and save. Every worker must call it."""
     loss = learner.mean_loss()
     milestone = Milestone(
         step=step,
         epoch=step / epochs.batches,
         train_loss=loss,
-        eval_loss=found.loss,
-        eval_accuracy=found.accuracy,
+        eval_loss=evaluation.loss,
+        eval_accuracy=evaluation.accuracy,
         seconds=seconds,
     )
     if curve.add(milestone, task.settings.keep):
         learner.keep()
-    task.board.tell_milestone(milestone)
+    task.board.report_milestone(milestone)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = None
         if ray.train.get_context().get_world_rank() == 0:

@@ -1,4 +1,4 @@
-"""Who trains: how many workers, on what. Policy only: plain numbers in, plain numbers out."""
+"""Chooses the number of training workers and their resources. It only computes: it does not use Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from albert_infer.schema import DeviceKind
 
 @dataclass(frozen=True)
 class TrainingWorkers:
-    """Workers that train together, and what each takes. `threads` is torch's, None to leave it alone."""
+    """The workers of a training, and the resources of each. `threads` is for torch; None does not change it."""
 
     device: DeviceKind
     count: int
@@ -24,7 +24,7 @@ class TrainingWorkers:
 
 
 def training_workers(settings: FinetuneSettings, nodes: Sequence[Node]) -> TrainingWorkers:
-    """One worker a GPU, else one with all CPUs of a machine. Raises SettingsError for more than there is room for."""
+    """One worker per GPU, else one with all CPUs of a machine. Raises SettingsError for more workers than resources."""
     gpus = sum(int(node.gpus) for node in nodes)
     if gpus:
         count = settings.worker_count or gpus
