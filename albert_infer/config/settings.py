@@ -74,9 +74,7 @@ class InputColumns(TextColumns):
         if "all" in value and len(value) > 1:
             raise ValueError("`all` means every column of the input; give `all` or the names of columns")
         if (alike := schema.names_alike(value)) is not None:
-            raise ValueError(
-                f"`{alike[0]}` and `{alike[1]}` differ only in case, so many readers take them for one column"
-            )
+            raise ValueError(f"`{alike[0]}` and `{alike[1]}` differ only in case, which many readers ignore")
         return value
 
 
@@ -93,7 +91,7 @@ class S3Rules(S3Server, OutputOwner):
     ] = None
     s3_request_payer: Annotated[
         bool,
-        Parameter(group=NO_FLAGS, help="Pay for reads from an input bucket that is requester pays."),
+        Parameter(group=NO_FLAGS, help="Pay for reads from a requester-pays input bucket."),
         Mark.NO_FLAG,
     ] = False
     input_bucket_owner: Annotated[
@@ -108,9 +106,7 @@ class PinnedCheckpoint(CheckpointChoice):
 
     model_digest: Annotated[
         str | None,
-        Parameter(
-            group=MODEL, help="Refuse a checkpoint with another digest: `model.digest` of a report that you trust."
-        ),
+        Parameter(group=MODEL, help="Digest that the checkpoint must have: `model.digest` of a report that you trust."),
         Mark.RARE,
     ] = None
 
@@ -154,7 +150,7 @@ class Resources(BaseModel):
     # 16,384 rows are seconds of GPU time and about 4 MB of Parquet: small enough to lose, large enough to be a file.
     unit_rows: Annotated[
         Count,
-        Parameter(group=SPEED, help="Rows per unit: each unit is committed at once, as one file."),
+        Parameter(group=SPEED, help="Rows per unit; a unit is one commit and one file."),
         Mark.RARE,
     ] = 16_384
 
@@ -208,8 +204,8 @@ class Limits(BaseModel):
         AgreementShare,
         Parameter(
             group=LIMITS,
-            help="Share of labels that must be the same in fp32, for bf16 and int8, on 1000 pairs; 0.99:4000 "
-            "compares 4000 pairs, `off` none.",
+            help="Minimum share of labels in bf16 or int8 that are the same in fp32, on 1000 pairs; "
+            "0.99:4000 compares 4000 pairs, `off` none.",
         ),
     ] = "0.99"
     retry_quarantined: Annotated[

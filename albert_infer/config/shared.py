@@ -95,7 +95,7 @@ class CheckpointChoice(BaseModel):
         LabelOrder,
         Parameter(
             group=MODEL,
-            help="Labels of outputs 0, 1, 2, for a checkpoint whose names are LABEL_0, … or wrong.",
+            help="Labels of outputs 0, 1, 2, for a checkpoint that names them LABEL_0, … or wrongly.",
         ),
     ] = ()
 
@@ -121,8 +121,8 @@ class Classifying(Computing):
         schema.LongPremiseRule,
         Parameter(
             group=MODEL,
-            help="For a pair that is too long: cut the premise, cut the longer text first, or read the whole premise "
-            "in overlapping windows and add `n_windows`.",
+            help="Rule for pairs that are too long: `truncate` cuts the premise, `longest_first` cuts the longer "
+            "text first, `window` reads the premise in overlapping windows and adds `n_windows`.",
         ),
     ] = "truncate"
     # No default: the right threshold depends on the checkpoint. `albert-infer evaluate` shows it.

@@ -131,8 +131,8 @@ LABEL: Final = Command(
 NIGHTLY: Final = Command(
     NightlySettings,
     nights_labelled,
-    """Label one night, or several. The Parquet pairs of a night are read below one root, and its labels are written
-    below another.
+    """Label one night, or several: read the Parquet pairs of a night below --input-root, and write its labels below
+    --output-root.
 
     {call} --input-root s3://inbox/ --output-root s3://labels/
 
@@ -154,7 +154,7 @@ SUBMIT: Final = Command(
 VERIFY: Final = Command(
     VerifySettings,
     verified,
-    """Recount a published run from its files alone: is every planned row there once, and every file as in `_SUCCESS`?
+    """Recount a published run from its files alone: each planned row must occur once, each file must match `_SUCCESS`.
 
     {call} --output s3://labels/dt=2026-11-21/ --input s3://inbox/dt=2026-11-21/
 
