@@ -121,9 +121,9 @@ class Labeler:
 
 def _device(device: DeviceKind | str, precision: Precision | str) -> DeviceKind:
     # Imported here: it loads torch, which takes seconds.
-    from albert_infer.engine.devices import asked_device
+    from albert_infer.engine.devices import requested_device
 
-    return asked_device(str(device), str(precision), flag="device=cuda")
+    return requested_device(str(device), str(precision), flag="device=cuda")
 
 
 def _precision(precision: Precision | str, device: DeviceKind) -> Precision:

@@ -174,7 +174,7 @@ def test_a_row_that_the_job_would_reject_keeps_its_place(tmp_path: Path) -> None
 def test_other_columns_are_kept_when_asked_for_and_names_may_differ(tmp_path: Path) -> None:
     pairs = gold_pairs(["neutral"]).rename_columns(["sentence1", "sentence2", "label"])
     pairs = pairs.append_column("genre", pa.array(["fiction"]))
-    columns = GoldColumns("label", "sentence1", "sentence2", kept=("genre", "label"))
+    columns = GoldColumns("label", "sentence1", "sentence2", extra=("genre", "label"))
     gold = survey_gold("--gold", str(write_pairs(tmp_path / "g.parquet", pairs)), columns)
     read = read_slice(gold, gold.slices[0])
     assert read.select([PREMISE, "genre", GOLD]).to_pylist() == [

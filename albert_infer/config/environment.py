@@ -52,8 +52,8 @@ def requested_log_format(argv: Sequence[str]) -> LogFormat:
     """The log format of the flag or the variable, even if other settings are invalid; text by default."""
     words = [part for word in argv for part in word.split("=", 1)]
     flags = [value for name, value in pairwise(words) if name == "--log-format"]
-    asked = flags[-1] if flags else os.environ.get(variable_of("log_format"))
-    return "json" if asked == "json" else "text"
+    requested = flags[-1] if flags else os.environ.get(variable_of("log_format"))
+    return "json" if requested == "json" else "text"
 
 
 def refuse_unknown_variables(settings: type[BaseModel], program: str) -> None:

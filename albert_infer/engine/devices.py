@@ -22,14 +22,14 @@ def gpus_here() -> int:
     return torch.cuda.device_count()
 
 
-def asked_device(asked: str, precision: str, *, flag: str) -> DeviceKind:
+def requested_device(requested: str, precision: str, *, flag: str) -> DeviceKind:
     """The device with that name. `auto` is a GPU if torch can use one, and the CPU for int8.
 
     Raises SettingsError, which names the `flag`, for a GPU that cannot be used.
     """
-    if asked == "auto":
+    if requested == "auto":
         return DeviceKind.CPU if precision == Precision.INT8 else usable_device(DeviceKind.CUDA)
-    device = DeviceKind(asked)
+    device = DeviceKind(requested)
     if usable_device(device) is not device:
         raise SettingsError(flag, "torch finds no CUDA device here", "repair the driver, or leave the flag out")
     return device

@@ -28,16 +28,16 @@ def mkl_is_slow(flags: frozenset[str], vendor: str) -> bool:
     return "avx512f" in flags and vendor != "GenuineIntel"
 
 
-def resolved_precision(asked: str, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
+def resolved_precision(requested: str, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
     """The precision for `--precision`. `auto` is bf16 on a GPU or a CPU with bf16 products, else fp32.
 
     Raises SettingsError for int8 on a GPU.
     """
-    if asked == "int8" and device is DeviceKind.CUDA:
+    if requested == "int8" and device is DeviceKind.CUDA:
         remedy = "give --precision bf16, or --gpus-per-worker 0 to label on the CPU"
         raise SettingsError("--precision int8", "the cluster has GPUs, and int8 is for CPUs", remedy)
-    if asked != "auto":
-        return Precision(asked)
+    if requested != "auto":
+        return Precision(requested)
     fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & BF16_FLAGS)
     return Precision.BF16 if fast_bf16 else Precision.FP32
 

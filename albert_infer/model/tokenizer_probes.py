@@ -41,7 +41,7 @@ def read_tokenizer(text: str, source: str) -> Tokenizer:
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int] | None]:
     """The ids of each text, without [CLS] and [SEP]; None for a text on which the tokenizer raises."""
-    encodings = encoded_apart(lambda some: list(tokenizer.encode_batch(some, add_special_tokens=False)), list(texts))
+    encodings = encoded_apart(lambda batch: list(tokenizer.encode_batch(batch, add_special_tokens=False)), list(texts))
     return [None if encoding is None else list(encoding.ids) for encoding in encodings]
 
 

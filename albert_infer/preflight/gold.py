@@ -57,12 +57,12 @@ SLICE_ROWS: Final = 16_384
 
 @dataclass(frozen=True)
 class GoldColumns:
-    """The columns of a gold set, in the form for `survey_input`. `kept` are further columns to read."""
+    """The columns of a gold set, in the form for `survey_input`. `extra` are further columns to read."""
 
     gold_column: str = "gold_label"
     premise_column: str = PREMISE
     hypothesis_column: str = HYPOTHESIS
-    kept: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
     # Ids are not read, and a column with that name need not have ids.
     id_column: str | None = NO_IDS
     carry_source: bool = False
@@ -72,7 +72,7 @@ class GoldColumns:
     @property
     def carry(self) -> tuple[str, ...]:
         """The column of gold labels, and the further columns."""
-        return (self.gold_column, *(name for name in self.kept if name != self.gold_column))
+        return (self.gold_column, *(name for name in self.extra if name != self.gold_column))
 
     @property
     def reserved_names(self) -> frozenset[str]:

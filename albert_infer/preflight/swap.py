@@ -121,10 +121,10 @@ def detect_swap(classifier: Classifier, texts: Iterable[Texts], prepared: pa.Tab
     together = sum(texts, Texts())
     if not together.look_exchanged:
         return Swap(together, one_way=0, backwards=0, suspected=False)
-    some = prepared.take(np.unique(np.linspace(0, prepared.num_rows - 1, LABELLED_PAIRS).astype(np.int64)))
+    sampled = prepared.take(np.unique(np.linspace(0, prepared.num_rows - 1, LABELLED_PAIRS).astype(np.int64)))
     # Of a premise in windows only the first is used: windows cannot become a hypothesis.
-    some = some.drop_columns([name for name in (LONG_PREMISE, N_WINDOWS) if name in some.column_names])
-    forth, back = (_entailed(classifier.classified(each)) for each in (some, exchanged(some)))
+    sampled = sampled.drop_columns([name for name in (LONG_PREMISE, N_WINDOWS) if name in sampled.column_names])
+    forth, back = (_entailed(classifier.classified(each)) for each in (sampled, exchanged(sampled)))
     one_way, backwards = int((forth ^ back).sum()), int((back & ~forth).sum())
     return Swap(together, one_way, backwards, one_way >= LEAST_ONE_WAY and backwards >= BACKWARDS * one_way)
 

@@ -110,6 +110,6 @@ class LabelledHere:
 
 def _device(settings: EvaluateSettings) -> DeviceKind:
     # Imported here, because it loads torch, which the evaluation of a run does not need.
-    from albert_infer.engine.devices import asked_device
+    from albert_infer.engine.devices import requested_device
 
-    return asked_device(settings.device, settings.precision, flag="--device cuda")
+    return requested_device(settings.device, settings.precision, flag="--device cuda")

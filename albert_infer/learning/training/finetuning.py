@@ -146,7 +146,7 @@ def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_i
             board=board,
         )
         result = _fit(task, pairs, workers, output, run_id)
-    kept, curve = _outcome(result, run_id)
+    kept_weights, curve = _outcome(result, run_id)
     metrics = Metrics(
         run_id=run_id,
         kept=curve["milestones"][curve["kept"]],
@@ -162,7 +162,7 @@ def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_i
         max_length=max_length,
     )
     trained = starting_model(sources.start, dropout=settings.dropout, seed=settings.seed).model
-    trained.load_state_dict(kept)
+    trained.load_state_dict(kept_weights)
     files = files_of(trained, settings.model, sources.model_files.tokenizer, settings.save_precision)
     _write(output, CURVE, curve_png(curve["milestones"], curve["kept"]))
     _write(output, CARD, model_card(metrics, files.config).encode())
@@ -212,13 +212,13 @@ def _outcome(result: Result, run_id: str) -> tuple[dict[str, torch.Tensor], Save
     if result.checkpoint is None:
         raise InfrastructureError(f"training run {run_id}", "it ended without a checkpoint", "run it again")
     with result.checkpoint.as_directory() as folder:
-        kept = safetensors.torch.load_file(Path(folder) / KEPT)
+        kept_weights = safetensors.torch.load_file(Path(folder) / KEPT)
         curve = curve_in(Path(folder) / STATE)
     last = curve["milestones"][-1]
     if not abs(last["train_loss"]) < float("inf"):
         problem = f"the loss is not a finite number after step {last['step']:,}"
         raise LimitError("training", problem, "lower --learning-rate or --classifier-rate, or give --precision fp32")
-    return kept, curve
+    return kept_weights, curve
 
 
 def _remove_training_state(output: Folder) -> None:
