@@ -48,7 +48,7 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
 
     assert (refused.exit_code, len(refused.errors)) == (3, 1), refused.stderr
     assert "--min-agreement 0.99: " in refused.errors[0]
-    assert "of 399 sampled pairs have the label of fp32 in int8" in refused.errors[0]
+    assert "of 399 sampled pairs have fp32's label in int8" in refused.errors[0]
     assert "give --precision fp32" in refused.errors[0]
     assert (visible_files(output), staged_units(output)) == ([], [])
     report = report_of(output)

@@ -329,4 +329,4 @@ def test_pairs_without_any_gold_label_are_refused(start: Start, session: None, t
     pq.write_table(bare, tmp_path / "bare.parquet")
     outcome = finetuned(start.argv(tmp_path / "out", train=tmp_path / "bare.parquet"))
     assert outcome.exit_code == 2
-    assert "of 72 rows 72 without a gold label" in outcome.stderr
+    assert "of 72 rows, 72 have no gold label" in outcome.stderr
