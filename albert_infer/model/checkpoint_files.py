@@ -1,6 +1,6 @@
 """Reads the files of a checkpoint: of `builtin`, of a folder, or of the hub.
 
-This module checks only names and sizes; `checkpoint` verifies the contents. Nothing is executed.
+This module checks names, sizes and config.json; `checkpoint` verifies the rest. Nothing is executed.
 """
 
 from __future__ import annotations

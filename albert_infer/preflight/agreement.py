@@ -58,7 +58,7 @@ def measure_agreement(classifier: Classifier, exact: Classifier, pairs: pa.Table
 
 
 def upper_bound(equal: int, pairs: int, confidence: float = CONFIDENCE) -> float:
-    """The one-sided upper confidence bound of a share of which `equal` of `pairs` were counted."""
+    """The one-sided upper confidence bound of the share of equal labels, from `equal` of `pairs`."""
     return wilson_interval(equal, pairs, 2 * confidence - 1)[1]
 
 

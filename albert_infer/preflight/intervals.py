@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 
 def wilson_interval(right: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The two-sided confidence interval of a share of which `right` of `of` (at least 1) were counted.
+    """The two-sided confidence interval of a share, from `right` successes in `of` trials (at least 1).
 
     The score interval of E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal
     of the American Statistical Association 22 (1927). It assumes independent pairs; pairs of one unit
