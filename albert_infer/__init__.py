@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`Labeler`, imported when it is first asked for: workers import this package and have no use for it."""
+    """Import `Labeler` at its first use: workers import this package and do not need `Labeler`."""
     if name == "Labeler":
         from albert_infer.labeler import Labeler
 

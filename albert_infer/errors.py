@@ -1,23 +1,23 @@
-"""Every way a run can end other than published, and the exit code of each.
+"""The exceptions of the package, each with its exit code.
 
     AlbertInferError
     ├── RefusedError         2  refused to start; nothing was written
     │   ├── SettingsError       a flag, variable or config key
     │   ├── ModelError          the checkpoint or its tokenizer
-    │   ├── InputError          the input as a whole (a bad file is data: it is quarantined)
-    │   │   ├── NoInputError        there is none: a night may have none
-    │   │   ├── LeftOutError        there is something, and by the rules nothing of it is read
-    │   │   └── TableError          the files belong to a table, which says what is in them
+    │   ├── InputError          the input as a whole (a single bad file is quarantined instead)
+    │   │   ├── NoInputError        the input is empty; a night may be empty
+    │   │   ├── LeftOutError        the input has objects, but the rules leave out all of them
+    │   │   └── TableError          the files belong to a table format, and only its log names the valid ones
     │   └── OutputError         the output location
-    ├── LimitError           3  a limit was not held; nothing was published
-    ├── InfrastructureError  4  run it again and it goes on
-    │   ├── ObjectMissingError  an object that should be there is gone
+    ├── LimitError           3  a limit was exceeded; nothing was published
+    ├── InfrastructureError  4  storage or cluster failed; the same command resumes the run
+    │   ├── ObjectMissingError  an expected object is gone
     │   └── ObjectChangedError  an object is not the one that was pinned
-    ├── IntegrityError       5  something is there that must not be; a person looks
-    ├── SupersededError      6  another plan is published here, or took over meanwhile
-    └── AtWorkError          6  a job is at work on the same nights
+    ├── IntegrityError       5  durable state contradicts the plan; a person must look
+    ├── SupersededError      6  another plan is published at this output
+    └── AtWorkError          6  another job is working on the same nights
 
-Trouble with a row is data (`schema.Rejection`), never one of these.
+A bad row raises none of these: the row is rejected (`schema.Rejection`).
 """
 
 from __future__ import annotations
@@ -26,65 +26,65 @@ from typing import ClassVar
 
 
 class AlbertInferError(Exception):
-    """An end that the operator must hear about: what was asked for, what was found, what to do.
+    """An error that the operator must read: what was asked for, the problem, and what to do.
 
-    The three parts are the exception's `args`, so that it survives pickling between Ray's processes.
+    The three parts are the exception's `args`, so that Ray can pickle the exception.
     """
 
     exit_code: ClassVar[int]
 
-    def __init__(self, asked: str, found: str, remedy: str) -> None:
-        super().__init__(asked, found, remedy)
+    def __init__(self, asked: str, problem: str, remedy: str) -> None:
+        super().__init__(asked, problem, remedy)
         self.asked = asked
-        self.found = found
+        self.problem = problem
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.asked}: {self.found}; {self.remedy}"
+        return f"{self.asked}: {self.problem}; {self.remedy}"
 
 
 class RefusedError(AlbertInferError):
-    """Refused to start; nothing was written."""
+    """The job refused to start; nothing was written."""
 
     exit_code = 2
 
 
 class SettingsError(RefusedError):
-    """A setting is unknown, malformed, or contradicts another one."""
+    """A setting is unknown or malformed, or contradicts another setting."""
 
 
 class ModelError(RefusedError):
-    """The checkpoint cannot be used: missing, unsafe, damaged, or not a three-label NLI ALBERT."""
+    """The checkpoint is missing, unsafe, damaged, or not a three-label NLI ALBERT."""
 
 
 class InputError(RefusedError):
-    """The input as a whole cannot be used: missing, empty, or not readable with these rights."""
+    """The input as a whole is missing, empty, or not readable with these rights."""
 
 
 class NoInputError(InputError):
-    """Nothing to label is there: a night may have none."""
+    """The input is empty; a night may be empty."""
 
 
 class LeftOutError(InputError):
-    """Objects are there, and none of them is input: a night that was delivered otherwise is not an empty one."""
+    """The input has objects, and none of them is an input file. Such a night is not empty: its delivery is wrong."""
 
 
 class TableError(InputError):
-    """The files belong to a Delta, Iceberg or Hudi table: some may hold rows that the table has no more."""
+    """The files belong to a Delta, Iceberg or Hudi table; some may hold rows that were deleted from the table."""
 
 
 class OutputError(RefusedError):
-    """The output cannot be used: overlaps the input, or cannot be written."""
+    """The output overlaps the input, or cannot be written."""
 
 
 class LimitError(AlbertInferError):
-    """A limit on rows, bad files or rejected rows was not held; the work is kept, nothing is published."""
+    """A limit on rows, bad files or rejected rows was exceeded; finished units stay, nothing is published."""
 
     exit_code = 3
 
 
 class InfrastructureError(AlbertInferError):
-    """Storage or cluster failed; finished units are kept and the same command goes on from them."""
+    """Storage or cluster failed; finished units stay, and the same command resumes the run."""
 
     exit_code = 4
 
@@ -94,7 +94,7 @@ class ObjectMissingError(InfrastructureError):
 
 
 class ObjectChangedError(InfrastructureError):
-    """An object is there, but it is not the one that was pinned."""
+    """An object is not the one that was pinned."""
 
 
 class IntegrityError(AlbertInferError):
@@ -104,12 +104,12 @@ class IntegrityError(AlbertInferError):
 
 
 class SupersededError(AlbertInferError):
-    """Another plan is published at this output, or was published while this one ran."""
+    """Another plan is published at this output, or was published during this run."""
 
     exit_code = 6
 
 
 class AtWorkError(AlbertInferError):
-    """A job is at work on the same nights; nothing was submitted."""
+    """Another job is working on the same nights; nothing was submitted."""
 
     exit_code = 6

@@ -1,4 +1,4 @@
-"""`Labeler`, the way in without Ray or files: pairs in, the labelling job's own columns out, in this process."""
+"""`Labeler` labels pairs in this process, without Ray or files. The columns are those of the labelling job."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LONG_PREMISES: Final = get_args(LongPremiseRule)
 
 
 class Labeler:
-    """A checkpoint that labels pairs by the steps of the labelling job: for notebooks, services and tests.
+    """A checkpoint that labels pairs with the steps of the labelling job: for notebooks, services and tests.
 
-    `source` is a checkpoint as for `--model`, and every other argument as the flag of its name:
-    `docs/reference/python-api.md`. `precision` and `device` are what `auto` came to, `added_columns` names what it adds
-    to the pairs.
+    `source` is a checkpoint, as for `--model`. Every other argument works as the flag with its name
+    (`docs/reference/python-api.md`). The attributes `precision` and `device` have the choice made for `auto`.
+    `added_columns` are the names of the columns that `label` adds.
 
-    Raises ModelError, and SettingsError for arguments that are none or do not go together.
+    Raises ModelError, and SettingsError for invalid arguments or arguments that exclude each other.
 
     >>> labeler = Labeler()
     >>> labeler.label([("A man plays the guitar.", "Someone makes music.")])["label"].to_pylist()
@@ -76,11 +76,11 @@ class Labeler:
             max_batch_tokens=max_batch_tokens or default_batch_tokens(self.device, checkpoint.shape),
             review_below=review_below,
         )
-        # The built-in checkpoint's own order is known to be right.
+        # The label order of the built-in checkpoint is known to be right.
         if source != "builtin" or label_order:
             probe = label_probe.run_probe(checkpoint, self._classifier)
             label_probe.refuse_wrong_order(checkpoint, probe, remedy='give label_order="{}"')
-        # The job's, and what it writes to `_rejected/`: here every row stays.
+        # The job writes the verdict columns to `_rejected/`; here every row stays in the table.
         columns = PairColumns(review_below=review_below, with_windows=long_premise == "window")
         fields = [*columns.label_fields, *VERDICT_FIELDS]
         self.added_columns = tuple(field.name for field in fields)
@@ -89,12 +89,12 @@ class Labeler:
         return f"Labeler({self._source!r}, precision={str(self.precision)!r}, device={str(self.device)!r})"
 
     def label(self, pairs: Iterable[tuple[str | None, str | None]] | Any, *, progress: bool = False) -> pa.Table:
-        """`pairs` with the `added_columns` after theirs: labels as the job's, then `rejection` and `detail`.
+        """Return `pairs` with the `added_columns` at the end: the job's label columns, then `rejection` and `detail`.
 
-        Pairs are (premise, hypothesis), or a table with columns of these names: Arrow's, pandas's, Polars's, a Hugging
-        Face `Dataset`, or any other that speaks Arrow's protocol. Every row and column is kept, in order; a row without
-        a label has its `rejection`. With `progress` a line on stderr shows how far it is. Raises InputError for what
-        are no pairs.
+        `pairs` are (premise, hypothesis) tuples, or a table with columns of these names: from Arrow, pandas, Polars, a
+        Hugging Face `Dataset`, or any library with Arrow's protocol. All rows and columns stay, in their order. A row
+        without a label has a `rejection`. With `progress`, a line on stderr shows the progress. Raises InputError if
+        `pairs` is neither.
         """
         taken = intake.taken(pairs)
         _refuse_doubled_columns(taken.given, self.added_columns)
@@ -120,7 +120,7 @@ class Labeler:
 
 
 def _device(device: DeviceKind | str, precision: Precision | str) -> DeviceKind:
-    # Imported here: it loads torch, which takes seconds.
+    # Imported here, because the import of torch takes seconds.
     from albert_infer.engine.devices import requested_device
 
     return requested_device(str(device), str(precision), flag="device=cuda")

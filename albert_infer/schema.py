@@ -1,6 +1,7 @@
 """The contract between the steps: column names, Arrow types, and the closed lists of labels and rejections.
 
-Knows nothing about files, devices or Ray. One pair keeps one row through every step; `_unit` and `_row` say which.
+This module knows nothing about files, devices or Ray. Each pair is one row in every step; `_unit` and `_row` identify
+the row.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class NliLabel(StrEnum):
 
 
 class Rejection(StrEnum):
-    """Why a pair has no label. Closed: readers may switch on it."""
+    """Why a pair has no label. The list is closed: readers may switch on the values."""
 
     NULL_TEXT = "null_text"
     EMPTY_TEXT = "empty_text"
@@ -38,7 +39,7 @@ class Rejection(StrEnum):
 
 
 class Quarantine(StrEnum):
-    """Why a file or unit could not be read. Closed: readers may switch on it."""
+    """Why a file or unit could not be read. The list is closed: readers may switch on the values."""
 
     EMPTY_OBJECT = "empty_object"
     NOT_PARQUET = "not_parquet"
@@ -60,7 +61,7 @@ class Quarantine(StrEnum):
 
 
 class Precision(StrEnum):
-    """What the engine multiplies in. The classifier is fp32 either way."""
+    """The number format of the engine's matrix products. The classifier always uses fp32."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -68,41 +69,40 @@ class Precision(StrEnum):
 
 
 class DeviceKind(StrEnum):
-    """Where the engine runs; the values are torch's names."""
+    """The kind of device that runs the engine; the values are torch's names."""
 
     CPU = "cpu"
     CUDA = "cuda"
 
 
-# Columns that only live between the steps; the underscore keeps them apart from every output column.
+# Columns that only the steps use; no output column begins with an underscore.
 UNIT: Final = "_unit"
 ROW: Final = "_row"
-# Set in the single row that stands for a unit whose pages could not be read; null in every other row.
+# An unreadable unit is one row with the reason in this column; in every other row this column is null.
 UNIT_QUARANTINE: Final = "_quarantine"
 INPUT_IDS: Final = "_input_ids"
 PREMISE_TOKENS: Final = "_premise_segment_tokens"
-# The whole premise of a pair that is cut into windows, no tokens for any other.
+# The whole premise of a pair that is cut into windows; an empty list for other pairs.
 LONG_PREMISE: Final = "_long_premise"
 
 PAIR_ID: Final = "pair_id"
-# Named as the column of ids it means that there is none.
+# The name of the id column in a run without ids.
 NO_IDS: Final = "none"
 PREMISE: Final = "premise"
 HYPOTHESIS: Final = "hypothesis"
 SOURCE_FILE: Final = "source_file"
 SOURCE_ROW: Final = "source_row"
 
-# The tokens of the shortest pair: [CLS] premise [SEP] hypothesis [SEP] with one token of each.
+# Tokens of the shortest pair: [CLS] premise [SEP] hypothesis [SEP] with one token for each text.
 MIN_LENGTH: Final = 5
-# What is done with a pair that is too long: cut its premise, cut the longer text first, or read the whole premise in
-# windows.
+# The treatment of a pair that is too long: cut the premise, cut the longer text first, or read the premise in windows.
 LongPremiseRule = Literal["truncate", "longest_first", "window"]
 
 LABEL: Final = "label"
 PROBABILITIES: Final = tuple(f"p_{label}" for label in NliLabel)
 N_TOKENS: Final = "n_tokens"
 TRUNCATED: Final = "truncated"
-# In runs that ask for them.
+# Only in runs with the setting for them.
 NEEDS_REVIEW: Final = "needs_review"
 N_WINDOWS: Final = "n_windows"
 REJECTION: Final = "rejection"
@@ -128,15 +128,15 @@ TOKEN_FIELDS: Final = (
 )
 # Added by `tokenization` where long premises are cut into windows.
 WINDOW_TOKEN_FIELDS: Final = (pa.field(LONG_PREMISE, pa.large_list(pa.int32())), WINDOWS_FIELD)
-# Which row this is; the first columns of every table between the steps.
+# These identify the row; they are the first columns of every table between the steps.
 POSITION_FIELDS: Final = (
     pa.field(UNIT, pa.string()),
     pa.field(ROW, pa.int64()),
     pa.field(UNIT_QUARANTINE, pa.string()),
 )
 
-# Names that a carried column must not have in any run: each is a column of an output file, or of a table between the
-# steps. `config` knows those of a run.
+# A carried column must not have these names in any run: each is a column of an output file, or of a table between the
+# steps. `config` has the reserved names of one run.
 RESERVED_NAMES: Final = frozenset(
     {PAIR_ID, PREMISE, HYPOTHESIS}
     | {field.name for field in (*LABEL_FIELDS, *SOURCE_FIELDS, *VERDICT_FIELDS, *TOKEN_FIELDS, *POSITION_FIELDS)}
@@ -144,37 +144,37 @@ RESERVED_NAMES: Final = frozenset(
 
 
 def same_name(names: Iterable[str], taken: Iterable[str]) -> str | None:
-    """The first of `names` that is one of `taken` to a reader that does not look at case, as DuckDB and Spark."""
+    """Return the first of `names` that is in `taken`, without regard to case, as DuckDB and Spark compare names."""
     lowered = {name.lower() for name in taken}
     return next((name for name in names if name.lower() in lowered), None)
 
 
 def names_alike(names: Sequence[str]) -> tuple[str, str] | None:
-    """The first two of different `names` that are one to a reader that does not look at case."""
-    seen: dict[str, str] = {}
+    """Return the first two of `names` that differ only in case."""
+    by_lowered: dict[str, str] = {}
     for name in names:
-        if (first := seen.setdefault(name.lower(), name)) != name:
+        if (first := by_lowered.setdefault(name.lower(), name)) != name:
             return first, name
     return None
 
 
 def is_text(kind: Any) -> bool:
-    """Whether an Arrow type is one of strings, plain, as a dictionary or run by run."""
+    """Whether an Arrow type holds strings: plain, dictionary-encoded or run-end-encoded."""
     kind = kind.value_type if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind) else kind
     return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def conformed(table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """The columns of `wanted` out of `table`, cast where a type differs. Raises KeyError if one is missing.
+    """Return the columns of `wanted` from `table`, cast where a type differs. Raises KeyError for a missing column.
 
-    `Table.cast` casts all of them, and Arrow breaks a slice of a column that holds nulls by type (`struct<a: null>`).
+    `Table.cast` would cast all columns, and Arrow breaks slices of columns with a null type (`struct<a: null>`).
     """
     return pa.Table.from_arrays([table[name] for name in wanted.names], schema=wanted)
 
 
 @dataclass(frozen=True)
 class PairColumns:
-    """Which input columns make a pair, under which names they are found, and what the output has beside them."""
+    """The input columns that make a pair, and the columns that the output has in addition."""
 
     premise: str = PREMISE
     hypothesis: str = HYPOTHESIS
@@ -182,53 +182,53 @@ class PairColumns:
     # pa.string(), pa.int64() or pa.uint64(); None without ids.
     id_type: pa.DataType | None = None
     carried: tuple[pa.Field, ...] = ()
-    # Whether a carried column is null in a file that lacks it; else that file is quarantined.
+    # Whether a carried column is null for a file without the column; if False, such a file is quarantined.
     may_lack_carried: bool = False
     with_source: bool = False
-    # With a number `needs_review` is added: whether the largest probability is below it.
+    # With a number, the output has `needs_review`: whether the largest probability is below the number.
     review_below: float | None = None
-    # Whether long premises are cut into windows, and `n_windows` is added.
+    # Whether long premises are cut into windows; then the output has `n_windows`.
     with_windows: bool = False
-    # Carried columns whose numbers all files name alike, with these names; written into the output's metadata.
+    # The class names of carried columns, where all files have the same ones; written into the output's metadata.
     classes: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def input_names(self) -> list[str]:
-        """The columns to read from a file, in the order of `pair_fields`."""
+        """The columns to read from a file, ordered as `pair_fields`."""
         ids = [] if self.pair_id is None else [self.pair_id]
         return [*ids, self.premise, self.hypothesis, *(field.name for field in self.carried)]
 
     @property
     def pair_fields(self) -> list[pa.Field]:
-        """The same columns under our names and types: what every later table begins with."""
+        """The same columns with their names and types after reading: the first columns of every later table."""
         texts = [pa.field(PREMISE, pa.string()), pa.field(HYPOTHESIS, pa.string())]
         return [*self._id_fields, *texts, *self.carried]
 
     @property
     def prepared(self) -> pa.Schema:
-        """What the read+prepare stage hands to the classify stage."""
+        """The schema of the tables between the read+prepare stage and the classify stage."""
         return pa.schema([*POSITION_FIELDS, *self.pair_fields, *VERDICT_FIELDS, *self.token_fields])
 
     @property
     def token_fields(self) -> list[pa.Field]:
-        """What tokenizing adds to a pair."""
+        """The columns that tokenization adds."""
         return [*TOKEN_FIELDS, *(WINDOW_TOKEN_FIELDS if self.with_windows else ())]
 
     @property
     def label_fields(self) -> list[pa.Field]:
-        """What labelling adds to a pair."""
+        """The columns that labelling adds."""
         review = () if self.review_below is None else (REVIEW_FIELD,)
         return [*LABEL_FIELDS, *review, *((WINDOWS_FIELD,) if self.with_windows else ())]
 
     @property
     def labelled(self) -> pa.Schema:
-        """A file of labels."""
+        """The schema of a file of labels."""
         source = SOURCE_FIELDS if self.with_source else ()
         return pa.schema([*self.pair_fields, *source, *self.label_fields])
 
     @property
     def rejected(self) -> pa.Schema:
-        """A file of rejected rows: no texts, but always the way back to the source."""
+        """The schema of a file of rejected rows: without the texts, always with the source file and row."""
         return pa.schema([*self._id_fields, *self.carried, *SOURCE_FIELDS, *VERDICT_FIELDS])
 
     @property
@@ -237,19 +237,19 @@ class PairColumns:
 
 
 class ModelRecipe(TypedDict):
-    """What of a checkpoint decides labels, for the names of units; the last two only where they differ from most."""
+    """The parts of a checkpoint that decide labels; unit ids include them. The last two are optional."""
 
-    # The sha256 of its files, by name.
+    # The sha256 of the checkpoint's files, by name.
     digests: dict[str, str]
     # The label of each output of the classifier.
     label_map: list[NliLabel]
     temperature: NotRequired[float]
-    # The sha256 of the tokens of some texts, of a tokenizer that was converted.
+    # The sha256 of the tokens of some texts; only for a converted tokenizer.
     tokens: NotRequired[str]
 
 
 def equal_runs(ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number for each run of ids from one of the `offsets` (R+1) to the next (R, int64): the same for equal runs."""
+    """Number the R runs of ids between the `offsets` (R+1); equal runs get equal numbers (R, int64)."""
     begins, tokens = (pa.py_buffer(array) for array in (offsets * ids.itemsize, ids))
     runs = pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, [None, begins, tokens])
     numbers: NDArray[np.int64] = runs.dictionary_encode().indices.to_numpy().astype(np.int64)
@@ -260,9 +260,9 @@ def equal_runs(ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np
 class EncodedPairs:
     """Ragged, unpadded token ids of R pairs, special tokens included: `[CLS] premise [SEP] hypothesis [SEP]`.
 
-    `input_ids` holds the T tokens of all pairs one after another, int32. `offsets` (R+1, int64) says where each pair
-    begins. `premise_segment_tokens` (R, int32) is the length of segment 0, `[CLS] premise [SEP]`; all later tokens of
-    the pair are segment 1.
+    `input_ids` (T, int32) holds the tokens of all pairs in order. `offsets` (R+1, int64) holds the index of each pair's
+    first token. `premise_segment_tokens` (R, int32) is the length of segment 0, `[CLS] premise [SEP]`; all later tokens
+    of the pair are segment 1.
     """
 
     input_ids: NDArray[np.int32]
@@ -275,7 +275,7 @@ class EncodedPairs:
         return np.diff(self.offsets)
 
     def first_alike(self) -> NDArray[np.int64]:
-        """For each pair the first one with the same tokens and segments (R, int64): itself, if there is none before."""
+        """For each pair, the index of the first pair with the same tokens and segments (R, int64)."""
         which_ids = equal_runs(self.input_ids, self.offsets)
         segments = self.premise_segment_tokens.astype(np.int64)
         alike = which_ids * (segments.max(initial=0) + 1) + segments
@@ -285,10 +285,11 @@ class EncodedPairs:
 
 @dataclass(frozen=True)
 class ComputedBatch:
-    """What is told of a micro-batch once it is computed.
+    """The progress that one computed micro-batch reports.
 
-    `lengths` are those of its rows and of the rows alike, `pairs_done` the pairs that are done with it; `halved` says
-    that it did not fit into the device's memory. `seconds` have passed in the forward passes since the one before.
+    `lengths` are the token counts of its rows and of the rows equal to them. `pairs_done` is the number of pairs that
+    the batch completes. `halved` says that the batch did not fit into the device's memory. `seconds` is the time spent
+    in forward passes since the previous report.
     """
 
     lengths: NDArray[np.int64]

@@ -59,7 +59,7 @@ def _our_engine(model: Path, precision: Precision, device: DeviceKind) -> Conten
     try:
         return ours.engine_contender(model, precision, device)
     except ModelError as error:
-        return Absent(ours.engine_name(precision), precision, f"not on {device}: {error.found}")
+        return Absent(ours.engine_name(precision), precision, f"not on {device}: {error.problem}")
 
 
 if __name__ == "__main__":

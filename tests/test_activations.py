@@ -57,7 +57,7 @@ def test_any_other_is_refused_and_the_known_ones_are_named(name: object) -> None
     with pytest.raises(ModelError) as refused:
         shape_of(name)
     assert refused.value.asked == f"config.json hidden_act as one of {', '.join(sorted(ACTIVATIONS))}"
-    assert repr(name) in refused.value.found
+    assert repr(name) in refused.value.problem
     assert "AlbertForSequenceClassification" in refused.value.remedy
 
 

@@ -100,7 +100,7 @@ def test_an_address_that_ray_cannot_join_is_refused_by_name(
 def test_a_head_that_nobody_listens_at_is_told_by_what_named_it(capsys: pytest.CaptureFixture[str]) -> None:
     refused = refusal(Cluster("127.0.0.1", closed_port(), RAY_ADDRESS))
     assert (type(refused), refused.exit_code) == (InfrastructureError, 4)
-    assert "connection refused" in refused.found
+    assert "connection refused" in refused.problem
     assert RAY_ADDRESS in refused.asked
     assert FILE in refusal(Cluster("127.0.0.1", closed_port(), FILE)).remedy
 
@@ -108,7 +108,7 @@ def test_a_head_that_nobody_listens_at_is_told_by_what_named_it(capsys: pytest.C
 def test_a_head_that_takes_a_connection_and_says_nothing_is_told_within_seconds() -> None:
     with listener() as port:
         begun = time.monotonic()
-        assert "no answer" in refusal(Cluster("127.0.0.1", port, RAY_ADDRESS)).found
+        assert "no answer" in refusal(Cluster("127.0.0.1", port, RAY_ADDRESS)).problem
         assert time.monotonic() - begun < 5
 
 

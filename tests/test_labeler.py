@@ -82,7 +82,7 @@ def test_a_wrong_label_order_is_refused_with_the_argument_that_mends_it(misnamed
     with pytest.raises(ModelError) as refused:
         Labeler(str(misnamed))
     assert refused.value.asked == f"model {misnamed} with label order contradiction,neutral,entailment"
-    assert "easy test pairs get the right label" in refused.value.found
+    assert "easy test pairs get the right label" in refused.value.problem
     assert refused.value.remedy == 'give label_order="entailment,neutral,contradiction"'
     with pytest.raises(ModelError, match="give label_order="):
         Labeler(label_order=["neutral", "contradiction", "entailment"])

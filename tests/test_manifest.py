@@ -72,7 +72,7 @@ def test_a_key_of_a_newer_version_is_named_and_refused(kind: type[Manifest], sai
     with pytest.raises(IntegrityError) as refused:
         read(said, kind)
     assert str(refused.value).startswith("read s3://out/_SUCCESS: ")
-    assert refused.value.found == f"it has a key that this version does not know, {key}"
+    assert refused.value.problem == f"it has a key that this version does not know, {key}"
     assert "use the version of albert-infer that wrote it" in refused.value.remedy
 
 
@@ -80,7 +80,7 @@ def test_a_newer_format_is_told_as_such_whatever_else_is_in_it() -> None:
     for said in ({**SAID, "format": 2}, {"format": 2, "colour": "red"}):
         with pytest.raises(IntegrityError) as refused:
             read(said)
-        assert refused.value.found == "it has format 2, and this version reads 1"
+        assert refused.value.problem == "it has format 2, and this version reads 1"
         assert "newer" in refused.value.remedy
 
 
@@ -89,4 +89,4 @@ def test_what_is_no_manifest_is_told_as_such() -> None:
     for said in ({}, [], None, *wrong):
         with pytest.raises(IntegrityError) as refused:
             read(said)
-        assert refused.value.found.startswith("it is not a manifest of ours")
+        assert refused.value.problem.startswith("it is not a manifest of ours")

@@ -344,7 +344,7 @@ def test_the_digest_changes_with_any_byte_and_may_be_demanded(tmp_path: Path) ->
     with pytest.raises(ModelError) as refused:
         load_checkpoint(str(folder), digest=digest)
     assert digest in refused.value.asked
-    assert changed in refused.value.found
+    assert changed in refused.value.problem
 
 
 @pytest.mark.parametrize(

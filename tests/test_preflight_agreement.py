@@ -71,8 +71,8 @@ def test_a_run_is_refused_only_where_too_little_agreement_is_sure() -> None:
     with pytest.raises(LimitError) as refused:
         refuse_disagreement(agreement(981, 1000), Precision.INT8, 0.99)
     assert refused.value.asked == "--min-agreement 0.99"
-    assert "98.10% of 1,000 sampled pairs have fp32's label in int8" in refused.value.found
-    assert "at most 98.88% of all" in refused.value.found
+    assert "98.10% of 1,000 sampled pairs have fp32's label in int8" in refused.value.problem
+    assert "at most 98.88% of all" in refused.value.problem
     assert refused.value.remedy == "give --precision fp32, or lower --min-agreement"
 
 

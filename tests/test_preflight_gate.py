@@ -125,5 +125,5 @@ def test_a_run_is_refused_below_its_floor() -> None:
         refuse_inaccuracy(Gold("gold/", 0, 3, OF_100, None, None), 0.84)
     assert refused.value.asked == "--min-accuracy 0.84 on --gold gold/"
     told = "83.0% of 100 pairs get their gold label (74.5% to 89.1% at 95% confidence), 3 rejected"
-    assert refused.value.found == told
+    assert refused.value.problem == told
     assert refused.value.remedy == "use a better checkpoint, or lower --min-accuracy"

@@ -59,7 +59,7 @@ def test_the_pairs_reach_the_greatest_length_whatever_it_is(max_length: int) -> 
 def test_outputs_that_are_not_finite_in_bf16_alone_are_refused_with_fp32_as_the_remedy(folder: Path) -> None:
     change_weights(folder, overflow_in_bf16)
     told = refusal(folder, Precision.BF16)
-    assert "not finite for 10 of 10 pairs" in told.found
+    assert "not finite for 10 of 10 pairs" in told.problem
     assert told.remedy == "give --precision fp32"
     assert found(folder, Precision.FP32).numbers.equal_labels == 1
 
@@ -70,7 +70,7 @@ def test_outputs_that_are_never_finite_are_refused_with_another_checkpoint_as_th
 ) -> None:
     change_weights(folder, lambda tensors: tensors["classifier.bias"][1].fill_(torch.inf))
     told = refusal(folder, precision)
-    assert "not finite" in told.found
+    assert "not finite" in told.problem
     assert "another checkpoint" in told.remedy
 
 
@@ -78,7 +78,7 @@ def test_outputs_far_from_fp32_are_refused(folder: Path) -> None:
     # Beside so large a mean, which the LayerNorm takes away again, bf16 has no digits left for what words differ in.
     change_weights(folder, lambda tensors: tensors["albert.embeddings.word_embeddings.weight"].add_(300))
     told = refusal(folder, Precision.BF16)
-    assert "and at most 0.1 is sound" in told.found
+    assert "and at most 0.1 is sound" in told.problem
     assert told.remedy == "give --precision fp32"
     assert found(folder, Precision.FP32).numbers.largest_difference < MAX_DIFFERENCE[Precision.FP32]
 

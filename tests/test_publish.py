@@ -792,7 +792,7 @@ def test_a_run_whose_leftovers_cannot_be_deleted_is_published_and_they_wait(
     end = night.start(output=output).end
     assert end is not None
     # The part and its rejected rows.
-    assert end.leftovers == Leftovers(2, f"{error.found}; {error.remedy}")
+    assert end.leftovers == Leftovers(2, f"{error.problem}; {error.remedy}")
     assert named_units(visible(night.output)) == [night.units[0].unit_id]
     night.start()
     assert staged(night.output) == []

@@ -104,12 +104,12 @@ def test_an_error_of_any_stage_is_told_by_its_reason_and_not_by_what_ray_advises
     failed = told(stage, ARROWS)
     assert isinstance(failed, InfrastructureError)
     assert failed.asked == "labelling the units"
-    assert failed.found == "ArrowInvalid: Column 6: Struct child array #0 is short (16 < 32)"
+    assert failed.problem == "ArrowInvalid: Column 6: Struct child array #0 is short (16 < 32)"
 
 
 @pytest.mark.parametrize("found", OTHERS)
 def test_what_ray_writes_into_an_error_is_left_out(found: str) -> None:
-    assert told(commit, OTHERS[found]).found == found
+    assert told(commit, OTHERS[found]).problem == found
 
 
 @pytest.mark.parametrize("stage", [read, classify, commit, check])
@@ -128,4 +128,4 @@ def test_a_worker_that_cannot_be_built_is_told_by_the_end_of_its_traceback() -> 
 
     with session_settings(), pytest.raises(Exception) as raised:  # noqa: PT011  (whatever Ray makes of it)
         ray.data.range(1).map_batches(Unbuilt, compute=ActorPoolStrategy(size=1)).materialize()
-    assert stage_error(raised.value, "labelling").found.endswith("FileNotFoundError: [Errno 2] no such device")
+    assert stage_error(raised.value, "labelling").problem.endswith("FileNotFoundError: [Errno 2] no such device")

@@ -101,8 +101,8 @@ def test_a_signal_that_comes_while_rays_handler_stands_is_named_all_the_same(
 def test_a_following_that_a_signal_ends_names_it(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt) as raised, ending_as_interrupt():
         os.kill(os.getpid(), number)
-    assert interrupted("nli", raised.value).found == f"interrupted by {number.name}, and the job goes on"
-    assert interrupted("nli", KeyboardInterrupt()).found == "interrupted, and the job goes on"
+    assert interrupted("nli", raised.value).problem == f"interrupted by {number.name}, and the job goes on"
+    assert interrupted("nli", KeyboardInterrupt()).problem == "interrupted, and the job goes on"
 
 
 def test_a_signal_that_comes_with_another_one_does_not_cut_short_what_the_first_began(

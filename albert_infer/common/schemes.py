@@ -25,9 +25,9 @@ class SchemeError(ValueError):
 
     def __init__(self, scheme: str, slashes: str) -> None:
         self.asked = f"{scheme}:{slashes}…"
-        self.found = "only local paths and s3:// are read"
+        self.problem = "only local paths and s3:// are read"
         self.remedy = _REMEDIES.get(scheme.lower(), _COPY)
-        super().__init__(f"{self.asked}: {self.found}; {self.remedy}")
+        super().__init__(f"{self.asked}: {self.problem}; {self.remedy}")
 
 
 def scheme_of(uri: str) -> str:

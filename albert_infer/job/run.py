@@ -162,7 +162,7 @@ class _Steps:
             return storage.resolve_input(self.run.settings.input, input_access(self.run.settings))
         except InputError as error:
             # It was there when the run was planned: not the operator's mistake, and not too late.
-            raise ObjectMissingError(error.asked, error.found, "put it back, then run it again") from error
+            raise ObjectMissingError(error.asked, error.problem, "put it back, then run it again") from error
 
     def accounted(self, seal: Seal, found: InputObjects) -> None:
         self.run.report.late_inputs = late_inputs(self.run.plan, found)

@@ -87,10 +87,10 @@ def files_with(
         calibration = _read(folder, CALIBRATION, source) if CALIBRATION in files else None
         return CheckpointFiles(source, config, tensors, tokenizer, config_json, calibration, access.endpoint)
     except (AccessError, ArchivedError) as error:
-        raise ModelError(error.asked, error.found, error.remedy) from error
+        raise ModelError(error.asked, error.problem, error.remedy) from error
     except ObjectMissingError as error:
         remedy = "complete the folder: a link in it may lead nowhere"
-        raise ModelError(f"model {source}", f"{error.found} ({error.asked})", remedy) from error
+        raise ModelError(f"model {source}", f"{error.problem} ({error.asked})", remedy) from error
 
 
 def safetensors_in(folder: storage.Folder, files: set[str], source: str) -> dict[str, bytes]:

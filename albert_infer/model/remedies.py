@@ -43,7 +43,7 @@ def naming(source: str) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(f"model {source} with {error.asked}", error.found, error.remedy) from error
+        raise ModelError(f"model {source} with {error.asked}", error.problem, error.remedy) from error
 
 
 def no_pointer(data: bytes, name: str, source: str) -> bytes:

@@ -125,7 +125,7 @@ class Nights:
             asked = (
                 f"{len(failed)} of {how_many(len(self.nights), 'night')} ({', '.join(failed[:7])}), {self.worst.asked}"
             )
-            raise type(self.worst)(asked, self.worst.found, self.worst.remedy) from self.worst
+            raise type(self.worst)(asked, self.worst.problem, self.worst.remedy) from self.worst
 
 
 def label_nights(settings: NightlySettings, executor: Executor | None = None) -> Nights:

@@ -105,5 +105,5 @@ def deleted(names: Sequence[str], output: Folder) -> Leftovers:
     try:
         output.delete(names)
     except InfrastructureError as error:
-        return Leftovers(len(names), f"{error.found}; {error.remedy}")
+        return Leftovers(len(names), f"{error.problem}; {error.remedy}")
     return Leftovers()

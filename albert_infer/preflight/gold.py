@@ -128,12 +128,12 @@ def survey_gold(
         survey = survey_input(selection.find_input(uri, access), columns)
     except (NoInputError, LeftOutError) as error:
         # A night may have no input, but a gold set must exist. So this is another error, with the flag.
-        raise InputError(f"{flag} {uri}", error.found, "give pairs with gold labels") from error
+        raise InputError(f"{flag} {uri}", error.problem, "give pairs with gold labels") from error
     except TableError as error:
-        raise InputError(f"{flag} {uri}", error.found, "export the rows to plain Parquet and give those") from error
+        raise InputError(f"{flag} {uri}", error.problem, "export the rows to plain Parquet and give those") from error
     except SettingsError as error:
         remedy = "name the column that holds the labels with --gold-column, and columns of the input"
-        raise InputError(f"{flag} {uri} with column `{columns.gold_column}`", error.found, remedy) from error
+        raise InputError(f"{flag} {uri} with column `{columns.gold_column}`", error.problem, remedy) from error
     if survey.absent:
         problem = f"no file has a column `{survey.absent[0]}`; the first has the columns {some(survey.names)}"
         remedy = "name the columns of the texts with --premise-column and --hypothesis-column"

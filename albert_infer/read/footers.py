@@ -93,7 +93,7 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
         try:
             magic = file.read(len(MAGIC))
         except ArchivedError as error:
-            raise UnreadableError(Quarantine.ARCHIVED, f"{error.found}; {error.remedy}") from error
+            raise UnreadableError(Quarantine.ARCHIVED, f"{error.problem}; {error.remedy}") from error
         if magic == ENCRYPTED_MAGIC:
             raise UnreadableError(Quarantine.ENCRYPTED, "an encrypted footer")
         if magic != MAGIC:

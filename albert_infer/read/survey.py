@@ -114,7 +114,7 @@ def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
         with ThreadPoolExecutor(FOOTER_THREADS) as threads:
             footers = list(threads.map(lambda pin: _footer(folder, pin), candidates))
     except (AccessError, DeadLinkError) as error:
-        raise InputError(error.asked, error.found, error.remedy) from error
+        raise InputError(error.asked, error.problem, error.remedy) from error
     if not candidates:
         raise selection.no_input(found, ignored)
     readable = {

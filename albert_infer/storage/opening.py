@@ -84,7 +84,7 @@ def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
         # As a file is called: a night's folder that is not there costs no request more.
         is_file = not pins and uri.endswith("/") and "." in folder.uri.rpartition("/")[2] and _single_object(folder)
     except (AccessError, ObjectMissingError) as error:
-        raise InputError(error.asked, error.found, error.remedy) from error
+        raise InputError(error.asked, error.problem, error.remedy) from error
     if single and pins:
         raise InputError(f"the input {folder.uri}", "both an object and a folder", "end the folder's URI with a slash")
     if is_file:
@@ -115,7 +115,7 @@ def refused(kind: type[RefusedError]) -> Iterator[None]:
     try:
         yield
     except AccessError as error:
-        raise kind(error.asked, error.found, error.remedy) from error
+        raise kind(error.asked, error.problem, error.remedy) from error
 
 
 def check_conditional(folder: Folder, name: str, data: bytes) -> None:
@@ -146,7 +146,7 @@ def _scheme(uri: str) -> str:
     try:
         scheme = scheme_of(uri)
     except SchemeError as error:
-        raise SettingsError(f"the location {error.asked}", error.found, error.remedy) from error
+        raise SettingsError(f"the location {error.asked}", error.problem, error.remedy) from error
     if scheme == "file" and not uri.startswith("file:///"):
         raise SettingsError("a location", "file:// with a host", "write file:///absolute/path")
     return scheme

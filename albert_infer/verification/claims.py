@@ -129,7 +129,7 @@ class Plan(_Claim):
         try:
             storage.open_folder(value)
         except SettingsError as error:
-            raise ValueError(f"{error.asked}: {error.found}") from error
+            raise ValueError(f"{error.asked}: {error.problem}") from error
         return value
 
     @model_validator(mode="after")

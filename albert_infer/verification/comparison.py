@@ -96,13 +96,13 @@ def input_rows(
             stream = stack.enter_context(folder.open_pinned(file.pin.object_pin))
             rows = _opened(stream, file, uri, columns, findings)
         except (ObjectMissingError, ObjectChangedError) as error:
-            findings.append(changed_input(uri, file.pin, error.found))
+            findings.append(changed_input(uri, file.pin, error.problem))
             rows = None
         yield rows
         try:
             stack.close()
         except ObjectChangedError as error:
-            findings.append(changed_input(uri, file.pin, error.found))
+            findings.append(changed_input(uri, file.pin, error.problem))
 
 
 def changed_input(uri: str, pin: Pin | BadFile, found: str) -> Finding:
@@ -191,7 +191,7 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
     except EOFError:
         return [Finding(f"input {uri}", f"rows {unit.range.first_row} to {unit.range.stop - 1}", "its end before them")]
     except (ObjectMissingError, ObjectChangedError) as error:
-        return [changed_input(uri, unit.pin, error.found)]
+        return [changed_input(uri, unit.pin, error.problem)]
     except MemoryError:
         raise  # this machine's trouble, not the file's
     except (pa.ArrowException, OSError) as error:

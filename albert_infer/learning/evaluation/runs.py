@@ -189,7 +189,7 @@ def open_run(flag: str, uri: str, gold_column: str, slices: Sequence[str], acces
         plan = _claim(folder, claims.plan_name(manifest.plan_id), _Plan, asked)
         names = _columns(folder, manifest, asked)
     except (AccessError, ObjectMissingError) as error:
-        raise InputError(error.asked, error.found, error.remedy) from error
+        raise InputError(error.asked, error.problem, error.remedy) from error
     missing = [name for name in slices if name not in names]
     if missing:
         problem = f"the run has no such column, but {', '.join(names)}"
