@@ -101,8 +101,8 @@ def test_an_undamaged_run_passes(published: PublishedRun, sourced: PublishedRun,
         assert findings(outcome) == []
         assert (outcome.exit_code, outcome.stderr) == (0, "")
         assert "54 rows in 4 files" in outcome.stdout
-        assert "1 file, 1 unit, 8 rows known" in outcome.stdout
-        assert ("56 rows as in" in outcome.stdout) == with_input
+        assert "1 file and 1 unit, with at least 8 rows" in outcome.stdout
+        assert ("56 rows equal those of" in outcome.stdout) == with_input
 
 
 def test_a_moved_copy_of_input_and_output_passes(published: PublishedRun, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ TO_FILES = {
     "a foreign file in a folder": Damage(added("more/x.parquet"), "more/x.parquet"),
     "a file that is no Parquet": Damage(lambda run: (run.output / "notes.txt").touch(), "notes.txt"),
     "foreign rejected rows": Damage(added("_rejected/part-00000000000000ff.parquet"), "_rejected/part-0000"),
-    "what an older run left": Damage(replaced, "still there"),
+    "what an older run left": Damage(replaced, "no file of the run that was replaced"),
     "no plan": Damage(lambda run: run.plan_path.unlink(), "plan.json: expected the plan"),
     "no manifest": Damage(lambda run: (run.output / "_SUCCESS").write_text("{"), "_SUCCESS: expected a manifest"),
     "labels and probabilities that moved": Damage(relabelled, "sha256"),
@@ -426,7 +426,7 @@ TOLD = {
         ("n_tokens", 119, "40 for each of several windows"),
         ("n_tokens", 160, "40 for each of several windows"),
         ("n_windows", 1, "n_tokens from 1 to 40"),
-        ("truncated", True, "no truncated pair beside windows"),
+        ("truncated", True, "no truncated pair in a run with windows"),
     ],
 )
 def test_rows_in_windows_have_full_ones_and_are_not_truncated(column: str, value: object, rule: str) -> None:
@@ -463,7 +463,9 @@ OF_INPUT = {
     "a late file": Damage(
         lambda run: (run.source / "late.parquet").touch(), "late.parquet: expected a file of the plan"
     ),
-    "a late file of another name": Damage(lambda run: (run.source / "d").write_bytes(b"PAR1"), "no row of"),
+    "a late file of another name": Damage(
+        lambda run: (run.source / "d").write_bytes(b"PAR1"), "without rows in the run"
+    ),
 }
 
 

@@ -103,4 +103,8 @@ def test_a_footer_that_is_not_ours_is_a_finding_of_its_file(run: Path, footer: s
     pq.write_table(table.replace_schema_metadata({UNIT_KEY: footer.encode()}), path)
     verified = run_main(verify_labels.main, "--output", run)
     assert verified.exit_code == 5, verified.stderr
-    assert [line for line in verified.stdout.splitlines() if f"{path.name}: expected readable Parquet of ours" in line]
+    assert [
+        line
+        for line in verified.stdout.splitlines()
+        if f"{path.name}: expected readable Parquet of albert-infer" in line
+    ]

@@ -1,9 +1,9 @@
 """An independent recount of a published run, from its files alone.
 
-Shares no code with the steps that published, because it has to find their errors: it has its own reading of `_SUCCESS`,
-of the plan, of every file and of what is input. It shares names, closed lists and the access to storage, one by one in
-`tests/test_layering.py`. What it cannot see: whether a label is right, which takes the model, and,
-unless it is given the input, whether the rows are those of the input and in their order.
+The recount shares no code with the steps that publish, because it must find their errors. It has its own code to read
+`_SUCCESS`, the plan, every file and the input. It shares only names, closed lists and the access to storage;
+`tests/test_layering.py` lists them. The recount cannot check that a label is right, because that needs the model.
+Without the input, it cannot check the texts and the order of the rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Whether the plan has every row once, and whether `_SUCCESS` tells of exactly what was planned.
+"""Checks that the plan has every row once, and that `_SUCCESS` agrees with the plan.
 
-Compares what both say; no file of labels is opened here.
+No file of labels is opened here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from albert_infer.verification.findings import Finding, differences
 
 
 def plan_faults(plan: Plan) -> Iterator[Finding]:
-    """Whether the plan has every row of its files in exactly one unit."""
+    """Findings unless the plan has every row of its files in exactly one unit."""
     where = plan_name(plan.plan_id)
     yield from _doubled(where, "unit", (unit.unit_id for unit in plan.units))
     yield from _doubled(where, "file", (file.pin.name for file in plan.files))
@@ -45,21 +45,21 @@ def _coverage(file: PlannedFile, units: list[PlannedUnit]) -> Iterator[Finding]:
     stop = 0
     for unit in sorted(units, key=lambda unit: (unit.range.first_row, unit.range.stop)):
         if unit.range.first_row != stop:
-            found = f"unit {unit.unit_id} from row {unit.range.first_row} on"
-            yield Finding(file.pin.name, f"a unit that begins at row {stop}, where the one before ends", found)
+            actual = f"unit {unit.unit_id} from row {unit.range.first_row} on"
+            yield Finding(file.pin.name, f"a unit that begins at row {stop}, where the one before ends", actual)
         stop = max(stop, unit.range.stop)
     if stop != file.rows:
         yield Finding(file.pin.name, f"units of all its {how_many(file.rows, 'row')}", f"units up to row {stop}")
 
 
 def manifest_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
-    """Whether the manifest tells of exactly what was planned."""
+    """Findings unless the manifest agrees with the plan."""
     yield from differences(SUCCESS, [("the plan_id of its plan", plan.plan_id, manifest.plan_id)])
     yield from differences(SUCCESS, [("rows_in", plan.rows_in, manifest.rows_in)])
     accounted = manifest.labelled + sum(manifest.rejected.values()) + manifest.quarantined.rows_known
     if accounted != manifest.rows_in:
-        found = f"{manifest.labelled} + {sum(manifest.rejected.values())} + {manifest.quarantined.rows_known}"
-        yield Finding(SUCCESS, f"labelled + rejected + quarantined = {how_many(manifest.rows_in, 'row')}", found)
+        actual = f"{manifest.labelled} + {sum(manifest.rejected.values())} + {manifest.quarantined.rows_known}"
+        yield Finding(SUCCESS, f"labelled + rejected + quarantined = {how_many(manifest.rows_in, 'row')}", actual)
     planned: set[tuple[object, ...]] = {(*_pinned(file.pin), file.rows) for file in plan.files}
     yield from _unlike("inputs", planned, [(*_pinned(file), file.rows) for file in manifest.inputs])
     bad = {tuple(file.model_dump().values()) for file in plan.bad}
@@ -70,7 +70,7 @@ def manifest_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
 
 
 def _unit_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
-    """Whether every unit is labelled or quarantined, once."""
+    """Findings unless every unit is labelled or quarantined, once."""
     labelled = Counter(entry.unit_id for entry in manifest.files)
     rejected = Counter(entry.unit_id for entry in manifest.rejected_files)
     quarantined = Counter(entry.unit_id for entry in manifest.quarantined.units)
@@ -78,8 +78,8 @@ def _unit_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
     for unit_id in planned:
         if labelled[unit_id] + quarantined[unit_id] != 1 or rejected[unit_id] > labelled[unit_id]:
             times = labelled[unit_id], rejected[unit_id], quarantined[unit_id]
-            found = "{} times labelled, {} with rejected rows, {} quarantined".format(*times)
-            yield Finding(f"unit {unit_id}", f"{SUCCESS} to name it once, labelled or quarantined", found)
+            actual = "{} times labelled, {} with rejected rows, {} quarantined".format(*times)
+            yield Finding(f"unit {unit_id}", f"{SUCCESS} to name it once, labelled or quarantined", actual)
     for unit_id in (labelled | rejected | quarantined).keys() - planned.keys():
         yield Finding(f"unit {unit_id}", "no such unit: the plan has none", f"{SUCCESS} names it")
     for entries, folder in ((manifest.files, ""), (manifest.rejected_files, "_rejected/")):
@@ -101,23 +101,22 @@ def _unit_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
 
 def _quarantine_faults(manifest: Manifest, plan: Plan, planned: dict[str, PlannedUnit]) -> Iterator[Finding]:
     rows = sum(bad.rows or 0 for bad in plan.bad)
-    for told in manifest.quarantined.units:
-        if unit := planned.get(told.unit_id):
+    for entry in manifest.quarantined.units:
+        if unit := planned.get(entry.unit_id):
             rows += unit.range.rows
             expected = (plan.source_uri(unit.pin.name), unit.range.first_row, unit.range.rows)
-            where = f"quarantined unit {told.unit_id}"
-            yield from differences(
-                where, zip(("file", "first row", "rows"), expected, (told.uri, told.first_row, told.rows), strict=True)
-            )
+            actual = (entry.uri, entry.first_row, entry.rows)
+            where = f"quarantined unit {entry.unit_id}"
+            yield from differences(where, zip(("file", "first row", "rows"), expected, actual, strict=True))
     yield from differences(SUCCESS, [("quarantined rows_known", rows, manifest.quarantined.rows_known)])
 
 
-def _unlike(name: str, expected: set[tuple[object, ...]], found: list[tuple[object, ...]]) -> Iterator[Finding]:
-    """What is missing, foreign or doubled in a list of the manifest."""
-    yield from _doubled(SUCCESS, name, (str(entry[0]) for entry in found))
-    for entry in sorted(expected - set(found), key=str):
-        yield Finding(SUCCESS, f"{name} with {' '.join(map(str, entry))}, as planned", "none like it")
-    for entry in sorted(set(found) - expected, key=str):
+def _unlike(name: str, expected: set[tuple[object, ...]], actual: list[tuple[object, ...]]) -> Iterator[Finding]:
+    """A finding for each missing, foreign or doubled entry of a list in the manifest."""
+    yield from _doubled(SUCCESS, name, (str(entry[0]) for entry in actual))
+    for entry in sorted(expected - set(actual), key=str):
+        yield Finding(SUCCESS, f"{name} with {' '.join(map(str, entry))}, as planned", "no such entry")
+    for entry in sorted(set(actual) - expected, key=str):
         yield Finding(SUCCESS, f"{name} as planned", f"{' '.join(map(str, entry))}")
 
 

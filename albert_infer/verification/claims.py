@@ -1,6 +1,6 @@
-"""What a published run says of itself: `_SUCCESS` and `plan.json`, read here on their own.
+"""Reads the claims of a published run: `_SUCCESS` and `plan.json`.
 
-Whether they agree is `agreement`'s question, whether they are true `recount`'s.
+`agreement` compares the two with each other, `recount` compares them with the files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from albert_infer.verification.findings import Finding
 
 SUCCESS: Final = "_SUCCESS"
 
-# Of a million units; more is not read, because each byte becomes some ten in memory.
+# The size for a million units. The limit protects memory: each byte takes about ten bytes when it is parsed.
 MAX_CLAIM_BYTES: Final = 1 << 28
-# Every reader of JSON has whole numbers up to here exactly.
+# Every JSON reader represents whole numbers up to this one exactly.
 MAX_COUNT: Final = 1 << 53
-# A unit is labelled in memory whole, so no run has one of so many rows.
+# A unit is labelled in memory, so no run has a unit with more rows.
 MAX_UNIT_ROWS: Final = 100_000_000
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
@@ -30,7 +30,7 @@ PlanId = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class _Claim(BaseModel):
-    """As JSON has it, without conversions; keys that are not verified may be there."""
+    """Validates JSON without conversions; unknown keys are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
@@ -44,7 +44,7 @@ class Pin(_Claim):
 
     @property
     def object_pin(self) -> ObjectPin:
-        """The same, for the storage."""
+        """The object's pin, for the storage."""
         return ObjectPin(self.name, self.size, self.version)
 
 
@@ -61,7 +61,7 @@ class RowRange(_Claim):
 
 
 class PlannedUnit(_Claim):
-    """Rows of one file that are labelled and committed as one."""
+    """Rows of one file that are labelled and committed together."""
 
     unit_id: str
     pin: Pin
@@ -69,7 +69,7 @@ class PlannedUnit(_Claim):
 
 
 class PlannedFile(_Claim):
-    """A readable input file; `classes` are the carried columns whose numbers it names, in plans that say so."""
+    """A readable input file; `classes` are its carried columns with class names, if the plan has them."""
 
     pin: Pin
     row_groups: tuple[Count, ...]
@@ -82,7 +82,7 @@ class PlannedFile(_Claim):
 
 
 class BadFile(_Claim):
-    """An input file that could not be read; `rows` is None where its footer could not be either."""
+    """An input file that could not be read; `rows` is None if its footer could not be read."""
 
     uri: str
     size: Count
@@ -92,7 +92,7 @@ class BadFile(_Claim):
 
 
 class Recipe(_Claim):
-    """Of what decides the labels, the part that shows in the files."""
+    """The part of the plan's recipe that affects the files."""
 
     columns: tuple[str, ...]
     with_source: bool
@@ -102,7 +102,7 @@ class Recipe(_Claim):
 
 
 class ColumnSettings(_Claim):
-    """The input's names of our two columns, and the columns that were carried."""
+    """The input's names of the two text columns, and of the carried columns."""
 
     premise_column: str
     hypothesis_column: str
@@ -134,8 +134,8 @@ class Plan(_Claim):
 
     @model_validator(mode="after")
     def _texts_are_among_the_columns(self) -> Plan:
-        place = 1 if self.with_ids else 0
-        if self.recipe.columns[place : place + 2] != (self.settings.premise_column, self.settings.hypothesis_column):
+        start = 1 if self.with_ids else 0
+        if self.recipe.columns[start : start + 2] != (self.settings.premise_column, self.settings.hypothesis_column):
             raise ValueError("recipe.columns must begin with the id, if there is one, premise and hypothesis")
         return self
 
@@ -146,16 +146,16 @@ class Plan(_Claim):
 
     @property
     def may_lack_carried(self) -> bool:
-        """Whether a carried column is null for the rows of a file that lacks it."""
+        """Whether a carried column is null for the rows of a file without the column."""
         return self.settings.carry == ("all",)
 
     def source_uri(self, name: str) -> str:
-        """An input file as `source_file` and the quarantine have it."""
+        """The URI of an input file, as in `source_file` and the quarantine."""
         return storage.open_folder(self.input_uri).uri_of(name)
 
 
 class Summary(_Claim):
-    """What a unit holds, as the manifest has it."""
+    """The counts of a unit in the manifest."""
 
     unit_id: str
     rows_in: Count
@@ -164,13 +164,13 @@ class Summary(_Claim):
     labels: dict[str, int]
     tokens: Count
     truncated: Count
-    # Not told by runs of earlier versions.
+    # Runs of earlier versions lack these counts.
     needs_review: Count = 0
     windowed: Count = 0
 
 
 class NamedFile(_Claim):
-    """A file of labels or of rejected rows, as the manifest names it."""
+    """A file of labels or of rejected rows in the manifest."""
 
     path: str
     unit_id: str
@@ -191,7 +191,7 @@ class QuarantinedUnit(_Claim):
 
 
 class Quarantined(_Claim):
-    """All that could not be read."""
+    """All unreadable files and units."""
 
     files: tuple[BadFile, ...]
     units: tuple[QuarantinedUnit, ...]
@@ -199,7 +199,7 @@ class Quarantined(_Claim):
 
 
 class InputFile(Pin):
-    """An input file as the manifest has it."""
+    """An input file in the manifest."""
 
     rows: Count
 
@@ -228,12 +228,12 @@ Claim = TypeVar("Claim", Manifest, Plan)
 
 
 def read_claim(output: Folder, name: str, kind: type[Claim]) -> Claim | list[Finding]:
-    """The manifest or plan that stands under `name`, or why it is none."""
-    there = output.stat(name)
-    if there is None:
+    """Read the manifest or plan with this `name`; findings if it is missing or invalid."""
+    pin = output.stat(name)
+    if pin is None:
         return [Finding(name, f"the {kind.__name__.lower()} of the published run", "nothing")]
-    if there.size > MAX_CLAIM_BYTES:
-        return [Finding(name, f"at most {MAX_CLAIM_BYTES:,} bytes", f"{there.size:,}")]
+    if pin.size > MAX_CLAIM_BYTES:
+        return [Finding(name, f"at most {MAX_CLAIM_BYTES:,} bytes", f"{pin.size:,}")]
     try:
         return kind.model_validate_json(output.read(name))
     except ValidationError as error:
@@ -245,14 +245,14 @@ def read_claim(output: Folder, name: str, kind: type[Claim]) -> Claim | list[Fin
 
 
 def plan_name(plan_id: str) -> str:
-    """Where a run keeps its plan."""
+    """The name of a run's plan."""
     return f"_runs/{plan_id}/plan.json"
 
 
 def is_named_after(path: str, unit: PlannedUnit, folder: str) -> bool:
-    """Whether a file in `folder` is named as those of the unit: after its source, first row, unit and publication.
+    """Whether `path` is a name in `folder` with the unit's source, first row, unit id and a publication.
 
-    In runs of version 1 after the unit alone.
+    Names of version 1 have only the unit id.
     """
     name = (
         re.escape(folder)
@@ -262,7 +262,7 @@ def is_named_after(path: str, unit: PlannedUnit, folder: str) -> bool:
 
 
 def sorts_as_input(paths: Sequence[str]) -> bool:
-    """Whether readers that sort names read the rows in the order of the input; in runs of version 1 they do not."""
+    """Whether the paths sort in the order of the input; True for runs of version 1, which have no such order."""
     return list(paths) == sorted(paths) or any("," not in path for path in paths)
 
 

@@ -1,6 +1,6 @@
-"""The columns that published files must have, and their types: declared here a second time.
+"""The columns of published files and their types, declared independently of `schema`.
 
-`schema` declares them for the steps that publish. A wrong declaration there shows only because this one is separate.
+`schema` declares them for the steps that publish. Only a separate declaration reveals an error there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from albert_infer.verification.claims import Plan
 ID_TYPES: Final = (pa.string(), pa.int64(), pa.uint64())
 TEXT_FIELDS: Final = (pa.field(PREMISE, pa.string()), pa.field(HYPOTHESIS, pa.string()))
 SOURCE_FIELDS: Final = (pa.field(SOURCE_FILE, pa.string()), pa.field(SOURCE_ROW, pa.int64()))
-# In the order of the labels: the place of the largest probability is that of the label.
+# The index of a label is the index of its probability.
 LABELS: Final = ("entailment", "neutral", "contradiction")
 PROBABILITIES: Final = ("p_entailment", "p_neutral", "p_contradiction")
 LABEL_FIELDS: Final = (
@@ -46,9 +46,9 @@ VERDICT_FIELDS: Final = (pa.field(REJECTION, pa.string()), pa.field(DETAIL, pa.s
 
 @dataclass(frozen=True)
 class OutputColumns:
-    """The columns that a plan's files must have, and the input's names of those that come from there."""
+    """The columns that a plan's files must have, and the input's names of copied columns."""
 
-    # Input name and output name, in the order of the output: the id if there is one, the texts, the carried ones.
+    # Pairs of input name and output name, in the order of the output: the id if there is one, the texts, the others.
     taken: tuple[tuple[str, str], ...]
     with_source: bool
     max_tokens: int
@@ -58,7 +58,7 @@ class OutputColumns:
 
     @classmethod
     def of(cls, plan: Plan) -> OutputColumns:
-        """The columns that `plan` asks for."""
+        """The columns of a plan."""
         columns, ids = plan.recipe.columns, [PAIR_ID] if plan.with_ids else []
         names = [*ids, PREMISE, HYPOTHESIS, *columns[len(ids) + 2 :]]
         recipe = plan.recipe
@@ -75,39 +75,39 @@ class OutputColumns:
     @property
     def carried(self) -> list[str]:
         """The input's names of the carried columns."""
-        return [name for name, ours in self.taken if ours not in (PAIR_ID, PREMISE, HYPOTHESIS)]
+        return [name for name, output_name in self.taken if output_name not in (PAIR_ID, PREMISE, HYPOTHESIS)]
 
     @property
     def added(self) -> list[pa.Field]:
-        """What labelling adds to a pair."""
+        """The columns that labelling adds."""
         review = () if self.review_below is None else (REVIEW_FIELD,)
         return [*LABEL_FIELDS, *review, *((WINDOWS_FIELD,) if self.with_windows else ())]
 
     @property
     def labelled(self) -> list[str]:
-        """The names in a file of labels."""
+        """The column names of a file of labels."""
         source = SOURCE_FIELDS if self.with_source else ()
         return [*(name for _, name in self.taken), *(field.name for field in (*source, *self.added))]
 
     @property
     def rejected(self) -> list[str]:
-        """The names in a file of rejected rows: no texts, but always the source."""
-        kept = [name for _, name in self.taken if name not in (PREMISE, HYPOTHESIS)]
-        return [*kept, *(field.name for field in (*SOURCE_FIELDS, *VERDICT_FIELDS))]
+        """The column names of a file of rejected rows: without the texts, always with the source."""
+        without_texts = [name for _, name in self.taken if name not in (PREMISE, HYPOTHESIS)]
+        return [*without_texts, *(field.name for field in (*SOURCE_FIELDS, *VERDICT_FIELDS))]
 
 
-def unlike_columns(found: pa.Schema, names: list[str], added: Iterable[pa.Field]) -> list[tuple[str, str, str]]:
-    """What is expected and what is there, of names or else of types, where they differ; `added` are ours by type."""
-    if found.names != names:
-        return [("columns", ", ".join(names), ", ".join(found.names))]
-    types = ((f"column {name} of type", kind, str(found.field(name).type)) for name, kind in _types(found, added))
-    return [told for told in types if told[1] != told[2]]
+def unlike_columns(actual: pa.Schema, names: list[str], added: Iterable[pa.Field]) -> list[tuple[str, str, str]]:
+    """The differences of column names, else of types, as (name, expected, actual); `added` are declared columns."""
+    if actual.names != names:
+        return [("columns", ", ".join(names), ", ".join(actual.names))]
+    types = ((f"column {name} of type", kind, str(actual.field(name).type)) for name, kind in _types(actual, added))
+    return [difference for difference in types if difference[1] != difference[2]]
 
 
-def _types(found: pa.Schema, added: Iterable[pa.Field]) -> Iterator[tuple[str, str]]:
-    """The types of our columns among those found; a carried column has its own."""
-    for ours in (*TEXT_FIELDS, *SOURCE_FIELDS, *added):
-        if ours.name in found.names:
-            yield ours.name, str(ours.type)
-    if PAIR_ID in found.names and found.field(PAIR_ID).type not in ID_TYPES:
+def _types(actual: pa.Schema, added: Iterable[pa.Field]) -> Iterator[tuple[str, str]]:
+    """The expected types of declared columns in a schema; carried columns may have any type."""
+    for field in (*TEXT_FIELDS, *SOURCE_FIELDS, *added):
+        if field.name in actual.names:
+            yield field.name, str(field.type)
+    if PAIR_ID in actual.names and actual.field(PAIR_ID).type not in ID_TYPES:
         yield PAIR_ID, " or ".join(map(str, ID_TYPES))

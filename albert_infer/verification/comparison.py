@@ -1,6 +1,6 @@
-"""The rows of published units against the rows of the input file that they came from, in order, one by one.
+"""Compares the rows of published units with the rows of their input file, one by one and in order.
 
-The input is streamed by positions that are counted from its own footer. No text goes into a message.
+The input is streamed; positions come from its own footer. No message holds a text.
 """
 
 from __future__ import annotations
@@ -26,37 +26,38 @@ from albert_infer.verification.columns import OutputColumns
 from albert_infer.verification.findings import Finding, differences
 from albert_infer.verification.recount import BATCH_ROWS, OpenUnit
 
-# 1 MiB of each column is held of a row group at a time, however large it is.
+# 1 MiB of each column of a row group is in memory at a time.
 READ_BYTES: Final = 1 << 20
 SameValues = Callable[[pa.Array, pa.Array], NDArray[np.bool_]]
 
 
 class InputRows:
-    """The rows of one input file, by their position; cheap when asked for in order."""
+    """Reads the rows of one input file by position; sequential reads are cheap."""
 
     def __init__(self, parquet: pq.ParquetFile, columns: OutputColumns) -> None:
         self._parquet = parquet
         self.columns = columns
-        self._there = set(parquet.schema_arrow.names)
+        self._names = set(parquet.schema_arrow.names)
         metadata = parquet.metadata
         self._stops = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
         self._group = -1
         self._batches: Iterator[pa.RecordBatch] = iter(())
-        # The batch at hand, and the position that it begins at.
+        # The current batch, and the position of its first row.
         self._batch: pa.RecordBatch | None = None
         self._first = 0
 
     def rows(self, first: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """The rows from `first` to before `stop`, under the output's names, each batch with its first position.
+        """Yield the rows from `first` to before `stop` in batches, each with the position of its first row.
 
-        Raises EOFError if there are fewer, and pyarrow's errors for what cannot be decoded.
+        The columns have the names of the output. Raises EOFError if the file has fewer rows, and pyarrow's errors if
+        rows cannot be decoded.
         """
         while first < stop:
             batch = self._batch_with(first)
             piece = batch.slice(first - self._first, stop - first)
-            found = dict(zip(piece.schema.names, piece.columns, strict=True))
-            nothing = pa.nulls(piece.num_rows)
-            arrays = [found.get(name, nothing) for name, _ in self.columns.taken]
+            by_name = dict(zip(piece.schema.names, piece.columns, strict=True))
+            nulls = pa.nulls(piece.num_rows)
+            arrays = [by_name.get(name, nulls) for name, _ in self.columns.taken]
             yield first, pa.RecordBatch.from_arrays(arrays, names=[name for _, name in self.columns.taken])
             first += piece.num_rows
 
@@ -65,9 +66,9 @@ class InputRows:
         if group == len(self._stops):
             raise EOFError
         if self._batch is None or group != self._group or row < self._first:
-            names = [name for name in dict.fromkeys(name for name, _ in self.columns.taken) if name in self._there]
+            names = [name for name in dict.fromkeys(name for name, _ in self.columns.taken) if name in self._names]
             self._group, self._first = group, self._stops[group - 1] if group else 0
-            # One group at a time, and in small batches: no page is decoded that the unit itself did not need.
+            # Small batches of one group, so that only pages of the unit are decoded.
             self._batches = self._parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=names, use_threads=False)
             self._batch = self._next_batch()
         while row >= self._first + self._batch.num_rows:
@@ -86,9 +87,9 @@ class InputRows:
 def input_rows(
     folder: Folder, file: PlannedFile, columns: OutputColumns, findings: list[Finding]
 ) -> Iterator[InputRows | None]:
-    """The rows of a planned file; None, and a finding, if it is not what was planned or cannot be read.
+    """Open the rows of a planned file; None and a finding if the file has changed or cannot be read.
 
-    A file that changes while it is read is a finding too. Raises InfrastructureError.
+    A change while the file is read is a finding too. Raises InfrastructureError.
     """
     uri = folder.uri_of(file.pin.name)
     with ExitStack() as stack:
@@ -105,9 +106,9 @@ def input_rows(
             findings.append(changed_input(uri, file.pin, error.problem))
 
 
-def changed_input(uri: str, pin: Pin | BadFile, found: str) -> Finding:
-    """An input that is not the one that the plan pinned."""
-    return Finding(f"input {uri}", f"the file of the plan, {pin.size} bytes, version {pin.version}", found)
+def changed_input(uri: str, pin: Pin | BadFile, actual: str) -> Finding:
+    """The finding for an input file that is not the pinned one."""
+    return Finding(f"input {uri}", f"the file of the plan, {pin.size} bytes, version {pin.version}", actual)
 
 
 def _opened(
@@ -119,12 +120,12 @@ def _opened(
             page_checksum_verification=True,
             buffer_size=READ_BYTES,
             pre_buffer=False,
-            # Nanoseconds, its default, cannot hold the years 1 and 9999, and Arrow then makes up others.
+            # The default, nanoseconds, cannot hold the years 1 and 9999: Arrow then returns wrong years.
             coerce_int96_timestamp_unit="us",
         )
         names = set(parquet.schema_arrow.names)
     except (pa.ArrowException, OSError, ValueError) as error:
-        findings.append(Finding(f"input {uri}", "readable Parquet, which is published as labelled", reason_of(error)))
+        findings.append(Finding(f"input {uri}", "readable Parquet, because its rows are published", reason_of(error)))
         return None
     may_lack = set(columns.carried) if columns.may_lack_carried else set()
     missing = [name for name, _ in columns.taken if name not in names | may_lack]
@@ -136,16 +137,16 @@ def _opened(
 
 
 class _RowCursor:
-    """The rows of a published file, so many at a time; `compared` are the columns that came from the input.
+    """Reads the rows of a published file in pieces; `compared` are the columns that came from the input.
 
-    `what` they are is for messages, and `same` says where a column holds what the input's does.
+    `what` describes the rows in messages. `same` compares a column with the input's column.
     """
 
     def __init__(
-        self, parquet: pq.ParquetFile | None, compared: list[str], place: str, what: str, same: SameValues
+        self, parquet: pq.ParquetFile | None, compared: list[str], extra: str, what: str, same: SameValues
     ) -> None:
-        # With `place`, which every file has: rows without any column would not be rows to pyarrow.
-        names = [*compared, place]
+        # Every file has the column `extra`; pyarrow cannot represent rows without any column.
+        names = [*compared, extra]
         self._batches = parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False) if parquet else iter(())
         self._rest = pa.schema([pa.field(name, pa.null()) for name in names]).empty_table()
         self.compared = compared
@@ -154,7 +155,7 @@ class _RowCursor:
         self.taken = 0
 
     def take(self, rows: int) -> pa.Table:
-        """The next rows, fewer at the end."""
+        """Return the next rows; fewer at the end of the file."""
         pieces = [self._rest.slice(0, rows)]
         self._rest = self._rest.slice(rows)
         missing = rows - pieces[0].num_rows
@@ -168,7 +169,7 @@ class _RowCursor:
 
 
 def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]:
-    """Where the unit's labelled or rejected rows first differ from the input rows that they must be; else nothing.
+    """The first difference between the unit's rows and the rows of the input; empty if there is none.
 
     Raises InfrastructureError.
     """
@@ -179,41 +180,41 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
     aside = _RowCursor(opened.rejected, without_texts, SOURCE_ROW, "rejected rows", values.same_or_unreadable)
     try:
         for first, batch in source.rows(unit.range.first_row, unit.range.stop):
-            places = np.arange(first, first + batch.num_rows)
-            rejected = np.isin(places, opened.rejected_rows)
+            positions = np.arange(first, first + batch.num_rows)
+            rejected = np.isin(positions, opened.rejected_rows)
             for cursor, mask in ((labelled, ~rejected), (aside, rejected)):
-                finding = _first_difference(values.chosen(batch, mask), places[mask], cursor, uri, unit.unit_id)
+                finding = _first_difference(values.chosen(batch, mask), positions[mask], cursor, uri, unit.unit_id)
                 if finding:
                     return [finding]
         if labelled.take(1).num_rows:
-            found = f"another one, the file's row {labelled.taken - 1}"
-            return [Finding(f"labelled rows of unit {unit.unit_id}", f"no row after those of {uri}", found)]
+            actual = f"another one, the file's row {labelled.taken - 1}"
+            return [Finding(f"labelled rows of unit {unit.unit_id}", f"no row after those of {uri}", actual)]
     except EOFError:
         return [Finding(f"input {uri}", f"rows {unit.range.first_row} to {unit.range.stop - 1}", "its end before them")]
     except (ObjectMissingError, ObjectChangedError) as error:
         return [changed_input(uri, unit.pin, error.problem)]
     except MemoryError:
-        raise  # this machine's trouble, not the file's
+        raise  # a problem of this machine, not of the file
     except (pa.ArrowException, OSError) as error:
-        expected = f"readable rows {unit.range.first_row} to {unit.range.stop - 1}, which are published as labelled"
+        expected = f"readable rows {unit.range.first_row} to {unit.range.stop - 1}, because they are published"
         return [Finding(f"input {uri}", expected, reason_of(error))]
     return []
 
 
 def _first_difference(
-    expected: pa.RecordBatch, places: NDArray[np.int64], cursor: _RowCursor, uri: str, unit_id: str
+    expected: pa.RecordBatch, positions: NDArray[np.int64], cursor: _RowCursor, uri: str, unit_id: str
 ) -> Finding | None:
     begin, what = cursor.taken, cursor.what
-    found = cursor.take(expected.num_rows)
-    rows = found.num_rows
+    actual = cursor.take(expected.num_rows)
+    rows = actual.num_rows
     for name in cursor.compared if rows else ():
-        same = cursor.same(expected[name].slice(0, rows), found[name].combine_chunks())
+        same = cursor.same(expected[name].slice(0, rows), actual[name].combine_chunks())
         if not same.all():
             row = int(np.argmin(same))
             return Finding(
-                f"{what} of unit {unit_id}", f"the file's row {begin + row} to be row {places[row]} of {uri}",
+                f"{what} of unit {unit_id}", f"the file's row {begin + row} to be row {positions[row]} of {uri}",
                 f"another {name}",
             )  # fmt: skip
     if rows < expected.num_rows:
-        return Finding(f"{what} of unit {unit_id}", f"row {places[rows]} of {uri}", "the end of the file")
+        return Finding(f"{what} of unit {unit_id}", f"row {positions[rows]} of {uri}", "the end of the file")
     return None

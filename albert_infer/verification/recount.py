@@ -1,6 +1,6 @@
-"""One published unit, counted again from the bytes of its files.
+"""Recounts one published unit from the bytes of its files.
 
-Memory holds one unit's files as they are stored; their rows are decoded batch by batch.
+The files of one unit are in memory; their rows are decoded in batches.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from albert_infer.verification.rules import (
 
 # Rows decoded at a time.
 BATCH_ROWS: Final = 4096
-# Under this key of its footer a file says which unit it is.
+# The key of the unit's summary in a file's footer.
 UNIT_KEY: Final = b"albert_infer.unit"
-# Some counts by name: a kilobyte.
+# A summary takes about a kilobyte.
 MAX_SUMMARY_BYTES: Final = 1 << 16
 
 
 @dataclass
 class Recount:
-    """What was counted in the files of units, and what is wrong with them."""
+    """The counts of the files of units, and their faults."""
 
     labelled: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -67,16 +67,16 @@ class Recount:
     needs_review: int = 0
     windowed: int = 0
     bytes: int = 0
-    # The schemas of the files of labels, and a file that has each.
+    # Each schema of the files of labels, with one file that has it.
     schemas: dict[str, str] = field(default_factory=dict)
-    # Rows that were held against the input.
+    # Rows that were compared with the input.
     compared: int = 0
     # Whether the rows of every file could be decoded to the end.
     readable: bool = True
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, other: Recount) -> None:
-        """Take over another unit's."""
+        """Add the counts and findings of another unit."""
         self.labelled += other.labelled
         self.rejected += other.rejected
         self.labels += other.labels
@@ -92,7 +92,7 @@ class Recount:
 
 @dataclass(frozen=True)
 class OpenUnit:
-    """A unit whose published files are all there and readable, with the places in the source of its rejected rows."""
+    """A unit with readable files, and the source positions of its rejected rows."""
 
     unit: PlannedUnit
     part: pq.ParquetFile
@@ -102,37 +102,40 @@ class OpenUnit:
 
 def recount_unit(
     output: Folder,
-    there: dict[str, ObjectPin],
+    objects: dict[str, ObjectPin],
     unit: PlannedUnit,
     source_uri: str,
     named: tuple[NamedFile, NamedFile | None],
     columns: OutputColumns,
 ) -> tuple[Recount, OpenUnit | None]:
-    """Read the unit's files whole and count what they hold; `named` are its labels and its rejected rows, if any."""
+    """Read and count the unit's files; `named` are the file of labels and the file of rejected rows, if any.
+
+    The second result is None if a file is missing or not readable.
+    """
     recount = Recount()
-    part = _opened(output, there, named[0], columns.labelled, columns.added, recount)
-    aside = _opened(output, there, named[1], columns.rejected, VERDICT_FIELDS, recount) if named[1] else None
-    places = _count_labelled(part, named[0], columns, recount, source_uri) if part else None
+    part = _opened(output, objects, named[0], columns.labelled, columns.added, recount)
+    aside = _opened(output, objects, named[1], columns.rejected, VERDICT_FIELDS, recount) if named[1] else None
+    source_rows = _count_labelled(part, named[0], columns, recount, source_uri) if part else None
     rejected_rows = np.empty(0, np.int64)
     if aside and named[1]:
         rejected_rows = _count_rejected(aside, named[1], unit, recount, source_uri)
     if part is None or (aside is None) != (named[1] is None) or not recount.readable:
         return recount, None
     recount.schemas = {str(part.schema_arrow.remove_metadata()): named[0].path}
-    recount.findings += _unlike_plan(unit, recount, places, rejected_rows)
+    recount.findings += _unlike_plan(unit, recount, source_rows, rejected_rows)
     recount.findings += _unlike_summary(unit, named[0], recount)
     return recount, OpenUnit(unit, part, aside, rejected_rows)
 
 
 def _unlike_plan(
-    unit: PlannedUnit, recount: Recount, places: NDArray[np.int64] | None, rejected_rows: NDArray[np.int64]
+    unit: PlannedUnit, recount: Recount, source_rows: NDArray[np.int64] | None, rejected_rows: NDArray[np.int64]
 ) -> list[Finding]:
-    """Whether the unit's rows are all there, once, as far as the files alone can tell."""
+    """A finding unless the files have each row of the unit once; without `source_rows` only the count is checked."""
     where, rejected = f"unit {unit.unit_id}", recount.rejected.total()
     if recount.labelled + rejected != unit.range.rows:
         return [Finding(where, f"its {unit.range.rows} rows", f"{recount.labelled} labelled and {rejected} rejected")]
-    if places is not None:
-        together = np.sort(np.concatenate([places, rejected_rows]))
+    if source_rows is not None:
+        together = np.sort(np.concatenate([source_rows, rejected_rows]))
         if not np.array_equal(together, np.arange(unit.range.first_row, unit.range.stop)):
             rows = f"each {SOURCE_ROW} from {unit.range.first_row} to {unit.range.stop - 1} once, labelled or rejected"
             return [Finding(where, rows, "others, or some of them twice")]
@@ -141,14 +144,14 @@ def _unlike_plan(
 
 def _opened(
     output: Folder,
-    there: dict[str, ObjectPin],
+    objects: dict[str, ObjectPin],
     named: NamedFile,
     names: list[str],
     added: Iterable[pa.Field],
     recount: Recount,
 ) -> pq.ParquetFile | None:
-    """The file, if it can be read and has these columns; findings for all that is not as named."""
-    if named.path not in there:
+    """Open a file of the manifest; None and findings if the file is not readable or has other columns."""
+    if named.path not in objects:
         recount.findings.append(Finding(named.path, f"the file that _SUCCESS names, of {named.bytes} bytes", "nothing"))
         return None
     data = output.read(named.path)
@@ -157,27 +160,27 @@ def _opened(
     recount.findings += differences(named.path, [("bytes", named.bytes, len(data)), ("sha256", named.sha256, digest)])
     try:
         parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        found = parquet.schema_arrow
-        footer = parsed_json((found.metadata or {}).get(UNIT_KEY, b"{}"), max_bytes=MAX_SUMMARY_BYTES)
+        schema = parquet.schema_arrow
+        footer = parsed_json((schema.metadata or {}).get(UNIT_KEY, b"{}"), max_bytes=MAX_SUMMARY_BYTES)
         unit_id = footer.get("unit_id", "none")
     except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
-        recount.findings.append(Finding(named.path, "readable Parquet of ours", reason_of(error)))
+        recount.findings.append(Finding(named.path, "readable Parquet of albert-infer", reason_of(error)))
         return None
     recount.findings += differences(named.path, [("a footer of unit", named.unit_id, unit_id)])
-    wrong = unlike_columns(found, names, added)
+    wrong = unlike_columns(schema, names, added)
     recount.findings += differences(named.path, wrong)
     return None if wrong else parquet
 
 
 def _batches(parquet: pq.ParquetFile, named: NamedFile, recount: Recount) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Every batch of rows with the row that it begins at, and a finding if there are not as many rows as named."""
+    """Yield every batch with the number of its first row; a finding if the number of rows differs from the manifest."""
     first = 0
     try:
         for batch in parquet.iter_batches(BATCH_ROWS, use_threads=False):
             yield first, batch
             first += batch.num_rows
     except MemoryError:
-        raise  # this machine's trouble, not the file's
+        raise  # a problem of this machine, not of the file
     except (pa.ArrowException, OSError) as error:
         recount.readable = False
         recount.findings.append(Finding(named.path, f"readable rows from {first} on", reason_of(error)))
@@ -187,9 +190,9 @@ def _batches(parquet: pq.ParquetFile, named: NamedFile, recount: Recount) -> Ite
 def _count_labelled(
     parquet: pq.ParquetFile, named: NamedFile, columns: OutputColumns, recount: Recount, source_uri: str
 ) -> NDArray[np.int64] | None:
-    """Count a file of labels; the places of its rows in the source, if it has them."""
+    """Count a file of labels; return the source positions of its rows, or None if the file lacks them."""
     faults = RowFaults(named.path)
-    places = [np.empty(0, np.int64)]
+    pieces = [np.empty(0, np.int64)]
     for first, batch in _batches(parquet, named, recount):
         recount.labelled += batch.num_rows
         recount.labels.update(_counts(batch[LABEL], NliLabel))
@@ -205,36 +208,36 @@ def _count_labelled(
         else:
             note_token_faults(faults, first, batch, columns.max_tokens)
         if columns.with_source:
-            places.append(integers(batch[SOURCE_ROW]))
+            pieces.append(integers(batch[SOURCE_ROW]))
             note_source_faults(faults, first, batch, source_uri)
-    found = np.concatenate(places)
+    source_rows = np.concatenate(pieces)
     if columns.with_source:
-        note_disorder(faults, found)
+        note_disorder(faults, source_rows)
     recount.findings += faults.findings()
-    return found if columns.with_source else None
+    return source_rows if columns.with_source else None
 
 
 def _count_rejected(
     parquet: pq.ParquetFile, named: NamedFile, unit: PlannedUnit, recount: Recount, source_uri: str
 ) -> NDArray[np.int64]:
-    """Count a file of rejected rows; their places in the source."""
+    """Count a file of rejected rows; return their source positions."""
     faults = RowFaults(named.path)
-    places = [np.empty(0, np.int64)]
+    pieces = [np.empty(0, np.int64)]
     for first, batch in _batches(parquet, named, recount):
         recount.rejected.update(_counts(batch[REJECTION], Rejection))
         note_rejection_faults(faults, first, batch)
         note_source_faults(faults, first, batch, source_uri)
-        places.append(integers(batch[SOURCE_ROW]))
-    found = np.concatenate(places)
-    inside = (found >= unit.range.first_row) & (found < unit.range.stop)
+        pieces.append(integers(batch[SOURCE_ROW]))
+    source_rows = np.concatenate(pieces)
+    inside = (source_rows >= unit.range.first_row) & (source_rows < unit.range.stop)
     faults.note(f"{SOURCE_ROW} from {unit.range.first_row} to {unit.range.stop - 1}", ~inside, 0)
-    note_disorder(faults, found)
+    note_disorder(faults, source_rows)
     recount.findings += faults.findings()
-    return found
+    return source_rows
 
 
 def _unlike_summary(unit: PlannedUnit, named: NamedFile, recount: Recount) -> list[Finding]:
-    """How the counts that the manifest has of the unit differ from what is there."""
+    """A finding for each count of the unit's summary in the manifest that differs from the recount."""
     if named.summary is None:
         return []
     counted = {
@@ -248,12 +251,12 @@ def _unlike_summary(unit: PlannedUnit, named: NamedFile, recount: Recount) -> li
         "needs_review": recount.needs_review,
         "windowed": recount.windowed,
     }
-    told = [(name, value, getattr(named.summary, name)) for name, value in counted.items()]
-    return differences(f"the summary of {named.path} in _SUCCESS", told)
+    compared = [(name, value, getattr(named.summary, name)) for name, value in counted.items()]
+    return differences(f"the summary of {named.path} in _SUCCESS", compared)
 
 
 def _counts(column: pa.Array, known: type[StrEnum]) -> Counter[str]:
-    """Rows by value; what is not in the closed list is not told, because it may be a text."""
+    """Rows by value. Values outside the closed list count as "other", because they may be a text of a pair."""
     counts: Counter[str] = Counter()
     for entry in pc.value_counts(column).to_pylist():
         counts[entry["values"] if entry["values"] in set(known) else "other"] += entry["counts"]

@@ -1,4 +1,4 @@
-"""What every row of a published file must keep, noted batch by batch."""
+"""The rules for every row of a published file, checked batch by batch."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from albert_infer.schema import (
 from albert_infer.verification.columns import LABELS, PROBABILITIES
 from albert_infer.verification.findings import Finding
 
-# What the three probabilities of a row may miss 1 by.
+# The largest difference between 1 and the sum of a row's probabilities.
 SUM_TOLERANCE: Final = 1e-3
 
 
 class RowFaults:
-    """Rows of one file that break a rule; however many, they are one finding a rule."""
+    """Collects the rows of one file that break rules; each broken rule is one finding."""
 
     def __init__(self, where: str) -> None:
         self._where = where
-        # By rule: the rows that break it, and the first of them.
+        # For each rule, the number of rows that break it and the first such row.
         self._broken: dict[str, tuple[int, int]] = {}
 
     def note(self, rule: str, broken: Any, first_row: int) -> None:
-        """Add the rows where `broken` holds, an array of booleans that begins at `first_row` of the file."""
+        """Add the rows where `broken` is True; its first element belongs to row `first_row` of the file."""
         rows = np.flatnonzero(broken)
         if len(rows):
             count, first = self._broken.get(rule, (0, first_row + int(rows[0])))
             self._broken[rule] = count + len(rows), first
 
     def findings(self) -> list[Finding]:
-        """What was noted."""
+        """One finding for each broken rule."""
         return [
             Finding(self._where, rule, f"{count:,} {'row that breaks' if count == 1 else 'rows that break'} it, first "
                     f"the file's row {first}")
@@ -55,11 +55,11 @@ class RowFaults:
 
 
 def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, added: Iterable[pa.Field]) -> None:
-    """Note the rows of a file of labels that have no text, or no label that follows from their probabilities.
+    """Note the rows of a file of labels without a text, or with a label that contradicts their probabilities.
 
     `added` are the columns that labelling adds.
     """
-    for name in (PREMISE, HYPOTHESIS, *(ours.name for ours in added)):
+    for name in (PREMISE, HYPOTHESIS, *(column.name for column in added)):
         faults.note(f"a {name} in every row", mask(pc.is_null(batch[name])), first)
     chosen = pc.fill_null(pc.index_in(batch[LABEL], pa.array(LABELS)), -1).to_numpy(zero_copy_only=False)
     faults.note(f"a label of {', '.join(LABELS)}", chosen < 0, first)
@@ -77,55 +77,55 @@ def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, adde
 
 
 def note_token_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max_tokens: int) -> None:
-    """Note the rows with no tokens, or with more than a pair may have."""
+    """Note the rows with no tokens, or with more than `max_tokens`."""
     tokens = integers(batch[N_TOKENS])
     faults.note(f"{N_TOKENS} from 1 to {max_tokens}", (tokens < 1) | (tokens > max_tokens), first)
 
 
 def note_window_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max_tokens: int) -> None:
-    """Note the rows without a window, with windows that are not full, and what was truncated all the same."""
+    """Note the rows without a window, with windows that are not full, or with windows and truncated."""
     tokens, windows = integers(batch[N_TOKENS]), integers(batch[N_WINDOWS])
     faults.note(f"{N_WINDOWS} of 1 or more", windows < 1, first)
     unlike = np.where(windows > 1, tokens != windows * max_tokens, (tokens < 1) | (tokens > max_tokens))
     faults.note(f"{N_TOKENS} from 1 to {max_tokens}, or {max_tokens} for each of several windows", unlike, first)
-    faults.note("no truncated pair beside windows", mask(pc.fill_null(batch[TRUNCATED], False)), first)
+    faults.note("no truncated pair in a run with windows", mask(pc.fill_null(batch[TRUNCATED], False)), first)
 
 
 def note_review_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, review_below: float) -> None:
-    """Note the rows whose `needs_review` does not follow from their probabilities, compared as they are stored."""
+    """Note the rows whose `needs_review` contradicts their probabilities, compared in float32 as stored."""
     expected = _probabilities(batch).max(axis=1) < np.float32(review_below)
-    found = mask(pc.fill_null(batch[NEEDS_REVIEW], False))
-    faults.note(f"{NEEDS_REVIEW} where no probability is {review_below} or more", found != expected, first)
+    actual = mask(pc.fill_null(batch[NEEDS_REVIEW], False))
+    faults.note(f"{NEEDS_REVIEW} where no probability is {review_below} or more", actual != expected, first)
 
 
 def note_source_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, source_uri: str) -> None:
-    """Note the rows that name another source than the unit's."""
+    """Note the rows with a source file other than the unit's."""
     foreign = pc.fill_null(pc.not_equal(batch[SOURCE_FILE], source_uri), True)
     faults.note(f"{SOURCE_FILE} {source_uri}", mask(foreign), first)
 
 
 def note_rejection_faults(faults: RowFaults, first: int, batch: pa.RecordBatch) -> None:
-    """Note the rejected rows without a reason that readers know."""
+    """Note the rejected rows with a reason outside the closed list."""
     reasons = pa.array([str(reason) for reason in Rejection])
     faults.note("a rejection of the closed list", mask(pc.invert(pc.is_in(batch[REJECTION], reasons))), first)
 
 
-def note_disorder(faults: RowFaults, places: NDArray[np.int64]) -> None:
-    """Note the rows of a whole file that are not after the row before them in the source."""
-    faults.note(f"{SOURCE_ROW} above that of the row before", np.diff(places, prepend=-1) <= 0, 0)
+def note_disorder(faults: RowFaults, source_rows: NDArray[np.int64]) -> None:
+    """Note the rows of a whole file that are not in the order of the source."""
+    faults.note(f"{SOURCE_ROW} above that of the row before", np.diff(source_rows, prepend=-1) <= 0, 0)
 
 
 def _probabilities(batch: pa.RecordBatch) -> NDArray[np.float32]:
-    """The probabilities (rows, labels), NaN where there is none."""
+    """The probabilities (rows, labels), NaN for null."""
     columns = [pc.fill_null(batch[name], float("nan")).to_numpy(zero_copy_only=False) for name in PROBABILITIES]
     return np.stack(columns, axis=1)
 
 
 def integers(column: pa.Array) -> NDArray[np.int64]:
-    """The numbers of a column, -1 where there is none."""
+    """The numbers of a column, -1 for null."""
     return np.asarray(pc.fill_null(column, -1).cast(pa.int64()).to_numpy(zero_copy_only=False))
 
 
 def mask(column: pa.Array) -> NDArray[np.bool_]:
-    """A column of booleans without nulls."""
+    """A column of booleans without nulls as a numpy array."""
     return np.asarray(column.to_numpy(zero_copy_only=False), bool)

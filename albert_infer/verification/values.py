@@ -1,4 +1,4 @@
-"""Whether a published column holds what the input's does, row by row, whatever the types and encodings of both."""
+"""Compares a published column with the input's column, row by row; types and encodings may differ."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from numpy.typing import NDArray
 
 
 def chosen(batch: pa.RecordBatch, mask: NDArray[np.bool_]) -> pa.RecordBatch:
-    """The rows where `mask` holds, of columns of any type."""
+    """The rows where `mask` is True, for columns of any type."""
     return pa.RecordBatch.from_arrays([_chosen(column, mask) for column in batch.columns], names=batch.schema.names)
 
 
 def _chosen(column: pa.Array, mask: NDArray[np.bool_]) -> pa.Array:
     try:
         return column.filter(pa.array(mask))
-    except pa.ArrowNotImplementedError:  # of views; slices of them can be put together
+    except pa.ArrowNotImplementedError:  # Arrow cannot filter views, but can concatenate their slices
         edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
         runs = [column.slice(begin, stop - begin) for begin, stop in edges.reshape(-1, 2)]
         return pa.concat_arrays(runs) if runs else column.slice(0, 0)
 
 
-def same(expected: pa.Array, found: pa.Array) -> NDArray[np.bool_]:
-    """Where `found` is the input's `expected`, or the text of such an id; null is null, and NaN is NaN."""
-    if is_text(found.type) and not _holds_bytes(expected.type):
+def same(expected: pa.Array, actual: pa.Array) -> NDArray[np.bool_]:
+    """Where `actual` equals the input's `expected`, or is its id as text; null equals null, and NaN equals NaN."""
+    if is_text(actual.type) and not _holds_bytes(expected.type):
         expected = _as_texts(expected)
-    left, right = _comparable(expected), _comparable(found)
+    left, right = _comparable(expected), _comparable(actual)
     if left.type != right.type:
         if _has_views(left.type):
             return _each_same(left, right)  # Arrow 26 loses values when it casts a list view
         try:
             left = _cast(left, right.type)
-        except pa.ArrowInvalid:  # not told, since it quotes the value
+        except pa.ArrowInvalid:  # not reported, because the message quotes the value
             return np.zeros(len(left), bool)
         except pa.ArrowNotImplementedError:
             return _each_same(left, right)
@@ -49,16 +49,16 @@ def same(expected: pa.Array, found: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(equal.to_numpy(zero_copy_only=False), bool)
 
 
-def same_or_unreadable(expected: pa.Array, found: pa.Array) -> NDArray[np.bool_]:
-    """The same of rejected rows, where a value that holds a text which is not UTF-8 is null."""
-    equal = same(expected, found)
-    for row in np.flatnonzero(~equal & found.is_null().to_numpy(zero_copy_only=False)):
+def same_or_unreadable(expected: pa.Array, actual: pa.Array) -> NDArray[np.bool_]:
+    """As `same`, for rejected rows: a value with a text that is not UTF-8 is published as null."""
+    equal = same(expected, actual)
+    for row in np.flatnonzero(~equal & actual.is_null().to_numpy(zero_copy_only=False)):
         equal[row] = _is_unreadable(expected[int(row)])
     return equal
 
 
 def is_text(kind: Any) -> bool:
-    """Whether an Arrow type is one of strings, plain or as a dictionary."""
+    """Whether an Arrow type holds strings, plain or dictionary-encoded."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
@@ -68,11 +68,11 @@ def _is_bytes(kind: Any) -> bool:
 
 
 def _has_views(kind: Any) -> bool:
-    """Whether a nested type is a view, or has one inside of it."""
+    """Whether a type is a view, or has a view inside."""
     views = (pa.types.is_string_view, pa.types.is_binary_view, pa.types.is_list_view, pa.types.is_large_list_view)
     if any(check(kind) for check in views):
         return True
-    return pa.types.is_nested(kind) and any(_has_views(kind.field(place).type) for place in range(kind.num_fields))
+    return pa.types.is_nested(kind) and any(_has_views(kind.field(index).type) for index in range(kind.num_fields))
 
 
 def _holds_bytes(kind: Any) -> bool:
@@ -81,7 +81,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _as_texts(column: pa.Array) -> pa.Array:
-    """Ids that are published as texts: a UUID as it is read aloud, a float as the integer that it is."""
+    """Ids as published texts: a UUID in its usual form, a float as its integer."""
     if isinstance(column.type, pa.UuidType):
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
     if pa.types.is_floating(column.type):
@@ -96,7 +96,7 @@ def _integer_text(value: float | None) -> str | None:
 
 
 def _comparable(column: pa.Array) -> pa.Array:
-    """Without a dictionary, and texts as their bytes, which need not be UTF-8."""
+    """The column without a dictionary, and with texts as bytes, which need not be UTF-8."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if isinstance(column.type, pa.JsonType):
@@ -106,7 +106,7 @@ def _comparable(column: pa.Array) -> pa.Array:
 
 def _cast(column: pa.Array, kind: Any) -> pa.Array:
     if pa.types.is_floating(column.type) and pa.types.is_integer(kind):
-        # An id; of a float column that is carried the output is one, too.
+        # Only an id changes from float to integer; a carried float column stays float.
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     return column.cast(kind)
 
@@ -118,7 +118,7 @@ def _each_same(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
 def _same_scalar(one: pa.Scalar, other: pa.Scalar) -> bool:
     try:
         return _same_value(one.as_py(), other.as_py())
-    except (ValueError, OverflowError):  # what Python cannot hold: texts that are not UTF-8, times of distant years
+    except (ValueError, OverflowError):  # Python cannot hold texts that are not UTF-8, and times of distant years
         return _same_parts(one, other)
 
 
@@ -135,7 +135,7 @@ def _same_parts(one: pa.Scalar, other: pa.Scalar) -> bool:
 
 
 def _same_value(one: Any, other: Any) -> bool:
-    """Whether two values of Python are the same; a struct may have its fields in another order, or more of null."""
+    """Whether two Python values are the same; a struct may have another order of fields, or more null fields."""
     if isinstance(one, dict) and isinstance(other, dict):
         return all(_same_value(one.get(name), other.get(name)) for name in one.keys() | other.keys())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
