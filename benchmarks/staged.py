@@ -36,11 +36,11 @@ class StagedRun:
             raise RuntimeError(f"{len(missing)} units are not labelled, {done} are")
         self.keep_plan()
 
-    def input_now(self) -> InputObjects:
-        """The input as it is by now."""
+    def current_input(self) -> InputObjects:
+        """List the input again."""
         return storage.resolve_input(self.settings.input)
 
-    def accounted(self, seal: Seal, found: InputObjects) -> None:
+    def accounted(self, seal: Seal, input_objects: InputObjects) -> None:
         """Nothing."""
 
     def keep_plan(self) -> None:

@@ -32,8 +32,8 @@ from published_runs import PublishedRun
 from albert_infer.config import CleanSettings
 from albert_infer.operations.cleaning import clean_runs
 from albert_infer.operations.leftovers import outputs_of
+from albert_infer.output.inspection import look
 from albert_infer.output.publish import mark_begun
-from albert_infer.output.standing import look
 from albert_infer.storage import Folder, ObjectPin, StoredObject, open_folder
 
 NOW = datetime.now(UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from albert_infer.storage.input_names import LeftOut, is_mark, is_partition, left_out, table_of, told_left_out
+from albert_infer.storage.input_names import LeftOut, is_mark, is_partition, left_out, left_out_text, table_of
 
 INPUT = [
     "a.parquet", "a.PARQUET", "b.pq", "c.parq", "deep/er/a.parquet", "a.snappy.parquet", "tmp/a.parquet",
@@ -87,11 +87,11 @@ def test_a_mark_holds_no_row() -> None:
 
 def test_what_is_left_out_is_told_by_reason_with_the_first_of_each() -> None:
     ignored = {"_SUCCESS": "hidden", "b.csv": "not_parquet", "a.csv": "not_parquet", "a.parquet.bak": "copy"}
-    assert told_left_out(ignored) == (
+    assert left_out_text(ignored) == (
         "2 as not Parquet, first a.csv; 1 as a copy or half-written, first a.parquet.bak; 1 as hidden, first _SUCCESS"
     )
-    assert told_left_out({}) == ""
+    assert left_out_text({}) == ""
 
 
 def test_a_mark_is_told_as_the_first_only_where_there_is_nothing_else() -> None:
-    assert told_left_out({"_SUCCESS": "hidden", "_x/a.parquet": "hidden"}) == "2 as hidden, first _x/a.parquet"
+    assert left_out_text({"_SUCCESS": "hidden", "_x/a.parquet": "hidden"}) == "2 as hidden, first _x/a.parquet"

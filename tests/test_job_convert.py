@@ -350,7 +350,7 @@ def test_outputs_that_nobody_can_name_are_refused(
     folder = forms(Published("someone/nameless", NAMELESS, SAFETENSORS))
     done = world.convert("--model", folder, "--output", tmp_path / "out")
     assert done["exit_code"] == 2
-    assert "does not say what its outputs mean" in done["err"]
+    assert "does not name its outputs" in done["err"]
     assert "give --label-order" in done["err"]
     assert not (tmp_path / "out").exists()
 
@@ -389,7 +389,7 @@ def test_weights_saved_from_within_a_wrapper_are_converted_without_it(
     written = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
     assert all(torch.equal(written[name], tensor) for name, tensor in plain.items())
     steps = [json.loads(line)["message"] for line in done["err"].splitlines()]
-    opening = ["opening pytorch_model.bin in a process of its own"] if is_pickled else []
+    opening = ["opening pytorch_model.bin in a separate process"] if is_pickled else []
     told = [f"reading {folder}", *opening, "comparing the tokenizer with the original one"]
     told += ["labelling the pairs of the label probe", f"writing {tmp_path / 'out'}"]
     assert steps == [f"converting: {step}" for step in told]

@@ -27,12 +27,12 @@ from albert_infer.errors import (
     ObjectMissingError,
     SupersededError,
 )
-from albert_infer.output import commit, layout, limits, manifest, publication, publish, sealing, standing
+from albert_infer.output import commit, inspection, layout, limits, manifest, publication, publish, sealing
+from albert_infer.output.inspection import Snapshot
 from albert_infer.output.layout import SUCCESS, quarantine_name, staged_name
 from albert_infer.output.manifest import Publication, Seal
 from albert_infer.output.publication import End
 from albert_infer.output.publish import Leftovers
-from albert_infer.output.standing import Seen
 from albert_infer.read.planning import Plan, Unit
 from albert_infer.schema import PairColumns, Rejection
 from albert_infer.storage import AccessError, Folder, InputObjects
@@ -78,12 +78,12 @@ class Night:
         published: dict[str, Any] = json.loads(self.output.read(SUCCESS))
         return published
 
-    def seen(self) -> Seen:
-        return standing.look(self.output)
+    def snapshot(self) -> Snapshot:
+        return inspection.look(self.output)
 
     def seal(self) -> Seal:
         """Account for every row and check the limits, as a start does before it writes the seal."""
-        units = sealing.account(self.plan, storage.resolve_input(self.source.uri), self.seen(), self.output)
+        units = sealing.account(self.plan, storage.resolve_input(self.source.uri), self.snapshot(), self.output)
         seal = sealing.seal_of(self.plan, units, Publication(number=1, id="0" * 8))
         limits.refuse_limits(seal, self.settings)
         return seal
@@ -116,10 +116,10 @@ class Start:
         if missing:
             self.night.label(*missing)
 
-    def input_now(self) -> InputObjects:
+    def current_input(self) -> InputObjects:
         return storage.resolve_input(self.night.source.uri)
 
-    def accounted(self, seal: Seal, found: InputObjects) -> None:
+    def accounted(self, seal: Seal, input_objects: InputObjects) -> None:
         self.on("accounted")
 
     def keep_plan(self) -> None:
@@ -464,7 +464,7 @@ def test_two_starts_of_one_plan_both_end_published(night_of: NightOf) -> None:
     night = night_of("a.parquet", "b.parquet")
     slow = night.start(on=lambda step: night.publish() if step == "accounted" else None)
     assert slow.end is not None
-    assert slow.end.now.number == 1
+    assert slow.end.published.number == 1
     assert named_units(visible(night.output)) == [unit.unit_id for unit in night.units]
 
 
@@ -473,7 +473,7 @@ def test_units_that_another_start_published_and_tidied_away_are_not_missed(night
     night = night_of("a.parquet", "b.parquet")
     slow = night.start(output=_AfterFirst(night.output, "stored", 2, night.publish))
     assert slow.end is not None
-    assert slow.end.now.number == 1
+    assert slow.end.published.number == 1
 
 
 FOREIGN = [
@@ -500,23 +500,23 @@ def test_a_success_marker_that_is_not_ours_is_an_integrity_error(night_of: Night
 def test_a_run_is_to_be_labelled_or_checked_for_certain_until_it_is_sealed(night_of: NightOf) -> None:
     night = night_of("a.parquet")
     unsealed: dict[str, bool] = {}
-    assert night.seen().is_unsealed
-    night.start(on=lambda step: unsealed.setdefault(step, night.seen().is_unsealed))
+    assert night.snapshot().is_unsealed
+    night.start(on=lambda step: unsealed.setdefault(step, night.snapshot().is_unsealed))
     assert unsealed == {"begin": True, "label": True, "accounted": True}
-    assert not night.seen().is_unsealed
+    assert not night.snapshot().is_unsealed
     night.output.delete([SUCCESS])
-    assert not night.seen().is_unsealed, "the seal is there, and may be published without a label more"
+    assert not night.snapshot().is_unsealed, "the seal is there, and may be published without a label more"
 
 
 def test_a_start_may_go_on_from_a_look_that_it_took_before_its_plan(night_of: NightOf) -> None:
     night = night_of("a.parquet")
-    first = night.seen()
+    first = night.snapshot()
     night.publish()
     start = Start(night, str)
     end = publication.to_published(night.plan, night.output, night.settings, start, first=first)
-    assert end.now.plan_id == night.plan.plan_id, "the look was old, and nothing was written over"
-    assert end.now == night.seen().now
-    assert (night.seen().now or end.now).number == 1
+    assert end.published.plan_id == night.plan.plan_id, "the look was old, and nothing was written over"
+    assert end.published == night.snapshot().published
+    assert (night.snapshot().published or end.published).number == 1
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
@@ -551,11 +551,11 @@ def test_a_run_that_died_while_it_published_goes_on_where_it_was(night_of: Night
 def dying_at(night: Night, point: str) -> Seal:
     """Leave the night as a start does that dies at this point; what it had sealed."""
     night.label()
-    seen, seal = night.seen(), night.seal()
+    seen, seal = night.snapshot(), night.seal()
     seal = seal.model_copy(update={"publication": Publication(number=1, id="abcdef01", base=None)})
     units = sealing.account(night.plan, storage.resolve_input(night.source.uri), seen, night.output)
     seal = sealing.seal_of(night.plan, units, seal.publication)
-    assert publish.seal_put(seal, seen, night.output)
+    assert publish.put_seal(seal, seen, night.output)
     new = list(seal.sources.items())
     for path, source in new[: {"sealed": 0, "half copied": 1, "copied": len(new)}[point]]:
         night.output.copy(source.pin, path)
@@ -623,8 +623,8 @@ def test_a_seal_on_another_base_is_made_anew(night_of: NightOf, tmp_path: Path) 
     start = killed.start(replace=True)
     assert start.labelled == []
     assert start.end is not None
-    assert start.end.now.number == 2
-    assert start.end.now.id != died.publication.id
+    assert start.end.published.number == 2
+    assert start.end.published.id != died.publication.id
 
 
 def damages(night: Night, tmp_path: Path, entry: dict[str, Any], damage: str) -> None:

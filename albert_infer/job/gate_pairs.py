@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from albert_infer.config import LabelSettings
-from albert_infer.output import standing
-from albert_infer.output.standing import Seen
+from albert_infer.output import inspection
+from albert_infer.output.inspection import Snapshot
 from albert_infer.preflight.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.storage import Folder, S3Access
 
 
-def gold_before_ray(settings: LabelSettings, output: Folder) -> tuple[Seen | None, GoldSet | None]:
+def gold_before_ray(settings: LabelSettings, output: Folder) -> tuple[Snapshot | None, GoldSet | None]:
     """The first look at the output, and the gold set if the run will need it: a wrong one must cost no cluster.
 
     A run that may be published or sealed already may need none, and only its plan, which is made later, tells.
     """
     if settings.gold is None:
         return None, None
-    first = standing.look(output)
+    first = inspection.look(output)
     return first, gold_set(settings) if first.is_unsealed else None
 
 

@@ -26,7 +26,7 @@ from albert_infer.preflight.checks import Preflight
 from albert_infer.read.planning import Plan
 from albert_infer.read.survey import Survey
 from albert_infer.schema import ModelRecipe, NliLabel
-from albert_infer.storage.input_names import told_left_out
+from albert_infer.storage.input_names import left_out_text
 
 # Where Ray keeps its logs on each machine, unless its RAY_TMPDIR says otherwise.
 RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108  (nothing is written there)
@@ -195,7 +195,7 @@ class Report:
             "quarantined": self._unread(),
         }
         if self.ignored:
-            lines["left out"] = f"of the input folder: {told_left_out(self.ignored)}"
+            lines["left out"] = f"of the input folder: {left_out_text(self.ignored)}"
         if self.late_inputs:
             came = how_many(len(self.late_inputs), "file")
             lines["late"] = f"{came} came after the input was listed, not labelled; first {self.late_inputs[0]}"

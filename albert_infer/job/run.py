@@ -1,7 +1,7 @@
 """One start of a run, from settings to report: survey, plan, label what is missing, seal, publish.
 
 Reads like the way of the data; every step is another folder's. What is published or sealed at the output is one value
-of `output.standing.State`, on which `output.publication` matches.
+of `output.inspection.State`, on which `output.publication` matches.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from albert_infer.job.report import Report
 from albert_infer.job.report_file import reported
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
 from albert_infer.output import limits, publication, sealing
+from albert_infer.output.inspection import Snapshot
 from albert_infer.output.manifest import Seal
-from albert_infer.output.standing import Seen
 from albert_infer.pipeline import progress
 from albert_infer.pipeline.executor import Executor, Labelling, on_ray
 from albert_infer.pipeline.metrics import RunMetrics
@@ -56,7 +56,7 @@ class Run:
     # On the monotonic clock.
     begun: float
     # What lay at the output, and the gold set, where a gold set made this start look before the session.
-    first: Seen | None
+    first: Snapshot | None
     gold: GoldSet | None
 
 
@@ -157,15 +157,15 @@ class _Steps:
         _label(self.run, missing, done, check=not self.is_checked)
         self.is_checked = True
 
-    def input_now(self) -> InputObjects:
+    def current_input(self) -> InputObjects:
         try:
             return storage.resolve_input(self.run.settings.input, input_access(self.run.settings))
         except InputError as error:
             # It was there when the run was planned: not the operator's mistake, and not too late.
             raise ObjectMissingError(error.asked, error.problem, "put it back, then run it again") from error
 
-    def accounted(self, seal: Seal, found: InputObjects) -> None:
-        self.run.report.late_inputs = late_inputs(self.run.plan, found)
+    def accounted(self, seal: Seal, input_objects: InputObjects) -> None:
+        self.run.report.late_inputs = late_inputs(self.run.plan, input_objects)
         self.run.report.count(seal)
 
     def keep_plan(self) -> None:
@@ -179,7 +179,7 @@ def _take_to_published(run: Run) -> None:
         end = publication.to_published(run.plan, run.task.output, run.settings, steps, first=run.first)
         if not steps.is_checked:
             report.units["done_before"] = len(run.plan.units)
-        report.count(end.now.manifest)
+        report.count(end.published.manifest)
         report.leftovers, report.leftovers_reason = end.leftovers.count, end.leftovers.reason
         report.seconds.publishing = end.publishing_seconds
 

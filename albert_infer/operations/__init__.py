@@ -1,1 +1,1 @@
-"""What people run around the labelling job: `nightly` runs, `submission` to a cluster, and `cleaning` an output."""
+"""The program `albert-infer` and its commands: `nightly`, `submission`, `cleaning` and others."""

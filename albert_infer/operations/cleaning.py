@@ -1,14 +1,16 @@
-"""What finished and forsaken runs leave behind: listed output by output, and deleted if asked to.
+"""Lists the objects that finished and abandoned runs have left, and deletes them if asked to.
 
-Deletes no name that a `_SUCCESS` tells of, and nothing at all of an output whose `_SUCCESS` is not as it should be.
+A clean-up deletes no file that a `_SUCCESS` names, and nothing from an output with an invalid `_SUCCESS`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from textwrap import wrap
 from typing import Final
 
 from albert_infer import storage
@@ -18,18 +20,28 @@ from albert_infer.config import CleanSettings
 from albert_infer.errors import AlbertInferError, InputError, IntegrityError, ObjectChangedError
 from albert_infer.operations.leftovers import Kind, RunObject, leftovers, outputs_of
 from albert_infer.output import layout, publish
+from albert_infer.output.inspection import Snapshot
 from albert_infer.output.manifest import published_at
 from albert_infer.output.publication import random_id
-from albert_infer.output.standing import Seen
 from albert_infer.storage import AccessError, Folder, S3Access, StoredObject
 
-# How many go before the output is looked at again: one request to S3, well under a second.
+# Objects deleted before the output is checked again: one request to S3, well under a second.
 BATCH: Final = 500
+# A narrower terminal wraps lines itself.
+LEAST_WIDTH: Final = 40
+INDENT: Final = " " * 6
+# In the report, for one object and for several.
+KIND_NAMES: Final = {
+    Kind.SUCCESS: ("manifest", "manifests"),
+    Kind.STAGED: ("staged object", "staged objects"),
+    Kind.RUN: ("file of a run", "files of runs"),
+    Kind.FILE: ("file of labels", "files of labels"),
+}
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What of one output is not needed any more, or why that could not be said."""
+    """The objects of one output that nobody needs, or the error that prevented the search."""
 
     uri: str
     objects: tuple[RunObject, ...] = ()
@@ -37,63 +49,74 @@ class Leftovers:
 
     @property
     def size(self) -> int:
-        """Bytes of all of them."""
-        return sum(found.size for found in self.objects)
+        """Bytes of all these objects."""
+        return sum(entry.size for entry in self.objects)
 
-    def lines(self) -> Iterable[str]:
-        """One for each object, and one for the output."""
-        for found in self.objects:
-            yield f"  {self.uri}/{found.name}  {how_many(found.size, 'byte')}, {found.modified:%Y-%m-%d}, {found.kind}"
-        counts = ", ".join(f"{self._count(kind)} {kind}" for kind in Kind if self._count(kind)) or "nothing"
-        yield (
-            f"{self.uri}  left alone: {self.failure}"
-            if self.failure
-            else f"{self.uri}  {counts}, {how_many(self.size, 'byte')}"
-        )
-
-    def _count(self, kind: Kind) -> int:
-        return sum(found.kind is kind for found in self.objects)
+    def lines(self, width: int | None) -> Iterable[str]:
+        """A line for each object, and a line for the output; a line that is longer than `width` is wrapped."""
+        for entry in self.objects:
+            facts = f"{how_many(entry.size, 'byte')}, {entry.modified:%Y-%m-%d}, {KIND_NAMES[entry.kind][0]}"
+            yield from _in_width(f"  {self.uri}/{entry.name}", facts, width)
+        if self.failure:
+            yield from _in_width(self.uri, f"not cleaned: {self.failure}", width)
+        elif self.objects:
+            counts = Counter(entry.kind for entry in self.objects)
+            named = ", ".join(how_many(counts[kind], *KIND_NAMES[kind]) for kind in Kind if counts[kind])
+            yield from _in_width(self.uri, f"{named}, {how_many(self.size, 'byte')}", width)
+        else:
+            yield from _in_width(self.uri, "nothing to delete", width)
 
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What was found below the root, output by output."""
+    """The leftovers of every output below the root."""
 
     outputs: tuple[Leftovers, ...]
     deleted: bool
 
-    def to_text(self) -> PrintableText:
-        """What goes, or would go."""
+    def to_text(self, *, width: int | None = None) -> PrintableText:
+        """The report for a person; it fits a terminal of `width` columns."""
         objects = sum(len(output.objects) for output in self.outputs)
-        end = "deleted" if self.deleted else "to delete; --delete does"
         total = (
             f"{how_many(objects, 'object')} of {how_many(len(self.outputs), 'output')}, "
-            f"{how_many(sum(o.size for o in self.outputs), 'byte')} {end}"
+            f"{how_many(sum(output.size for output in self.outputs), 'byte')}: "
         )
-        return text_of([*(line for output in self.outputs for line in output.lines()), total])
+        if self.deleted:
+            total += "deleted"
+        else:
+            total += "not deleted; --delete deletes them" if objects else "nothing to delete"
+        lines = (line for output in self.outputs for line in output.lines(width))
+        return text_of([*lines, *(wrap(total, width) if width else [total])])
 
     def refuse_failures(self) -> None:
-        """Raise the failure of the largest exit code; of several the first."""
+        """Raise the failure with the largest exit code; if there are several, the first of them."""
         failures = [output.failure for output in self.outputs if output.failure]
         if failures:
             raise max(failures, key=lambda failure: failure.exit_code)
 
 
-def clean_runs(settings: CleanSettings, now: datetime | None = None) -> Cleaning:
-    """List what no output below the root needs any more, and delete it if the settings say so.
+def _in_width(name: str, facts: str, width: int | None) -> list[str]:
+    """A name with facts on one line; if the line is longer than `width`, the facts follow below the name."""
+    if width is None or len(name) + 2 + len(facts) <= width:
+        return [f"{name}  {facts}"]
+    return [name, *wrap(facts, max(width, LEAST_WIDTH), initial_indent=INDENT, subsequent_indent=INDENT)]
 
-    An output that cannot be judged is left alone, and is a failure in what comes back; the others are done. Raises
-    InputError where there is no output.
+
+def clean_runs(settings: CleanSettings, now: datetime | None = None) -> Cleaning:
+    """List the objects below the root that no output needs, and delete them if the settings say so.
+
+    An output that cannot be checked is not cleaned; the result has the failure, and the other outputs are cleaned.
+    Raises InputError if there is no output.
     """
     access = S3Access(settings.s3_endpoint, bucket_owner=settings.output_bucket_owner)
     root = storage.open_folder(settings.output_root, access)
     limit = (now or datetime.now(UTC)) - timedelta(days=settings.keep_days)
     with storage.refused(InputError):
-        places = sorted(outputs_of(root.stored()))
-    if not places:
+        names = sorted(outputs_of(root.stored()))
+    if not names:
         raise InputError(f"--output-root {root.uri}", "no run has left anything there", "correct the location")
     outputs = []
-    for below in places:
+    for below in names:
         output = storage.open_folder(storage.subfolder(root.uri, below.rstrip("/")), access) if below else root
         outputs.append(cleaned(output, limit, delete=settings.delete))
     return Cleaning(tuple(outputs), settings.delete)
@@ -107,82 +130,84 @@ def cleaned(
     new_id: Callable[[], str] = random_id,
     batch: int = BATCH,
 ) -> Leftovers:
-    """What of one output is older than `limit` and not needed any more, deleted by the `batch` if asked to."""
+    """Find the objects of one output that nobody needs, with the age `limit`; `delete` deletes them in batches."""
     try:
-        seen, objects = _looked(output)
-        found = leftovers(output, objects, seen, limit)
+        snapshot, objects = _looked(output)
+        unneeded = leftovers(output, objects, snapshot, limit)
         failpoints.reach("leftovers_listed")
         if delete:
-            _delete(output, found, seen, new_id, batch)
+            _delete(output, unneeded, snapshot, new_id, batch)
     except AlbertInferError as error:
         return Leftovers(output.uri, failure=error)
-    return Leftovers(output.uri, tuple(found))
+    return Leftovers(output.uri, tuple(unneeded))
 
 
-def _looked(output: Folder) -> tuple[Seen, list[RunObject]]:
-    """What lies at the output. Raises IntegrityError if a file that is published is not listed with its size.
+def _looked(output: Folder) -> tuple[Snapshot, list[RunObject]]:
+    """Take a snapshot of the output. Raises IntegrityError if a published file is missing or has another size.
 
-    Reads no file of labels: who cleans may have no right to.
+    No file of labels is read: a clean-up may have no right to read labels.
     """
-    now = published_at(output)
-    seen = Seen(now, {entry.name: entry for entry in output.stored()})
-    for name, entry in now.files.items() if now else ():
-        there = seen.stored.get(name) or output.stat(name)  # the listing of some S3 servers is behind
-        if there is None or there.size != entry.bytes:
-            _refuse_change(output, seen)
-            found = f"{layout.SUCCESS} names {name}, which is not there as it says"
+    published = published_at(output)
+    snapshot = Snapshot(published, {entry.name: entry for entry in output.stored()})
+    for name, entry in published.files.items() if published else ():
+        stored = snapshot.stored.get(name) or output.stat(name)  # the listings of some S3 servers lag
+        if stored is None or stored.size != entry.bytes:
+            _refuse_change(output, snapshot)
+            problem = f"{layout.SUCCESS} names {name}, which is missing or has another size"
             remedy = "run the job again: it labels what is missing; or look at it with albert-infer verify"
-            raise IntegrityError(f"clean {output.uri}", found, remedy)
-    return seen, outputs_of(seen.stored.values()).get("", [])
+            raise IntegrityError(f"clean {output.uri}", problem, remedy)
+    return snapshot, outputs_of(snapshot.stored.values()).get("", [])
 
 
-def _delete(output: Folder, found: Sequence[RunObject], seen: Seen, new_id: Callable[[], str], batch: int) -> None:
-    """Delete in batches, none of them after something was published or a run has begun.
+def _delete(
+    output: Folder, unneeded: Sequence[RunObject], snapshot: Snapshot, new_id: Callable[[], str], batch: int
+) -> None:
+    """Delete in batches; stop with ObjectChangedError once another run has begun or was published.
 
-    Plans go last: they say what the other objects belong to, should this end half-way.
+    Plans are deleted last: they say which run the other objects belong to, if a clean-up stops half-way.
     """
-    marks = _marks(seen.stored.values())
-    forsaken = {entry.name for entry in found if entry.kind is Kind.FILE} - {*seen.dead}
-    if forsaken:
+    marks = _marks(snapshot.stored.values())
+    abandoned = {entry.name for entry in unneeded if entry.kind is Kind.FILE} - {*snapshot.dead}
+    if abandoned:
         with suppress(AccessError):
-            seen, forsaken = _without_seals(output, seen, new_id), set()
-    going = sorted(found, key=lambda entry: entry.kind is Kind.RUN)
-    # Without the right to write `_SUCCESS` they stay until something is published.
-    doomed = [entry.name for entry in going if entry.name not in forsaken]
-    for first in range(0, len(doomed), batch):
-        _refuse_change(output, seen, marks)
-        output.delete(doomed[first : first + batch])
-    if doomed:
-        _refuse_change(output, seen)
+            snapshot, abandoned = _without_seals(output, snapshot, new_id), set()
+    ordered = sorted(unneeded, key=lambda entry: entry.kind is Kind.RUN)
+    # Without the right to write `_SUCCESS`, abandoned files stay until something is published.
+    names = [entry.name for entry in ordered if entry.name not in abandoned]
+    for first in range(0, len(names), batch):
+        _refuse_change(output, snapshot, marks)
+        output.delete(names[first : first + batch])
+    if names:
+        _refuse_change(output, snapshot)
 
 
-def _without_seals(output: Folder, seen: Seen, new_id: Callable[[], str]) -> Seen:
-    """Make sure that no run that was sealed and never published is published from here on: see `publish.advanced`."""
-    if seen.now is None:
-        return seen
-    advanced = publish.advanced(seen.now, seen, new_id())
-    publish.success_put(advanced, seen, output)
-    now = published_at(output)
-    if now is None or now.id != advanced.publication.id:
+def _without_seals(output: Folder, snapshot: Snapshot, new_id: Callable[[], str]) -> Snapshot:
+    """Make all seals void, so that no sealed run can be published later: see `publish.advanced`."""
+    if snapshot.published is None:
+        return snapshot
+    advanced = publish.advanced(snapshot.published, snapshot, new_id())
+    publish.put_success(advanced, snapshot, output)
+    published = published_at(output)
+    if published is None or published.id != advanced.publication.id:
         raise _changed(output)
-    return replace(seen, now=now)
+    return replace(snapshot, published=published)
 
 
-def _refuse_change(output: Folder, seen: Seen, marks: Mapping[str, StoredObject] | None = None) -> None:
-    """Raises ObjectChangedError if something was published since, or, with `marks`, if a run has written into a folder.
+def _refuse_change(output: Folder, snapshot: Snapshot, marks: Mapping[str, StoredObject] | None = None) -> None:
+    """Raises ObjectChangedError if something was published since the snapshot, or, with `marks`, if a run has begun.
 
-    Before a start counts on anything it writes a mark there, or its plan if nothing is there to count on.
+    A start writes a mark before it uses objects of earlier starts; a start without such objects writes its plan.
     """
-    begun = marks is not None and not _marks(output.stored(layout.RUNS)).items() <= marks.items()
-    if begun or output.stat(layout.SUCCESS) != (seen.now.pin if seen.now else None):
+    has_begun = marks is not None and not _marks(output.stored(layout.RUNS)).items() <= marks.items()
+    if has_begun or output.stat(layout.SUCCESS) != (snapshot.published.pin if snapshot.published else None):
         raise _changed(output)
 
 
 def _changed(output: Folder) -> ObjectChangedError:
-    found = "a run has begun or was published there meanwhile"
-    return ObjectChangedError(f"clean {output.uri}", found, "run this again")
+    problem = "a run has begun or was published there meanwhile"
+    return ObjectChangedError(f"clean {output.uri}", problem, "run this again")
 
 
 def _marks(stored: Iterable[StoredObject]) -> dict[str, StoredObject]:
-    """The objects in the folders of runs, with their times: a plan that is written anew has the same ETag."""
+    """The objects in the folders of runs, with their times: a plan that is written again has the same ETag."""
     return {entry.name: entry for entry in stored if layout.RUN.fullmatch(entry.name)}

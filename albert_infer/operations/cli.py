@@ -1,6 +1,6 @@
-"""`albert-infer`, the program that the package installs: each job is one command of it.
+"""`albert-infer`, the installed program: each job is one command.
 
-The first word names the command, and the job reads the others as its script does.
+The first word is the command's name. The job parses the other words, as its script does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ABOUT: Final = f"""Label millions of sentence pairs with ALBERT natural language inference, on Ray.
 
 {PROGRAM} COMMAND --help shows the settings of a command."""
-# The commands with the line that the help has for each, in the order of the help, which needs no more than these.
+# The commands in the order of the help, each with its line in the help.
 COMMANDS: Final = {
     "demo": "Label the 306 pairs of the package, and show the results.",
     "label": "Label Parquet pairs and publish them as Parquet.",
@@ -36,7 +36,7 @@ COMPLETION: Final = "--install-completion"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the first word names; the exit codes are listed in `albert_infer.errors`."""
+    """Run the command that the first word names; return its exit code, see `albert_infer.errors`."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words[:1] == [REQUIRE_VERSION]:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _answer(words)
     except AlbertInferError as error:
         return _refuse(error)
-    # Without a command there is the help, and no job that a scheduler may take for done.
+    # Without a command the help is shown; the exit code is an error, so that no scheduler takes the job for done.
     return 0 if words else SettingsError.exit_code
 
 
@@ -66,16 +66,16 @@ def _refuse(error: AlbertInferError) -> int:
 
 
 def _answer(words: Sequence[str]) -> None:
-    """Show the help or the version, or set up completion in a shell: what is there without a command."""
+    """Handle a call without a command: show the help or the version, or install shell completion."""
     from cyclopts import App, CycloptsError, Group
 
     from albert_infer.common.printable import one_line
 
     others = Group("Without a command")
     app = App(name=PROGRAM, help=ABOUT, help_format="plaintext", version=__version__, result_action="return_value")
-    for place, (name, line) in enumerate(COMMANDS.items()):
+    for index, (name, line) in enumerate(COMMANDS.items()):
         command = _with_flags(name) if words[:1] == [COMPLETION] else App(name=name)
-        command.help, command.sort_key = line, place
+        command.help, command.sort_key = line, index
         app.command(command)
     app.register_install_completion_command(
         COMPLETION, help="Install completion of commands and flags in a shell.", group=others
@@ -90,7 +90,7 @@ def _answer(words: Sequence[str]) -> None:
 
 
 def _with_flags(name: str) -> App:
-    """A command with all its flags, which a shell completes."""
+    """A command with all its flags, for shell completion."""
     from albert_infer.config.parsing import settings_app
     from albert_infer.operations.commands import JOBS
 

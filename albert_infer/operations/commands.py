@@ -1,6 +1,7 @@
-"""Every job of the package, by the name that `albert-infer` gives it. The scripts in `jobs/` start the same ones.
+"""Every job of the package, by its command name. The scripts in `jobs/` start the same jobs.
 
-Each imports its work when it does it: neither help nor a setting that is refused waits for Ray, torch or Arrow.
+Each job imports its modules when it starts its work, so that help and refused settings do not wait for Ray, torch or
+Arrow.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PAIRS: Final = Path(__file__).resolve().parents[1] / "model" / "builtin" / "pair
 
 
 def labelled(settings: LabelSettings, executor: Executor | None = None) -> Done:
-    """Label the pairs; the report as text, and what of it the summary line tells."""
+    """Label the pairs; return the report as text, and the facts for the summary line."""
     from albert_infer.common.display import terminal_width
     from albert_infer.job.run import label_pairs
 
@@ -41,18 +42,20 @@ def labelled(settings: LabelSettings, executor: Executor | None = None) -> Done:
 
 
 def nights_labelled(settings: NightlySettings, executor: Executor | None = None) -> Done:
-    """Label the nights; what happened to each. It goes to stdout before the failure that it ends in."""
+    """Label the nights; return a table of them. If a night failed, write the table to stdout and raise the failure."""
+    from albert_infer.common.display import terminal_width
     from albert_infer.operations.nightly import label_nights
 
     nights = label_nights(settings, executor)
+    text = nights.to_text(width=terminal_width())
     if nights.worst:
-        sys.stdout.write(nights.to_text() + "\n")
+        sys.stdout.write(f"{text}\n")
         nights.refuse_failures()
-    return Done(nights.to_text(), nights.facts())
+    return Done(text, nights.facts())
 
 
 def submitted(settings: SubmitSettings, project: Path | None = None) -> PrintableText:
-    """Submit the nights, from this checkout without another `project`; how they ended as text."""
+    """Submit the nights from `project`, by default this checkout; return their end as text."""
     from albert_infer.operations.submission import submit_nights
     from albert_infer.operations.uploading import checkout
 
@@ -60,25 +63,27 @@ def submitted(settings: SubmitSettings, project: Path | None = None) -> Printabl
 
 
 def verified(settings: VerifySettings) -> PrintableText:
-    """Recount the run; what was counted as text. Findings go to stdout before the error that they end in."""
+    """Recount the run; return the counts as text. With findings, write the text to stdout and raise an error."""
+    from albert_infer.common.display import terminal_width
     from albert_infer.verification import verify_labels
 
     verification = verify_labels(settings)
+    text = verification.to_text(width=terminal_width())
     if verification.findings:
-        sys.stdout.write(verification.to_text() + "\n")
+        sys.stdout.write(f"{text}\n")
         verification.refuse_findings()
-    return verification.to_text()
+    return text
 
 
 def evaluated(settings: EvaluateSettings) -> PrintableText:
-    """Hold labels against gold labels; what was measured as text."""
+    """Compare labels with gold labels; return the results as text."""
     from albert_infer.learning.evaluation import evaluate
 
     return evaluate(settings)
 
 
 def finetuned(settings: FinetuneSettings) -> PrintableText:
-    """Train and write the checkpoint; what came of it as text."""
+    """Train and write the checkpoint; return a summary as text."""
     from albert_infer.learning.training.finetuning import finetune
     from albert_infer.learning.training.summary import summary
 
@@ -86,28 +91,31 @@ def finetuned(settings: FinetuneSettings) -> PrintableText:
 
 
 def cleaned(settings: CleanSettings) -> PrintableText:
-    """Clean; what was found as text. It goes to stdout before the failure that it ends in."""
+    """Clean; return the list as text. If an output failed, write the list to stdout and raise the failure."""
+    from albert_infer.common.display import terminal_width
     from albert_infer.operations.cleaning import clean_runs
 
     cleaning = clean_runs(settings)
+    text = cleaning.to_text(width=terminal_width())
     if any(output.failure for output in cleaning.outputs):
-        sys.stdout.write(cleaning.to_text() + "\n")
+        sys.stdout.write(f"{text}\n")
         cleaning.refuse_failures()
-    return cleaning.to_text()
+    return text
 
 
 def converted(settings: ConvertSettings) -> Done:
-    """Convert; what came of it as text and facts."""
+    """Convert; return a summary as text, and the facts for the summary line."""
+    from albert_infer.common.display import terminal_width
     from albert_infer.operations.conversion import convert
 
-    made = convert(settings)
-    return Done(made.to_text(), made.facts)
+    converted_checkpoint = convert(settings)
+    return Done(converted_checkpoint.to_text(width=terminal_width()), converted_checkpoint.facts)
 
 
 def demonstrated(settings: DemoSettings, label: Sequence[str] | None = None) -> PrintableText:
-    """Label the pairs of the package; the first of them and the report as text.
+    """Label the pairs of the package; return some of them and the report as text.
 
-    `label` are the words that start the labelling job, for the last line: by default those of this program.
+    `label` are the words that start the labelling job, for the last line; by default the words of this program.
     """
     from albert_infer.operations.demo import labelled_pairs
 
@@ -115,7 +123,7 @@ def demonstrated(settings: DemoSettings, label: Sequence[str] | None = None) -> 
 
 
 def given_to_demo(output: str | Path) -> tuple[str, ...]:
-    """What the demo gives itself."""
+    """The flags that the demo sets."""
     return ("--input", str(PAIRS), "--output", from_here(str(output)), "--carry", "gold_label,domain", "--replace")
 
 
@@ -219,11 +227,11 @@ DEMO: Final = Command(
     {call}
 
     The demo sets --input, --output, --carry and --replace. Other flags of the labelling job can be given.""",
-    # Below the folder that it is called in, so that a second run there has nothing to label.
+    # Below the current folder, so that a second run there has nothing to label.
     given=given_to_demo("demo-output"),
 )
 
-# By the names that the program has for them.
+# By the names of the commands.
 JOBS: Final[dict[str, Command[Any]]] = {
     "label": LABEL,
     "nightly": NIGHTLY,

@@ -1,4 +1,4 @@
-"""The demo: pairs of the package, labelled with its checkpoint, some of them as a table, and what to do next."""
+"""The demo: labels the pairs of the package with the built-in checkpoint, and shows a table and the next command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from albert_infer.operations.program import from_here
 
 
 def labelled_pairs(settings: DemoSettings, label: Sequence[str]) -> PrintableText:
-    """Label the pairs; some of them, the report and what to do next as text.
+    """Label the pairs; return some of them, the report and the next command as text.
 
     `label` are the words that start the labelling job.
     """
@@ -25,6 +25,6 @@ def labelled_pairs(settings: DemoSettings, label: Sequence[str]) -> PrintableTex
 
 
 def next_command(label: Sequence[str], pairs: str) -> list[str]:
-    """The command that labels the same pairs as a user would, from the folder that this is called in."""
+    """The command with which a user labels the same pairs in the current folder."""
     *words, source = map(from_here, (*label, pairs))
     return [*words, "--input", source, "--output", "labels/", "--carry", "all"]

@@ -1,4 +1,4 @@
-"""What the demo shows: some labelled pairs, how many labels are right, the report, and the command to go on with."""
+"""The text of the demo: some labelled pairs, the share of right labels, the report, and the next command."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from albert_infer.common.printable import PrintableText, text_of
 from albert_infer.common.tables import fact_lines, table_lines
 
 PAIRS_SHOWN: Final = 6
-# Where stdout is no terminal.
+# The width if stdout is no terminal.
 WIDTH: Final = 100
-# Of the columns beside the texts, and of the spaces between them.
-BESIDE_TEXTS: Final = 2 + 3 + 13 + 3 + 5 + 3 + 13
+# The width of all columns except the texts, with the spaces between them.
+OTHER_COLUMNS_WIDTH: Final = 2 + 3 + 13 + 3 + 5 + 3 + 13
 LEAST_TEXT: Final = 20
-# Of a text; the rest is cut.
+# Lines of one text; the rest is cut.
 MOST_LINES: Final = 3
-# Before a hypothesis.
+# Precedes a hypothesis.
 INDENT: Final = "  "
-STAND_IN: Final = (
-    "the built-in one is a small stand-in for trying things out, and these pairs are hard for it; "
+CHECKPOINT_NOTE: Final = (
+    "the built-in one is small and only for trying things out, and these pairs are hard for it; "
     "--model takes your own: a folder, s3://… or a Hugging Face name@revision"
 )
 
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """A pair with its label, the probability of that label, and the label that was expected."""
+    """A pair with its label, the label's probability, and the expected label."""
 
     premise: str
     hypothesis: str
@@ -48,7 +48,7 @@ class LabelledPair:
 
 
 def most_certain_first(labelled: pa.Table) -> list[LabelledPair]:
-    """The pairs of a published run that carries `gold_label`."""
+    """The pairs of a run that carries `gold_label`, in falling order of their probability."""
     pairs = [
         LabelledPair(row["premise"], row["hypothesis"], row["label"], row[f"p_{row['label']}"], row["gold_label"])
         for row in labelled.to_pylist()
@@ -59,12 +59,12 @@ def most_certain_first(labelled: pa.Table) -> list[LabelledPair]:
 def demo_text(
     labelled: pa.Table, report: PrintableText, command: Sequence[str], *, width: int | None = None
 ) -> PrintableText:
-    """The `labelled` pairs in part, the `report` of the run, and the `command` that labels such pairs again.
+    """Some of the `labelled` pairs, the `report` of the run, and the next `command`.
 
-    It fits a terminal of `width` columns.
+    The text fits a terminal of `width` columns.
     """
     pairs = most_certain_first(labelled)
-    facts = {"gold label": _agreement(pairs), "checkpoint": STAND_IN}
+    facts = {"gold label": _agreement(pairs), "checkpoint": CHECKPOINT_NOTE}
     following = {"next": "the command below labels the same pairs; then name your own Parquet files with --input"}
     return text_of(
         [
@@ -80,7 +80,7 @@ def demo_text(
 
 
 def command_lines(command: Sequence[str], *, width: int | None = None) -> list[str]:
-    """The command as a shell takes it; one that is wider than `width` has a line for each flag."""
+    """The command in shell syntax; a command that is wider than `width` has one line for each flag."""
     words = [shlex.quote(word) for word in command]
     if width is None or len(" ".join(words)) <= width:
         return [" ".join(words)]
@@ -93,13 +93,13 @@ def command_lines(command: Sequence[str], *, width: int | None = None) -> list[s
 
 
 def _table(pairs: Sequence[LabelledPair], width: int) -> list[str]:
-    """Some pairs from the most certain label to the least, so that every degree of certainty is among them."""
+    """A table of pairs with evenly spaced ranks, from the most certain label to the least certain."""
     last, steps = len(pairs) - 1, max(min(PAIRS_SHOWN, len(pairs)) - 1, 1)
-    chosen = [pairs[place] for place in dict.fromkeys(round(step * last / steps) for step in range(steps + 1))]
+    chosen = [pairs[index] for index in dict.fromkeys(round(step * last / steps) for step in range(steps + 1))]
     names = ("premise, below it the hypothesis", "label", "prob.", "expected")
     lines: list[tuple[str, ...]] = []
     for pair in chosen:
-        premise, *others = _text_lines(pair, max(width - BESIDE_TEXTS, LEAST_TEXT))
+        premise, *others = _text_lines(pair, max(width - OTHER_COLUMNS_WIDTH, LEAST_TEXT))
         lines.append((premise, pair.label, f"{pair.probability:.2f}", "the same" if pair.is_right else pair.expected))
         lines += [(line, "", "", "") for line in others]
         lines.append(("",) * len(names))
@@ -113,7 +113,7 @@ def _text_lines(pair: LabelledPair, width: int) -> list[str]:
 
 
 def _agreement(pairs: Sequence[LabelledPair]) -> str:
-    """How many labels are the expected ones: of all pairs, and of the most certain and the least certain third."""
+    """The share of expected labels: of all pairs, of the most certain third and of the least certain third."""
     third = max(len(pairs) // 3, 1)
     right, certain, uncertain = (sum(pair.is_right for pair in part) for part in (pairs, pairs[:third], pairs[-third:]))
     return (

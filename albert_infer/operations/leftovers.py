@@ -1,6 +1,6 @@
-"""Which objects of an output nobody needs any more. Deletes nothing; `cleaning` does.
+"""Finds the objects of an output that nobody needs. `cleaning` deletes them.
 
-Reads plans, and no file of labels: who cleans may have no right to.
+This module reads plans and no file of labels: a clean-up may have no right to read labels.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from albert_infer.errors import IntegrityError, ObjectMissingError
 from albert_infer.output import layout
-from albert_infer.output.standing import Seen
+from albert_infer.output.inspection import Snapshot
 from albert_infer.storage import Folder, ObjectPin, StoredObject
 
 
 class Kind(StrEnum):
-    """What an object of a run is, by its name."""
+    """The kind of a run's object, by its name."""
 
     SUCCESS = "success"
     STAGED = "staged"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class RunObject:
-    """One object that a run has left: its name below the output, and the unit or the plan that it belongs to."""
+    """One object of a run: its name below the output, and the unit or plan that owns it."""
 
     name: str
     kind: Kind
@@ -45,7 +45,7 @@ class RunObject:
 
     @classmethod
     def of(cls, stored: StoredObject, name: str) -> RunObject:
-        """The object that a run names `name`."""
+        """The object with this name below the output."""
         if staged := layout.STAGED.fullmatch(name):
             return cls(name, Kind.STAGED, staged["unit"], stored.pin, stored.modified)
         if run := layout.RUN.fullmatch(name):
@@ -56,17 +56,17 @@ class RunObject:
 
 
 def outputs_of(stored: Iterable[StoredObject]) -> Mapping[str, list[RunObject]]:
-    """The objects of runs, by the output that they lie in (a name below the root that ends in `/`, or nothing)."""
-    found: dict[str, list[RunObject]] = defaultdict(list)
+    """Group the objects of runs by their output: a folder below the root that ends in `/`, or "" for the root."""
+    by_output: dict[str, list[RunObject]] = defaultdict(list)
     for entry in stored:
         below = _output_of(entry.name)
         if below is not None:
-            found[below].append(RunObject.of(entry, entry.name.removeprefix(below)))
-    return found
+            by_output[below].append(RunObject.of(entry, entry.name.removeprefix(below)))
+    return by_output
 
 
 def _output_of(name: str) -> str | None:
-    """The shortest folder that can be the output of an object; None for what no run names: it is somebody else's."""
+    """The shortest folder that can be the output of an object; None for a name that no run gives."""
     *folders, last = name.split("/")
     for depth in range(len(folders) + 1):
         if layout.is_ours("/".join([*folders[depth:], last])):
@@ -74,60 +74,62 @@ def _output_of(name: str) -> str | None:
     return None
 
 
-def leftovers(output: Folder, objects: Sequence[RunObject], seen: Seen, limit: datetime) -> list[RunObject]:
-    """Those of the objects that nobody reads and that no run may come back to.
+def leftovers(output: Folder, objects: Sequence[RunObject], snapshot: Snapshot, limit: datetime) -> list[RunObject]:
+    """The objects that nobody reads and that no run will use.
 
-    Files of labels that no publication will ever name are such whatever their age, all else once it is older than
+    Files of labels that no publication will ever name belong to them at any age, other objects once they are older than
     `limit`. Raises IntegrityError if a plan cannot be read.
     """
-    kept = _to_be_resumed(output, objects, seen, limit)
-    # Not those of version 1, which gives its files their names before it looks who is published.
-    dead = {name for name in seen.dead if seen.unnamed[name].number}
+    needed = _needed_to_resume(output, objects, snapshot, limit)
+    # Without files of version 1: a start of version 1 copies files before it checks the publication.
+    dead = {name for name in snapshot.dead if snapshot.unnamed[name].number}
 
-    def is_kept(found: RunObject) -> bool:
-        match found.kind:
+    def is_needed(entry: RunObject) -> bool:
+        match entry.kind:
             case Kind.SUCCESS:
                 return True
             case Kind.RUN:
-                return found.modified >= limit or found.owner in kept.plans
+                return entry.modified >= limit or entry.owner in needed.plans
             case Kind.STAGED:
-                return found.modified >= limit or kept.every_unit or found.owner in kept.units
+                return entry.modified >= limit or needed.every_unit or entry.owner in needed.units
             case Kind.FILE:
-                # Where nothing is published they may be all that is left of labels.
-                young = found.modified >= limit or found.owner in kept.units
-                return seen.now is None or (found.name not in dead and (young or found.name not in seen.unnamed))
+                # If nothing is published, these files may be the only copy of the labels.
+                if snapshot.published is None:
+                    return True
+                is_used = entry.modified >= limit or entry.owner in needed.units
+                return entry.name not in dead and (is_used or entry.name not in snapshot.unnamed)
 
-    return [found for found in objects if not is_kept(found)]
+    return [entry for entry in objects if not is_needed(entry)]
 
 
 @dataclass(frozen=True)
 class _Resumable:
-    """The plans that may go on and the units that they may count on: `every_unit` where a plan is not known yet."""
+    """The plans that may be resumed, and their units; `every_unit` is True if the units of such a plan are unknown."""
 
     plans: set[str]
     units: set[str]
     every_unit: bool = False
 
 
-def _to_be_resumed(output: Folder, objects: Sequence[RunObject], seen: Seen, limit: datetime) -> _Resumable:
-    """Those with a young object, or sealed where nothing is published."""
-    written: dict[tuple[Kind, str | None], list[datetime]] = defaultdict(list)
-    for found in objects:
-        written[found.kind, found.owner].append(found.modified)
+def _needed_to_resume(output: Folder, objects: Sequence[RunObject], snapshot: Snapshot, limit: datetime) -> _Resumable:
+    """The plans with an object younger than `limit`, and the sealed plans if nothing is published."""
+    modified: dict[tuple[Kind, str | None], list[datetime]] = defaultdict(list)
+    for entry in objects:
+        modified[entry.kind, entry.owner].append(entry.modified)
     plans, units, every_unit = set(), set(), False
-    for plan in {found.owner for found in objects if found.kind is Kind.RUN and found.owner}:
-        of_plan = _units(output, plan, seen)
+    for plan in {entry.owner for entry in objects if entry.kind is Kind.RUN and entry.owner}:
+        of_plan = _units(output, plan, snapshot)
         owners = [(Kind.RUN, plan), *((Kind.STAGED, unit) for unit in of_plan or ())]
-        is_young = max(moment for owner in owners for moment in written[owner]) >= limit
-        is_sealed = layout.sealed_name(plan) in seen.stored
-        if is_young or (is_sealed and seen.now is None):
+        is_young = max(moment for owner in owners for moment in modified[owner]) >= limit
+        is_sealed = layout.sealed_name(plan) in snapshot.stored
+        if is_young or (is_sealed and snapshot.published is None):
             plans.add(plan)
-            every_unit |= of_plan is None and layout.begun_name(plan) in seen.stored
-            # Of a run that is published already, only what a retry may still bring: the rest is under its final name.
-            is_published = seen.now is not None and seen.now.plan_id == plan
-            units |= (of_plan or set()) - (seen.listed_whole if is_published else set())
-    if seen.now:
-        plans.add(seen.now.plan_id)
+            every_unit |= of_plan is None and layout.begun_name(plan) in snapshot.stored
+            # A published run needs only the units that a retry may still label: the others have final names.
+            is_published = snapshot.published is not None and snapshot.published.plan_id == plan
+            units |= (of_plan or set()) - (snapshot.listed_whole if is_published else set())
+    if snapshot.published:
+        plans.add(snapshot.published.plan_id)
     return _Resumable(plans, units, every_unit)
 
 
@@ -136,22 +138,22 @@ class _PlannedUnit(BaseModel):
 
 
 class _PlannedUnits(BaseModel):
-    """What a clean-up reads of `plan.json`."""
+    """The part of `plan.json` that a clean-up reads."""
 
     model_config = ConfigDict(strict=True)
 
     units: tuple[_PlannedUnit, ...]
 
 
-def _units(output: Folder, plan: str, seen: Seen) -> set[str] | None:
-    """The units of a plan; None where it was never written."""
+def _units(output: Folder, plan: str, snapshot: Snapshot) -> set[str] | None:
+    """The units of a plan; None if the plan was never written."""
     name = layout.plan_name(plan)
-    if name not in seen.stored:
+    if name not in snapshot.stored:
         return None
     try:
         return {unit.unit_id for unit in _PlannedUnits.model_validate_json(output.read(name)).units}
     except ObjectMissingError:
         return None
     except ValidationError as error:
-        found = "it is not a plan of ours"
-        raise IntegrityError(f"read {output.uri_of(name)}", found, "move it away and run it again") from error
+        problem = "it is not a plan of albert-infer"
+        raise IntegrityError(f"read {output.uri_of(name)}", problem, "move it away and run it again") from error

@@ -1,12 +1,13 @@
-"""Nights, one after the other: each is labelled as a run of its own, and all of them are told of in one table.
+"""Labels nights in order, each as a separate run, and reports all of them in one table.
 
-A night that fails stops no other. What a run is, and when it is done, is `run`'s to know.
+A failed night does not stop the later ones. `job.run` labels and publishes a night.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from typing import Final
 from rich.table import Column
 
 from albert_infer import storage
+from albert_infer.common.display import terminal_width
 from albert_infer.common.printable import PrintableText, how_many, one_line, text_of
 from albert_infer.common.tables import table_lines
 from albert_infer.config import LabellingSettings, LabelSettings, NightlySettings
@@ -31,24 +33,25 @@ from albert_infer.job.run import label_pairs
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.pipeline.executor import Executor, on_ray
 from albert_infer.storage import Folder
-from albert_infer.storage.input_names import told_left_out
+from albert_infer.storage.input_names import left_out_text
 
-# Below the output root, and hidden from whoever reads the root as one table.
+# Below the output root; hidden from programs that read the root as one table.
 SUMMARY_FOLDER: Final = "_runs"
 SUMMARY: Final = "nightly.json"
 SUMMARY_FORMAT: Final = 1
+# The width of the whole table. A narrower terminal gets a table without the plans.
 WIDTH: Final = 110
 
 
 class NightEnd(StrEnum):
-    """What happened to a night."""
+    """The result of a night."""
 
     PUBLISHED = "published"
-    # Over another plan, which was published before.
+    # Published in place of another plan.
     RELABELLED = "relabelled"
     ALREADY_PUBLISHED = "already_published"
     NO_INPUT = "no_input"
-    # Published, by another plan: nothing was touched.
+    # Another plan is published; nothing was changed.
     ANOTHER_PLAN = "another_plan"
     FAILED = "failed"
     NOT_STARTED = "not_started"
@@ -56,7 +59,7 @@ class NightEnd(StrEnum):
 
 @dataclass(frozen=True)
 class Night:
-    """One night as it ended. `exit_code` is None where it was not started, the counts where nothing is published."""
+    """The result of one night. `exit_code` is None if the night was not started, the counts if nothing is published."""
 
     date: str
     end: NightEnd
@@ -66,7 +69,7 @@ class Night:
     rows: int | None = None
     labelled: int | None = None
     rejected: int | None = None
-    # How many objects of the input are no input, why, and the first of each kind.
+    # The number of objects that are no input, with the reasons and the first name for each reason.
     left_out: str | None = None
     seconds: float = 0.0
 
@@ -79,35 +82,39 @@ class Night:
 
 @dataclass(frozen=True)
 class Nights:
-    """Every night that was asked for, in order, and the failure that the exit code tells of."""
+    """Every night of the settings, in order, and the failure that decides the exit code."""
 
     nights: tuple[Night, ...]
     worst: AlbertInferError | None = None
 
-    def after(self, place: int, ended: Night, failure: AlbertInferError | None) -> Nights:
-        """The same with another night ended."""
-        return Nights((*self.nights[:place], ended, *self.nights[place + 1 :]), self.worst).with_failure(failure)
+    def after(self, index: int, night: Night, failure: AlbertInferError | None) -> Nights:
+        """A copy with the result of the night at `index`."""
+        return Nights((*self.nights[:index], night, *self.nights[index + 1 :]), self.worst).with_failure(failure)
 
     def with_failure(self, failure: AlbertInferError | None) -> Nights:
-        """The same with another failure, if it is one."""
+        """A copy with another failure, unless `failure` is None."""
         failures = [error for error in (self.worst, failure) if error is not None]
         return replace(self, worst=max(failures, key=lambda error: error.exit_code, default=None))
 
     def to_json(self) -> bytes:
-        """The bytes of `nightly.json`."""
+        """Encode `nightly.json`."""
         code = self.worst.exit_code if self.worst else 0
         nights = [asdict(night) for night in self.nights]
         return json.dumps({"format": SUMMARY_FORMAT, "exit_code": code, "nights": nights}, indent=1).encode()
 
     def facts(self) -> Mapping[str, object]:
-        """How many nights ended in which way, for whoever reads no table."""
+        """The number of nights for each result, for the summary line."""
         return {"nights": Counter(str(night.end) for night in self.nights)}
 
-    def to_text(self) -> PrintableText:
-        """A table for a person."""
-        names = [Column(name, no_wrap=True) for name in ("night", "what happened")]
-        numbers = ("exit code", "rows", "labelled", "rejected", "seconds")
-        names += [Column(name, justify="right", no_wrap=True) for name in numbers]
+    def to_text(self, *, width: int | None = None) -> PrintableText:
+        """A table for a person; in a terminal of `width` columns that are too few, it has no plans."""
+        is_narrow = width is not None and width < WIDTH
+        columns = [Column("night", no_wrap=True), Column("what happened", no_wrap=not is_narrow)]
+        columns += [
+            Column(name, justify="right", no_wrap=name != "exit code" or not is_narrow)
+            for name in ("exit code", "rows", "labelled", "rejected", "seconds")
+        ]
+        columns += [] if is_narrow else [Column("plan", no_wrap=True)]
         rows = [
             (
                 *(night.date, night.end.replace("_", " ")),
@@ -116,10 +123,10 @@ class Nights:
             )
             for night in self.nights
         ]
-        return text_of(table_lines([*names, Column("plan", no_wrap=True)], rows, width=WIDTH))
+        return text_of(table_lines(columns, [row[: len(columns)] for row in rows], width=min(width or WIDTH, WIDTH)))
 
     def refuse_failures(self) -> None:
-        """Raise the failure of the largest exit code; of several the first."""
+        """Raise the failure with the largest exit code; if there are several, the first of them."""
         if self.worst is not None:
             failed = [night.date for night in self.nights if night.exit_code]
             asked = (
@@ -129,10 +136,10 @@ class Nights:
 
 
 def label_nights(settings: NightlySettings, executor: Executor | None = None) -> Nights:
-    """Label every night in one session, with one load of the checkpoint; on Ray where no `executor` is given.
+    """Label every night in one session, with one load of the checkpoint. The default `executor` uses Ray.
 
-    How each ended stands in `nightly.json` as soon as it has ended. Raises OutputError without the right to write it,
-    and InfrastructureError if there is no Ray.
+    Each result is in `nightly.json` as soon as the night has ended. Raises OutputError without the right to write this
+    file, and InfrastructureError if Ray cannot be started or reached.
     """
     summaries = storage.open_folder(storage.subfolder(settings.output_root, SUMMARY_FOLDER), output_access(settings))
     storage.check_writable(summaries)
@@ -142,28 +149,36 @@ def label_nights(settings: NightlySettings, executor: Executor | None = None) ->
 
 
 def label_each(settings: NightlySettings, summaries: Folder, label: Callable[[LabelSettings], Report]) -> Nights:
-    """Give each night to `label`, in order, and tell of each in a line and in `nightly.json`."""
+    """Give each night to `label`, in order; report each night in a line on stdout and in `nightly.json`."""
     dates = settings.nights
-    told = Nights(tuple(Night(night.isoformat(), NightEnd.NOT_STARTED) for night in dates))
-    for place, night in enumerate(dates):
-        ended, failure = _labelled(settings, night, label)
-        told = told.after(place, ended, failure)
-        sys.stdout.write(f"{one_line(ended)}\n")
+    nights = Nights(tuple(Night(night.isoformat(), NightEnd.NOT_STARTED) for night in dates))
+    for index, date_of_night in enumerate(dates):
+        night, failure = _labelled(settings, date_of_night, label)
+        nights = nights.after(index, night, failure)
+        sys.stdout.write(f"{_wrapped(one_line(night))}\n")
         sys.stdout.flush()
-        told = _written(told, summaries)
+        nights = _written(nights, summaries)
         if failure and settings.stop_on_failure:
             break
-    return told
+    return nights
 
 
-def _written(told: Nights, summaries: Folder) -> Nights:
-    """The nights, with `nightly.json` written; that it could not be is a failure, which stops no later night."""
+def _wrapped(line: str) -> str:
+    """Wrap the line for a terminal; return it unchanged if stdout is no terminal."""
+    width = terminal_width()
+    if width is None or len(line) <= width:
+        return line
+    return textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _written(nights: Nights, summaries: Folder) -> Nights:
+    """Write `nightly.json` and return the nights. A failed write is added as a failure, and stops no later night."""
     try:
-        # Another driver's may win: each tells of what it did itself.
-        summaries.replace(SUMMARY, told.to_json(), summaries.stat(SUMMARY))
+        # If another driver writes the file too, one of them wins: each file lists the nights of one driver.
+        summaries.replace(SUMMARY, nights.to_json(), summaries.stat(SUMMARY))
     except AlbertInferError as error:
-        return told.with_failure(error)
-    return told
+        return nights.with_failure(error)
+    return nights
 
 
 def night_settings(settings: NightlySettings, night: date) -> LabelSettings:
@@ -180,26 +195,26 @@ def night_settings(settings: NightlySettings, night: date) -> LabelSettings:
 def _labelled(
     settings: NightlySettings, night: date, label: Callable[[LabelSettings], Report]
 ) -> tuple[Night, AlbertInferError | None]:
-    """The night as it ended, and the failure that it ended with."""
-    begun = time.monotonic()
+    """Label the night; return its result and its failure."""
+    start = time.monotonic()
     failure: AlbertInferError | None = None
     try:
-        ended = _as_reported(night, label(night_settings(settings, night)))
+        result = _as_reported(night, label(night_settings(settings, night)))
     except NoInputError as error:
         failure = error if settings.missing == "error" else None
-        ended = _as_failed(night, NightEnd.NO_INPUT, error, failure.exit_code if failure else 0)
+        result = _as_failed(night, NightEnd.NO_INPUT, error, failure.exit_code if failure else 0)
     except SupersededError as error:
-        failure, ended = error, _as_failed(night, NightEnd.ANOTHER_PLAN, error, error.exit_code)
+        failure, result = error, _as_failed(night, NightEnd.ANOTHER_PLAN, error, error.exit_code)
     except AlbertInferError as error:
-        failure, ended = error, _as_failed(night, NightEnd.FAILED, error, error.exit_code)
-    except Exception as error:  # as in `command`: one night's surprise must not end the others
+        failure, result = error, _as_failed(night, NightEnd.FAILED, error, error.exit_code)
+    except Exception as error:  # an unexpected error of one night must not stop the others
         failure = job_error(error, f"night {night}")
-        ended = _as_failed(night, NightEnd.FAILED, failure, failure.exit_code)
-    return replace(ended, seconds=round(time.monotonic() - begun, 3)), failure
+        result = _as_failed(night, NightEnd.FAILED, failure, failure.exit_code)
+    return replace(result, seconds=round(time.monotonic() - start, 3)), failure
 
 
 def _as_reported(night: date, report: Report) -> Night:
-    """A night that is published. Only who publishes spends time on it."""
+    """The result of a published night. Only a start that publishes has publishing seconds."""
     end = NightEnd.PUBLISHED if report.seconds.publishing else NightEnd.ALREADY_PUBLISHED
     return Night(
         date=night.isoformat(),
@@ -209,7 +224,7 @@ def _as_reported(night: date, report: Report) -> Night:
         rows=report.rows,
         labelled=report.labelled,
         rejected=sum(report.rejected.values()),
-        left_out=told_left_out(report.ignored) or None,
+        left_out=left_out_text(report.ignored) or None,
     )
 
 

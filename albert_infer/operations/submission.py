@@ -1,8 +1,8 @@
-"""Nights as a job on a Ray cluster: submitted under an id of their own, followed, ended with the driver's exit code.
+"""Submits nights as a job to a Ray cluster, follows the job, and ends with the driver's exit code.
 
-Ray's job server starts the job and keeps its log. What goes there is the checkout, unless the nodes' image has the
-package, the command, and a variable for each setting that has no flag: nothing else of this environment, and so no
-secret of it.
+Ray's job server starts the job and stores its log. The server receives the command, a variable for each setting
+without a flag, and the checkout (unless the image of the nodes has the package). It receives nothing else of this
+environment, and so no secrets.
 """
 
 from __future__ import annotations
@@ -43,40 +43,40 @@ from albert_infer.model.checkpoint_files import name_anywhere
 from albert_infer.operations.program import PROGRAM
 from albert_infer.operations.uploading import INSTALLED_JOB, UPLOADED_JOB, folder_uploaded
 
-# What a shell ends with if it does not find the program.
+# A shell's exit code for an unknown program.
 NO_SUCH_PROGRAM: Final = 127
-# Loggers of Ray's that tell what is uploaded.
-TALKATIVE: Final = ("ray._private.runtime_env.packaging", "ray.dashboard.modules.dashboard_sdk")
-# What the driver's exit code means; any other one, a signal's say, is one that goes away by running it again.
+# Ray's loggers that report every uploaded file.
+UPLOAD_LOGGERS: Final = ("ray._private.runtime_env.packaging", "ray.dashboard.modules.dashboard_sdk")
+# The errors of the driver's exit codes. Any other code, as that of a signal, is an InfrastructureError.
 KINDS: Final = {kind.exit_code: kind for kind in (RefusedError, LimitError, IntegrityError, SupersededError)}
 POLL_SECONDS: Final = 1.0
-# Ray lets go of an ended job's name a moment after its end, and a job that takes the id sooner fails before it starts.
+# Ray releases an ended job's id a moment after its end; a job that takes the id earlier fails before it starts.
 SETTLING_SECONDS: Final = 10.0
-# A tunnel that drops, or a dashboard that starts anew, is back within this; the job does not notice either.
+# A lost tunnel or a restarted dashboard is back within this time; the job continues meanwhile.
 UNREACHED_SECONDS: Final = 600.0
-# To say which version it has; a busy head takes seconds.
+# For the answer to the version request; a busy head takes seconds.
 ANSWER_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True)
 class NightJob:
-    """What is submitted: the id says which nights, so that a second submit of them is seen."""
+    """The job to submit. The id names the nights, so that a second submit of the same nights is noticed."""
 
     submission_id: str
     entrypoint: str
-    # The folder that is uploaded; None where the image of the nodes has the package.
+    # The folder to upload; None if the image of the nodes has the package.
     working_dir: str | None
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def submit_nights(settings: SubmitSettings, project: Path | None) -> PrintableText:
-    """Submit the nights with the package and the jobs of `project`, and follow them to their end; what came as text.
+    """Submit the nights with the code of `project`, follow the job to its end, and return the result as text.
 
-    Without a `project`, or where the settings say so, the package of the nodes' image labels.
+    Without a `project`, or with `--package image`, the job runs the package in the image of the nodes.
 
-    Raises AtWorkError if a job of the same id runs, SettingsError for a location or a token that is not accepted,
-    InfrastructureError if the cluster cannot be reached or the job was ended from outside; else, if the driver failed,
-    an error of its exit code.
+    Raises AtWorkError if a job with the same id runs, SettingsError for a location or a token that is not accepted,
+    InfrastructureError if the cluster cannot be reached or somebody stopped the job. If the driver failed, raises the
+    error of its exit code.
     """
     job = night_job(settings, project)
     with _reached(job):
@@ -91,21 +91,21 @@ def submit_nights(settings: SubmitSettings, project: Path | None) -> PrintableTe
 
 
 def night_job(settings: SubmitSettings, project: Path | None) -> NightJob:
-    """The job that labels the nights as they are now, with all settings: no file and no other variable goes with it.
+    """The job that labels the nights, with all settings in its command and variables.
 
-    Raises SettingsError for a place that is no location or holds credentials, and for an endpoint that is not safe:
-    whoever may look at the cluster's jobs sees the command.
+    Raises SettingsError for an invalid location, a location with credentials, and an unsafe endpoint: all users of the
+    cluster's job list see the command.
     """
     nights = settings.nights  # read once, as midnight may pass
     first, last = nights[0].isoformat(), nights[-1].isoformat()
     dates = [f"--date={last}"] if first == last else [f"--since={first}", f"--until={last}"]
-    said_above = {"input_root", "output_root", "model", "gold", "date", "since", "until"}
+    explicit = {"input_root", "output_root", "model", "gold", "date", "since", "until"}
     uploaded = folder_uploaded(settings.package, project)
     command = [
         *(INSTALLED_JOB if uploaded is None else UPLOADED_JOB),
-        *(f"--{name}={place}" for name, place in _places(settings).items()),
+        *(f"--{name}={location}" for name, location in _locations(settings).items()),
         *dates,
-        *flags_of(settings, set(NightlySettings.model_fields) - said_above),
+        *flags_of(settings, set(NightlySettings.model_fields) - explicit),
     ]
     return NightJob(
         submission_id=f"nli-{last}" if first == last else f"nli-{first}-{last}",
@@ -115,24 +115,24 @@ def night_job(settings: SubmitSettings, project: Path | None) -> NightJob:
     )
 
 
-def _places(settings: SubmitSettings) -> dict[str, str]:
-    """Every place that a flag names, as what it is here: the job runs in another folder."""
+def _locations(settings: SubmitSettings) -> dict[str, str]:
+    """The absolute locations of the flags, because the job runs in another folder."""
     if settings.s3_endpoint is not None:
         storage.refuse_unsafe_endpoint(settings.s3_endpoint)
-    places = {
+    locations = {
         "input-root": f"{storage.open_folder(settings.input_root).uri}/",
         "output-root": f"{storage.open_folder(settings.output_root).uri}/",
         "model": name_anywhere(settings.model),
     }
     if settings.gold is not None:
-        # A folder or a file: the slash says which.
-        places["gold"] = storage.open_folder(settings.gold).uri + ("/" if settings.gold.endswith("/") else "")
-    return places
+        # A slash at the end marks a folder.
+        locations["gold"] = storage.open_folder(settings.gold).uri + ("/" if settings.gold.endswith("/") else "")
+    return locations
 
 
 def _client(address: str | None) -> JobSubmissionClient:
     if address is not None:
-        # The library lets this variable win over its argument; here a flag wins.
+        # For the library this variable wins over its argument; here the flag must win.
         os.environ["RAY_API_SERVER_ADDRESS"] = address
     asked = job_server()
     if asked is not None:
@@ -140,72 +140,71 @@ def _client(address: str | None) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
     except ValueError as error:
-        found = one_line(error)
-        raise SettingsError(f"--address {address}", found, "write it as http://head:8265") from error
+        raise SettingsError(f"--address {address}", one_line(error), "write it as http://head:8265") from error
 
 
 def refuse_silent_server(address: str, seconds: float = ANSWER_SECONDS) -> None:
-    """Raise InfrastructureError for a job server that says nothing: the library would wait for it for ever."""
+    """Raise InfrastructureError for a job server that does not answer: the library would wait for ever."""
     if not address.startswith(("http://", "https://")):
         return
     try:
         urlopen(f"{address.rstrip('/')}/api/version", timeout=seconds).close()  # noqa: S310  (no other scheme)
-    except HTTPError as error:  # an answer, whatever it is
+    except HTTPError as error:  # any answer is enough
         error.close()
     except (OSError, HTTPException, ValueError) as error:
-        # A connection that is not made in time is wrapped. What else it is the library says.
+        # A timeout while connecting is wrapped. The library reports all other errors itself.
         if isinstance(getattr(error, "reason", error), TimeoutError):
             remedy = "look at the cluster's head, then submit it again"
             raise InfrastructureError(f"the job server {address}", f"no answer in {seconds:g} s", remedy) from error
 
 
 def _make_way(job: NightJob, client: JobSubmissionClient) -> None:
-    """Delete the entry of an earlier job of these nights: the server takes no id twice."""
-    before = _standing(job, client)
-    if before is None:
+    """Delete the entry of an earlier job of these nights, because the server accepts each id once."""
+    earlier = _job_with_id(job, client)
+    if earlier is None:
         return
-    if not before.status.is_terminal():
-        raise _at_work(job, before)
-    if before.end_time is not None:
-        left = before.end_time / 1000 + SETTLING_SECONDS - time.time()
-        # At most so long, whatever the clocks of the two machines say.
+    if not earlier.status.is_terminal():
+        raise _at_work(job, earlier)
+    if earlier.end_time is not None:
+        left = earlier.end_time / 1000 + SETTLING_SECONDS - time.time()
+        # The limit protects against different clocks on the two machines.
         time.sleep(min(max(left, 0.0), SETTLING_SECONDS))
     client.delete_job(job.submission_id)
 
 
 def _submit(job: NightJob, client: JobSubmissionClient) -> None:
-    # Else it tells of each file that `.rayignore` leaves out, and that the checkpoint is large.
-    for name in TALKATIVE:
+    # Ray would report each file that `.rayignore` leaves out, and the size of the checkpoint.
+    for name in UPLOAD_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         client.submit_job(
             entrypoint=job.entrypoint,
             submission_id=job.submission_id,
-            # Nothing else ever: it is shown to whoever may look at the cluster's jobs. `.rayignore` says what is left
-            # out of the folder.
+            # Nothing else: all users of the cluster's job list see this. `.rayignore` lists the files that are not
+            # uploaded.
             runtime_env={
                 **({"working_dir": job.working_dir} if job.working_dir else {}),
                 **({"env_vars": {**job.variables}} if job.variables else {}),
             },
         )
     except RuntimeError as error:
-        now = _standing(job, client)
-        if now is None:
+        running = _job_with_id(job, client)
+        if running is None:
             raise
-        raise _at_work(job, now) from error  # somebody submitted it since we looked
+        raise _at_work(job, running) from error  # another submit came first
 
 
-def _standing(job: NightJob, client: JobSubmissionClient) -> JobDetails | None:
+def _job_with_id(job: NightJob, client: JobSubmissionClient) -> JobDetails | None:
     return next((known for known in client.list_jobs() if known.submission_id == job.submission_id), None)
 
 
-def _at_work(job: NightJob, now: JobDetails) -> AtWorkError:
+def _at_work(job: NightJob, running: JobDetails) -> AtWorkError:
     remedy = f"let it end, or stop it with `ray job stop {job.submission_id}`, then submit again"
-    return AtWorkError(f"submit {job.submission_id}", f"a job of this id is there, {now.status}", remedy)
+    return AtWorkError(f"submit {job.submission_id}", f"a job of this id is there, {running.status}", remedy)
 
 
 def _follow(job: NightJob, client: JobSubmissionClient) -> None:
-    """Copy the log to stdout until the job has ended. Ctrl-C ends the following, not the job."""
+    """Copy the log to stdout until the job has ended. Ctrl-C stops only the copying."""
     try:
         asyncio.run(_copy_log(job, client))
         _wait_for_end(job, client)
@@ -214,21 +213,21 @@ def _follow(job: NightJob, client: JobSubmissionClient) -> None:
 
 
 def interrupted(name: str, error: KeyboardInterrupt) -> InfrastructureError:
-    """The error of a following that Ctrl-C or a signal ended."""
-    found = " ".join(["interrupted", *error.args])
+    """The error after Ctrl-C or a signal during the following."""
+    cause = " ".join(["interrupted", *error.args])
     remedy = f"follow it with `ray job logs --follow {name}`, or end it with `ray job stop {name}`"
-    return InfrastructureError(f"following {name}", f"{found}, and the job goes on", remedy)
+    return InfrastructureError(f"following {name}", f"{cause}, and the job goes on", remedy)
 
 
 def _wait_for_end(job: NightJob, client: JobSubmissionClient) -> None:
-    """Wait until the job has ended, over times in which its server cannot be asked: giving up would end nothing."""
+    """Wait until the job has ended. The server may be away for UNREACHED_SECONDS: giving up would not stop the job."""
     answered = time.monotonic()
     while True:
         try:
             if client.get_job_status(job.submission_id).is_terminal():
                 return
             answered = time.monotonic()
-        except (OSError, RuntimeError):  # what the client makes of a server that is away, or of its answer
+        except (OSError, RuntimeError):  # the server is away, or its answer is not understood
             if time.monotonic() - answered > UNREACHED_SECONDS:
                 raise
         time.sleep(POLL_SECONDS)
@@ -237,14 +236,14 @@ def _wait_for_end(job: NightJob, client: JobSubmissionClient) -> None:
 async def _copy_log(job: NightJob, client: JobSubmissionClient) -> None:
     try:
         await write_log(client.tail_job_logs(job.submission_id))
-    except Exception as error:  # the log is for people: how the job ends is asked for apart from it
+    except Exception as error:  # the log is only for people: the job's end is requested separately
         logs.warn("log_lost", f"no log of {job.submission_id} ({type(error).__name__}); waiting for its end")
 
 
 async def write_log(pieces: AsyncIterator[str]) -> None:
-    """Write a job's log to stdout as it comes, with its lines and without its colours and the like.
+    """Write a job's log to stdout as it arrives; control characters such as colours are escaped.
 
-    Not all lines are our driver's: Ray writes some, and so does whatever else the job starts.
+    The log also has lines of Ray and of other processes of the job.
     """
     async for piece in pieces:
         sys.stdout.write(printed(piece))
@@ -252,28 +251,28 @@ async def write_log(pieces: AsyncIterator[str]) -> None:
 
 
 def _judged(job: NightJob, ended: JobDetails) -> str:
-    """One line for a job that ended well, else an error of the driver's exit code."""
+    """Return one line for a successful job; raise the error of the driver's exit code for a failed one."""
     if ended.status == JobStatus.SUCCEEDED:
         return f"{job.submission_id} ended with exit code 0"
     if ended.driver_exit_code is None:
-        told = one_line(ended.message or "Ray does not say why")[:REASON_LETTERS]
-        found = f"it is {ended.status} and its driver told no exit code ({told})"
-        remedy = "submit it again and it goes on"
+        message = one_line(ended.message or "Ray does not say why")[:REASON_LETTERS]
+        problem = f"it is {ended.status} and its driver returned no exit code ({message})"
+        remedy = "submit it again to resume it"
     else:
-        found, remedy = f"its driver ended with exit code {ended.driver_exit_code}", "its log says why"
+        problem, remedy = f"its driver ended with exit code {ended.driver_exit_code}", "its log says why"
     kind = KINDS.get(ended.driver_exit_code or InfrastructureError.exit_code, InfrastructureError)
     if job.working_dir is None and ended.driver_exit_code == NO_SUCH_PROGRAM:
-        found = f"the image of its node has no program {PROGRAM}"
+        problem = f"the image of its node has no program {PROGRAM}"
         remedy = (
             f"install {PROGRAM} {__version__} in the image of every node, or submit a checkout with --package upload"
         )
         kind = RefusedError
-    raise kind(f"job {job.submission_id}", found, remedy)
+    raise kind(f"job {job.submission_id}", problem, remedy)
 
 
 @contextmanager
 def _reached(job: NightJob) -> Iterator[None]:
-    """Tell in our words what the client raises: it has no errors of its own but for the token."""
+    """Turn the client's exceptions into AlbertInferErrors."""
     asked = f"submit {job.submission_id}"
     try:
         yield
@@ -281,11 +280,11 @@ def _reached(job: NightJob) -> Iterator[None]:
         raise
     except AuthenticationError as error:
         remedy = (
-            "set RAY_AUTH_MODE=token here; the token is that of RAY_AUTH_TOKEN, of the file of RAY_AUTH_TOKEN_PATH, "
-            "or of ~/.ray/auth_token"
+            "set RAY_AUTH_MODE=token here, and put the token into RAY_AUTH_TOKEN, the file of RAY_AUTH_TOKEN_PATH, "
+            "or ~/.ray/auth_token"
         )
         raise SettingsError(asked, "the cluster takes no job without its token", remedy) from error
     except Exception as error:
-        found = f"{type(error).__name__}: {one_line(error)[:300]}"
+        problem = f"{type(error).__name__}: {one_line(error)[:300]}"
         remedy = "check --address and the cluster's head, then submit it again"
-        raise InfrastructureError(asked, found, remedy) from error
+        raise InfrastructureError(asked, problem, remedy) from error

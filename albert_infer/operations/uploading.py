@@ -1,4 +1,4 @@
-"""Whose code a submitted job runs: that of a checkout, which is uploaded, or that of the image of the nodes."""
+"""The code of a submitted job: an uploaded checkout, or the package in the image of the nodes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from albert_infer.operations.program import PROGRAM, REQUIRE_VERSION
 
 SCRIPT: Final = "jobs/label_nightly.py"
 UPLOADED_JOB: Final = ("python", SCRIPT)
-# The same job where the image of the nodes has the package; another version of it refuses to start.
+# The same job with the package in the image of the nodes; another version refuses to start.
 INSTALLED_JOB: Final = (PROGRAM, REQUIRE_VERSION, __version__, "nightly")
 
 
 def checkout() -> Path | None:
-    """The folder that holds this package and its job scripts; None if the package is installed without them."""
+    """The folder with this package and its job scripts; None if the package is installed without the scripts."""
     project = Path(__file__).resolve().parents[2]
     return project if (project / SCRIPT).is_file() else None
 
 
 def folder_uploaded(package: Literal["upload", "image"] | None, project: Path | None) -> Path | None:
-    """The folder that is uploaded, for the answer to --package; None where the image of the nodes has the package."""
+    """The folder to upload with this --package; None if the job uses the package in the image of the nodes."""
     if package == "image":
         return None
     if package == "upload" and project is None:

@@ -1,5 +1,5 @@
-"""How labels reach readers, exactly once: see `docs/explanation/publishing.md`.
+"""Commits units, seals a run and publishes it exactly once: see `docs/explanation/publishing.md`.
 
-`commit` writes the objects of a unit. `layout` names all objects, `manifest` is `_SUCCESS`, `standing` says what is at
-an output. `publication` takes a run to its end, with `sealing` and `publish`.
+`commit` writes the objects of a unit. `layout` names all objects. `manifest` defines `_SUCCESS`. `inspection` reports
+the state of an output. `publication` runs the protocol, with the steps in `sealing` and `publish`.
 """

@@ -1,7 +1,7 @@
-"""Labelled pairs to finished Parquet objects: one unit, one commit.
+"""Writes labelled pairs as Parquet objects, one commit for each unit.
 
-A unit is committed by one conditional PUT of bytes that are complete in memory; the object says of itself what it
-holds, so that the seal and the report count what was written. Knows nothing of plans, devices or Ray.
+One conditional PUT commits a unit; its bytes are complete in memory. Each object has its counts in the Parquet footer,
+so that the seal and the report count the written rows. This module knows nothing about plans, devices or Ray.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from albert_infer.schema import (
 )
 from albert_infer.storage import Folder
 
-# Where a unit's object says what it holds: the key of the Parquet footer's metadata.
+# The key of the unit's summary in the metadata of the Parquet footer.
 SUMMARY_KEY: Final = b"albert_infer.unit"
-# An object is deleted between a put and the look at it only by a driver that has just published the unit.
+# Only a driver that has just published the unit deletes an object between the put and the read.
 MAX_PUTS: Final = 5
 
 
 @dataclass(frozen=True)
 class UnitSummary:
-    """What the objects of one unit hold; written into their footers."""
+    """The counts of one unit's objects; written into their footers."""
 
     unit_id: str
     rows_in: int
@@ -58,22 +58,22 @@ class UnitSummary:
     labels: dict[str, int]
     tokens: int
     truncated: int
-    # Of the labelled rows; with defaults, because units of earlier versions do not tell.
+    # Counts of labelled rows. Units of earlier versions lack them, so they have defaults.
     null_ids: int = 0
     duplicate_ids: int = 0
-    # Rows that need review, and in more than one window; 0 in a run that does not ask for them, too.
+    # Rows that need review, and rows in more than one window; 0 if the run does not compute them.
     needs_review: int = 0
     windowed: int = 0
 
     @property
     def rejected_rows(self) -> int:
-        """Rows without a label, whatever the reason."""
+        """Rows without a label, for any reason."""
         return sum(self.rejected.values())
 
-    def tells_of_the_same_rows(self, other: UnitSummary | None) -> bool:
-        """Whether both are of one unit and split it alike; labels may differ between devices."""
-        ours = (self.unit_id, self.rows_in, self.rejected)
-        return other is not None and ours == (other.unit_id, other.rows_in, other.rejected)
+    def describes_same_rows(self, other: UnitSummary | None) -> bool:
+        """Whether both have the same unit and the same rejections; labels may differ between devices."""
+        rows = (self.unit_id, self.rows_in, self.rejected)
+        return other is not None and rows == (other.unit_id, other.rows_in, other.rejected)
 
 
 _SUMMARY: Final = TypeAdapter(UnitSummary)
@@ -81,7 +81,7 @@ _SUMMARY: Final = TypeAdapter(UnitSummary)
 
 @dataclass(frozen=True)
 class Source:
-    """Where a unit's rows came from."""
+    """The origin of a unit's rows: file, first row, number of rows."""
 
     uri: str
     first_row: int
@@ -91,11 +91,11 @@ class Source:
 def commit_unit(
     folder: Folder, unit_id: str, source: Source, rows: pa.Table, columns: PairColumns
 ) -> UnitSummary | None:
-    """Make the unit durable, once: rejected rows first, the part last; or its quarantine, which has no summary.
+    """Write the unit's objects once: rejected rows first, labels last. A quarantined unit has one object, no summary.
 
-    `rows` is all of the unit, in order, as `Classifier.classified` leaves it. If the unit was committed before, by
-    whoever, what stands is kept and compared. Raises IntegrityError if `rows` is not the whole unit, or if what
-    stands is another one.
+    `rows` is the whole unit in order, as `Classifier.classified` returns it. If any driver has committed the unit
+    before, the existing objects stay and are compared. Raises IntegrityError if `rows` is not the whole unit, or if an
+    existing object is of another unit.
     """
     reason = rows[UNIT_QUARANTINE][0].as_py() if rows.num_rows else None
     if reason is not None:
@@ -108,7 +108,7 @@ def commit_unit(
     rows = rows.append_column(SOURCE_ROW, source_row)
     bad = rows[REJECTION].is_valid()
     if summary.rejected:
-        # A value that no reader can read is null there, also above a required field.
+        # An unreadable value becomes null in this file, so required fields become optional.
         fields = [field.with_type(optional(field.type)) for field in columns.rejected]
         rejected = conformed(rows.filter(bad), with_class_names(pa.schema(fields), columns.classes))
         _put(folder, staged_rejected_name(unit_id), rejected, summary)
@@ -121,17 +121,17 @@ def commit_unit(
 
 
 def commit_quarantine(folder: Folder, unit_id: str, source: Source, reason: str, detail: str | None) -> None:
-    """Make durable why the unit could not be read or labelled, unless that is told already, by whoever."""
-    told = {"unit_id": unit_id, "reason": reason, "detail": detail, **asdict(source)}
-    folder.put_if_absent(quarantine_name(unit_id), json.dumps(told, sort_keys=True).encode())
+    """Write why the unit could not be read or labelled, unless any driver has done so before."""
+    quarantine = {"unit_id": unit_id, "reason": reason, "detail": detail, **asdict(source)}
+    folder.put_if_absent(quarantine_name(unit_id), json.dumps(quarantine, sort_keys=True).encode())
     failpoints.reach("quarantine_put", unit_id)
 
 
 def summarise(unit_id: str, rows: pa.Table, columns: PairColumns) -> UnitSummary:
     """Count a whole unit's rows.
 
-    Ids are counted, not judged: a labelled row without one, or with one that an earlier labelled row of the unit has,
-    is as good as any, for file and row are its key. So the same id in two units is not noticed, and both are labelled.
+    Missing and duplicate ids are counted, not rejected: file and row are the key of a row. An id that is duplicated in
+    another unit is not counted.
     """
     good = rows[REJECTION].is_null()
     ids = rows[PAIR_ID].filter(good) if PAIR_ID in rows.column_names else pa.chunked_array([], pa.string())
@@ -153,7 +153,7 @@ def summarise(unit_id: str, rows: pa.Table, columns: PairColumns) -> UnitSummary
 
 
 def read_summary(parquet: bytes) -> UnitSummary | None:
-    """What an object of ours says it holds; None if it is not one of ours or not readable."""
+    """Read the summary from an object's footer; None if the object has no summary or is not readable."""
     try:
         metadata = pq.read_metadata(pa.BufferReader(parquet)).metadata or {}
         return _SUMMARY.validate_json(metadata[SUMMARY_KEY], strict=True)
@@ -161,13 +161,13 @@ def read_summary(parquet: bytes) -> UnitSummary | None:
         return None
 
 
-def rows_held(parquet: bytes) -> int:
-    """The rows that are in an object of ours, whatever it says."""
+def row_count(parquet: bytes) -> int:
+    """The number of rows by the Parquet footer, not by the summary."""
     return int(pq.read_metadata(pa.BufferReader(parquet)).num_rows)
 
 
 def to_parquet(table: pa.Table, summary: UnitSummary) -> bytes:
-    """The finished bytes of an object, page checksums included."""
+    """Encode the object's bytes, with page checksums."""
     metadata = {**(table.schema.metadata or {}), SUMMARY_KEY: json.dumps(asdict(summary), sort_keys=True).encode()}
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
@@ -180,23 +180,23 @@ def _put(folder: Folder, name: str, table: pa.Table, summary: UnitSummary) -> No
         if folder.put_if_absent(name, data):
             return
         try:
-            standing = folder.read(name)
+            existing = folder.read(name)
         except ObjectMissingError:
             continue  # deleted since, by a driver that has published the unit
-        # An earlier attempt of ours, or another driver's: the same rows of the same unit. Not compared byte by byte,
-        # because probabilities may differ in their last bits between devices.
-        if summary.tells_of_the_same_rows(read_summary(standing)):
+        # Written by an earlier attempt or another driver. Bytes may differ: devices differ in the last bits of
+        # probabilities.
+        if summary.describes_same_rows(read_summary(existing)):
             return
         remedy = "look at what wrote it; move it away to label the unit again"
-        raise IntegrityError(f"commit {folder.uri_of(name)}", "an object that is not this unit stands there", remedy)
-    found = f"it was created and deleted {MAX_PUTS} times meanwhile"
-    raise InfrastructureError(f"commit {folder.uri_of(name)}", found, "look at who else writes here")
+        raise IntegrityError(f"commit {folder.uri_of(name)}", "another object has the name of this unit", remedy)
+    problem = f"another program created and deleted it {MAX_PUTS} times meanwhile"
+    raise InfrastructureError(f"commit {folder.uri_of(name)}", problem, "look at who else writes here")
 
 
 def _refuse_broken_unit(unit_id: str, source: Source, rows: pa.Table) -> None:
-    """One Ray block is one unit, whole and in order: checked here, where it counts, and trusted nowhere."""
+    """Raises IntegrityError unless the block is exactly one unit, whole and in order."""
     positions = rows[ROW].to_numpy()
     whole = len(positions) == source.rows and bool(np.array_equal(positions, np.arange(source.rows)))
     if not whole or pc.count_distinct(rows[UNIT]).as_py() != 1 or rows[UNIT][0].as_py() != unit_id:
-        found = f"{len(positions)} rows, of {pc.count_distinct(rows[UNIT]).as_py()} units, or out of order"
-        raise IntegrityError(f"unit {unit_id} of {source.rows} rows", found, "report this: the pipeline broke a unit")
+        problem = f"{len(positions)} rows, of {pc.count_distinct(rows[UNIT]).as_py()} units, or out of order"
+        raise IntegrityError(f"unit {unit_id} of {source.rows} rows", problem, "report this: the pipeline broke a unit")

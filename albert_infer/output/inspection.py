@@ -1,6 +1,6 @@
-"""What lies at an output, and where a plan stands there: published, sealed, still to be labelled, or superseded.
+"""Inspects an output: its objects, and the state of a plan there (published, sealed, to be labelled, or superseded).
 
-Looks only; nothing is written here.
+This module writes nothing.
 """
 
 from __future__ import annotations
@@ -15,82 +15,84 @@ from albert_infer.common import failpoints
 from albert_infer.errors import InfrastructureError, IntegrityError, ObjectMissingError
 from albert_infer.output import layout, manifest
 from albert_infer.output.layout import FinalName
-from albert_infer.output.manifest import PublishedFile, Seal, Standing
+from albert_infer.output.manifest import PublishedFile, PublishedRun, Seal
 from albert_infer.read.planning import Plan, Unit
 from albert_infer.storage import Folder, ObjectPin, StoredObject, each
 
-# A look is repeated while other drivers publish during it; so many publications within one look are no accident.
+# A look is repeated if another driver publishes during it. This many publications in a row are no accident.
 MAX_LOOKS: Final = 10
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one look found at an output: the publication, and every object by its name.
+class Snapshot:
+    """The content of an output at one moment: the published run, and every object by its name.
 
-    `damaged` are units that the publication names and of which a file is gone or has other bytes. `closer` are pins of
-    published files that the listing did not show as they are.
+    `damaged` are the published units with a file that is gone or has other bytes. `checked_pins` are pins of published
+    files for which the listing was wrong.
     """
 
-    now: Standing | None
+    published: PublishedRun | None
     stored: Mapping[str, StoredObject]
     damaged: frozenset[str] = frozenset()
-    closer: Mapping[str, ObjectPin] = field(default_factory=dict)
+    checked_pins: Mapping[str, ObjectPin] = field(default_factory=dict)
 
-    def with_damaged(self, units: frozenset[str]) -> Seen:
-        """The same, with these units damaged too."""
+    def with_damaged(self, units: frozenset[str]) -> Snapshot:
+        """A copy in which these units are damaged too."""
         return self if units <= self.damaged else replace(self, damaged=self.damaged | units)
 
     @cached_property
     def pins(self) -> Mapping[str, ObjectPin]:
         """The pin of every object."""
-        return {**{name: entry.pin for name, entry in self.stored.items()}, **self.closer}
+        return {**{name: entry.pin for name, entry in self.stored.items()}, **self.checked_pins}
 
     @cached_property
     def unnamed(self) -> dict[str, FinalName]:
-        """Every file under a final name that the publication does not name."""
-        named = self.now.files if self.now else {}
+        """Every file with a final name that the published manifest does not name."""
+        named = self.published.files if self.published else {}
         parsed = ((name, layout.parsed_final(name)) for name in self.pins if name not in named)
         return {name: final for name, final in parsed if final is not None}
 
     @cached_property
     def dead(self) -> list[str]:
-        """Files that no publication names, or will ever name, whatever happens from now on.
+        """Files that no manifest names or will ever name; they may be deleted at any time.
 
-        A publication takes over files of the one before it and adds files with its own number. So a file whose number
-        has been reached and that is not named now is never named again, and may be deleted at any time.
+        A manifest names files of its base, and new files with its own number. So no later manifest names a file that
+        is unnamed now and whose number is not above the published one.
         """
-        number = self.now.number if self.now else -1
+        number = self.published.number if self.published else -1
         return sorted(name for name, final in self.unnamed.items() if final.number <= number)
 
     @cached_property
     def staged(self) -> Set[str]:
-        """Units whose labels wait to be published."""
+        """Units with staged labels."""
         return self._staged_as(layout.staged_name)
 
     @cached_property
     def given_up(self) -> Set[str]:
-        """Units that could not be read, published or not."""
-        return self._staged_as(layout.quarantine_name) | (self.now.quarantined.keys() if self.now else set())
+        """Units that could not be read, in the staged objects or in the published run."""
+        return self._staged_as(layout.quarantine_name) | (
+            self.published.quarantined.keys() if self.published else set()
+        )
 
     def _staged_as(self, name_of: Callable[[str], str]) -> Set[str]:
-        found = (layout.STAGED.fullmatch(name) for name in self.pins)
-        return {match["unit"] for match in found if match and name_of(match["unit"]) == match[0]}
+        matches = (layout.STAGED.fullmatch(name) for name in self.pins)
+        return {match["unit"] for match in matches if match and name_of(match["unit"]) == match[0]}
 
     @cached_property
     def is_unsealed(self) -> bool:
-        """Whether nothing is published and no run is sealed: then every plan is still to be labelled or checked."""
-        return self.now is None and not any(map(layout.is_seal, self.pins))
+        """Whether nothing is published and no run is sealed: then no plan is ready to be published."""
+        return self.published is None and not any(map(layout.is_seal, self.pins))
 
     @cached_property
     def intact(self) -> Mapping[str, list[PublishedFile]]:
-        """The files of each published unit that is whole."""
-        units = self.now.units if self.now else {}
+        """The files of each published unit without damage."""
+        units = self.published.units if self.published else {}
         return {unit_id: files for unit_id, files in units.items() if unit_id not in self.damaged}
 
     @cached_property
     def listed_whole(self) -> Set[str]:
-        """Published units whose files are listed as they were published. The others may be damaged."""
-        units = self.now.units.items() if self.now else ()
+        """Published units whose files are listed with their published versions. The others may be damaged."""
+        units = self.published.units.items() if self.published else ()
         return {
             unit_id
             for unit_id, files in units
@@ -102,26 +104,26 @@ class Seen:
 class Published:
     """The plan is published, and all its files are there."""
 
-    now: Standing
+    published: PublishedRun
 
 
 @dataclass(frozen=True)
 class Superseded:
     """Another plan is published, and this start may not replace it."""
 
-    now: Standing
+    published: PublishedRun
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """Every row is accounted for, on the base of what is published now, and every file of the seal is there."""
+    """The plan has a seal on the base of the published run, and every source of the seal is there."""
 
     seal: Seal
 
 
 @dataclass(frozen=True)
 class ToLabel:
-    """Not sealed; `missing` units have no labels yet, the `done` ones have."""
+    """The plan is not sealed. `missing` units have no labels; `done` is the number of units with labels."""
 
     missing: tuple[Unit, ...]
     done: int
@@ -130,104 +132,105 @@ class ToLabel:
 State = Published | Superseded | Sealed | ToLabel
 
 
-def look(output: Folder) -> Seen:
-    """What lies at the output. Raises IntegrityError for a `_SUCCESS` that is not ours."""
+def look(output: Folder) -> Snapshot:
+    """Take a snapshot of the output. Raises IntegrityError for a foreign `_SUCCESS`."""
     for _ in range(MAX_LOOKS):
-        now = manifest.published_at(output)
+        published = manifest.published_at(output)
         stored = {entry.name: entry for entry in output.stored()}
         failpoints.reach("looked")
-        named = now.manifest.all_files if now else ()
+        named = published.manifest.all_files if published else ()
         suspects = [entry for entry in named if not _is_as_published(entry, stored.get(entry.path))]
         pins = each(output, suspects, lambda entry: _intact_pin(entry, output))
         damaged = frozenset(entry.unit_id for entry, pin in zip(suspects, pins, strict=True) if not pin)
         # Files also go missing when another driver publishes between the two requests.
-        if not damaged or (now and output.stat(layout.SUCCESS) == now.pin):
-            return Seen(now, stored, damaged, {pin.name: pin for pin in pins if pin})
-    found, remedy = f"something else was published during each of {MAX_LOOKS} looks", "look at who writes here"
-    raise InfrastructureError(f"look at {output.uri}", found, remedy)
+        if not damaged or (published and output.stat(layout.SUCCESS) == published.pin):
+            return Snapshot(published, stored, damaged, {pin.name: pin for pin in pins if pin})
+    problem, remedy = f"something else was published during each of {MAX_LOOKS} looks", "look at who writes here"
+    raise InfrastructureError(f"look at {output.uri}", problem, remedy)
 
 
 def state_of(
-    plan: Plan, seen: Seen, output: Folder, *, may_replace: Set[str], retry_quarantined: bool, again: Set[str]
+    plan: Plan, snapshot: Snapshot, output: Folder, *, may_replace: Set[str], retry_quarantined: bool, again: Set[str]
 ) -> State:
-    """Where the plan stands. `may_replace` are the plans that this start may publish over.
+    """The state of the plan. `may_replace` are the plans that this start may replace.
 
-    With `retry_quarantined` a unit that could not be read is to be labelled; units named in `again` are so anyway.
-    Raises IntegrityError for a seal that is not ours.
+    With `retry_quarantined`, units that could not be read count as missing. Units in `again` always do. Raises
+    IntegrityError for a foreign seal.
     """
-    now = seen.now
-    if now and now.plan_id == plan.plan_id:
-        to_retry = now.quarantined.keys() & (now.quarantined.keys() if retry_quarantined else seen.staged)
-        if not (seen.damaged or to_retry):
-            return Published(now)
-    elif now and now.plan_id not in may_replace:
-        return Superseded(now)
-    seal = _usable_seal(plan, seen, output)
+    published = snapshot.published
+    if published and published.plan_id == plan.plan_id:
+        quarantined = published.quarantined.keys()
+        to_retry = quarantined if retry_quarantined else quarantined & snapshot.staged
+        if not (snapshot.damaged or to_retry):
+            return Published(published)
+    elif published and published.plan_id not in may_replace:
+        return Superseded(published)
+    seal = _usable_seal(plan, snapshot, output)
     if seal and not again and not (retry_quarantined and seal.quarantined.units):
         return Sealed(seal)
-    done = seen.intact.keys() | seen.staged | (set() if retry_quarantined else seen.given_up)
-    done -= again - seen.intact.keys()
+    done = snapshot.intact.keys() | snapshot.staged | (set() if retry_quarantined else snapshot.given_up)
+    done -= again - snapshot.intact.keys()
     missing = tuple(unit for unit in plan.units if unit.unit_id not in done)
     return ToLabel(missing, done=len(plan.units) - len(missing))
 
 
-def refuse_foreign_files(seen: Seen, output: Folder) -> None:
+def refuse_foreign_files(snapshot: Snapshot, output: Folder) -> None:
     """Raises IntegrityError if readers of the output would see a file that no run of ours made."""
-    for name in sorted(seen.pins):
+    for name in sorted(snapshot.pins):
         if not layout.is_hidden(name) and layout.parsed_final(name) is None:
-            found = "readers would take it for labels, and no run of ours made it"
-            raise IntegrityError(f"label into {output.uri}", f"{name} is there: {found}", "move it away")
+            problem = f"no run made {name}, and readers would take it for labels"
+            raise IntegrityError(f"label into {output.uri}", problem, "move it away")
 
 
-def counts_on_earlier_starts(plan: Plan, seen: Seen) -> bool:
-    """Whether objects of earlier starts, of this plan or of others, would serve this one."""
+def uses_earlier_objects(plan: Plan, snapshot: Snapshot) -> bool:
+    """Whether this start can use objects of earlier starts, of this plan or of others."""
     folder = layout.run_folder(plan.plan_id)
-    mine = {unit.unit_id for unit in plan.units}
-    began = any(name.startswith(folder) for name in seen.pins)
-    return began or not mine.isdisjoint(seen.staged | seen.given_up)
+    units = {unit.unit_id for unit in plan.units}
+    has_run_folder = any(name.startswith(folder) for name in snapshot.pins)
+    return has_run_folder or not units.isdisjoint(snapshot.staged | snapshot.given_up)
 
 
-def _usable_seal(plan: Plan, seen: Seen, output: Folder) -> Seal | None:
-    """The seal of an earlier start, if it is for the base that is published now and all its files are there."""
+def _usable_seal(plan: Plan, snapshot: Snapshot, output: Folder) -> Seal | None:
+    """The seal of an earlier start, if its base is the published run and all its sources are there."""
     name = layout.sealed_name(plan.plan_id)
-    if name not in seen.pins:
+    if name not in snapshot.pins:
         return None
     try:
         seal = manifest.parsed(output.read(name), Seal, output.uri_of(name))
     except ObjectMissingError:
         return None
-    base = seen.now.id if seen.now else None
+    base = snapshot.published.id if snapshot.published else None
     if not seal.publication.id or seal.plan_id != plan.plan_id or seal.publication.base != base:
         return None
-    kept = {entry.path for files in seen.intact.values() for entry in files}
+    intact = {entry.path for files in snapshot.intact.values() for entry in files}
     for entry in seal.all_files:
         source = seal.sources.get(entry.path)
         if source is None:
-            usable = entry.path in kept
+            usable = entry.path in intact
         else:
-            usable = seen.pins.get(source.name) == source.pin or is_copied(seen, entry, source.pin)
+            usable = snapshot.pins.get(source.name) == source.pin or is_copied(snapshot, entry, source.pin)
         if not usable:
             return None
     return seal
 
 
-def is_copied(seen: Seen, entry: PublishedFile, source: ObjectPin) -> bool:
-    """Whether the file has its final name already, with the bytes of `source`."""
-    pin = seen.pins.get(entry.path)
+def is_copied(snapshot: Snapshot, entry: PublishedFile, source: ObjectPin) -> bool:
+    """Whether the file exists under its final name with the bytes of `source`."""
+    pin = snapshot.pins.get(entry.path)
     return pin is not None and (pin.size, pin.version) == (source.size, source.version)
 
 
-def _is_as_published(entry: PublishedFile, found: StoredObject | None) -> bool:
-    return found is not None and _has_its_pin(entry, found.pin)
+def _is_as_published(entry: PublishedFile, stored: StoredObject | None) -> bool:
+    return stored is not None and _has_its_pin(entry, stored.pin)
 
 
 def _has_its_pin(entry: PublishedFile, pin: ObjectPin) -> bool:
-    # Manifests of version 1 have no versions: their files are held against the size alone.
+    # Manifests of version 1 have no versions: only the size is compared.
     return pin.size == entry.bytes and entry.version in (None, pin.version)
 
 
 def _intact_pin(entry: PublishedFile, output: Folder) -> ObjectPin | None:
-    """Look closer: a listing may be behind, and in a copy of the output the same bytes have other versions."""
+    """Check a file that is listed otherwise: listings lag, and a copied output has the same bytes in other versions."""
     pin = output.stat(entry.path)
     if pin is None or pin.size != entry.bytes:
         return None

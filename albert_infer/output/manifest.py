@@ -1,6 +1,6 @@
-"""What a run says that it holds: the manifest in `_SUCCESS`, and the seal that comes before it.
+"""The manifest of a run in `_SUCCESS`, and the seal from which it is made.
 
-Both are JSON from outside to whoever reads them: they are validated whole, and whatever does not fit is refused.
+Both are untrusted JSON when they are read: the whole document is validated, and anything unknown is refused.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ NEWER: Final = "use the version of albert-infer that wrote it, or a newer one"
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Said(BaseModel):
-    """As JSON has it, without conversions. A key that is not known here would be lost where it is written anew."""
+class _Document(BaseModel):
+    """Validates JSON without conversions. Unknown keys are refused, because a rewrite would lose them."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -37,11 +37,11 @@ def _final(path: str) -> str:
     return path
 
 
-class PublishedFile(_Said):
+class PublishedFile(_Document):
     """One file of labels or of rejected rows.
 
-    `version` is that of its pin when it was published; None in manifests of version 1, which do not say. `summary` is
-    there for a file of labels.
+    `version` is the version of the published object; None in manifests of version 1. Only files of labels have a
+    `summary`.
     """
 
     path: Annotated[str, AfterValidator(_final)]
@@ -53,8 +53,8 @@ class PublishedFile(_Said):
     summary: UnitSummary | None = None
 
 
-class QuarantinedFile(_Said):
-    """An input file that could not be read; `rows` is None where its footer could not be read either."""
+class QuarantinedFile(_Document):
+    """An input file that could not be read; `rows` is None if its footer could not be read."""
 
     uri: str
     size: Count
@@ -64,7 +64,7 @@ class QuarantinedFile(_Said):
     rows: Count | None
 
 
-class QuarantinedUnit(_Said):
+class QuarantinedUnit(_Document):
     """A unit that could not be read or labelled."""
 
     unit_id: str
@@ -75,16 +75,16 @@ class QuarantinedUnit(_Said):
     rows: Count
 
 
-class Quarantined(_Said):
-    """All that could not be read; `rows_known` are the rows of readable footers among it."""
+class Quarantined(_Document):
+    """All unreadable files and units; `rows_known` is the number of their rows, as far as footers are readable."""
 
     files: tuple[QuarantinedFile, ...] = ()
     units: tuple[QuarantinedUnit, ...] = ()
     rows_known: Count = 0
 
 
-class InputFile(_Said):
-    """An input file as it was planned."""
+class InputFile(_Document):
+    """An input file, pinned by the plan."""
 
     name: str
     size: Count
@@ -92,10 +92,10 @@ class InputFile(_Said):
     rows: Count
 
 
-class Publication(_Said):
-    """The place of a manifest among all that were ever published at an output.
+class Publication(_Document):
+    """The position of a manifest in the history of an output.
 
-    `number` is one more than that of the manifest it replaced, whose `id` is `base` (None: there was none).
+    `number` is one more than the number of the replaced manifest. `base` is the `id` of the replaced manifest, or None.
     Manifests of version 1 have the number 0.
     """
 
@@ -104,8 +104,8 @@ class Publication(_Said):
     base: str | None = None
 
 
-class Manifest(_Said):
-    """`_SUCCESS`: the counts of a complete run and the files that hold it, in the order of the input."""
+class Manifest(_Document):
+    """`_SUCCESS`: the counts of a complete run and its files, in the order of the input."""
 
     format: Literal[1]
     plan_id: Annotated[str, Field(min_length=1)]
@@ -116,7 +116,7 @@ class Manifest(_Said):
     labels: dict[str, Count]
     tokens: Count
     truncated: Count
-    # Manifests of earlier versions do not have these.
+    # Manifests of earlier versions lack these counts.
     null_ids: Count = 0
     duplicate_ids: Count = 0
     needs_review: Count = 0
@@ -126,26 +126,26 @@ class Manifest(_Said):
     rejected_files: tuple[PublishedFile, ...]
     replaces: tuple[str, ...]
     inputs: tuple[InputFile, ...]
-    # As the plan has it: nothing here depends on what it says.
+    # Copied from the plan; nothing reads it here.
     model: Mapping[str, object]
 
     @property
     def all_files(self) -> tuple[PublishedFile, ...]:
-        """Every file that readers are told of."""
+        """Every file that the manifest names."""
         return self.files + self.rejected_files
 
     @property
     def rejected_rows(self) -> int:
-        """Rows without a label, whatever the reason."""
+        """Rows without a label, for any reason."""
         return sum(self.rejected.values())
 
     def to_json(self) -> bytes:
-        """The bytes as they are stored."""
+        """The manifest as stored bytes."""
         return self.model_dump_json(indent=1, exclude_none=False).encode()
 
 
-class Staged(_Said):
-    """The pinned object that a file of a sealed run is copied from."""
+class Staged(_Document):
+    """The pinned source object of a file of a sealed run."""
 
     name: str
     size: Count
@@ -153,21 +153,21 @@ class Staged(_Said):
 
     @property
     def pin(self) -> ObjectPin:
-        """The same, for the storage."""
+        """The object's pin, for the storage."""
         return ObjectPin(self.name, self.size, self.version)
 
 
 class Seal(Manifest):
-    """`sealed.json`: a manifest that is not published yet, and what each of its new files is copied from.
+    """`sealed.json`: a manifest before its publication, with the source of each new file.
 
-    Files without a source are those that the manifest with the id `publication.base` names: they stay as they are.
-    Seals of version 1 have no sources, and are made again.
+    Files without a source are already published by the manifest with the id `publication.base`. Seals of version 1
+    have no sources, and are made again.
     """
 
     sources: dict[str, Staged] = Field(default_factory=dict)
 
     def published(self, versions: Mapping[str, str], replaces: tuple[str, ...]) -> Manifest:
-        """The manifest to publish, with the versions of the new files, by path."""
+        """The manifest to publish; `versions` has the versions of the new files by path."""
 
         def with_versions(files: tuple[PublishedFile, ...]) -> tuple[PublishedFile, ...]:
             return tuple(
@@ -180,8 +180,8 @@ class Seal(Manifest):
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What is published at an output at one moment, and the pin to compare with when it is replaced."""
+class PublishedRun:
+    """The published manifest of an output, and the pin of its `_SUCCESS` for the next compare-and-swap."""
 
     manifest: Manifest
     pin: ObjectPin
@@ -198,17 +198,17 @@ class Standing:
 
     @property
     def id(self) -> str:
-        """What tells this publication from all others at the output; of version 1 its version in the store."""
+        """The unique id of this publication at the output; for version 1 made from the version in the store."""
         return self.manifest.publication.id or f"version-{self.pin.version}"
 
     @cached_property
     def files(self) -> dict[str, PublishedFile]:
-        """Every file that readers are told of, by its name below the output."""
+        """Every file that the manifest names, by its name below the output."""
         return {entry.path: entry for entry in self.manifest.all_files}
 
     @cached_property
     def units(self) -> dict[str, list[PublishedFile]]:
-        """The files of each labelled unit: its labels, then its rejected rows if it has any."""
+        """The files of each labelled unit: the labels, then the rejected rows if there are any."""
         units: dict[str, list[PublishedFile]] = {}
         for entry in self.manifest.all_files:
             units.setdefault(entry.unit_id, []).append(entry)
@@ -220,20 +220,20 @@ class Standing:
         return {entry.unit_id: entry for entry in self.manifest.quarantined.units}
 
 
-Said = TypeVar("Said", Manifest, Seal)
+Document = TypeVar("Document", Manifest, Seal)
 
 
-def published_at(output: Folder) -> Standing | None:
-    """What is published at `output`, None if nothing is. Raises IntegrityError for a `_SUCCESS` that is not ours."""
+def published_at(output: Folder) -> PublishedRun | None:
+    """Read the published run; None if nothing is published. Raises IntegrityError for a foreign `_SUCCESS`."""
     try:
         pin, data = output.pinned_read(layout.SUCCESS)
     except ObjectMissingError:
         return None
-    return Standing(parsed(data, Manifest, output.uri_of(layout.SUCCESS)), pin)
+    return PublishedRun(parsed(data, Manifest, output.uri_of(layout.SUCCESS)), pin)
 
 
-def parsed(data: bytes, kind: type[Said], uri: str) -> Said:
-    """The manifest or seal in these bytes. Raises IntegrityError if it is not one of ours, or of a newer version."""
+def parsed(data: bytes, kind: type[Document], uri: str) -> Document:
+    """Parse a manifest or seal. Raises IntegrityError if the JSON is neither, or is of a newer version."""
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
@@ -241,14 +241,15 @@ def parsed(data: bytes, kind: type[Said], uri: str) -> Said:
 
 
 def _refused(asked: str, faults: Sequence[ErrorDetails]) -> IntegrityError:
-    """Why a manifest is refused: by its format; else because it is none; else by a key of a newer version."""
-    by_place = {".".join(map(str, fault["loc"])): fault for fault in faults}
-    told = by_place.get("format")
-    if told is not None and isinstance(told["input"], int) and told["input"] > MANIFEST_FORMAT:
-        return IntegrityError(asked, f"it has format {told['input']}, and this version reads {MANIFEST_FORMAT}", NEWER)
-    for where, fault in by_place.items():
+    """The error for a refused manifest: a newer format, else an invalid value, else a key of a newer version."""
+    by_key = {".".join(map(str, fault["loc"])): fault for fault in faults}
+    format_fault = by_key.get("format")
+    number = None if format_fault is None else format_fault["input"]
+    if isinstance(number, int) and number > MANIFEST_FORMAT:
+        return IntegrityError(asked, f"it has format {number}, and this version reads {MANIFEST_FORMAT}", NEWER)
+    for where, fault in by_key.items():
         if fault["type"] != "extra_forbidden":
             why = f" ({where}: {fault['msg']})" if where else ""
             return IntegrityError(asked, f"it is not a manifest of ours{why}", "give another --output, or move it away")
-    unknown = next(iter(by_place))
+    unknown = next(iter(by_key))
     return IntegrityError(asked, f"it has a key that this version does not know, {printable(unknown)}", NEWER)

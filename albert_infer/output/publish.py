@@ -1,6 +1,6 @@
-"""The writes and deletes of a publication, one function each; `publication` says in which order.
+"""The writes and deletes of a publication, one function for each; `publication` calls them in order.
 
-Each may be repeated after a crash at any point. Knows nothing of Ray.
+Each may be repeated after a crash at any point. This module knows nothing about Ray.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from datetime import datetime
 from albert_infer.common import failpoints
 from albert_infer.errors import InfrastructureError
 from albert_infer.output import layout
-from albert_infer.output.manifest import Manifest, Publication, PublishedFile, Seal, Standing
-from albert_infer.output.standing import Seen, is_copied
+from albert_infer.output.inspection import Snapshot, is_copied
+from albert_infer.output.manifest import Manifest, Publication, PublishedFile, PublishedRun, Seal
 from albert_infer.storage import Folder, each
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """Objects that nobody needs and that are still there, or may be: how many, and what stood in the way."""
+    """The number of objects that could not be deleted, and the reason."""
 
     count: int = 0
     reason: str = ""
 
 
-def mark_begun(plan_id: str, seen: Seen, output: Folder, now: datetime) -> None:
-    """Write that a start has begun that counts on objects of earlier starts, so that no clean-up takes them.
+def mark_begun(plan_id: str, snapshot: Snapshot, output: Folder, now: datetime) -> None:
+    """Write the mark that keeps clean-ups from deleting objects of earlier starts.
 
-    Comes before the listing that the start decides by. Concurrent starts may both write it.
+    A start writes the mark before it lists the objects that it uses. Concurrent starts may both write the mark.
     """
     name = layout.begun_name(plan_id)
     begun = {"begun": now.isoformat()}
-    output.replace(name, json.dumps(begun, indent=1).encode(), seen.pins.get(name))
+    output.replace(name, json.dumps(begun, indent=1).encode(), snapshot.pins.get(name))
 
 
-def seal_put(seal: Seal, seen: Seen, output: Folder) -> bool:
-    """Write the seal in place of the one that was seen; False if another start of the plan has sealed since."""
+def put_seal(seal: Seal, snapshot: Snapshot, output: Folder) -> bool:
+    """Swap in the seal; False if another start of the plan has sealed since the snapshot."""
     name = layout.sealed_name(seal.plan_id)
-    return output.replace(name, seal.to_json(), seen.pins.get(name))
+    return output.replace(name, seal.to_json(), snapshot.pins.get(name))
 
 
-def copied(seal: Seal, seen: Seen, output: Folder) -> dict[str, str]:
-    """Give every new file of the seal its final name; the versions that they have there, by path.
+def copied(seal: Seal, snapshot: Snapshot, output: Folder) -> dict[str, str]:
+    """Copy every new file of the seal to its final name; return the versions of the copies by path.
 
-    Raises ObjectMissingError or ObjectChangedError if the object that a file is copied from is not the sealed one.
+    Raises ObjectMissingError or ObjectChangedError if the source of a copy is not the sealed object.
     """
     new = [entry for entry in seal.all_files if entry.path in seal.sources]
 
     def version(entry: PublishedFile) -> str:
         source = seal.sources[entry.path].pin
-        if is_copied(seen, entry, source):
+        if is_copied(snapshot, entry, source):
             return source.version
         pin = output.copy(source, entry.path)
         failpoints.reach("file_published", entry.path)
@@ -59,45 +59,45 @@ def copied(seal: Seal, seen: Seen, output: Folder) -> dict[str, str]:
 
     versions = each(output, new, version)
     failpoints.reach("files_published")
-    return {entry.path: found for entry, found in zip(new, versions, strict=True)}
+    return dict(zip((entry.path for entry in new), versions, strict=True))
 
 
-def manifest_of(seal: Seal, versions: Mapping[str, str], seen: Seen) -> Manifest:
-    """What is published once the files of the seal are copied; `versions` as `copied` gives them.
+def manifest_of(seal: Seal, versions: Mapping[str, str], snapshot: Snapshot) -> Manifest:
+    """The manifest to publish after `copied`, which returns the `versions`.
 
-    It replaces every other file that readers see, also those of a run that died while it published.
+    The manifest replaces every other file that readers see, also the files of a run that died while it published.
     """
-    ours = {entry.path for entry in seal.all_files}
-    before = seen.now.files.keys() if seen.now else set()
-    return seal.published(versions, tuple(sorted((before | seen.unnamed.keys()) - ours)))
+    own = {entry.path for entry in seal.all_files}
+    before = snapshot.published.files.keys() if snapshot.published else set()
+    return seal.published(versions, tuple(sorted((before | snapshot.unnamed.keys()) - own)))
 
 
-def success_put(manifest: Manifest, seen: Seen, output: Folder) -> bool:
-    """Write `_SUCCESS` in place of the one that was seen; False if something else was published since."""
-    return output.replace(layout.SUCCESS, manifest.to_json(), seen.now.pin if seen.now else None)
+def put_success(manifest: Manifest, snapshot: Snapshot, output: Folder) -> bool:
+    """Swap in `_SUCCESS`; False if something else was published since the snapshot."""
+    return output.replace(layout.SUCCESS, manifest.to_json(), snapshot.published.pin if snapshot.published else None)
 
 
-def advanced(now: Standing, seen: Seen, new_id: str) -> Manifest:
-    """What is published, as a publication of its own whose number is as high as any that a file here has.
+def advanced(published: PublishedRun, snapshot: Snapshot, new_id: str) -> Manifest:
+    """The published manifest with a new id, and with the highest number that any file here has.
 
-    Once it stands, no seal on the base of `now` can be published any more, and its files are dead.
+    Once this manifest is published, no seal on the base of `published` can be published, and the seal's files are dead.
     """
-    number = max(final.number for final in seen.unnamed.values())
-    publication = Publication(number=number, id=new_id, base=now.id)
-    return now.manifest.model_copy(update={"publication": publication})
+    number = max(final.number for final in snapshot.unnamed.values())
+    publication = Publication(number=number, id=new_id, base=published.id)
+    return published.manifest.model_copy(update={"publication": publication})
 
 
-def needless(now: Standing, seen: Seen) -> list[str]:
-    """What nobody needs once `now` is published: dead files, and the staged objects of its units."""
-    units = {*now.units, *now.quarantined}
-    staged = (layout.STAGED.fullmatch(name) for name in seen.pins)
-    return sorted(found[0] for found in staged if found and found["unit"] in units) + seen.dead
+def needless(published: PublishedRun, snapshot: Snapshot) -> list[str]:
+    """The objects that nobody needs after the publication: dead files, and the staged objects of published units."""
+    units = {*published.units, *published.quarantined}
+    matches = (layout.STAGED.fullmatch(name) for name in snapshot.pins)
+    return sorted(match[0] for match in matches if match and match["unit"] in units) + snapshot.dead
 
 
 def deleted(names: Sequence[str], output: Folder) -> Leftovers:
-    """Delete the objects; returns those that stay: they are harmless, and the next start or clean-up deletes them.
+    """Delete the objects; return those that could not be deleted.
 
-    Whatever the store answers, what is published stands: no reason to end in an error.
+    A failed delete is no error: the run is published, and the next start or clean-up deletes the objects.
     """
     if not names:
         return Leftovers()

@@ -1,6 +1,6 @@
-"""The seal: the check that every row of a plan is accounted for, from what is durable.
+"""The seal: the check that durable objects account for every row of a plan.
 
-Counts what was written, never what was meant to be written. Knows nothing of Ray.
+The check counts written rows only. This module knows nothing about Ray.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from albert_infer.errors import IntegrityError, ObjectChangedError, ObjectMissingError
 from albert_infer.output import commit, layout
 from albert_infer.output.commit import UnitSummary
+from albert_infer.output.inspection import Snapshot
 from albert_infer.output.manifest import (
     MANIFEST_FORMAT,
     InputFile,
@@ -26,7 +27,6 @@ from albert_infer.output.manifest import (
     Seal,
     Staged,
 )
-from albert_infer.output.standing import Seen
 from albert_infer.read.planning import Plan, Unit
 from albert_infer.storage import Folder, InputObjects, ObjectPin, each
 
@@ -34,8 +34,8 @@ _QUARANTINE: Final = TypeAdapter(QuarantinedUnit)
 
 
 @dataclass(frozen=True)
-class HeldFile:
-    """One finished file of a unit, and the object that has its bytes now, staged or published."""
+class UnitFile:
+    """One file of a unit; `source` is the staged or published object with its bytes."""
 
     source: ObjectPin
     rows: int
@@ -44,34 +44,34 @@ class HeldFile:
 
 @dataclass(frozen=True)
 class AccountedUnit:
-    """One unit as it stands: its files and counts, or why it has none; it `is_gone` where it must be labelled again."""
+    """One unit with its files and counts, or with its quarantine; if it `is_gone`, it must be labelled again."""
 
     unit: Unit
-    part: HeldFile | None = None
-    rejected: HeldFile | None = None
+    part: UnitFile | None = None
+    rejected: UnitFile | None = None
     summary: UnitSummary | None = None
     quarantine: QuarantinedUnit | None = None
-    # A published file of it has other bytes than its manifest says.
+    # A published file of the unit has other bytes than the manifest says.
     is_damaged: bool = False
 
     @property
     def is_gone(self) -> bool:
-        """Whether its objects are damaged, or were deleted since they were listed."""
+        """Whether the unit's objects are damaged, or were deleted since they were listed."""
         return self.summary is None and self.quarantine is None
 
 
-def account(plan: Plan, found: InputObjects, seen: Seen, output: Folder) -> list[AccountedUnit]:
-    """Every unit of the plan as it stands; every object that is not published already is read back and checked.
+def account(plan: Plan, input_objects: InputObjects, snapshot: Snapshot, output: Folder) -> list[AccountedUnit]:
+    """Account for every unit of the plan; every object that is not published is read back and checked.
 
-    `found` is the input as it is by now. Raises IntegrityError for an object that is not the planned unit, and
-    ObjectChangedError or ObjectMissingError if an input is not what was planned.
+    `input_objects` is the current input. Raises IntegrityError for an object that is not the planned unit, and
+    ObjectChangedError or ObjectMissingError if an input file is not the planned one.
     """
-    _refuse_changed_inputs(plan, found)
-    return each(output, plan.units, lambda unit: _accounted(unit, seen, output))
+    _refuse_changed_inputs(plan, input_objects)
+    return each(output, plan.units, lambda unit: _accounted(unit, snapshot, output))
 
 
 def seal_of(plan: Plan, units: Sequence[AccountedUnit], publication: Publication) -> Seal:
-    """The seal of a complete run. Raises IntegrityError if its rows do not add up."""
+    """Make the seal of a complete run. Raises IntegrityError if its rows do not add up."""
     named = _Names(units, publication)
     quarantined = quarantined_of(plan, units)
     summaries = [unit.summary for unit in units if unit.summary]
@@ -98,15 +98,15 @@ def seal_of(plan: Plan, units: Sequence[AccountedUnit], publication: Publication
         sources=named.sources,
     )
     if plan.rows_in != seal.labelled + seal.rejected_rows + quarantined.rows_known:
-        found = f"{seal.labelled} labelled + {seal.rejected_rows} rejected + {quarantined.rows_known} quarantined"
-        raise IntegrityError(f"seal {plan.rows_in} rows", found, "report this: rows are missing")
+        problem = f"{seal.labelled} labelled + {seal.rejected_rows} rejected + {quarantined.rows_known} quarantined"
+        raise IntegrityError(f"seal {plan.rows_in} rows", problem, "report this: rows are missing")
     return seal
 
 
 class _Names:
-    """Gives the files of a seal their final names, and notes in `sources` what each new one is copied from.
+    """Gives the files of a seal their final names, and collects the source of each new file in `sources`.
 
-    A file that is published under its unit's own name keeps it.
+    A file that is already published under a name of its unit keeps this name.
     """
 
     def __init__(self, units: Sequence[AccountedUnit], publication: Publication) -> None:
@@ -115,7 +115,7 @@ class _Names:
         self._publication = publication
 
     def part(self, accounted: AccountedUnit) -> PublishedFile:
-        assert accounted.part is not None  # noqa: S101  (for the type checker: the caller asks for no other)
+        assert accounted.part is not None  # noqa: S101  (for the type checker: all callers check)
         return self._named(accounted, accounted.part, "", accounted.summary)
 
     def rejected(self, accounted: AccountedUnit) -> PublishedFile:
@@ -123,77 +123,77 @@ class _Names:
         return self._named(accounted, accounted.rejected, layout.REJECTED, None)
 
     def _named(
-        self, accounted: AccountedUnit, held: HeldFile, folder: str, summary: UnitSummary | None
+        self, accounted: AccountedUnit, file: UnitFile, folder: str, summary: UnitSummary | None
     ) -> PublishedFile:
         unit = accounted.unit
         stem = folder + layout.stem(self._keys[unit.pin.name], unit.range.first_row, unit.unit_id)
-        path = held.source.name
+        path = file.source.name
         keeps_its_name = path.startswith(f"{stem},")
         if not keeps_its_name:
             path = layout.final_name(stem, self._publication.number, self._publication.id)
-            self.sources[path] = Staged(**asdict(held.source))
+            self.sources[path] = Staged(**asdict(file.source))
         return PublishedFile(
             path=path,
             unit_id=unit.unit_id,
-            rows=held.rows,
-            bytes=held.source.size,
-            sha256=held.sha256,
-            version=held.source.version if keeps_its_name else None,
+            rows=file.rows,
+            bytes=file.source.size,
+            sha256=file.sha256,
+            version=file.source.version if keeps_its_name else None,
             summary=summary,
         )
 
 
-def _accounted(unit: Unit, seen: Seen, output: Folder) -> AccountedUnit:
-    """Find where the unit stands: published, or staged. One that was given up and labelled after all is labelled."""
+def _accounted(unit: Unit, snapshot: Snapshot, output: Folder) -> AccountedUnit:
+    """Find the unit's objects, published or staged. A unit with labels and a quarantine counts as labelled."""
     unit_id = unit.unit_id
     try:
-        if unit_id in seen.intact:
-            return _as_published(unit, seen.intact[unit_id], seen, output)
-        if layout.staged_name(unit_id) in seen.pins:
+        if unit_id in snapshot.intact:
+            return _as_published(unit, snapshot.intact[unit_id], snapshot, output)
+        if layout.staged_name(unit_id) in snapshot.pins:
             return _read_unit(unit, output)
-        if layout.quarantine_name(unit_id) in seen.pins:
+        if layout.quarantine_name(unit_id) in snapshot.pins:
             return AccountedUnit(unit, quarantine=_read_quarantine(unit, output))
     except ObjectMissingError:
         # Listed, and deleted since: by another driver that published the unit, or by a clean-up.
         return AccountedUnit(unit)
-    return AccountedUnit(unit, quarantine=seen.now.quarantined.get(unit_id) if seen.now else None)
+    return AccountedUnit(unit, quarantine=snapshot.published.quarantined.get(unit_id) if snapshot.published else None)
 
 
-def _as_published(unit: Unit, files: Sequence[PublishedFile], seen: Seen, output: Folder) -> AccountedUnit:
-    """The unit as the publication has it: published files never change, so they are not read again.
+def _as_published(unit: Unit, files: Sequence[PublishedFile], snapshot: Snapshot, output: Folder) -> AccountedUnit:
+    """Account for a published unit. Published files never change, so they are not read again.
 
-    But for those of version 1, which get new names here: their manifests tell no versions to compare.
+    The exception are files of version 1, which get new names: their manifests have no versions to compare.
     """
-    held = [_held(entry, seen, output) for entry in files]
-    if any(file is None for file in held):
+    own = [_unit_file(entry, snapshot, output) for entry in files]
+    if any(file is None for file in own):
         return AccountedUnit(unit, is_damaged=True)
-    return AccountedUnit(unit, held[0], held[1] if len(held) > 1 else None, files[0].summary)
+    return AccountedUnit(unit, own[0], own[1] if len(own) > 1 else None, files[0].summary)
 
 
-def _held(entry: PublishedFile, seen: Seen, output: Folder) -> HeldFile | None:
+def _unit_file(entry: PublishedFile, snapshot: Snapshot, output: Folder) -> UnitFile | None:
     if entry.version is not None:
-        return HeldFile(seen.pins[entry.path], entry.rows, entry.sha256)
+        return UnitFile(snapshot.pins[entry.path], entry.rows, entry.sha256)
     pin, data = output.pinned_read(entry.path)
-    return HeldFile(pin, entry.rows, entry.sha256) if _sha256(data) == entry.sha256 else None
+    return UnitFile(pin, entry.rows, entry.sha256) if _sha256(data) == entry.sha256 else None
 
 
 def _read_unit(unit: Unit, output: Folder) -> AccountedUnit:
-    """The unit's files with their checksums, and what they say they hold, agreed among them and with the plan."""
+    """Read the unit's staged files; check that their summaries agree with each other, the rows and the plan."""
     name = layout.staged_name(unit.unit_id)
     pin, data = output.pinned_read(name)
     summary = commit.read_summary(data)
     expected = (unit.unit_id, unit.range.rows)
-    if summary is None or (summary.unit_id, summary.rows_in) != expected or commit.rows_held(data) != summary.labelled:
+    if summary is None or (summary.unit_id, summary.rows_in) != expected or commit.row_count(data) != summary.labelled:
         raise _foreign_object(name, output)
-    part = HeldFile(pin, summary.labelled, _sha256(data))
+    part = UnitFile(pin, summary.labelled, _sha256(data))
     if not summary.rejected_rows:
         return AccountedUnit(unit, part, None, summary)
     name = layout.staged_rejected_name(unit.unit_id)
     pin, data = output.pinned_read(name)
-    same = summary.tells_of_the_same_rows(commit.read_summary(data))
-    if not same or commit.rows_held(data) != summary.rejected_rows:
+    same = summary.describes_same_rows(commit.read_summary(data))
+    if not same or commit.row_count(data) != summary.rejected_rows:
         raise _foreign_object(name, output)
-    return AccountedUnit(unit, part, HeldFile(pin, summary.rejected_rows, _sha256(data)), summary)
+    return AccountedUnit(unit, part, UnitFile(pin, summary.rejected_rows, _sha256(data)), summary)
 
 
 def _read_quarantine(unit: Unit, output: Folder) -> QuarantinedUnit:
@@ -214,7 +214,7 @@ def _foreign_object(name: str, output: Folder) -> IntegrityError:
 
 
 def quarantined_of(plan: Plan, units: Sequence[AccountedUnit] = ()) -> Quarantined:
-    """What could not be read: the files that planning found, and those of the `units` that were given up."""
+    """All that could not be read: the plan's bad files, and the quarantined ones of the `units`."""
     given_up = [unit for unit in units if unit.quarantine]
     return Quarantined(
         files=tuple(QuarantinedFile(**asdict(bad)) for bad in plan.bad),
@@ -231,17 +231,17 @@ def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def _refuse_changed_inputs(plan: Plan, found: InputObjects) -> None:
-    """Compare what is there with what was planned, unreadable files included: a mended one is to be labelled."""
-    uri_of = found.folder.uri_of
-    there = {uri_of(pin.name): (pin.size, pin.version) for pin in found.pins}
+def _refuse_changed_inputs(plan: Plan, input_objects: InputObjects) -> None:
+    """Compare the current input with the plan, unreadable files included: a mended file must be labelled."""
+    uri_of = input_objects.folder.uri_of
+    current = {uri_of(pin.name): (pin.size, pin.version) for pin in input_objects.pins}
     planned = {uri_of(file.pin.name): (file.pin.size, file.pin.version) for file in plan.files}
     planned |= {bad.uri: (bad.size, bad.version) for bad in plan.bad}
     for uri, pin in planned.items():
-        if uri not in there:
+        if uri not in current:
             raise ObjectMissingError(f"seal with input {uri}", "it is gone", "put it back, then run it again")
-        if there[uri] != pin:
-            raise ObjectChangedError(f"seal with input {uri}", "it was changed while the run went on", "run it again")
+        if current[uri] != pin:
+            raise ObjectChangedError(f"seal with input {uri}", "it was changed during the run", "run it again")
 
 
 def _sha256(data: bytes) -> str:

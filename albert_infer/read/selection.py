@@ -20,9 +20,9 @@ from albert_infer.storage.input_names import (
     is_named_parquet,
     is_partition,
     left_out,
+    left_out_text,
     may_be_parquet,
     table_of,
-    told_left_out,
 )
 
 RULES: Final = "docs/reference/inputs.md"
@@ -71,7 +71,7 @@ def no_input(found: InputObjects, ignored: dict[str, str]) -> InputError:
     if all(is_mark(pin.name, pin.size) for pin in found.pins):
         marks = f"no Parquet file, but {len(found.pins):,} marks and empty objects, first {found.pins[0].name}"
         return NoInputError(asked, marks, "point --input at a folder with .parquet files, or at one file")
-    every = f"no Parquet file to read, all objects are left out: {told_left_out(ignored)}"
+    every = f"no Parquet file to read, all objects are left out: {left_out_text(ignored)}"
     remedy = f"rename, convert or unpack what is data (see {RULES}), or remove it if there is nothing to label"
     return LeftOutError(asked, every, remedy)
 

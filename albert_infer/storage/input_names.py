@@ -122,7 +122,7 @@ def is_partition(segment: str) -> bool:
     return segment == "data" or re.fullmatch(r"[^=]+=.*|[\d-]+", segment) is not None
 
 
-def told_left_out(ignored: Mapping[str, str]) -> str:
+def left_out_text(ignored: Mapping[str, str]) -> str:
     """How many objects were left out, by reason, with the first name of each that is no mark, if there is one."""
     by_reason = {reason: [name for name, rule in ignored.items() if rule == reason] for reason in LeftOut}
     first = {

@@ -66,10 +66,10 @@ class _Steps:
         self.keep_plan()
         label([unit.unit_id for unit in missing], self.start, self.output)
 
-    def input_now(self) -> InputObjects:
+    def current_input(self) -> InputObjects:
         return InputObjects(self.output.uri, self.output, tuple(file.pin for file in self.plan.files))
 
-    def accounted(self, seal: Seal, found: InputObjects) -> None:
+    def accounted(self, seal: Seal, input_objects: InputObjects) -> None:
         """Nothing is counted."""
 
     def keep_plan(self) -> None:
@@ -111,7 +111,7 @@ def _plan_json(files: str, recipe: str) -> bytes:
 
 def _make_quick() -> None:
     """Each footer and manifest is read once: they are few, and nothing changes what was read."""
-    vars(commit).update(read_summary=lru_cache(commit.read_summary), rows_held=lru_cache(commit.rows_held))
+    vars(commit).update(read_summary=lru_cache(commit.read_summary), row_count=lru_cache(commit.row_count))
     vars(manifest).update(parsed=lru_cache(4096)(manifest.parsed))
 
 

@@ -48,7 +48,7 @@ def _without(name: str, module: str, old: str, new: str = "", *, saves: str = ""
 
 PUBLICATION: Final = "albert_infer.output.publication"
 PUBLISH: Final = "albert_infer.output.publish"
-STANDING: Final = "albert_infer.output.standing"
+INSPECTION: Final = "albert_infer.output.inspection"
 SEALING: Final = "albert_infer.output.sealing"
 CLEANING: Final = "albert_infer.operations.cleaning"
 LEFTOVERS: Final = "albert_infer.operations.leftovers"
@@ -57,21 +57,21 @@ MUTANTS: Final = (
     _without(
         "success-is-swapped",
         PUBLISH,
-        "manifest.to_json(), seen.now.pin if seen.now else None)",
+        "manifest.to_json(), snapshot.published.pin if snapshot.published else None)",
         "manifest.to_json(), output.stat(layout.SUCCESS))",
     ),
     _without("ids-differ", PUBLICATION, "id=self.new_id(), base=base", 'id="00000000", base=base'),
-    _without("numbers-grow", PUBLICATION, "(now.number + 1, now.id)", "(now.number, now.id)"),
-    _without("a-seal-has-a-base", STANDING, " or seal.publication.base != base:", ":"),
+    _without("numbers-grow", PUBLICATION, "(published.number + 1, published.id)", "(now.number, now.id)"),
+    _without("a-seal-has-a-base", INSPECTION, " or seal.publication.base != base:", ":"),
     _without(
         "a-seal-is-swapped",
         PUBLISH,
-        "seal.to_json(), seen.pins.get(name))",
+        "seal.to_json(), snapshot.pins.get(name))",
         "seal.to_json(), output.stat(name))",
         saves="copies: each start would copy to names of its own, and one of them would win",
     ),
-    _without("the-next-number-is-not-dead", STANDING, "if final.number <= number)", "if final.number <= number + 1)"),
-    _without("only-dead-files-are-deleted", STANDING, "if final.number <= number)", ")"),
+    _without("the-next-number-is-not-dead", INSPECTION, "if final.number <= number)", "if final.number <= number + 1)"),
+    _without("only-dead-files-are-deleted", INSPECTION, "if final.number <= number)", ")"),
     Mutant(
         "a-copy-depends-on-a-version",
         "simulation.folders",
@@ -86,13 +86,13 @@ MUTANTS: Final = (
         PUBLICATION,
         (
             (
-                "publish.copied(seal, seen, self.output), seen)",
-                "{path: s.version for path, s in seal.sources.items()}, seen)",
+                "publish.copied(seal, snapshot, self.output), snapshot)",
+                "{path: s.version for path, s in seal.sources.items()}, snapshot)",
             ),
             (
-                "        if publish.success_put(manifest, seen, self.output):\n",
-                "        if publish.success_put(manifest, seen, self.output):\n"
-                "            publish.copied(seal, seen, self.output)\n",
+                "        if publish.put_success(manifest, snapshot, self.output):\n",
+                "        if publish.put_success(manifest, snapshot, self.output):\n"
+                "            publish.copied(seal, snapshot, self.output)\n",
             ),
         ),
     ),
@@ -104,33 +104,33 @@ MUTANTS: Final = (
     ),
     _without("files-of-version-1-are-read", SEALING, "    if entry.version is not None:\n", "    if True:\n"),
     _without("units-that-went-are-noticed", SEALING, "        return AccountedUnit(unit)\n", "        raise\n"),
-    _without("units-that-went-are-labelled-again", STANDING, "    done -= again - seen.intact.keys()\n"),
+    _without("units-that-went-are-labelled-again", INSPECTION, "    done -= again - snapshot.intact.keys()\n"),
     _without(
         "kept-files-are-intact",
-        STANDING,
+        INSPECTION,
         "for unit_id, files in units.items() if unit_id not in self.damaged}",
         "for unit_id, files in units.items()}",
     ),
     _without(
         "damage-is-looked-for",
-        STANDING,
-        "        named = now.manifest.all_files if now else ()\n",
+        INSPECTION,
+        "        named = published.manifest.all_files if published else ()\n",
         "        named = ()\n",
     ),
     _without(
         "versions-are-compared",
-        STANDING,
+        INSPECTION,
         "suspects = [entry for entry in named if not _is_as_published(entry, stored.get(entry.path))]",
         "suspects = [entry for entry in named if entry.path not in stored]",
     ),
     _without(
         "a-look-is-of-one-moment",
-        STANDING,
-        "if not damaged or (now and output.stat(layout.SUCCESS) == now.pin):",
+        INSPECTION,
+        "if not damaged or (published and output.stat(layout.SUCCESS) == published.pin):",
         "if True:",
         saves="labelling: a start that was overtaken would label what it cannot publish",
     ),
-    _without("the-end-is-looked-at", PUBLICATION, "if self.output.stat(layout.SUCCESS) != now.pin:", "if False:"),
+    _without("the-end-is-looked-at", PUBLICATION, "if self.output.stat(layout.SUCCESS) != published.pin:", "if False:"),
     _without(
         "a-start-does-not-fight",
         PUBLICATION,
@@ -140,13 +140,13 @@ MUTANTS: Final = (
     _without(
         "the-loser-takes-its-files-away",
         PUBLICATION,
-        "        publish.deleted(sorted(own.union(seen.dead)), self.output)\n",
+        "        publish.deleted(sorted(own.union(snapshot.dead)), self.output)\n",
     ),
     _without("a-start-advances", PUBLICATION, "if not self.has_advanced and any(", "if False and any("),
     _without(
         "a-start-leaves-a-mark",
         PUBLICATION,
-        "        publish.mark_begun(self.plan.plan_id, seen, self.output, self.clock())\n",
+        "        publish.mark_begun(self.plan.plan_id, snapshot, self.output, self.clock())\n",
     ),
     _without(
         "a-start-looks-again-after-its-mark",
@@ -167,37 +167,37 @@ MUTANTS: Final = (
         "            raise  # deleted since",
     ),
     _without("a-plan-is-put-again", "albert_infer.storage.opening", "for _ in range(MAX_CREATED)", "for _ in range(1)"),
-    _without("a-clean-up-looks-at-marks", CLEANING, "begun = marks is not None and", "begun = False and"),
+    _without("a-clean-up-looks-at-marks", CLEANING, "has_begun = marks is not None and", "has_begun = False and"),
     _without(
         "a-clean-up-compares-times", CLEANING, "return {entry.name: entry for", "return {entry.name: entry.pin for"
     ),
     _without(
         "a-clean-up-looks-at-success",
         CLEANING,
-        "if begun or output.stat(layout.SUCCESS) != (seen.now.pin if seen.now else None):",
-        "if begun:",
+        "if has_begun or output.stat(layout.SUCCESS) != (snapshot.published.pin if snapshot.published else None):",
+        "if has_begun:",
     ),
     _without(
         "a-clean-up-advances",
         CLEANING,
-        "seen, forsaken = _without_seals(output, seen, new_id), set()",
-        "forsaken = set()",
+        "snapshot, abandoned = _without_seals(output, snapshot, new_id), set()",
+        "abandoned = set()",
     ),
     _without(
         "a-clean-up-keeps-units-of-plans-not-known",
         LEFTOVERS,
-        "            every_unit |= of_plan is None and layout.begun_name(plan) in seen.stored\n",
+        "            every_unit |= of_plan is None and layout.begun_name(plan) in snapshot.stored\n",
     ),
     _without(
         "a-clean-up-keeps-units-of-young-plans",
         LEFTOVERS,
-        "            units |= (of_plan or set()) - (seen.listed_whole if is_published else set())\n",
+        "            units |= (of_plan or set()) - (snapshot.listed_whole if is_published else set())\n",
     ),
     _without(
         "a-clean-up-keeps-files-where-nothing-is-published",
         LEFTOVERS,
-        "return seen.now is None or (found.name",
-        "return (found.name",
+        "                if snapshot.published is None:\n                    return True\n",
+        "",
         saves="labels that only files hold after a person has deleted `_SUCCESS`, which nobody does here",
     ),
 )

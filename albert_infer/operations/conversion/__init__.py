@@ -1,6 +1,6 @@
-"""From a checkpoint as it was published to a folder for labelling: safetensors, named outputs, one tokenizer.json.
+"""Converts a published checkpoint to a folder for labelling: safetensors, named outputs, one tokenizer.json.
 
-`weights` finds the weights, and `unpickled` opens a pickle in a process of its own; `card` is the model card.
+`weights` finds the weights, `unpickled` opens a pickle in a separate process, and `card` writes the model card.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model card of a converted checkpoint: where its files came from, and what was checked."""
+"""The model card of a converted checkpoint: the origin of its files, and the checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Made by `albert-infer convert` {version} from `{source}`. The weights are the sa
 
 | | |
 |---|---|
-{told}
+{facts}
 
 Its licence and its limits are those of `{source}`: look there before it is given to others.
 
@@ -28,9 +28,9 @@ Bytes that it was made from:
 """
 
 
-def model_card(source: str, version: str, told: Mapping[str, str], digests: Mapping[str, str]) -> str:
-    """The card, as Markdown, with what is `told` of the conversion and the `digests` of what it was made from."""
-    return CARD.format(source=source, version=version, told=_rows(told), digests=_rows(digests))
+def model_card(source: str, version: str, facts: Mapping[str, str], digests: Mapping[str, str]) -> str:
+    """The card as Markdown, with the `facts` of the conversion and the `digests` of the source files."""
+    return CARD.format(source=source, version=version, facts=_rows(facts), digests=_rows(digests))
 
 
 def _rows(cells: Mapping[str, str]) -> str:

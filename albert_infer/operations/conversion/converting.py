@@ -1,7 +1,4 @@
-"""From a checkpoint as it was published to a folder for labelling: safetensors, named outputs, one tokenizer.json.
-
-`weights` finds the weights, and `unpickled` opens a pickle in a process of its own; `card` is the model card.
-"""
+"""Converts a published checkpoint to a folder for labelling: safetensors, named outputs, one tokenizer.json."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from albert_infer import __version__, storage
 from albert_infer.classify.classification import Classifier, default_batch_tokens
 from albert_infer.common import logs
 from albert_infer.common.printable import PrintableText, text_of
+from albert_infer.common.tables import fact_lines
 from albert_infer.config import ConvertSettings
 from albert_infer.engine.shape import ARCHITECTURE, DEFAULT_SIZES, AlbertShape
 from albert_infer.engine.tensors import encoder_names, refuse_other_encoder, tensor_headers
@@ -35,114 +33,120 @@ from albert_infer.model.tokenizer_files import SPLIT_SPECIAL_TOKENS, TokenizerTe
 from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer
 from albert_infer.operations.conversion.card import model_card
 from albert_infer.operations.conversion.weights import WeightFinder
+from albert_infer.operations.demo_text import command_lines
 from albert_infer.preflight.label_probe import FITS, Probe, refuse_wrong_order, run_probe
 from albert_infer.schema import DeviceKind, NliLabel, Precision
 from albert_infer.storage import S3Access
 
 CARD: Final = "README.md"
-# What an ALBERT calls them.
+USE: Final = "use it with"
+# ALBERT's names of special tokens.
 SPECIAL_TOKENS: Final = {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "[MASK]"}
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written, what is `told` of it by heading, and the facts for a program."""
+    """The written files, the `summary` for a person by heading, the `command` that uses them, facts for a program."""
 
     files: CheckpointFiles
-    told: Mapping[str, str]
+    summary: Mapping[str, str]
+    command: Sequence[str]
     facts: Mapping[str, object]
 
-    def to_text(self) -> PrintableText:
-        """For a person."""
-        return text_of(f"{name:<13}{value}" for name, value in self.told.items())
+    def to_text(self, *, width: int | None = None) -> PrintableText:
+        """The summary for a person; it fits a terminal of `width` columns."""
+        lines = fact_lines(self.summary, width=width)
+        command = command_lines(self.command, width=width)
+        if len(command) == 1 and (width is None or len(command[0]) + len(USE) + 2 <= width):
+            return text_of([*lines, *fact_lines({USE: command[0]})])
+        return text_of([*lines, *fact_lines({USE: "the command below"}), *command])
 
 
 def convert(settings: ConvertSettings) -> Converted:
-    """Write the checkpoint at `settings.model` to `settings.output`, a new folder. Raises AlbertInferError."""
+    """Convert the checkpoint at `settings.model` to the new folder `settings.output`. Raises AlbertInferError."""
     access = S3Access(settings.s3_endpoint)
     output = storage.open_folder(settings.output, access)
     storage.refuse_filled(output, "--output")
     storage.check_writable(output)
     finder = WeightFinder(settings.model)
-    _tell(f"reading {settings.model}")
-    given = files_with(settings.model, access, finder)
-    is_classifier = any(name.startswith("classifier.") for data in given.weights.values() for name in _tensors(data))
-    made = _classifier(given, settings.label_order, output.uri) if is_classifier else _encoder(given, output.uri)
-    _tell(f"writing {output.uri}")
-    told = {"checkpoint": output.uri, "weights": finder.origin, **made.told}
-    card = model_card(settings.model, __version__, told, given.digests)
+    _log_step(f"reading {settings.model}")
+    source = files_with(settings.model, access, finder)
+    is_classifier = any(name.startswith("classifier.") for data in source.weights.values() for name in _tensors(data))
+    made = _classifier(source, settings.label_order, output.uri) if is_classifier else _encoder(source, output.uri)
+    _log_step(f"writing {output.uri}")
+    summary = {"checkpoint": output.uri, "weights": finder.origin, **made.summary}
+    card = model_card(settings.model, __version__, {**summary, USE: shlex.join(made.command)}, source.digests)
     storage.put_whole(output, {**_by_name(made.files), CARD: card.encode()}, "--output", last=CONFIG)
-    return replace(made, told=told)
+    return replace(made, summary=summary)
 
 
-def _tell(step: str) -> None:
+def _log_step(step: str) -> None:
     logs.tell("converting", f"converting: {step}", {})
 
 
-def _classifier(given: CheckpointFiles, label_order: Sequence[str], uri: str) -> Converted:
-    """A checkpoint that labels. Raises ModelError where it could not."""
-    _tell("comparing the tokenizer with the original one")
-    checkpoint, by, probe = _ordered(given, label_order)
+def _classifier(source: CheckpointFiles, label_order: Sequence[str], uri: str) -> Converted:
+    """Convert a checkpoint with a classifier. Raises ModelError if it cannot label."""
+    _log_step("comparing the tokenizer with the original one")
+    checkpoint, by, probe = _ordered(source, label_order)
     names = {str(number): str(label) for number, label in enumerate(checkpoint.label_order)}
     config = {
-        **{name: value for name, value in given.config.items() if name != "num_labels"},
+        **{name: value for name, value in source.config.items() if name != "num_labels"},
         "architectures": [ARCHITECTURE],
         "id2label": names,
         "label2id": {label: int(number) for number, label in names.items()},
     }
     text = TokenizerText(checkpoint.tokenizer_json, checkpoint.cls_token, checkpoint.sep_token)
-    files = _files(given, config, text, uri)
+    files = _files(source, config, text, uri)
     made = verified(files)
-    _refuse_other_tokens(made.tokenizer_json, checkpoint.tokenizer_json, given.source)
-    use = f"albert-infer label --input PAIRS --output LABELS --model {shlex.quote(uri)}"
-    use += f" --model-digest {made.digest}{endpoint_flag(given.s3_endpoint)}"
-    told = {
-        "tokenizer": _tokenizer_told(given),
+    _refuse_other_tokens(made.tokenizer_json, checkpoint.tokenizer_json, source.source)
+    use = ["albert-infer", "label", "--input", "PAIRS", "--output", "LABELS", "--model", uri]
+    use += ["--model-digest", made.digest, *shlex.split(endpoint_flag(source.s3_endpoint))]
+    summary = {
+        "tokenizer": _tokenizer_check(source),
         "label order": f"{', '.join(made.label_order)}, {by}",
         "probe": probe.to_text(),
         "digest": made.digest,
-        "use it with": use,
     }
-    return Converted(files, told, {"digest": made.digest, "label_order": list(made.label_order)})
+    return Converted(files, summary, use, {"digest": made.digest, "label_order": list(made.label_order)})
 
 
-def _encoder(given: CheckpointFiles, uri: str) -> Converted:
-    """A pretrained ALBERT, which has learned no labels: for fine-tuning. Raises ModelError for weights of another."""
-    headers = {name: header for data in given.weights.values() for name, header in tensor_headers(data).items()}
-    with naming(given.source):
-        shape = AlbertShape.from_config({**given.config, "architectures": None, "id2label": None, "num_labels": 3})
-    refuse_other_encoder(shape, {name: each.shape for name, each in encoder_names(headers).items()}, given.source)
-    _tell("comparing the tokenizer with the original one")
-    text = tokenizer_text(given.tokenizer, given.config, given.source)
-    files = _files(given, given.config, text, uri)
-    _refuse_other_tokens(tokenizer_text(files.tokenizer, files.config, uri).json, text.json, given.source)
-    use = f"albert-infer finetune --train PAIRS --eval PAIRS --model {shlex.quote(uri)} --output NEW"
-    use += endpoint_flag(given.s3_endpoint)
-    told = {"tokenizer": _tokenizer_told(given), "labels": "none: it has no classifier", "use it with": use}
-    return Converted(files, told, {"label_order": None})
+def _encoder(source: CheckpointFiles, uri: str) -> Converted:
+    """Convert a pretrained ALBERT without a classifier, for fine-tuning. Raises ModelError for other weights."""
+    headers = {name: header for data in source.weights.values() for name, header in tensor_headers(data).items()}
+    with naming(source.source):
+        shape = AlbertShape.from_config({**source.config, "architectures": None, "id2label": None, "num_labels": 3})
+    refuse_other_encoder(shape, {name: each.shape for name, each in encoder_names(headers).items()}, source.source)
+    _log_step("comparing the tokenizer with the original one")
+    text = tokenizer_text(source.tokenizer, source.config, source.source)
+    files = _files(source, source.config, text, uri)
+    _refuse_other_tokens(tokenizer_text(files.tokenizer, files.config, uri).json, text.json, source.source)
+    use = ["albert-infer", "finetune", "--train", "PAIRS", "--eval", "PAIRS", "--model", uri, "--output", "NEW"]
+    use += shlex.split(endpoint_flag(source.s3_endpoint))
+    summary = {"tokenizer": _tokenizer_check(source), "labels": "none: it has no classifier"}
+    return Converted(files, summary, use, {"label_order": None})
 
 
-def _ordered(files: CheckpointFiles, given: Sequence[str]) -> tuple[Checkpoint, str, Probe]:
-    """The checkpoint with its label order, whose word that is, and what the pairs beyond doubt say of it.
+def _ordered(files: CheckpointFiles, label_order: Sequence[str]) -> tuple[Checkpoint, str, Probe]:
+    """The checkpoint with its label order, the source of the order in words, and the result of the label probe.
 
-    Raises ModelError where nobody says it, or where they say otherwise.
+    Raises ModelError if the order is unknown, or if the probe contradicts it.
     """
-    unnamed = verified(files, given or tuple(NliLabel))
-    if order := given or unnamed.named_order:
+    unnamed = verified(files, label_order or tuple(NliLabel))
+    if order := label_order or unnamed.named_order:
         checkpoint = replace(unnamed, label_order=tuple(map(NliLabel, order)))
         probe = _probed(checkpoint)
         refuse_wrong_order(checkpoint, probe, required=False)
-        return checkpoint, "by --label-order" if given else "as config.json calls them", probe
+        return checkpoint, "by --label-order" if label_order else "as config.json names them", probe
     probe = _probed(unnamed)
     if probe.best_right < FITS:
-        asked = f"model {files.source}, whose config.json does not say what its outputs mean"
-        raise ModelError(asked, f"{probe.doubt()}: too few to tell", "give --label-order")
-    found = Probe(probe.pairs, probe.best_right, probe.best_order, probe.best_right)
-    return replace(unnamed, label_order=probe.best_order), "as the label probe found them", found
+        asked = f"model {files.source}, whose config.json does not name its outputs"
+        raise ModelError(asked, f"{probe.doubt()}: too few to decide", "give --label-order")
+    best = Probe(probe.pairs, probe.best_right, probe.best_order, probe.best_right)
+    return replace(unnamed, label_order=probe.best_order), "as the label probe found them", best
 
 
 def _probed(checkpoint: Checkpoint) -> Probe:
-    _tell("labelling the pairs of the label probe")
+    _log_step("labelling the pairs of the label probe")
     classifier = Classifier.load(
         checkpoint,
         precision=Precision.FP32,
@@ -152,26 +156,26 @@ def _probed(checkpoint: Checkpoint) -> Probe:
     return run_probe(checkpoint, classifier)
 
 
-def _files(given: CheckpointFiles, config: Mapping[str, object], text: TokenizerText, uri: str) -> CheckpointFiles:
-    """The files of the converted checkpoint: its tokenizer is one file, and transformers reads it as it is."""
-    said = json_object(TOKENIZER_CONFIG, given.tokenizer.get(TOKENIZER_CONFIG, b"{}"), given.source)
-    splits = bool(said.get(SPLIT_SPECIAL_TOKENS))
-    tokenizer = read_tokenizer(text.json, given.source)
-    # One that is only a word of the vocabulary would become a token of its own by its name.
+def _files(source: CheckpointFiles, config: Mapping[str, object], text: TokenizerText, uri: str) -> CheckpointFiles:
+    """The files of the converted checkpoint; transformers reads the one tokenizer file without changes."""
+    original = json_object(TOKENIZER_CONFIG, source.tokenizer.get(TOKENIZER_CONFIG, b"{}"), source.source)
+    splits = bool(original.get(SPLIT_SPECIAL_TOKENS))
+    tokenizer = read_tokenizer(text.json, source.source)
+    # transformers makes a named token special, so names of ordinary vocabulary words are left out.
     known = tokenizer.get_vocab() if splits else {t.content for t in tokenizer.get_added_tokens_decoder().values()}
     settings = {
-        # Of all classes the one that makes no tokenizer of its own from the file.
+        # The only class that uses the file unchanged.
         "tokenizer_class": "PreTrainedTokenizerFast",
-        # For those who use it with transformers.
+        # For users of transformers.
         "model_max_length": config.get("max_position_embeddings", DEFAULT_SIZES["max_position_embeddings"]),
         **{name: token for name, token in SPECIAL_TOKENS.items() if token in known},
         "cls_token": text.cls_token,
         "sep_token": text.sep_token,
-        # The one setting that a tokenizer.json has no word for.
+        # A tokenizer.json cannot express this setting.
         SPLIT_SPECIAL_TOKENS: splits,
     }
     files = {TOKENIZER_JSON: text.json.encode(), TOKENIZER_CONFIG: _json(settings)}
-    return CheckpointFiles(uri, config, given.weights, files, _json(config), given.calibration)
+    return CheckpointFiles(uri, config, source.weights, files, _json(config), source.calibration)
 
 
 def _by_name(files: CheckpointFiles) -> dict[str, bytes]:
@@ -179,13 +183,13 @@ def _by_name(files: CheckpointFiles) -> dict[str, bytes]:
     if files.calibration is not None:
         named[CALIBRATION] = files.calibration
     if len(files.weights) > 1:
-        places = {tensor: name for name, data in files.weights.items() for tensor in _tensors(data)}
-        named[WEIGHTS_INDEX] = _json({"metadata": {}, "weight_map": places})
+        file_of = {tensor: name for name, data in files.weights.items() for tensor in _tensors(data)}
+        named[WEIGHTS_INDEX] = _json({"metadata": {}, "weight_map": file_of})
     return named
 
 
 def _tensors(data: bytes) -> Collection[str]:
-    """The names of the tensors in a safetensors file; none in a damaged one, which is refused where it is verified."""
+    """The names of the tensors in a safetensors file. A damaged file is refused later, by the verification."""
     try:
         return tensor_headers(data)
     except ValueError:
@@ -194,14 +198,14 @@ def _tensors(data: bytes) -> Collection[str]:
 
 def _refuse_other_tokens(made: str, original: str, source: str) -> None:
     if made != original:
-        found = "with the names of its special tokens transformers makes another one of its tokenizer.json"
-        raise ModelError(f"model {source}", found, "save its tokenizer again, with PreTrainedTokenizerFast")
+        problem = "transformers changes its tokenizer.json because of the names of its special tokens"
+        raise ModelError(f"model {source}", problem, "save its tokenizer again, with PreTrainedTokenizerFast")
 
 
-def _tokenizer_told(given: CheckpointFiles) -> str:
-    if TOKENIZER_JSON in given.tokenizer:
-        return f"{TOKENIZER_JSON}, with the settings beside it, as transformers has {len(PROBE_TEXTS)} texts"
-    return f"of {SENTENCEPIECE}, as sentencepiece has {len(PROBE_TEXTS)} texts"
+def _tokenizer_check(source: CheckpointFiles) -> str:
+    if TOKENIZER_JSON in source.tokenizer:
+        return f"{TOKENIZER_JSON} with its settings; {len(PROBE_TEXTS)} texts tokenized as by transformers"
+    return f"from {SENTENCEPIECE}; {len(PROBE_TEXTS)} texts tokenized as by sentencepiece"
 
 
 def _json(value: Mapping[str, object]) -> bytes:

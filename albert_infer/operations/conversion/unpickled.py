@@ -1,6 +1,6 @@
-"""Pickled weights to a safetensors file: a program that `weights` runs in a process of its own.
+"""Converts pickled weights to a safetensors file. `weights` runs this program in a separate process.
 
-It is started by its path and imports nothing of this package, so that it needs nothing of the environment.
+The program is started by its path and imports nothing from this package, so it needs no environment variables.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ TABLES = ("state_dict", "model_state_dict")
 
 
 def main(target: str, pickles: Sequence[str]) -> str | None:
-    """Write the tensors of all `pickles` to `target`; why it cannot be done, or None."""
+    """Write the tensors of all `pickles` to `target`; return the reason of a failure, or None."""
     tensors: dict[str, torch.Tensor] = {}
     for pickle in pickles:
         try:
-            found = torch.load(pickle, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever torch refuses, and whatever else a pickle is that is none
+            loaded = torch.load(pickle, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch refuses the pickle, or the file is no pickle
             return f"torch does not load it as weights only ({type(error).__name__})"
-        # What Lightning and training loops of one's own put around it.
-        inner = next((found[key] for key in TABLES if key in found), found) if isinstance(found, dict) else found
-        if not isinstance(inner, dict) or not all(
-            isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in inner.items()
+        # Lightning and other training loops put a table around the tensors.
+        table = next((loaded[key] for key in TABLES if key in loaded), loaded) if isinstance(loaded, dict) else loaded
+        if not isinstance(table, dict) or not all(
+            isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in table.items()
         ):
-            held = f", but has {', '.join(map(repr, list(inner)[:5]))}" if isinstance(inner, dict) else ""
-            return f"it is no table of tensors by name{held}"
-        found = inner
-        # Each with memory of its own, as safetensors wants it.
-        tensors |= {name: tensor.detach().to_dense().clone().contiguous() for name, tensor in found.items()}
+            keys = f", but has {', '.join(map(repr, list(table)[:5]))}" if isinstance(table, dict) else ""
+            return f"it is no table of tensors by name{keys}"
+        # safetensors wants separate memory for each tensor.
+        tensors |= {name: tensor.detach().to_dense().clone().contiguous() for name, tensor in table.items()}
     safetensors.torch.save_file(tensors, target, metadata={"format": "pt"})
     return None
 

@@ -1,7 +1,7 @@
-"""Where the weights of a conversion come from: safetensors of the source or of the hub's own bot, else a pickle.
+"""Finds the weights of a conversion: safetensors of the source or of the hub's own bot, else a pickle.
 
-A pickle is opened by `unpickled` alone, in a process without the environment, and without a network where the machine
-allows it.
+Only `unpickled` opens a pickle, in a process without environment variables, and without a network if the machine allows
+that.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from albert_infer.storage import Folder
 SAFETENSORS: Final = (WEIGHTS, WEIGHTS_INDEX)
 PICKLES: Final = (PICKLED_WEIGHTS, PICKLED_INDEX)
 UNPICKLED: Final = Path(__file__).with_name("unpickled.py")
-# A network of its own that leads nowhere; of util-linux.
+# Starts a process in a network without connections; part of util-linux.
 WITHOUT_NETWORK: Final = ("unshare", "--user", "--map-root-user", "--net", "--")
 
 
 @dataclass
 class WeightFinder:
-    """Finds the weights of `source`, and keeps in `origin` where they came from, in words."""
+    """Finds the weights of `source`; `origin` describes in words where they came from."""
 
     source: str
     origin: str = ""
 
     def __call__(self, folder: Folder, files: set[str]) -> dict[str, bytes]:
-        """The weights by the names of their files, for a `folder` with these files. Raises ModelError."""
-        found = self._found(folder, files)
-        names = [name for data in found.values() for name in _names(data)]
+        """Return the weights by file name, for a `folder` with these `files`. Raises ModelError."""
+        weights = self._weights(folder, files)
+        names = [name for data in weights.values() for name in _names(data)]
         if not (wrapper := wrapper_of(names)):
-            return found
+            return weights
         self.origin += f", without {wrapper!r} before each name"
-        return {name: _unwrapped(data, wrapper) for name, data in found.items()}
+        return {name: _unwrapped(data, wrapper) for name, data in weights.items()}
 
-    def _found(self, folder: Folder, files: set[str]) -> dict[str, bytes]:
-        if found := safetensors_in(folder, files, self.source):
-            self.origin = f"{', '.join(found)} of {self.source}, as they are"
-            return found
+    def _weights(self, folder: Folder, files: set[str]) -> dict[str, bytes]:
+        if weights := safetensors_in(folder, files, self.source):
+            self.origin = f"{', '.join(weights)} of {self.source}, as they are"
+            return weights
         hub_id = hub.hub_id(self.source)
-        if hub_id is not None and (found := self._offered(hub_id)):
-            return found
+        if hub_id is not None and (weights := self._offered(hub_id)):
+            return weights
         names = files.union(hub_names(self.source))
         if names.isdisjoint((PICKLED_WEIGHTS, PICKLED_INDEX)):
             raise remedies.without_weights(self.source, names)
@@ -66,35 +66,35 @@ class WeightFinder:
         return self._unpickled(folder)
 
     def _offered(self, hub_id: hub.HubId) -> dict[str, bytes]:
-        """The safetensors of a pull request of the hub's bot that was made from the same pickles."""
-        ours = _pickles(hub.blobs(hub_id))
-        for request in hub.conversions(hub_id) if ours else ():
-            there = hub.blobs(request.at)
-            if _pickles(there) != ours or not {WEIGHTS, WEIGHTS_INDEX} & there.keys():
+        """The safetensors that the hub's bot made from the same pickles, and offers in a pull request."""
+        pickles = _pickles(hub.blobs(hub_id))
+        for request in hub.conversions(hub_id) if pickles else ():
+            blobs = hub.blobs(request.at)
+            if _pickles(blobs) != pickles or not {WEIGHTS, WEIGHTS_INDEX} & blobs.keys():
                 continue
             folder = storage.open_folder(hub.downloaded(request.at, SAFETENSORS, index=WEIGHTS_INDEX))
-            found = safetensors_in(folder, {pin.name for pin in folder.objects()}, str(request.at))
+            weights = safetensors_in(folder, {pin.name for pin in folder.objects()}, str(request.at))
             self.origin = (
-                f"{', '.join(found)} of pull request {request.number} by {hub.CONVERSION_BOT}, "
+                f"{', '.join(weights)} of pull request {request.number} by {hub.CONVERSION_BOT}, "
                 f"at commit {request.at.revision}"
             )
-            return found
+            return weights
         return {}
 
     def _unpickled(self, folder: Folder) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as work:
             names = self._copied(folder, Path(work))
-            logs.tell("converting", f"converting: opening {', '.join(names)} in a process of its own", {})
+            logs.tell("converting", f"converting: opening {', '.join(names)} in a separate process", {})
             ran = run_alone([sys.executable, "-I", str(UNPICKLED), WEIGHTS, *names], work)
             if ran.returncode:
                 last = (ran.stderr.strip().splitlines() or [f"the process ended with {ran.returncode}"])[-1]
-                found = f"{', '.join(names)} cannot be converted: {last:.200}"
-                remedy = "look at what it holds: save_pretrained writes tensors by name, and nothing else"
-                raise ModelError(f"model {self.source}", found, remedy)
+                problem = f"{', '.join(names)} cannot be converted: {last:.200}"
+                remedy = "save it again with save_pretrained, which writes tensors by name and nothing else"
+                raise ModelError(f"model {self.source}", problem, remedy)
             network = (
                 "without a network" if network_can_be_closed() else "with a network, which could not be closed here"
             )
-            how = f"unpickled as weights only, in a process with none of the environment and {network}"
+            how = f"unpickled as weights only, in a process without environment variables and {network}"
             self.origin = f"{', '.join(names)} of {self.source}, {how}"
             return {WEIGHTS: (Path(work) / WEIGHTS).read_bytes()}
 
@@ -106,21 +106,21 @@ class WeightFinder:
             names = sorted(set(map(str, index.values()))) if isinstance(index, dict) else []
         missing = [name for name in names if name not in files or "/" in name]
         if missing or not names:
-            found = f"{PICKLED_INDEX} names {missing[0]!r:.100}, which is not there" if missing else "it has no weights"
-            raise ModelError(f"model {self.source}", found, "complete the folder")
+            problem = f"{PICKLED_INDEX} names {missing[0]!r:.100}, which is missing" if missing else "it has no weights"
+            raise ModelError(f"model {self.source}", problem, "complete the folder")
         for name in names:
             (work / name).write_bytes(remedies.no_pointer(folder.read(name), name, self.source))
         return names
 
 
 def run_alone(program: Sequence[str], work: str) -> subprocess.CompletedProcess[str]:
-    """What becomes of the program in the folder `work`, with nothing of our environment, which may hold credentials.
+    """Run the program in the folder `work`, without our environment variables, which may hold credentials.
 
-    Without a network too, where the machine allows it.
+    The program has no network either, if the machine allows that.
     """
     environment = {"PATH": "/usr/bin:/bin", "HOME": work, "TMPDIR": work, "LC_ALL": "C.UTF-8"}
     prefix = WITHOUT_NETWORK if network_can_be_closed() else ()
-    return subprocess.run(  # noqa: S603  our own program
+    return subprocess.run(  # noqa: S603  (a program of this package)
         [*prefix, *program], cwd=work, env=environment, capture_output=True, text=True, check=False
     )
 
@@ -134,7 +134,7 @@ def network_can_be_closed() -> bool:
 
 
 def _names(data: bytes) -> Collection[str]:
-    """The names of the tensors; none in a damaged file, which is refused where it is verified."""
+    """The names of the tensors; [""] for a damaged file, which the verification refuses later."""
     try:
         return tensor_headers(data)
     except ValueError:
