@@ -159,7 +159,7 @@ def test_every_put_and_copy_names_the_kms_key_and_no_other_request_does(s3_bucke
         folder = storage.open_folder(s3_bucket.uri, storage.S3Access(proxy.endpoint, kms_key="key-id"))
         folder.put_if_absent("a", b"x")
         folder.replace("b", b"x", storage.ObjectPin("b", 1, "e"))
-        with pytest.raises(InfrastructureError, match="names no ETag"):
+        with pytest.raises(InfrastructureError, match="without an ETag"):
             folder.copy(storage.ObjectPin("a", 1, "e"), "c")
         folder.objects()
         folder.stat("a")

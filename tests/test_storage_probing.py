@@ -202,7 +202,7 @@ def test_a_lock_is_for_those_who_may_write_to_the_folder(tmp_path: Path, mode: i
 def test_a_lock_that_this_user_may_not_write_is_refused_at_the_start(shared: Path) -> None:
     assert swapped_by(ALICE, shared).returncode == 0
     (shared / ".albert-infer-lock").chmod(0o644)  # as older versions left it
-    assert_refused(swapped_by(BOB, shared), ".albert-infer-lock", "remove it while no run is going on")
+    assert_refused(swapped_by(BOB, shared), ".albert-infer-lock", "remove it while no run is active")
     assert swapped_by(ALICE, shared).returncode == 0
 
 

@@ -239,7 +239,10 @@ def test_a_listing_without_a_token_goes_on_after_its_last_key(aws_identity: None
         assert [pin.name for pin in scripted(server).objects()] == ["a", "b", "c"]
         assert "start-after=out%2Fb" in server.requests[1]
     for pages in ([page("a", more=True), page("a", more=True)], [page(more=True)]):
-        with ScriptedS3(*pages) as server, pytest.raises(storage.AccessError, match="not where it goes on; use an S3"):
+        with (
+            ScriptedS3(*pages) as server,
+            pytest.raises(storage.AccessError, match="position of the next page; use an S3"),
+        ):
             scripted(server).objects()
 
 
@@ -340,7 +343,10 @@ def test_an_answer_that_stays_the_same_is_refused_at_the_start_with_its_cause(
 @pytest.mark.parametrize(("status", "code"), [(400, "RequestTimeout"), (409, "OperationAborted"), (429, "SlowDown")])
 def test_an_answer_that_may_change_is_no_reason_to_refuse(s3_bucket: S3Location, status: int, code: str) -> None:
     error = reply_error("list_objects_v2", s3_bucket.uri, status, code)
-    assert (type(error), error.remedy) == (InfrastructureError, "start the run again; it goes on from what is there")
+    assert (type(error), error.remedy) == (
+        InfrastructureError,
+        "start the run again; it resumes from the finished units",
+    )
 
 
 def test_a_server_that_is_not_there_is_an_infrastructure_error(given_up: GivenUp) -> None:

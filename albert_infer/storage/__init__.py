@@ -1,6 +1,6 @@
-"""All that knows `s3://` from a path: opening, listing, pinned reads, and the few ways to write that cannot lose data.
+"""Local and S3 folders with one interface: opening, listing, pinned reads, and writes that cannot lose data.
 
-No other module joins paths or talks to a file system. `Folder` states what every place promises.
+No other module joins paths or calls a file system. `Folder` states the contract of every folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a place on S3 is reached, beyond its URI: endpoint, encryption, who pays, whose bucket. Holds no credentials."""
+"""The settings of S3 requests besides the URI: endpoint, encryption, payer, bucket owner. Holds no credentials."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from albert_infer.errors import SettingsError
 
 @dataclass(frozen=True)
 class S3Access:
-    """What every request to one place carries or obeys; a local folder needs none of it.
+    """The settings of all requests to one S3 folder; a local folder needs none of them.
 
-    `endpoint` None leaves it to the environment and AWS. With `kms_key` the server encrypts what is put or copied
-    with that key. `bucket_owner` is an account id: a bucket of anybody else is refused by S3.
+    With `endpoint` None, the environment and AWS decide. With `kms_key`, the server encrypts new and copied objects
+    with that key. `bucket_owner` is an account id: S3 refuses a bucket of another account.
     """
 
     endpoint: str | None = None
     kms_key: str | None = None
     request_payer: bool = False
     bucket_owner: str | None = None
-    # Without a byte; S3 answers in less than one.
+    # Seconds without a byte; S3 answers in less than one second.
     read_timeout_seconds: float = 30
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What goes into every request that knows the parameter."""
+        """The parameters for every request that supports them."""
         parameters: dict[str, str] = {}
         if self.kms_key is not None:
             parameters |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key}
@@ -42,7 +42,7 @@ DEFAULT_ACCESS: Final = S3Access()
 
 
 def refuse_unsafe_endpoint(endpoint: str) -> None:
-    """Raise `SettingsError` for what is no URL, holds credentials, or sends data in the clear over a network."""
+    """Raise `SettingsError` for an invalid URL, a URL with credentials, and http:// to another machine."""
     parts = urlsplit(endpoint)
     if "@" in parts.netloc:
         raise SettingsError(
@@ -51,8 +51,8 @@ def refuse_unsafe_endpoint(endpoint: str) -> None:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise SettingsError(f"the S3 endpoint {endpoint!r}", "not a URL", "give https://host[:port]")
     if parts.scheme == "http" and not _is_this_machine(parts.hostname):
-        found = "http:// would send texts and session tokens readable over the network"
-        raise SettingsError(f"the S3 endpoint {endpoint!r}", found, "give https://; http:// is for localhost only")
+        problem = "http:// would send texts and session tokens readable over the network"
+        raise SettingsError(f"the S3 endpoint {endpoint!r}", problem, "give https://; http:// is for localhost only")
 
 
 def _is_this_machine(host: str) -> bool:

@@ -1,6 +1,6 @@
-"""Which objects of a folder are input, as far as their names tell, and which names show that a table format owns them.
+"""Decides by names which objects of a folder are input, and which names belong to the log of a table format.
 
-Names only: nothing is opened here. `docs/reference/inputs.md` says the same for users.
+No object is opened here. `docs/reference/inputs.md` has the rules for users.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 
 
 class LeftOut(StrEnum):
-    """Why an object is not input. Closed: readers may switch on it."""
+    """Why an object is not input. The list is closed: readers may switch on the values."""
 
     NOT_PARQUET = "not_parquet"
-    # Of a file that stands beside it, or of one that is still being written.
+    # A copy of another file, or a file that is still being written.
     COPY = "copy"
     HIDDEN = "hidden"
 
@@ -27,12 +27,11 @@ WORDS: Final = {
     LeftOut.HIDDEN: "hidden",
 }
 PARQUET_NAMES: Final = (".parquet", ".pq", ".parq")
-# `df.to_parquet("df.parquet.gzip")` names a Parquet file; one that was compressed as a whole begins otherwise.
+# `df.to_parquet("df.parquet.gzip")` writes a Parquet file. A file compressed as a whole has other first bytes.
 CODECS: Final = "gz|gzip|snappy|zst|zstd|lz4|lzo|br|brotli|bz2|zlib|none|uncompressed"
-# What goes on after `.parquet.` is the work of a tool that copies, downloads or renames: `a.parquet.1`,
-# `a.parquet.6eF7c4Bd`. It is in no other file's name.
+# Tools that copy, download or rename files add text after `.parquet`: `a.parquet.1`, `a.parquet.6eF7c4Bd`.
 _AFTER_PARQUET: Final = re.compile(rf"\.(?:parquet|pq|parq)\.(?!(?:{CODECS})$)[^/]*$", re.IGNORECASE)
-# By whom, in order: editors and people; anybody; browsers; download tools; Hadoop; Flink and others.
+# The endings of editors and people; any tool; browsers; download tools; Hadoop; Flink and others, in this order.
 _COPY: Final = re.compile(
     r"(?:~|\.bak|\.backup|\.old|\.orig|\.save|\.sw[opx]"
     r"|\.(?:tmp|temp)(?:[._-][\w-]+)?|_\.gstmp|\.gstmp"
@@ -42,7 +41,7 @@ _COPY: Final = re.compile(
     r"|\.(?:inprogress|in-progress|pending)(?:[._-][\w-]+)?)$",
     re.IGNORECASE,
 )
-# What is put beside data and holds no row; by Spark, Databricks, Hadoop, Parquet's writers, and desktops.
+# Files without rows that Spark, Databricks, Hadoop, Parquet's writers and desktops put next to data.
 _MARK: Final = re.compile(
     r"(?:^|/)(?:_SUCCESS|_(?:started|committed)_[^/]*|_(?:common_)?metadata|[^/]*\.crc|\.DS_Store|Thumbs\.db|desktop\.ini)$"
 )
@@ -50,13 +49,13 @@ _MARK: Final = re.compile(
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A format whose log says which files of a folder hold the rows of a table."""
+    """A table format; its log lists the files of a folder that hold the rows of the table."""
 
     name: str
-    # Where the log lies below the table, and what a name in it looks like.
+    # The folder of the log below the table, and the pattern of names in it.
     log: str
     mark: re.Pattern[str]
-    # How Spark reads the rows that are there now.
+    # The Spark reader of the current rows.
     reader: str
 
 
@@ -74,15 +73,15 @@ TABLE_FORMATS: Final = (
 
 
 def left_out(name: str) -> LeftOut | None:
-    """Why the object is not input whatever it holds; None if its name, or its first bytes, say that it is.
+    """The reason why an object with this name is never input; None if the name or the first bytes decide.
 
-    `name` is below the input's folder. As in Spark a segment that begins with `_` is hidden, unless it is a partition:
-    `_day=2026-11-21`.
+    `name` is relative to the input's folder. As in Spark, a segment that begins with `_` is hidden unless it is a
+    partition: `_day=2026-11-21`.
     """
     *folders, last = name.split("/")
     if any(_is_hidden(segment) for segment in (*folders, last)):
         return LeftOut.HIDDEN
-    # The value of a partition is data.
+    # The value of a partition is data, so it is not checked.
     if any(_is_copy(folder) for folder in folders if "=" not in folder):
         return LeftOut.COPY
     is_copy = _is_copy(last) or (_AFTER_PARQUET.search(last) is not None)
@@ -90,40 +89,37 @@ def left_out(name: str) -> LeftOut | None:
 
 
 def is_named_parquet(name: str) -> bool:
-    """Whether the name says Parquet: then the object is input, or bad input, whatever its bytes are."""
+    """Whether the name has an ending of Parquet: then the object is input, valid or bad."""
     return name.lower().endswith(PARQUET_NAMES)
 
 
 def may_be_parquet(name: str) -> bool:
-    """Whether the name leaves it open that the object is Parquet, for one whose bytes cannot be seen.
-
-    An ending that nobody gives to Parquet files closes it: `note.txt`.
-    """
+    """Whether an object with this name may be Parquet, if its bytes cannot be read; not for `note.txt`."""
     last = name.rpartition("/")[2]
     return re.search(rf"^[^.]*$|\.(?:{CODECS})$|parquet|\.(?:pq|parq)\b", last, re.IGNORECASE) is not None
 
 
 def is_mark(name: str, size: int) -> bool:
-    """Whether the object can hold no row: a night that has no others is empty."""
+    """Whether the object cannot hold rows; a night with only such objects is empty."""
     return size == 0 or _is_marks_name(name)
 
 
 def table_of(name: str) -> tuple[TableFormat, str] | None:
-    """The format whose log the object belongs to, and the table's folder (ends in a slash, or nothing); else None."""
+    """The table format to whose log the object belongs, and the table's folder ("" or ending in a slash); else None."""
     for table_format in TABLE_FORMATS:
-        found = table_format.mark.match(name)
-        if found:
-            return table_format, f"{found['table']}/" if found["table"] else ""
+        match = table_format.mark.match(name)
+        if match:
+            return table_format, f"{match['table']}/" if match["table"] else ""
     return None
 
 
 def is_partition(segment: str) -> bool:
-    """Whether such a folder may lie inside of a table: `dt=2026-11-21`, `2026-11-21`, `21`, or Iceberg's `data`."""
+    """Whether the folder may be part of a table: `dt=2026-11-21`, `2026-11-21`, `21`, or Iceberg's `data`."""
     return segment == "data" or re.fullmatch(r"[^=]+=.*|[\d-]+", segment) is not None
 
 
 def left_out_text(ignored: Mapping[str, str]) -> str:
-    """How many objects were left out, by reason, with the first name of each that is no mark, if there is one."""
+    """Describe the ignored objects: their number for each reason, with the first name (marks only if all are marks)."""
     by_reason = {reason: [name for name, rule in ignored.items() if rule == reason] for reason in LeftOut}
     first = {
         rule: min(names, key=lambda name: (_is_marks_name(name), name)) for rule, names in by_reason.items() if names
@@ -140,5 +136,5 @@ def _is_hidden(segment: str) -> bool:
 
 
 def _is_copy(segment: str) -> bool:
-    """Whether the ending is that of a copy, or the whole name: Kafka Connect's folder, Office's, Emacs's files."""
+    """Whether the segment has the ending of a copy, or a name of Kafka Connect, Office or Emacs."""
     return _COPY.search(segment) is not None or re.fullmatch(r"\+tmp|~\$.*|#.*#", segment) is not None

@@ -1,4 +1,4 @@
-"""The objects below a local folder, each pinned: a walk through folders and links."""
+"""Lists the objects below a local folder, through subfolders and links, and pins each of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from albert_infer.storage.folder import ObjectPin
 from albert_infer.storage.probing import UNFINISHED
 
 StatusOf = Callable[[os.DirEntry[str]], os.stat_result | None]
-# What a link is answered with that leads to nothing, or to itself.
+# The errors for a broken link, and for a link to itself.
 LEADS_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -23,9 +23,9 @@ def pins_below(
     status_of_entry: StatusOf,
     above: frozenset[tuple[int, int]] = frozenset(),
 ) -> Iterator[ObjectPin]:
-    """Pin all regular files below, through links; a link to a folder that we are in is not entered again.
+    """Pin all regular files below `folder`; a link to a folder `above` is not followed.
 
-    What `status_of_entry` says of a link itself is pinned as a file's status is.
+    If `status_of_entry` returns the status of a link itself, the link is pinned as a file.
     """
     try:
         with os.scandir(folder) as scan:
@@ -45,9 +45,9 @@ def pins_below(
 
 
 def status_of(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Look at what the entry leads to, or at the link itself if that cannot be seen; None if it was deleted meanwhile.
+    """The status of the entry's target, or of the link itself if the target cannot be read; None if it was deleted.
 
-    A link to nothing is not passed over, for it may stand for data. Its name tells.
+    A broken link is not skipped, because its name may be that of an input file.
     """
     try:
         return entry.stat()
@@ -60,7 +60,7 @@ def status_of(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 def status_if_any(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Look at what the entry leads to; None if it leads to nothing."""
+    """The status of the entry's target; None for a broken link."""
     try:
         return entry.stat()
     except OSError as error:
@@ -70,7 +70,7 @@ def status_if_any(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 def leads_nowhere(path: str | Path) -> bool:
-    """Whether this is a link to nothing, or to itself."""
+    """Whether the path is a broken link, or a link to itself."""
     try:
         Path(path).stat()
     except OSError as error:
@@ -83,7 +83,7 @@ def _checked_utf8(entry: os.DirEntry[str]) -> str:
         entry.name.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"listing {entry.path!r}", "its name is not UTF-8", "rename it; names are kept in the plan as text"
+            f"listing {entry.path!r}", "its name is not UTF-8", "rename it; the plan stores names as text"
         ) from error
     return entry.name
 

@@ -1,7 +1,7 @@
-"""A folder on a POSIX file system: objects appear whole, under their final name, and survive a power cut.
+"""A folder on a POSIX file system: objects appear whole, under their final name, and survive a power failure.
 
-Unfinished puts and the lock have names that begin with `UNFINISHED`; they are no objects. A process killed half-way
-leaves such a file behind; it is harmless and may be deleted while no run is going on.
+Unfinished puts and the lock have names that begin with `UNFINISHED`; they are no objects. A killed process leaves such
+a file behind. The file is harmless, and may be deleted while no run is active.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """A `Folder` on this machine, or on a file system that every node has mounted at the same path.
+    """A `Folder` on this machine, or on a file system that every node mounts at the same path.
 
-    Raises `IntegrityError` for a name that would lead out of the folder: names may come from a manifest on disk.
+    Raises `IntegrityError` for a name outside the folder, because names may come from a damaged manifest.
     """
 
     uri: str
@@ -85,8 +85,8 @@ class LocalFolder:
                     return pin_of(name, os.fstat(file.fileno())), file.read()
             except OSError as error:
                 if error.errno in {errno.EISDIR, *LEADS_NOWHERE} and os.path.lexists(path):
-                    found = "a folder, or a link to nothing, stands in the place of a file"
-                    raise IntegrityError(f"reading {path}", found, "move it away") from error
+                    problem = "a folder or a broken link has the name of a file"
+                    raise IntegrityError(f"reading {path}", problem, "move it away") from error
                 raise
 
     def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:  # noqa: D102
@@ -101,7 +101,7 @@ class LocalFolder:
             with _staged(path.parent, data) as staged:
                 failpoints.reach("local_staged", name)
                 created = _linked(staged, path)
-            # Also after losing: what the caller now reads back must not vanish in a power cut either.
+            # Also if another writer was first: the object that the caller reads must survive a power failure.
             sync_folder(path.parent)
         return created
 
@@ -120,11 +120,11 @@ class LocalFolder:
 
     def copy(self, source: ObjectPin, target: str) -> ObjectPin:  # noqa: D102
         origin, final = self._path(source.name), self._path(target)
-        found = self.stat(source.name)
-        if found is None:
+        pin = self.stat(source.name)
+        if pin is None:
             raise ObjectMissingError(f"copying {origin}", "it is not there", "start the run again")
-        if found != source:
-            raise _changed(origin, source, found)
+        if pin != source:
+            raise _changed(origin, source, pin)
         with writing(str(final)):
             _make_folder(final.parent)
             staged = _unfinished_path(final.parent)
@@ -132,7 +132,7 @@ class LocalFolder:
                 copied = _linked_or_copied(source, origin, staged, target)
                 staged.replace(final)
             finally:
-                # Also after success: renaming a file over another name of itself does nothing.
+                # Also after success: a rename between two links of one file does nothing.
                 staged.unlink(missing_ok=True)
             sync_folder(final.parent)
         return copied
@@ -143,7 +143,7 @@ class LocalFolder:
                 path.unlink()
 
     def arrow(self) -> tuple[Any, str]:  # noqa: D102
-        from pyarrow.fs import LocalFileSystem  # here, as few runs need it
+        from pyarrow.fs import LocalFileSystem  # imported here, because few runs need it
 
         return LocalFileSystem(), self.uri
 
@@ -161,13 +161,13 @@ class LocalFolder:
     def _path(self, name: str) -> Path:
         if not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name:
             raise IntegrityError(
-                f"the object {name!r} in {self.uri}", "not a name below that folder", "look at who wrote this name"
+                f"the object {name!r} in {self.uri}", "not a name below that folder", "find out who wrote this name"
             )
         return Path(self.uri, name)
 
 
 class _PinnedFile(io.FileIO):
-    """A file that says so when it is not, or is no longer, the pinned one."""
+    """A file that raises ObjectChangedError at its open or close if it is not the pinned one."""
 
     def __init__(self, path: Path, pin: ObjectPin) -> None:
         super().__init__(path)
@@ -179,7 +179,7 @@ class _PinnedFile(io.FileIO):
             super().close()
             raise
 
-    # A fault of the disk is told as the store's, so that a reader does not take it for a damaged file.
+    # A disk error is raised as an error of the store, so that a reader does not take it for a damaged file.
     def read(self, size: int | None = -1) -> bytes:
         with reading(str(self._path)):
             return super().read(-1 if size is None else size)
@@ -201,16 +201,16 @@ class _PinnedFile(io.FileIO):
             super().close()
 
     def _check(self) -> None:
-        # Of the open file, not of the path: a file that was replaced by a rename still gives us the pinned bytes.
-        found = pin_of(self._pin.name, os.fstat(self.fileno()))
-        if found != self._pin:
-            raise _changed(self._path, self._pin, found)
+        # The open file is checked, not the path: after a rename over the path, the open file has the pinned bytes.
+        current = pin_of(self._pin.name, os.fstat(self.fileno()))
+        if current != self._pin:
+            raise _changed(self._path, self._pin, current)
 
 
-def _changed(path: Path, pin: ObjectPin, found: ObjectPin) -> ObjectChangedError:
+def _changed(path: Path, pin: ObjectPin, current: ObjectPin) -> ObjectChangedError:
     return ObjectChangedError(
         f"reading {path} as planned ({pin.size} bytes, modified at {pin.version} ns)",
-        f"it changed ({found.size} bytes, modified at {found.version} ns)",
+        f"it changed ({current.size} bytes, modified at {current.version} ns)",
         "stop the program that writes to it and start the run again",
     )
 
@@ -221,7 +221,7 @@ def _unfinished_path(folder: Path) -> Path:
 
 @contextmanager
 def _staged(folder: Path, data: bytes) -> Iterator[Path]:
-    """Hold these bytes in a durable file with an unfinished name; it is gone afterwards, whatever happens."""
+    """Write the bytes to a durable file with an unfinished name, and delete the file at the end."""
     path = _unfinished_path(folder)
     try:
         with path.open("xb") as file:
@@ -234,7 +234,7 @@ def _staged(folder: Path, data: bytes) -> Iterator[Path]:
 
 
 def _linked(staged: Path, path: Path) -> bool:
-    """Give the staged file its final name unless something has it already: the one atomic step of a put."""
+    """Give the staged file its final name, unless the name exists: the one atomic step of a put."""
     try:
         path.hardlink_to(staged)
     except FileExistsError:
@@ -243,33 +243,33 @@ def _linked(staged: Path, path: Path) -> bool:
 
 
 def _linked_or_copied(source: ObjectPin, origin: Path, staged: Path, target: str) -> ObjectPin:
-    """Give the pinned bytes of `origin` the name `staged` too; the pin that they have there as `target`."""
+    """Link or copy the pinned bytes of `origin` to `staged`; return their pin with the name `target`."""
     try:
         staged.hardlink_to(origin)
     except FileNotFoundError as error:
         raise ObjectMissingError(f"copying {origin}", "it is not there", "start the run again") from error
     except OSError:
-        # Another user's file (fs.protected_hardlinks), or another device behind a mount.
+        # The file belongs to another user (fs.protected_hardlinks), or a mount is in between.
         with _PinnedFile(origin, source) as file, staged.open("xb") as copy:
             shutil.copyfileobj(file, copy)
             copy.flush()
             os.fsync(copy.fileno())
         return pin_of(target, staged.stat())
-    # Of the link: the name may have been given to other bytes since it was looked at.
-    found = pin_of(source.name, staged.stat())
-    if found != source:
-        raise _changed(origin, source, found)
-    return replace(found, name=target)
+    # The link is checked, because the file may have been replaced since the first check.
+    linked = pin_of(source.name, staged.stat())
+    if linked != source:
+        raise _changed(origin, source, linked)
+    return replace(linked, name=target)
 
 
 def _make_later_than(staged: Path, expected: ObjectPin) -> None:
-    """Two puts within one tick of the kernel's clock must not get the same pin, or the second swap would pass too."""
+    """Set a later time of modification: two puts within one tick of the kernel's clock must have different pins."""
     modified = max(staged.stat().st_mtime_ns, int(expected.version) + 1)
     os.utime(staged, ns=(modified, modified))
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder and those above it, each durable in the one above."""
+    """Make the folder and its missing parents; each is durable."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -1,7 +1,4 @@
-"""All that knows `s3://` from a path: opening, listing, pinned reads, and the few ways to write that cannot lose data.
-
-No other module joins paths or talks to a file system. `Folder` states what every place promises.
-"""
+"""Opens folders by path or URI, resolves inputs, and checks outputs before a run."""
 
 from __future__ import annotations
 
@@ -28,9 +25,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# So often no object is deleted between two puts.
+# No object is deleted between two puts this many times.
 MAX_CREATED = 5
-# What a shell, or Spark, would expand; and one location after another.
+# Patterns that a shell or Spark would expand; and lists of locations.
 PATTERN = re.compile(r"[*?]|\[[^\]/]+\]|\{[^}]*,[^}]*\}")
 LIST = re.compile(r",\s*(?:/|\w+:/)")
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -38,7 +35,7 @@ BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 @dataclass(frozen=True)
 class InputObjects:
-    """What an input URI names at one moment: `pins` are objects of `folder`; `uri` is normalised, of folder or file."""
+    """The objects of an input at one moment: `pins` of `folder`; `uri` is the normalised URI of the folder or file."""
 
     uri: str
     folder: Folder
@@ -46,17 +43,17 @@ class InputObjects:
 
 
 def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3Folder:
-    """Name the folder at a local path, `file://` or `s3://` URI; touches no network, and it need not exist.
+    """Open the folder at a local path, `file://` or `s3://` URI, without a request; the folder need not exist.
 
-    `~` and `~user` at the beginning of a path are what they are to a shell: a path may come from a file or a variable.
+    `~` and `~user` at the beginning of a path are expanded, because a path may come from a file or a variable.
 
-    `access` is for S3. Raises `SettingsError` for what is no such URI, for credentials in it, which the message does
-    not repeat, and for an endpoint that is not safe.
+    `access` is for S3. Raises `SettingsError` for an invalid URI, a URI with credentials (the message does not repeat
+    them), and an unsafe endpoint.
     """
     if (scheme := _scheme(uri)) == "s3":
         if access.endpoint is not None:
             refuse_unsafe_endpoint(access.endpoint)
-        # Imported here: it takes a quarter of a second, and local paths have no use for it.
+        # Imported here, because the import takes a quarter of a second and local paths do not need it.
         from albert_infer.storage.s3 import S3Folder
 
         return S3Folder(_normalised_s3(uri), access)
@@ -64,24 +61,24 @@ def open_folder(uri: str, access: S3Access = DEFAULT_ACCESS) -> LocalFolder | S3
 
 
 def subfolder(uri: str, name: str) -> str:
-    """The URI of the folder `name` below the folder at `uri`; it ends in a slash, as only a folder's does.
+    """The URI of the folder `name` below the folder at `uri`; the URI ends in a slash, which marks a folder.
 
-    Raises `SettingsError` as `open_folder`, and `IntegrityError` for a local name that would lead out of the folder.
+    Raises `SettingsError` as `open_folder`, and `IntegrityError` for a local name outside the folder.
     """
     return f"{open_folder(uri).uri_of(name)}/"
 
 
 def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
-    """List what an input URI names: the one object, or all objects below the folder; nothing is filtered.
+    """List the objects of an input URI: the one object, or all objects below the folder, without a filter.
 
-    Raises `NoInputError` if there is nothing, `InputError` if there is no right to see it or if nothing can be there,
-    because it is a pattern or a list, and `SettingsError` as `open_folder`.
+    Raises `NoInputError` if nothing is there, `InputError` without the right to list, or for a pattern or list of
+    locations, and `SettingsError` as `open_folder`.
     """
     folder = open_folder(uri, access)
     try:
         single = None if uri.endswith("/") else _single_object(folder)
         pins = folder.objects()
-        # As a file is called: a night's folder that is not there costs no request more.
+        # Only names with a full stop are checked, so that a missing folder of a night costs no extra request.
         is_file = not pins and uri.endswith("/") and "." in folder.uri.rpartition("/")[2] and _single_object(folder)
     except (AccessError, ObjectMissingError) as error:
         raise InputError(error.asked, error.problem, error.remedy) from error
@@ -95,15 +92,15 @@ def resolve_input(uri: str, access: S3Access = DEFAULT_ACCESS) -> InputObjects:
 
 
 def overlaps(one: str, other: str) -> bool:
-    """Whether two normalised URIs, of folders or files, are equal or one lies inside the other, by path segments."""
+    """Whether two normalised URIs of folders or files are equal, or one is below the other."""
     return _inside(one, other) or _inside(other, one)
 
 
 def check_writable(folder: Folder) -> None:
     """Raise `OutputError` unless objects can be created in the folder.
 
-    Leaves nothing behind. On S3 it needs ListBucket, GetObject and PutObject, as the run does, and no right to delete:
-    it sends a PUT on the condition of an ETag that no object has.
+    The check leaves nothing behind. On S3 it needs ListBucket, GetObject and PutObject, as the run does, and no right
+    to delete: it sends a PUT that depends on an ETag of no object.
     """
     with refused(OutputError):
         folder.probe_write()
@@ -111,7 +108,7 @@ def check_writable(folder: Folder) -> None:
 
 @contextmanager
 def refused(kind: type[RefusedError]) -> Iterator[None]:
-    """Refuse to start where the place or a right is missing: for the first requests, before anything is written."""
+    """Turn an AccessError into an error of `kind`: for the first requests, before anything is written."""
     try:
         yield
     except AccessError as error:
@@ -119,20 +116,20 @@ def refused(kind: type[RefusedError]) -> Iterator[None]:
 
 
 def check_conditional(folder: Folder, name: str, data: bytes) -> None:
-    """Raise `OutputError` if an object that was just created, with these bytes, can be created once more.
+    """Raise `OutputError` if an object that was just created with these bytes can be created again.
 
-    The only proof that a server keeps If-None-Match is an object that stands; where it does not, the same bytes are
-    written over it, which changes nothing.
+    Only a second PUT shows that a server obeys If-None-Match. If the server does not, the same bytes are written again,
+    which changes nothing.
     """
-    # Once would do, were it not for a clean-up that may delete the object between two puts.
+    # Several tries, because a clean-up may delete the object between two puts.
     if all(folder.put_if_absent(name, data) for _ in range(MAX_CREATED)):
-        found = f"{folder.uri_of(name)} stood there and was written over: the server ignores If-None-Match"
-        remedy = "use an S3 server that keeps conditional PUTs, or two runs could overwrite each other"
-        raise OutputError(f"creating an object once in {folder.uri}", found, remedy)
+        problem = f"{folder.uri_of(name)} existed and was overwritten: the server ignores If-None-Match"
+        remedy = "use an S3 server that obeys conditional PUTs, or two runs could overwrite each other"
+        raise OutputError(f"creating an object once in {folder.uri}", problem, remedy)
 
 
 def each(folder: Folder, items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
-    """The result of `work` for each item, in order; as many at a time as the folder likes."""
+    """Return the result of `work` for each item, in order; `folder.requests_at_once` items run at a time."""
     if folder.requests_at_once == 1 or len(items) < 2:
         return [work(item) for item in items]
     with ThreadPoolExecutor(folder.requests_at_once) as threads:
@@ -140,7 +137,7 @@ def each(folder: Folder, items: Sequence[Item], work: Callable[[Item], Result]) 
 
 
 def _scheme(uri: str) -> str:
-    """`s3`, `file`, or nothing for a path. Raises `SettingsError` for anything else."""
+    """Return `s3`, `file`, or "" for a path. Raises `SettingsError` for any other scheme."""
     if not uri or "\0" in uri:
         raise SettingsError("a location", f"{uri!r}", "give a path, file:// or s3:// URI")
     try:
@@ -168,7 +165,7 @@ def _normalised_s3(uri: str) -> str:
 
 
 def _expanded(path: str) -> str:
-    # A Path raises for a user that there is not, where a shell takes the name as it is.
+    # Path.expanduser raises for an unknown user; a shell leaves such a name as it is.
     return expanduser(path)  # noqa: PTH111
 
 
@@ -180,7 +177,7 @@ def _real_path(path: str) -> str:
 
 
 def _single_object(folder: LocalFolder | S3Folder) -> InputObjects | None:
-    """Look whether the folder's URI is that of an object, and so of no folder."""
+    """Return the object with the folder's URI, if the URI names an object."""
     parent_uri, _, name = folder.uri.rpartition("/")
     if not name or parent_uri == "s3:/":  # the root, or a whole bucket
         return None
@@ -190,14 +187,14 @@ def _single_object(folder: LocalFolder | S3Folder) -> InputObjects | None:
 
 
 def _nothing_there(uri: str) -> InputError:
-    """A night may have no input, but a location that can name nothing is a mistake on every night."""
+    """NoInputError for an empty location; InputError for a location that can never have objects."""
     asked = f"the input {uri}"
     if PATTERN.search(uri):
-        found = "nothing has this name, and patterns are not expanded"
-        return InputError(asked, found, "give the folder: every Parquet file below it is read, at any depth")
+        problem = "nothing has this name, and patterns are not expanded"
+        return InputError(asked, problem, "give the folder: every Parquet file below it is read, at any depth")
     if LIST.search(uri):
-        found = "nothing has this name, and a list of locations is not taken apart"
-        return InputError(asked, found, "put the files below one folder and give that, or run the job once for each")
+        problem = "nothing has this name, and a list of locations is not split"
+        return InputError(asked, problem, "put the files below one folder and give that, or run the job once for each")
     remedy = "correct the URI, or wait for the files"
     if "," in uri:
         remedy += "; one input is read, so put the files of several below one folder"

@@ -1,4 +1,4 @@
-"""Random access to one pinned object, in ranges that somebody else fetches. Knows nothing of S3."""
+"""Random access to one pinned object by ranges. A `fetch` function reads the ranges."""
 # ruff: noqa: D102 - the methods are those of `io.RawIOBase`
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RangedFile(io.RawIOBase):
-    """A pinned object as a file: each read is one `fetch` of the pin's bytes from a start to before a stop."""
+    """A pinned object as a file: each read calls `fetch(pin, start, stop)` once, for the bytes before `stop`."""
 
     def __init__(self, pin: ObjectPin, fetch: Callable[[ObjectPin, int, int], bytes]) -> None:
         self._pin = pin

@@ -1,4 +1,4 @@
-"""How often this process had to send an S3 request again: a count, and what the AWS SDK calls to keep it."""
+"""Counts the S3 requests that this process has sent again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 
 class RetryCount:
-    """Only goes up. Written by the one thread that all S3 requests of a process run in, so it needs no lock."""
+    """A counter. One thread sends all S3 requests of a process, so the counter needs no lock."""
 
     def __init__(self) -> None:
         self.sent_again = 0
 
     def note(self, request: Any, **_: object) -> None:
-        """Handle the SDK's `request-created`: it comes before every sending, and the context numbers them from 1."""
+        """Handle the SDK's event `request-created`, which precedes every attempt; the context counts from 1."""
         if request.context.get("retries", {}).get("attempt", 1) > 1:
             self.sent_again += 1
 
     def note_body(self) -> None:
-        """Count a body that broke off and is fetched again, which the SDK does not do."""
+        """Count the repeated fetch of an incomplete body, which is not a retry of the SDK."""
         self.sent_again += 1
 
 
@@ -25,5 +25,5 @@ RETRIES = RetryCount()
 
 
 def s3_retries() -> int:
-    """The S3 requests that this process has sent again since it began; 0 where none went wrong."""
+    """The number of S3 requests that this process has sent again since its start."""
     return RETRIES.sent_again

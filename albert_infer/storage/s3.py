@@ -1,7 +1,7 @@
-"""A folder on S3 or on a server that speaks its protocol.
+"""A folder on S3 or on a server with its protocol.
 
-`s3_client` connects, and s3fs's `call_s3` sends one S3 operation exactly as asked. The file methods of s3fs are not
-used: they strip slashes, read `?versionId=` out of keys, and write large objects in parts.
+`s3_client` connects, and s3fs's `call_s3` sends one S3 operation unchanged. The file methods of s3fs are not used: they
+strip slashes, parse `?versionId=` in keys, and write large objects in parts.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from albert_infer.storage.s3_dialect import (
 )
 from albert_infer.storage.s3_errors import NO_ANSWER, reply_error, translated
 
-# botocore's retries end when a reply's header is there; a body that breaks off is our own to fetch again.
+# botocore retries only until the header of a reply; an incomplete body is fetched again here.
 BODY_ATTEMPTS: Final = 3
 # The most keys of one DeleteObjects request.
 DELETE_KEYS: Final = 1000
-# No object has this ETag, so a PUT that depends on it needs the right to write and writes nothing.
+# No object has this ETag. A PUT that depends on it needs the right to write, and writes nothing.
 IMPOSSIBLE_ETAG: Final = f'"{"0" * 32}"'
 
 
 @dataclass(frozen=True)
 class S3Folder:
-    """A `Folder` on S3. Credentials are found by botocore's chain where it is used, and never travel with it.
+    """A `Folder` on S3. Each process finds credentials by botocore's chain; a pickled folder has none.
 
-    Objects are created by one PUT each, never multipart, with a SHA-256 that the server checks.
+    One PUT creates an object, never multipart, with a SHA-256 that the server checks.
     """
 
     uri: str
     access: S3Access
 
     def __reduce__(self) -> tuple[object, tuple[str, S3Access]]:
-        # Every task of a worker unpickles its folder; they share one, and so its connections.
+        # Every task of a worker unpickles its folder; they share one object and its connections.
         return _shared_folder, (self.uri, self.access)
 
     @property
@@ -78,8 +78,8 @@ class S3Folder:
         except ObjectMissingError:
             return None
         except AccessError:
-            # Who may list below a prefix only gets 403, not 404, for what is not there: the condition on the prefix is
-            # not met by a request that has none. The listing says which of the two it is.
+            # If the right to list is limited to a prefix, S3 answers 403 instead of 404 for a missing object. A listing
+            # shows which of the two is the case.
             if self._is_listed(name):
                 raise
             return None
@@ -98,14 +98,13 @@ class S3Folder:
         return ObjectPin(name, len(data), etag), data
 
     def open_pinned(self, pin: ObjectPin) -> io.RawIOBase:  # noqa: D102
-        found = self.stat(pin.name)
+        current = self.stat(pin.name)
         asked = f"reading {self.uri_of(pin.name)} as planned ({pin.size} bytes, ETag {pin.version})"
-        if found is None:
+        if current is None:
             raise ObjectMissingError(asked, "it is gone", "put it back, then start the run again")
-        if found != pin:
-            raise ObjectChangedError(
-                asked, f"it changed ({found.size} bytes, ETag {found.version})", "start the run again to plan it anew"
-            )
+        if current != pin:
+            problem = f"it changed ({current.size} bytes, ETag {current.version})"
+            raise ObjectChangedError(asked, problem, "start the run again to plan it again")
         return RangedFile(pin, self.byte_range)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:  # noqa: D102
@@ -128,11 +127,11 @@ class S3Folder:
             try:
                 self._delete_together(batch)
             except UnsupportedError:
-                # Not every store has the request for many; each has the one for one.
+                # Some stores lack DeleteObjects; all have DeleteObject.
                 self._delete_one_by_one(batch)
 
     def arrow(self) -> tuple[Any, str]:  # noqa: D102
-        from pyarrow.fs import FSSpecHandler, PyFileSystem  # here, as few runs need it
+        from pyarrow.fs import FSSpecHandler, PyFileSystem  # imported here, because few runs need it
 
         s3 = S3FileSystem(endpoint_url=self.access.endpoint, s3_additional_kwargs=self.access.parameters)
         return PyFileSystem(FSSpecHandler(s3)), self.uri.removeprefix("s3://")
@@ -144,17 +143,17 @@ class S3Folder:
             raise AccessError(
                 f"a conditional PUT to {self.uri_of('_probe')}",
                 "this S3 server ignores the condition",
-                "use one that keeps If-None-Match and If-Match, or two runs could overwrite each other",
+                "use one that obeys If-None-Match and If-Match, or two runs could overwrite each other",
             )
 
     def byte_range(self, pin: ObjectPin, start: int, stop: int) -> bytes:
-        """Fetch the bytes from `start` to before `stop`, with `If-Match`: raises if it is not the pinned object."""
+        """Fetch the bytes from `start` to before `stop`. Raises ObjectChangedError if the object has changed."""
         if start >= stop:
             return b""
         _, data = self._body(pin.name, Range=f"bytes={start}-{stop - 1}", IfMatch=f'"{pin.version}"')
         if len(data) != stop - start:
-            asked, found = f"reading {self.uri_of(pin.name)}", f"{len(data)} bytes for a range of {stop - start}"
-            raise InfrastructureError(asked, found, "use an S3 server that supports ranged reads")
+            asked, problem = f"reading {self.uri_of(pin.name)}", f"{len(data)} bytes for a range of {stop - start}"
+            raise InfrastructureError(asked, problem, "use an S3 server that supports ranged reads")
         return data
 
     @cached_property
@@ -165,7 +164,7 @@ class S3Folder:
         keys = [{"Key": self._key(name)} for name in names]
         reply = self._send("delete_objects", self.uri, Delete={"Objects": keys, "Quiet": True})
         for error in reply.get("Errors", []):
-            # One status covers the whole request; that of each key is only in its code.
+            # The status is that of the whole request; a key has only a code.
             status = {"NoSuchKey": 404, "AccessDenied": 403}.get(error["Code"], 500)
             if status != 404:
                 raise reply_error("delete_objects", f"s3://{self._bucket}/{error['Key']}", status, error["Code"])
@@ -194,24 +193,24 @@ class S3Folder:
         return reply
 
     def _entries(self, prefix: str) -> list[tuple[str, ListedObject]]:
-        """What a listing says of every object, with its name, sorted by that."""
+        """The entries of a listing with their names, sorted by name."""
         base = len(self._key(""))
-        found = [entry for page in self._pages(prefix) for entry in page.get("Contents", [])]
-        named = ((entry["Key"][base:], entry) for entry in found)
+        entries = [entry for page in self._pages(prefix) for entry in page.get("Contents", [])]
+        named = ((entry["Key"][base:], entry) for entry in entries)
         objects = [(name, entry) for name, entry in named if not is_directory_marker(name, entry["Size"])]
         return sorted(self._with_etags(objects), key=lambda pair: pair[0])
 
     def _with_etags(self, listed: list[tuple[str, ListedObject]]) -> list[tuple[str, ListedObject]]:
-        """The same entries; those of a listing without ETags as a HEAD request says, which costs one for each."""
+        """Add ETags to a listing that lacks them, by one HEAD request for each object."""
         if all(entry.get("ETag") for _, entry in listed):
             return listed
 
-        def looked_at(named: tuple[str, ListedObject]) -> tuple[str, ListedObject] | None:
+        def with_etag(named: tuple[str, ListedObject]) -> tuple[str, ListedObject] | None:
             pin = self.stat(named[0])
             return None if pin is None else (pin.name, {**named[1], "Size": pin.size, "ETag": pin.version})
 
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
-            return [found for found in threads.map(looked_at, listed) if found]
+            return [entry for entry in threads.map(with_etag, listed) if entry]
 
     def _pages(self, prefix: str) -> Iterator[Reply]:
         more: dict[str, str] = {}
@@ -231,31 +230,30 @@ class S3Folder:
                 raise self._endless_listing(prefix)
 
     def _endless_listing(self, prefix: str) -> AccessError:
-        found = "a page that says there is more, and not where it goes on"
-        return AccessError(
-            f"listing {self.uri_of(prefix)}", found, "use an S3 server that keeps ListObjectsV2 (docs/how-to/stores.md)"
-        )
+        problem = "a page that says there is more, without the position of the next page"
+        remedy = "use an S3 server that supports ListObjectsV2 (docs/how-to/stores.md)"
+        return AccessError(f"listing {self.uri_of(prefix)}", problem, remedy)
 
     def _is_listed(self, name: str) -> bool:
         page = self._send("list_objects_v2", self.uri_of(name), Prefix=self._key(name), MaxKeys=1)
         return [entry["Key"] for entry in page.get("Contents", [])] == [self._key(name)]
 
     def _body(self, name: str, **parameters: str) -> tuple[str, bytes]:
-        """The ETag of an object and its bytes, both of one reply."""
+        """The ETag of an object and its bytes, from one reply."""
         with translated("get_object", self.uri_of(name)):
             fetched: tuple[str, bytes] = sync(self._s3.loop, self._fetched, name, parameters)
         return fetched
 
     async def _fetched(self, name: str, parameters: dict[str, str], attempts: int = BODY_ATTEMPTS) -> tuple[str, bytes]:
-        # Runs in s3fs's event loop, where a method with an underscore is the awaitable one of the same name without.
+        # Runs in s3fs's event loop. `_call_s3` is the awaitable version of `call_s3`.
         reply = await self._s3._call_s3("get_object", Bucket=self._bucket, Key=self._key(name), **parameters)
         try:
-            # A whole object is checked against the SHA-256 it was put with, which the SDK asks for and compares.
+            # For a whole object, the SDK compares the bytes with the SHA-256 of the PUT.
             async with reply["Body"] as stream:
                 data = bytes(await stream.read())
             if "ETag" in reply:
                 return version_of(reply["ETag"], f"reading {self.uri_of(name)}"), data
-            # Every object has one: this is an error told with status 200, which botocore believes of a GET.
+            # Every object has an ETag. Some servers send an error with status 200, and botocore accepts that for a GET.
             raise ResponseParserError("no ETag")
         except NO_ANSWER:
             if attempts == 1:

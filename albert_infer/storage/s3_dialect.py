@@ -1,4 +1,4 @@
-"""What servers that speak S3's protocol say in different ways, read in one way, and what some of them want more."""
+"""Handles the differences between S3 servers: their replies, and the extra headers that some of them need."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Final, NotRequired, TypedDict
 
 from albert_infer.storage.folder import AccessError, ObjectPin
 
-# A request is tried this often, with up to 1, 2, 4 and 8 s between (botocore draws them); then the run ends, and goes
-# on when it is started again. Nothing above retries S3, or the tries would multiply.
+# The number of attempts for a request, with random waits up to 1, 2, 4 and 8 s in between. Then the run ends, and a new
+# start resumes it. No other module retries S3 requests, because the attempts would multiply.
 ATTEMPTS: Final = 5
 
 
@@ -32,13 +32,13 @@ class UndeletedKey(TypedDict):
 
 
 class Copied(TypedDict, total=False):
-    """What CopyObject made."""
+    """The result of CopyObject."""
 
     ETag: str
 
 
 class Reply(TypedDict, total=False):
-    """What is read of the replies to our requests, as botocore has them; each has some of it."""
+    """The used keys of botocore's replies; each reply has some of them."""
 
     ETag: str
     ContentLength: int
@@ -50,39 +50,39 @@ class Reply(TypedDict, total=False):
 
 
 def listed_pin(name: str, entry: ListedObject) -> ObjectPin:
-    """The pin of an object as an entry of a listing has it."""
+    """The pin of an object in a listing."""
     return ObjectPin(name, entry["Size"], version_of(entry.get("ETag"), f"listing {name}"))
 
 
 def version_of(etag: str | None, asked: str) -> str:
-    """The ETag without quotes, and without the mark of a weak one, which a proxy may add to some answers.
+    """The ETag without quotes, and without the mark of weak ETags, which a proxy may add.
 
-    Raises AccessError where the server gives none.
+    Raises AccessError if the reply has no ETag.
     """
     if not etag:
         remedy = "check the endpoint, or use an S3 server whose objects have ETags (docs/how-to/stores.md)"
-        raise AccessError(asked, "an answer that names no ETag", remedy)
+        raise AccessError(asked, "an answer without an ETag", remedy)
     return etag.removeprefix("W/").strip('"')
 
 
 def is_directory_marker(name: str, size: int) -> bool:
-    """Whether an object stands for a folder only: some tools make such objects."""
+    """Whether an object only marks a folder: some tools make such objects."""
     return size == 0 and (name.endswith("/") or not name)
 
 
-# `params` is a request as botocore builds it, which has no type.
+# `params` is botocore's request, which has no type.
 def add_md5(params: dict[str, Any], **_: object) -> None:
-    """Send the MD5 of a DeleteObjects request too: many stores that are not AWS demand it."""
+    """Add the MD5 to a DeleteObjects request: many stores other than AWS require it."""
     digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
     params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 def retry_conflict(attempts: int, response: tuple[Any, Any] | None, **_: object) -> float | None:
-    """Delay botocore, in seconds, where two conditional PUTs met (409); None leaves it to botocore's own rules."""
+    """The delay in seconds before a retry after 409 (two conditional PUTs at once); None for botocore's own rules."""
     conflict = response is not None and response[0].status_code == 409
     return jittered(attempts - 1) if conflict and attempts < ATTEMPTS else None
 
 
 def jittered(waits_before: int) -> float:
-    """Seconds to wait, drawn at random so that writers who met once do not meet again."""
+    """Random seconds to wait, so that two writers do not collide again."""
     return random.uniform(0, 2.0**waits_before)  # noqa: S311  (no secret)

@@ -1,4 +1,4 @@
-"""What botocore, its HTTP library and an S3 server say, told as errors of ours."""
+"""Turns the errors of botocore, its HTTP library and S3 servers into AlbertInferErrors."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from botocore.parsers import ResponseParserError
 from albert_infer.errors import InfrastructureError, ObjectChangedError, ObjectMissingError
 from albert_infer.storage.folder import AccessError, ArchivedError, UnsupportedError
 
-# What no answer, or half of one, looks like; all that botocore did not retry, or retried in vain.
+# The errors for a missing or incomplete answer, after botocore's retries.
 NO_ANSWER: Final = (
     NotReached, HTTPClientError, IncompleteReadError, FlexibleChecksumError, ResponseParserError, NoAnswer, OSError
 )  # fmt: skip
 
-# What an operation is called in a message, and the rights that it needs.
+# The verb of each operation for messages, and the rights that it needs.
 RIGHTS: Final = {
     "connect": ("connecting to S3 for", ""),
     "list_objects_v2": ("listing", "s3:ListBucket"),
@@ -43,7 +43,7 @@ RIGHTS: Final = {
 }
 _ENDPOINT: Final = "set AWS_DEFAULT_REGION to the bucket's region, or correct --s3-endpoint (AWS_ENDPOINT_URL)"
 _CREDENTIALS: Final = "check the AWS credentials of this process"
-# What was found and what to do, by code, where trying again does not help.
+# The problem and the remedy for codes after which a retry does not help.
 CAUSES: Final = {
     "NoSuchBucket": ("the bucket does not exist", "create it, or correct the URI"),
     **{
@@ -65,7 +65,7 @@ CAUSES: Final = {
     "EntityTooLarge": ("the object is too large for this server (EntityTooLarge)", "lower --unit-rows"),
     "KeyTooLongError": ("the key is too long (KeyTooLongError)", "choose a shorter --output"),
 }
-# A request that came late or damaged (400), and one that met another (409), are right the next time.
+# A request that arrived late or damaged (400), or at the same time as another (409), succeeds at a retry.
 _PASSING_CODES: Final = frozenset(
     {
         *("RequestTimeout", "IncompleteBody", "BadDigest", "InvalidDigest"),
@@ -77,35 +77,35 @@ _PASSING: Final = frozenset({408, 409, 425, 429})
 
 @contextmanager
 def translated(operation: str, uri: str) -> Iterator[None]:
-    """Turn what botocore and its HTTP library raise into our errors.
+    """Turn the exceptions of botocore and its HTTP library into AlbertInferErrors.
 
-    Only codes and names of types go into the message: texts of the server and of credential helpers may hold secrets.
+    A message has only codes and names of types: texts of the server and of credential helpers may hold secrets.
     """
     verb, _ = RIGHTS[operation]
     try:
         yield
     except RecursionError as error:
-        # The SDK looks for the region of a bucket that is redirected, and again for that of the answer to this.
-        found = "the bucket is at another endpoint: each answer is a redirect that does not say where to"
-        raise AccessError(f"{verb} {uri}", found, _ENDPOINT) from error
+        # The SDK follows each redirect to look up the bucket's region, and never ends.
+        problem = "the bucket is at another endpoint: each answer is a redirect without a target"
+        raise AccessError(f"{verb} {uri}", problem, _ENDPOINT) from error
     except (ClientError, BotoCoreError, *NO_ANSWER) as error:
-        # s3fs makes an OSError of an answer with an error code, and keeps the answer as its cause.
+        # s3fs turns an answer with an error code into an OSError, with the answer as the cause.
         answer = error.__cause__ if isinstance(error.__cause__, ClientError) else error
         if isinstance(answer, ClientError):
             status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             raise reply_error(operation, uri, status, answer.response["Error"].get("Code", "")) from error
         if isinstance(error, NO_ANSWER):
-            found = f"no whole answer from the server ({type(error).__name__})"
-            raise InfrastructureError(f"{verb} {uri}", found, "check the endpoint and start the run again") from error
-        found = f"the AWS SDK refused ({type(error).__name__})"
+            problem = f"no whole answer from the server ({type(error).__name__})"
+            raise InfrastructureError(f"{verb} {uri}", problem, "check the endpoint and start the run again") from error
+        problem = f"the AWS SDK refused ({type(error).__name__})"
         remedy = "check the AWS credentials, profile and region of this process"
-        raise AccessError(f"{verb} {uri}", found, remedy) from error
+        raise AccessError(f"{verb} {uri}", problem, remedy) from error
 
 
 def reply_error(operation: str, uri: str, status: int, code: str) -> InfrastructureError:
-    """Make our error of an answer of the server that is not a success."""
+    """The error for an unsuccessful answer of the server."""
     verb, right = RIGHTS[operation]
-    asked, found = f"{verb} {uri}", f"S3 answered {code} ({status})"
+    asked, problem = f"{verb} {uri}", f"S3 answered {code} ({status})"
     if code in CAUSES:
         return AccessError(asked, *CAUSES[code])
     if code == "InvalidObjectState":  # a 403, but no right is missing
@@ -114,16 +114,16 @@ def reply_error(operation: str, uri: str, status: int, code: str) -> Infrastruct
         remedy = "check s3_kms_key, its region, and the rights kms:GenerateDataKey and kms:Decrypt"
         return AccessError(asked, f"KMS answered {code} ({status})", remedy)
     if status in {401, 403}:
-        return AccessError(asked, found, f"grant {right}, or {_CREDENTIALS}")
+        return AccessError(asked, problem, f"grant {right}, or {_CREDENTIALS}")
     if status in {405, 501}:
-        return UnsupportedError(asked, found, "use an S3 server that supports this request, with conditional PUTs")
+        return UnsupportedError(asked, problem, "use an S3 server that supports this request, with conditional PUTs")
     if status == 404:
         return ObjectMissingError(asked, "it is not there", "put it back, then start the run again")
     if status in {412, 416}:
-        return ObjectChangedError(asked, f"it is another object by now ({code})", "start the run again to plan it anew")
+        return ObjectChangedError(asked, f"it has changed ({code})", "start the run again to plan it again")
     if 300 <= status < 400:
-        return AccessError(asked, f"the bucket is at another endpoint ({found})", _ENDPOINT)
+        return AccessError(asked, f"the bucket is at another endpoint ({problem})", _ENDPOINT)
     if 400 <= status < 500 and status not in _PASSING and code not in _PASSING_CODES:
         remedy = "use an S3 server that takes this request (docs/how-to/stores.md), or correct the URI and the endpoint"
-        return UnsupportedError(asked, found, remedy)
-    return InfrastructureError(asked, found, "start the run again; it goes on from what is there")
+        return UnsupportedError(asked, problem, remedy)
+    return InfrastructureError(asked, problem, "start the run again; it resumes from the finished units")

@@ -1,4 +1,4 @@
-"""A folder of few files that appears whole, or not at all."""
+"""Writes a folder of few files atomically: it appears whole, or not at all."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from albert_infer.storage.probing import UNFINISHED
 
 
 def refuse_filled(folder: Folder, asked: str) -> None:
-    """Raise `OutputError` where something is in the folder; `asked` is the setting that names it."""
+    """Raise `OutputError` if the folder is not empty; `asked` is the setting that names the folder."""
     if folder.objects():
         raise OutputError(f"{asked} {folder.uri}", "the folder is not empty", "give a new one")
 
 
 def put_whole(folder: Folder, files: Mapping[str, bytes], asked: str, *, last: str) -> None:
-    """Write the files into the folder, which is empty or not there.
+    """Write the files into the folder, which is empty or missing.
 
-    A local folder gets its name once it holds them all; on S3 the file `last`, without which the others are nothing,
-    comes last. Raises `OutputError` where something came into the folder meanwhile.
+    A local folder gets its name once it holds all files. On S3 the file `last` is written last; readers ignore a folder
+    without it. Raises `OutputError` if another program wrote into the folder meanwhile.
     """
     if isinstance(folder, LocalFolder):
         _renamed_into_place(Path(folder.uri), files, asked)
@@ -41,7 +41,7 @@ def _renamed_into_place(final: Path, files: Mapping[str, bytes], asked: str) -> 
         for name, data in files.items():
             _put(LocalFolder(str(staged)), name, data, asked)
             failpoints.reach("putting_whole", name)
-        # Over an empty folder too, and never over one that holds anything.
+        # The rename replaces an empty folder, and fails for any other.
         staged.rename(final)
     except OSError as error:
         remedy = "give a new folder, on a file system that this user may write"
@@ -53,4 +53,5 @@ def _renamed_into_place(final: Path, files: Mapping[str, bytes], asked: str) -> 
 
 def _put(folder: Folder, name: str, data: bytes, asked: str) -> None:
     if not folder.put_if_absent(name, data) and folder.read(name) != data:
-        raise OutputError(f"{asked} {folder.uri}", f"{name} came meanwhile", "give a folder that nobody else writes")
+        problem = f"another program wrote {name} meanwhile"
+        raise OutputError(f"{asked} {folder.uri}", problem, "give a folder that no other program writes")
