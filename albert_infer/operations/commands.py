@@ -84,10 +84,11 @@ def evaluated(settings: EvaluateSettings) -> PrintableText:
 
 def finetuned(settings: FinetuneSettings) -> PrintableText:
     """Train and write the checkpoint; return a summary as text."""
+    from albert_infer.common.display import terminal_width
     from albert_infer.learning.training.finetuning import finetune
     from albert_infer.learning.training.summary import summary
 
-    return summary(finetune(settings), settings.output)
+    return summary(finetune(settings), settings.output, width=terminal_width())
 
 
 def cleaned(settings: CleanSettings) -> PrintableText:

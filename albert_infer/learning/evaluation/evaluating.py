@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from albert_infer import storage
+from albert_infer.common.display import terminal_width
 from albert_infer.common.extras import refuse_missing
 from albert_infer.common.printable import PrintableText
 from albert_infer.config import EvaluateSettings
@@ -34,4 +35,4 @@ def evaluate(settings: EvaluateSettings) -> PrintableText:
         if not output.replace(name, data, output.stat(name)):
             problem = "another program wrote it at the same time"
             raise OutputError(f"write {output.uri_of(name)}", problem, "give each evaluation its own --output")
-    return headline_text(evaluation, settings.output)
+    return headline_text(evaluation, settings.output, width=terminal_width())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Column
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
-from albert_infer.common.tables import table_lines
+from albert_infer.common.tables import fact_lines, table_lines
 from albert_infer.learning.evaluation.document import AgainstGold, Evaluation
 from albert_infer.learning.evaluation.metrics import Estimate
 from albert_infer.learning.evaluation.page import number, percent, points
@@ -24,7 +24,7 @@ COLUMNS = (
 Row = tuple[str, str, str, str]
 
 
-def headline_text(evaluation: Evaluation, output: str) -> PrintableText:
+def headline_text(evaluation: Evaluation, output: str, *, width: int | None = None) -> PrintableText:
     """A table of the headline numbers with their intervals, and the location of the page."""
     figures: list[Row] = []
     if evaluation.against_gold:
@@ -33,17 +33,18 @@ def headline_text(evaluation: Evaluation, output: str) -> PrintableText:
         figures.append(_row("same label as the other", evaluation.churn.agreement, evaluation.churn.rows))
         if judged := evaluation.churn.judged:
             figures.append(_row("the other's accuracy", judged.other_accuracy, judged.rows))
-    rows, lines = evaluation.rows, []
+    rows = evaluation.rows
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in rows.rejected.items()) or "none"
-    lines.append(f"{'rows':<12} {rows.labelled:,} labelled, {rows.with_gold:,} of them with a gold label")
-    lines.append(f"{'rejected':<12} {rejected}")
+    facts = {
+        "rows": f"{rows.labelled:,} labelled, {rows.with_gold:,} of them with a gold label",
+        "rejected": rejected,
+    }
     if fit := evaluation.fit:
         effect = f"calibration error {percent(fit.ece_before, 2)} before, {percent(fit.ece_after, 2)} after"
-        lines.append(
-            f"{'temperature':<12} {number(fit.temperature)}; {effect}, fitted on {how_many(fit.fitted_on, 'pair')}"
-        )
-    lines.append(f"{'written':<12} evaluation.html and evaluation.json in {output}")
-    return text_of([*table_lines(COLUMNS, figures, width=WIDTH), *lines])
+        facts["temperature"] = f"{number(fit.temperature)}; {effect}, fitted on {how_many(fit.fitted_on, 'pair')}"
+    facts["written"] = f"evaluation.html and evaluation.json in {output}"
+    table = table_lines(COLUMNS, figures, width=min(width or WIDTH, WIDTH))
+    return text_of([*table, *fact_lines(facts, width=width)])
 
 
 def _quality(gold: AgainstGold) -> Iterator[Row]:
