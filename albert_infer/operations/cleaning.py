@@ -53,18 +53,24 @@ class Leftovers:
         return sum(entry.size for entry in self.objects)
 
     def lines(self, width: int | None) -> Iterable[str]:
-        """A line for each object, and a line for the output; a line that is longer than `width` is wrapped."""
+        """A line for each object with its URI, then a line for the output.
+
+        A terminal of `width` columns shows the output first, then the names below it, each with its facts underneath.
+        """
+        if width is not None:
+            yield from _in_width(self.uri, self._summary(), width)
         for entry in self.objects:
             facts = f"{how_many(entry.size, 'byte')}, {entry.modified:%Y-%m-%d}, {KIND_NAMES[entry.kind][0]}"
-            yield from _in_width(f"  {self.uri}/{entry.name}", facts, width)
+            yield from _in_width(f"  {entry.name if width else f'{self.uri}/{entry.name}'}", facts, width)
+        if width is None:
+            yield from _in_width(self.uri, self._summary(), width)
+
+    def _summary(self) -> str:
         if self.failure:
-            yield from _in_width(self.uri, f"not cleaned: {self.failure}", width)
-        elif self.objects:
-            counts = Counter(entry.kind for entry in self.objects)
-            named = ", ".join(how_many(counts[kind], *KIND_NAMES[kind]) for kind in Kind if counts[kind])
-            yield from _in_width(self.uri, f"{named}, {how_many(self.size, 'byte')}", width)
-        else:
-            yield from _in_width(self.uri, "nothing to delete", width)
+            return f"not cleaned: {self.failure}"
+        counts = Counter(entry.kind for entry in self.objects)
+        names = [how_many(counts[kind], *KIND_NAMES[kind]) for kind in Kind if counts[kind]]
+        return ", ".join([*names, how_many(self.size, "byte")]) if names else "nothing to delete"
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,11 @@ class Cleaning:
     def to_text(self, *, width: int | None = None) -> PrintableText:
         """The report for a person; it fits a terminal of `width` columns."""
         objects = sum(len(output.objects) for output in self.outputs)
-        total = (
-            f"{how_many(objects, 'object')} of {how_many(len(self.outputs), 'output')}, "
-            f"{how_many(sum(output.size for output in self.outputs), 'byte')}: "
-        )
-        if self.deleted:
-            total += "deleted"
-        else:
-            total += "not deleted; --delete deletes them" if objects else "nothing to delete"
+        outputs, size = how_many(len(self.outputs), "output"), sum(output.size for output in self.outputs)
+        total = f"nothing to delete in {outputs}"
+        if objects:
+            end = "deleted" if self.deleted else "not deleted; --delete deletes them"
+            total = f"{how_many(objects, 'object')} of {outputs}, {how_many(size, 'byte')}: {end}"
         lines = (line for output in self.outputs for line in output.lines(width))
         return text_of([*lines, *(wrap(total, width) if width else [total])])
 

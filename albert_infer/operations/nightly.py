@@ -76,7 +76,8 @@ class Night:
     def __str__(self) -> str:
         counts = "" if self.rows is None else f", {self.labelled:,} of {how_many(self.rows, 'pair')} labelled"
         left_out = f"; left out: {self.left_out}" if self.left_out else ""
-        error = f" (exit code {self.exit_code}): {self.error}" if self.error else ""
+        code = f" (exit code {self.exit_code})" if self.exit_code else ""
+        error = f"{code}: {self.error}" if self.error else ""
         return f"night {self.date}: {self.end.replace('_', ' ')}{counts} in {self.seconds:.1f} s{left_out}{error}"
 
 

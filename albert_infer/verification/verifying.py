@@ -52,7 +52,7 @@ class Verification:
         """Raises IntegrityError if there are findings."""
         if self.findings:
             problem = f"{how_many(len(self.findings), 'finding')}, first {self.findings[0]}"
-            remedy = "look at each finding; do not use these labels before"
+            remedy = "look at each finding before you use these labels"
             raise IntegrityError(f"verify {self.output_uri}", problem, remedy)
 
     def _counts(self) -> dict[str, str]:
