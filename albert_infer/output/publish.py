@@ -26,14 +26,14 @@ class Leftovers:
     reason: str = ""
 
 
-def mark_begun(plan_id: str, snapshot: Snapshot, output: Folder, now: datetime) -> None:
+def mark_begun(plan_id: str, snapshot: Snapshot, output: Folder, time: datetime) -> None:
     """Write the mark that keeps clean-ups from deleting objects of earlier starts.
 
     A start writes the mark before it lists the objects that it uses. Concurrent starts may both write the mark.
     """
     name = layout.begun_name(plan_id)
-    begun = {"begun": now.isoformat()}
-    output.replace(name, json.dumps(begun, indent=1).encode(), snapshot.pins.get(name))
+    mark = {"begun": time.isoformat()}
+    output.replace(name, json.dumps(mark, indent=1).encode(), snapshot.pins.get(name))
 
 
 def put_seal(seal: Seal, snapshot: Snapshot, output: Folder) -> bool:
@@ -68,8 +68,8 @@ def manifest_of(seal: Seal, versions: Mapping[str, str], snapshot: Snapshot) -> 
     The manifest replaces every other file that readers see, also the files of a run that died while it published.
     """
     own = {entry.path for entry in seal.all_files}
-    before = snapshot.published.files.keys() if snapshot.published else set()
-    return seal.published(versions, tuple(sorted((before | snapshot.unnamed.keys()) - own)))
+    published = snapshot.published.files.keys() if snapshot.published else set()
+    return seal.published(versions, tuple(sorted((published | snapshot.unnamed.keys()) - own)))
 
 
 def put_success(manifest: Manifest, snapshot: Snapshot, output: Folder) -> bool:

@@ -30,16 +30,17 @@ def pins_below(
     try:
         with os.scandir(folder) as scan:
             entries = [entry for entry in scan if not entry.name.startswith(UNFINISHED)]
-        here = folder.stat()
+        folder_status = folder.stat()
     except (FileNotFoundError, NotADirectoryError):
         return
-    if (here.st_dev, here.st_ino) in above:
+    inode = folder_status.st_dev, folder_status.st_ino
+    if inode in above:
         return
     for entry in entries:
         below = f"{name}{_checked_utf8(entry)}"
         status = status_of_entry(entry)
         if status and stat.S_ISDIR(status.st_mode):
-            yield from pins_below(Path(entry.path), f"{below}/", status_of_entry, above | {(here.st_dev, here.st_ino)})
+            yield from pins_below(Path(entry.path), f"{below}/", status_of_entry, above | {inode})
         elif status and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
             yield pin_of(below, status)
 
