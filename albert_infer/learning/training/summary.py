@@ -15,6 +15,7 @@ def summary(metrics: Metrics, output: str, *, width: int | None = None) -> Print
     kept, pairs = metrics["kept"], metrics["pairs"]
     used = pairs["eval"]["used"]
     low, high = wilson_interval(round(kept["eval_accuracy"] * used), used)
+    workers = metrics["workers"]["count"]
     evaluations = how_many(len(metrics["milestones"]), "evaluation")
     lines = {
         "checkpoint": f"{output}, run {metrics['run_id']}",
@@ -23,7 +24,7 @@ def summary(metrics: Metrics, output: str, *, width: int | None = None) -> Print
         "kept": f"the weights after step {kept['step']:,}, the {metrics['settings']['keep']} of {evaluations}",
         "learned from": _counts(pairs["train"]),
         "evaluated on": _counts(pairs["eval"]),
-        "trained by": f"{how_many(metrics['workers']['count'], 'worker')} on {metrics['workers']['device']}, "
+        "trained by": f"{workers} {'worker' if workers == 1 else 'workers'} on {metrics['workers']['device']}, "
         f"in {metrics['precision']}",
         "time": str(timedelta(seconds=round(metrics["seconds"]))),
     }
