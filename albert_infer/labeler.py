@@ -96,14 +96,14 @@ class Labeler:
         without a label has a `rejection`. With `progress`, a line on stderr shows the progress. Raises InputError if
         `pairs` is neither.
         """
-        taken = intake.taken(pairs)
-        _refuse_doubled_columns(taken.given, self.added_columns)
-        judged = taken.judged()
-        labelled = self._labelled(tokenization.append_tokens(judged, self._tokenizer), progress=progress)
-        given = taken.readable(judged)
+        from_caller = intake.caller_pairs(pairs)
+        _refuse_doubled_columns(from_caller.table, self.added_columns)
+        validated = from_caller.validated()
+        labelled = self._labelled(tokenization.append_tokens(validated, self._tokenizer), progress=progress)
+        table = from_caller.readable(validated)
         for name in self.added_columns:
-            given = given.append_column(name, labelled[name])
-        return given
+            table = table.append_column(name, labelled[name])
+        return table
 
     def _labelled(self, prepared: pa.Table, *, progress: bool) -> pa.Table:
         if not progress:

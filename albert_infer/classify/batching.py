@@ -1,4 +1,4 @@
-"""Row lengths to micro-batches. Knows nothing about tokens, devices or torch.
+"""Groups rows into micro-batches by their lengths. Knows nothing about tokens, devices or torch.
 
 Shapes: R rows of the call, B rows of a micro-batch.
 """
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 
 def micro_batches(lengths_R: NDArray[np.int64], max_batch_tokens: int) -> list[NDArray[np.int64]]:
-    """Row positions of each forward pass: every row exactly once, shortest first.
+    """Row positions of each forward pass. Every row is in exactly one; short rows come first.
 
-    A micro-batch holds at most `max_batch_tokens` tokens; a longer row goes alone. Rows of equal length keep their
-    order, so the result follows from `lengths_R` alone.
+    A micro-batch has at most `max_batch_tokens` tokens. A longer row has a micro-batch of its own. Rows of equal length
+    keep their order, so the result depends on the arguments alone.
     """
     order_R = np.argsort(lengths_R, kind="stable").astype(np.int64, copy=False)
     ends_R = np.cumsum(lengths_R[order_R])

@@ -1,6 +1,6 @@
-"""Encoded pairs to labelled pairs.
+"""Turns encoded pairs into labelled pairs.
 
-Arrow in, Arrow out. Knows nothing of files or of Ray.
+Arrow in, Arrow out. Knows nothing of files or Ray.
 """
 
 from __future__ import annotations
@@ -46,30 +46,32 @@ Listener = Callable[[ComputedBatch], None]
 
 
 CPU_BATCH_TOKENS: Final = 512
-# Enough for products at a card's full rate, and for launches to take a small part of the time.
+# Large enough for a GPU's full rate: kernel launches take a small part of the time.
 GPU_BATCH_TOKENS: Final = 32_768
-# A small part of any card's memory, because the allocator keeps several passes' worth.
+# A small part of any GPU's memory, because the allocator caches the memory of several passes.
 GPU_ACTIVATION_BYTES: Final = 1 << 30
 
 
 def ignore_progress(batch: ComputedBatch) -> None:
-    """The listener of a caller who does not want to know."""
+    """A listener that does nothing."""
 
 
 def default_batch_tokens(device: DeviceKind, shape: AlbertShape) -> int:
-    """Tokens of a forward pass: as many as one core's cache holds the activations of, or as fill a GPU.
+    """The most tokens of a forward pass.
 
-    On a GPU fewer for wide shapes, whatever its memory, so that the plan does not depend on the card.
+    On a CPU the activations fit into the cache of one core. On a GPU, wide models get fewer tokens. The size of the
+    GPU's memory does not count, so the plan does not depend on the GPU model.
     """
     if device is DeviceKind.CPU:
         return CPU_BATCH_TOKENS
-    # In bf16: query, key, value, context, residual and a product or two, and two of the feed-forward's width.
+    # In bf16: eight tensors of the hidden size (query, key, value, context, residual, products), and two of the
+    # feed-forward size.
     bytes_per_token = 2 * (8 * shape.hidden_size + 2 * shape.intermediate_size)
     return min(GPU_BATCH_TOKENS, GPU_ACTIVATION_BYTES // bytes_per_token)
 
 
 class Classifier:
-    """A checkpoint on a device: encoded pairs in, labelled pairs out. `label_order` names the engine's outputs."""
+    """Labels encoded pairs with a checkpoint on a device. `label_order` names the engine's outputs."""
 
     def __init__(
         self,
@@ -98,8 +100,8 @@ class Classifier:
         threads: int | None = None,
         review_below: float | None = None,
     ) -> Classifier:
-        """Put the checkpoint on the device; `threads` as for `AlbertEngine`. Raises ModelError."""
-        # Imported here, because the driver and the read tasks have no use for torch and it takes seconds to load.
+        """Load the checkpoint on the device. `threads` is as for `AlbertEngine`. Raises ModelError."""
+        # Imported here, because torch takes seconds to load, and the driver and the read tasks do not use torch.
         from albert_infer.engine.albert import AlbertEngine
 
         engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=threads)
@@ -113,16 +115,16 @@ class Classifier:
 
     @property
     def engine(self) -> AlbertEngine:
-        """What computes the logits, for checks of what it computes."""
+        """The engine that computes the logits. The preflight checks call it directly."""
         return self._engine
 
     def classified(self, prepared: pa.Table, on_batch: Listener = ignore_progress) -> pa.Table:
-        """`prepared` with label and probabilities in place of the token ids; rejected rows have nulls there.
+        """`prepared` with a label and probabilities instead of the token ids. They are null in rejected rows.
 
-        A pair in windows has the probabilities of the one that decides. With `review_below` a column says whether the
-        largest probability, as stored, is below it. Every row is kept, in order; a row that has no memory alone, whose
-        logits are not finite in fp32 either, or that has too many windows, is rejected here. Micro-batches follow from
-        the rows' lengths and the token budget alone; those of first windows are as if there were no others.
+        A pair in windows gets the probabilities of its deciding window. With `review_below`, a column says whether the
+        largest stored probability is below that limit. All rows stay, in order. Rejects a row that does not fit into
+        device memory alone, a row whose logits are not finite even in fp32, and a row with too many windows.
+        Micro-batches depend on row lengths and the token budget alone. First windows have micro-batches of their own.
         """
         logits, fitted = self._deciding_logits(prepared, on_batch)
         prepared = self._with_rejections(prepared, logits, fitted)
@@ -141,10 +143,10 @@ class Classifier:
         if LONG_PREMISE in prepared.column_names:
             added[N_WINDOWS] = prepared[N_WINDOWS]
             used += [LONG_PREMISE, N_WINDOWS]
-        kept = prepared.drop_columns(used)
+        classified = prepared.drop_columns(used)
         for name, column in added.items():
-            kept = kept.append_column(name, column)
-        return kept
+            classified = classified.append_column(name, column)
+        return classified
 
     def _with_rejections(self, prepared: pa.Table, logits: NDArray[np.float32], fitted: NDArray[np.bool_]) -> pa.Table:
         finite = np.isfinite(logits).all(axis=1)
@@ -165,10 +167,10 @@ class Classifier:
         return prepared
 
     def _deciding_logits(self, prepared: pa.Table, on_batch: Listener) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Logits (R, 3) of each pair's deciding window, and the rows (R) that the device had memory for in all of them.
+        """Logits (R, 3) of each pair's deciding window, and whether all its windows fitted into device memory (R).
 
-        Logits are zero where a row was rejected before, and not finite where those of any window are not. Pairs that
-        are alike are computed once.
+        Logits are zero in rows that are rejected already, and NaN in rows with a window whose logits are not finite.
+        Identical pairs are computed once.
         """
         pairs, usable = tokenization.encoded_pairs(prepared), prepared[REJECTION].is_null().to_numpy()
         if LONG_PREMISE not in prepared.column_names:
@@ -176,75 +178,78 @@ class Classifier:
         premises = tokenization.long_premises(prepared)
         logits, fitted = self._logits(pairs, usable.astype(np.int64), premises.lengths == 0, on_batch)
         first = first_alike(pairs, premises)
-        alike = np.bincount(first, minlength=len(first))
+        copies = np.bincount(first, minlength=len(first))
         windows_of, window_logits = [np.arange(len(first))], [logits]
         for windows in further_windows(pairs, premises, np.unique(first)):
-            found, had_memory = self._logits(windows.pairs, alike[windows.rows_W], windows.is_last_W, on_batch)
+            further_logits, further_fitted = self._logits(
+                windows.pairs, copies[windows.rows_W], windows.is_last_W, on_batch
+            )
             windows_of.append(windows.rows_W)
-            window_logits.append(found)
-            fitted[windows.rows_W[~had_memory]] = False
-        every = np.concatenate(window_logits)
-        every[~np.isfinite(every).all(axis=1)] = np.nan
-        deciding = deciding_windows(np.concatenate(windows_of), self._probabilities(every))
-        return every[deciding][first], fitted[first]
+            window_logits.append(further_logits)
+            fitted[windows.rows_W[~further_fitted]] = False
+        all_logits = np.concatenate(window_logits)
+        all_logits[~np.isfinite(all_logits).all(axis=1)] = np.nan
+        deciding = deciding_windows(np.concatenate(windows_of), self._probabilities(all_logits))
+        return all_logits[deciding][first], fitted[first]
 
     def _logits(
-        self, pairs: EncodedPairs, stands_for: NDArray[np.int64], is_last: NDArray[np.bool_], on_batch: Listener
+        self, pairs: EncodedPairs, copies: NDArray[np.int64], is_last: NDArray[np.bool_], on_batch: Listener
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Logits (R, 3) and the rows (R) that the device had memory for.
+        """Logits (R, 3), and whether each row fitted into device memory (R).
 
-        A row `stands_for` so many pairs (R), which `is_last` are done with; for none it is left out, with logits of 0.
-        Rows that are alike are computed once. One whose logits are not finite is computed once more, alone and in fp32.
+        `copies` (R) has the number of identical pairs that each row represents. Rows with 0 copies are skipped and get
+        zero logits. `is_last` (R) is True for the last window of a pair: its copies are then reported as finished.
+        Identical rows are computed once. Rows with logits that are not finite are computed again, alone and in fp32.
         """
-        logits = np.zeros((len(stands_for), len(NliLabel)), dtype=np.float32)
-        fitted = np.ones(len(stands_for), dtype=np.bool_)
+        logits = np.zeros((len(copies), len(NliLabel)), dtype=np.float32)
+        fitted = np.ones(len(copies), dtype=np.bool_)
         first = pairs.first_alike()
-        rows = np.flatnonzero((stands_for > 0) & (first == np.arange(len(first))))
-        # Whole numbers, which `bincount` adds as floating point.
-        alike = np.bincount(first, stands_for, len(first)).astype(np.int64)
-        done = np.bincount(first, stands_for * is_last, len(first)).astype(np.int64)
+        rows = np.flatnonzero((copies > 0) & (first == np.arange(len(first))))
+        # `bincount` returns its weighted counts as floating point.
+        represented = np.bincount(first, copies, len(first)).astype(np.int64)
+        finished = np.bincount(first, copies * is_last, len(first)).astype(np.int64)
         lengths = pairs.lengths
         batches = [rows[positions] for positions in micro_batches(lengths[rows], self._max_batch_tokens)]
-        # While one result is told of, the device works on the next: all the time of this loop is the device's.
+        # The device computes the next batch while the last one is reported. So all time of this loop is device time.
         since = time.monotonic()
         for batch in self._engine.micro_batch_logits(pairs, batches):
             logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
-            told = np.repeat(lengths[batch.rows_B], alike[batch.rows_B])
+            reported_lengths = np.repeat(lengths[batch.rows_B], represented[batch.rows_B])
             before, since = since, time.monotonic()
-            on_batch(ComputedBatch(told, int(done[batch.rows_B].sum()), batch.halved, since - before))
+            on_batch(ComputedBatch(reported_lengths, int(finished[batch.rows_B].sum()), batch.halved, since - before))
         again = np.flatnonzero(fitted & ~np.isfinite(logits).all(axis=1))
-        for batch in self._engine.fp32_micro_batch_logits(pairs, [again[[place]] for place in range(len(again))]):
+        for batch in self._engine.fp32_micro_batch_logits(pairs, [again[[index]] for index in range(len(again))]):
             logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
         return logits[first], fitted[first]
 
     def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (R, labels) in the order of the columns, the first largest that of the row's label.
+        """Probabilities (R, labels) in the order of the columns. The first largest is that of the row's label.
 
-        The label is that of the plain softmax: a temperature changes none.
+        The label is that of the softmax without a temperature, so a temperature changes no label.
         """
         best = softmax(logits)[:, self._columns].argmax(axis=1)
         return with_largest(softmax(logits, self._temperature)[:, self._columns], best)
 
 
 def _windows(prepared: pa.Table) -> NDArray[np.int64]:
-    """The windows that each row has (R), 1 where long premises are truncated."""
+    """The number of windows of each row (R): 1 when long premises are truncated."""
     if LONG_PREMISE not in prepared.column_names:
         return np.ones(prepared.num_rows, np.int64)
     return np.asarray(prepared[N_WINDOWS].fill_null(0).to_numpy())
 
 
 def softmax(logits: NDArray[np.float32], temperature: float = UNCALIBRATED) -> NDArray[np.float32]:
-    """Probabilities of each row at `temperature`, in fp32; NaN where a logit is not finite."""
+    """Probabilities of each row at `temperature`, in fp32. They are NaN where a logit is not finite."""
     exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)) / np.float32(temperature))
     probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
 
 
 def with_largest(probabilities: NDArray[np.float32], best: NDArray[np.int64]) -> NDArray[np.float32]:
-    """`probabilities` (R, labels) whose first largest of each row is the one at `best` (R), raised where it was not.
+    """`probabilities` (R, labels) with the value at `best` (R) raised where it is not the first largest of its row.
 
-    For labels that were nearly equal: rounding may tie them at one temperature and part them at another. What is
-    raised lies above the others by the last digit.
+    This happens to labels that are nearly equal: rounding may make them equal at one temperature and different at
+    another. A raised value is the next floating-point number above the others.
     """
     rows = np.flatnonzero(probabilities.argmax(axis=1) != best)
     raised = probabilities.copy()

@@ -1,4 +1,4 @@
-"""What a caller of `Labeler` may give: the bounds of the job's settings, without the library that checks those."""
+"""Validates the arguments of `Labeler`. The bounds are those of the job's settings; pydantic is not imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from albert_infer.schema import NliLabel
 
 
 def location(name: str, value: str | os.PathLike[str]) -> str:
-    """A path or a name as a text. Raises SettingsError, as all of these do, naming the argument."""
+    """A path or a name as a string. Raises SettingsError with the argument's name, like all functions here."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
         raise _refused(name, value, "it is no text", "give a path or a name")
@@ -19,33 +19,32 @@ def location(name: str, value: str | os.PathLike[str]) -> str:
 
 
 def label_order(name: str, value: Sequence[str]) -> tuple[str, ...]:
-    """Each label once, as a sequence or with commas between them; nothing for the checkpoint's own order."""
+    """The labels, each once, from a sequence or a comma-separated string. Empty for the checkpoint's own order."""
     parts = [value] if isinstance(value, str) else value
     if isinstance(parts, Sequence) and all(isinstance(part, str) for part in parts):
         labels = tuple(label.strip() for part in parts for label in part.split(",") if label.strip())
         if not labels or sorted(labels) == sorted(NliLabel):
             return labels
-    found = "it is no order of the three labels"
-    raise _refused(name, value, found, f"give each of {', '.join(NliLabel)} once")
+    raise _refused(name, value, "it is no order of the three labels", f"give each of {', '.join(NliLabel)} once")
 
 
 def choice(name: str, value: str, choices: Collection[str]) -> None:
-    """One of these."""
+    """Accept one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise _refused(name, value, "it is none", f"give one of {', '.join(choices)}")
 
 
 def whole_number(name: str, value: object, *, least: int) -> None:
-    """A whole number, or None."""
+    """Accept a whole number of at least `least`, or None."""
     if isinstance(value, bool) or not (value is None or (isinstance(value, Integral) and int(value) >= least)):
         raise _refused(name, value, "it is none", f"give a whole number of at least {least}, or leave it out")
 
 
 def share(name: str, value: object) -> None:
-    """A number from 0 to 1, or None."""
+    """Accept a number from 0 to 1, or None."""
     if isinstance(value, bool) or not (value is None or (isinstance(value, Real) and 0 <= float(value) <= 1)):
         raise _refused(name, value, "it is no probability", "give a number from 0 to 1")
 
 
-def _refused(name: str, value: object, found: str, remedy: str) -> SettingsError:
-    return SettingsError(f"{name}={value!r:.50}", found, remedy)
+def _refused(name: str, value: object, reason: str, remedy: str) -> SettingsError:
+    return SettingsError(f"{name}={value!r:.50}", reason, remedy)

@@ -1,4 +1,4 @@
-"""Texts as token ids of different lengths, in flat arrays.
+"""Token ids of texts with different lengths, in flat arrays.
 
 numpy only; knows nothing of tokenizers.
 """
@@ -15,7 +15,7 @@ from albert_infer.prepare.windows import ranges
 
 @dataclass(frozen=True)
 class Ragged:
-    """Token ids of R texts: those of text r are `ids[starts[r]:starts[r] + lengths[r]]`, void where it `failed`."""
+    """Token ids of R texts. Text r has `ids[starts[r]:starts[r] + lengths[r]]`, and no ids if it `failed`."""
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
@@ -23,7 +23,7 @@ class Ragged:
     failed: NDArray[np.bool_]
 
     def take(self, texts: NDArray[np.int32] | slice) -> Ragged:
-        """The given texts, in the given order."""
+        """The texts at these indices, in this order."""
         return Ragged(self.ids, self.starts[texts], self.lengths[texts], self.failed[texts])
 
     def laid_out(self, counts: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -31,7 +31,7 @@ class Ragged:
         return self.ids[ranges(self.starts, counts)]
 
     def joined(self, offsets: NDArray[np.int32]) -> Ragged:
-        """Texts made of these: text t of those from `offsets[t]` on up to `offsets[t + 1]`; one failed, all failed."""
+        """Joined texts: text t has all texts from `offsets[t]` to before `offsets[t + 1]`. It failed if one did."""
         ends = np.concatenate([[0], np.cumsum(self.lengths)])[offsets]
         failures = np.concatenate([[0], np.cumsum(self.failed)])[offsets]
         return Ragged(self.laid_out(self.lengths), ends[:-1], np.diff(ends), np.diff(failures) > 0)
@@ -40,9 +40,9 @@ class Ragged:
         self,
         target: NDArray[np.int32],
         begins: NDArray[np.int64],
-        kept: NDArray[np.int64],
+        lengths: NDArray[np.int64],
         usable: NDArray[np.bool_],
     ) -> None:
-        """Write the first `kept` ids of each usable text into `target` from `begins` on."""
-        counts = kept[usable]
+        """Write the first `lengths` ids of each usable text into `target`, starting at `begins`."""
+        counts = lengths[usable]
         target[ranges(begins[usable], counts)] = self.ids[ranges(self.starts[usable], counts)]

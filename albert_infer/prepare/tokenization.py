@@ -1,10 +1,11 @@
-"""Pairs to ragged token ids: `[CLS] premise [SEP] hypothesis [SEP]`, cut to length, never padded.
+"""Turns pairs into token ids: `[CLS] premise [SEP] hypothesis [SEP]`, truncated, never padded.
 
-A pair is cut to what fits, or to the first of its windows: then its whole premise goes along for the others.
+A pair is truncated to the maximum length, or to its first window. In the second case the tokens of the whole premise
+are returned too, for the other windows.
 
-Each distinct text is tokenized once a call, or each distinct word where that gives the same tokens; framing, cutting
-and segment ids are ours, so that no tokenizer setting (padding side, `model_input_names`) can change them. Knows
-nothing of files or devices.
+Each call tokenizes each distinct text once, or each distinct word where that gives the same tokens. This module adds
+the special tokens, truncates, and sets segment ids, so no tokenizer setting (padding side, `model_input_names`) can
+change them. Knows nothing of files or devices.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ FRAME_TOKENS: Final = 3
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Encoded pairs and what became of each (arrays of length R).
+    """Encoded pairs, and the outcome of each (arrays of length R).
 
-    `fits` is False where the hypothesis leaves no room for one token of the premise, `blank` is True where a text has
-    no tokens at all, `failed` where the tokenizer raised for a text; such rows have no tokens in `pairs`. `truncated`
-    says that tokens were cut, and never that of a pair with windows: it has more than one of the `n_windows`, and all
-    its premise in `long_premises` unless they are more than MAX_WINDOWS. A row without tokens has none.
+    `fits` is False if the hypothesis leaves no room for one premise token. `blank` is True if a text has no tokens.
+    `failed` is True if the tokenizer raised an error for a text. In all three cases the row has no tokens in `pairs`.
+    `truncated` is True if tokens were cut, but never for a pair in windows. Such a pair has `n_windows` above 1, and
+    its whole premise in `long_premises` if it has at most MAX_WINDOWS. A row without tokens has 0 windows.
     """
 
     pairs: EncodedPairs
@@ -64,9 +65,9 @@ class Tokenized:
 
 
 class PairTokenizer:
-    """A tokenizer, the ids that frame a pair, and the rules for pairs that are too long.
+    """A tokenizer, the special token ids of a pair, and the rules for pairs that are too long.
 
-    `truncation` is the rule by which texts are cut; with windows it says where the first of them ends.
+    `truncation` is the rule for cutting texts. With windows, this rule decides where the first window ends.
     """
 
     def __init__(
@@ -90,13 +91,13 @@ class PairTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """One more than the largest id that a text can get."""
+        """One more than the largest token id."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     def frames_pairs_as_albert(self) -> bool:
-        """Whether the checkpoint's own pair template is the frame that is used here.
+        """Whether the checkpoint's own pair template gives the same ids and segments as this class.
 
-        Raises ModelError for a tokenizer that cannot take two plain letters.
+        Raises ModelError for a tokenizer that cannot encode the texts `a` and `b`.
         """
         encodings = encoded_apart(self._encode_batch, ["a", "b"])
         if None in encodings:
@@ -104,14 +105,14 @@ class PairTokenizer:
             raise ModelError("the checkpoint's tokenizer", "it raises an error for the texts `a` and `b`", remedy)
         premise, hypothesis = (encoding.ids for encoding in encodings if encoding)
         framed = self._tokenizer.encode("a", "b")
-        ours = [self.cls_id, *premise, self.sep_id, *hypothesis, self.sep_id]
+        expected = [self.cls_id, *premise, self.sep_id, *hypothesis, self.sep_id]
         segments = [0] * (len(premise) + 2) + [1] * (len(hypothesis) + 1)
-        return framed.ids == ours and framed.type_ids == segments
+        return framed.ids == expected and framed.type_ids == segments
 
     def encode(self, premises: pa.ChunkedArray, hypotheses: pa.ChunkedArray, skip: NDArray[np.bool_]) -> Tokenized:
-        """The pairs as tokens, rows in order; rows of `skip` (R, bool) get none and are not judged.
+        """The pairs as tokens, in order. Rows with `skip` (R, bool) get no tokens and no outcome.
 
-        Both columns are `string` without nulls.
+        Both columns must be `string` without nulls.
         """
         texts = self._tokenize(pa.chunked_array([*premises.chunks, *hypotheses.chunks], pa.string()))
         premise, hypothesis = texts.take(slice(len(premises))), texts.take(slice(len(premises), None))
@@ -154,12 +155,12 @@ class PairTokenizer:
     def _kept(
         self, premise: NDArray[np.int64], hypothesis: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How many tokens of each text stay; a premise of 0 or less means that the hypothesis does not fit."""
+        """The number of tokens of each text after truncation. 0 or less for a premise: the hypothesis does not fit."""
         room = self.max_length - FRAME_TOKENS
         if self.truncation == "premise":
             return np.minimum(premise, room - hypothesis), hypothesis
-        # As `tokenizers` does it: the longer text is cut to what the shorter leaves, and when both are over half of
-        # the room they share it, the odd token going to the longer one.
+        # The same rule as in `tokenizers`: the longer text gets the room that the shorter one leaves. If both are
+        # longer than half of the room, each gets half, and the longer text gets the odd token.
         shorter = np.minimum(np.minimum(premise, hypothesis), room // 2)
         longer = np.minimum(np.maximum(premise, hypothesis), room - shorter)
         swap = premise > hypothesis
@@ -183,18 +184,19 @@ class PairTokenizer:
         return EncodedPairs(input_ids, offsets, np.where(usable, premise_kept + 2, 0).astype(np.int32))
 
     def _id_of(self, token: str) -> int:
-        found = self._tokenizer.token_to_id(token)
-        if found is None:
+        token_id = self._tokenizer.token_to_id(token)
+        if token_id is None:
             raise ModelError(
                 "the checkpoint's tokenizer", f"it has no token {token}", "use the tokenizer it was trained with"
             )
-        return int(found)
+        return int(token_id)
 
 
 def encoded_apart(encode_batch: Callable[[list[str]], list[Any]], texts: list[str]) -> list[Any | None]:
-    """The encodings of `texts`, None for each text that `encode_batch` raises for: halves of a batch are tried alone.
+    """The encodings of `texts`, with None for each text that makes `encode_batch` raise an error.
 
-    Raises MemoryError, which says nothing of a text, and what is no error (KeyboardInterrupt).
+    Bisects a batch that fails. Raises MemoryError, because no text causes it, and exceptions that are not errors, such
+    as KeyboardInterrupt.
     """
     try:
         return list(encode_batch(texts))
@@ -210,17 +212,16 @@ def encoded_apart(encode_batch: Callable[[list[str]], list[Any]], texts: list[st
 
 
 def is_error(raised: BaseException) -> bool:
-    """Whether a tokenizer failed: a panic of its Rust code is no Exception, so that nobody takes it for an error."""
+    """Whether this is an error of a tokenizer. A panic in its Rust code is not a subclass of Exception."""
     return isinstance(raised, Exception) or type(raised).__name__ == "PanicException"
 
 
 def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
-    """`pairs`, as `validation.mark_rejected` leaves them, with token ids, segment, count and `truncated` added.
+    """Add token ids, segment lengths, token counts and `truncated` to the result of `validation.mark_rejected`.
 
-    Where long premises are cut into windows they have `n_windows` too, and the whole of these premises; `n_tokens` then
-    counts those of all windows, what they share with their neighbours each time.
-    Every row is kept, in order. Rejected rows get no tokens, and a row without room for a token of its premise, with a
-    text of no tokens at all, or with one that the tokenizer raises for, is rejected here.
+    If long premises are cut into windows, adds `n_windows` and the whole of these premises too. `n_tokens` is then the
+    sum over all windows, and counts shared tokens in each. All rows stay, in order. Rejected rows get no tokens.
+    Rejects a row without room for one premise token, with a text without tokens, or with an error of the tokenizer.
     """
     rejected = pairs[REJECTION].is_valid().to_numpy()
     encoded = tokenizer.encode(pairs[PREMISE], pairs[HYPOTHESIS], rejected)
@@ -228,14 +229,14 @@ def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
     for rows, reason, detail in (
         (~encoded.fits, Rejection.HYPOTHESIS_TOO_LONG, room),
         (encoded.blank, Rejection.EMPTY_TEXT, "a text has no tokens"),
-        # Not what the tokenizer says: it may quote the text.
+        # Without the tokenizer's own message, which may quote the text.
         (encoded.failed, Rejection.TOKENIZER_FAILED, "the tokenizer raised an error for a text"),
     ):
         pairs = with_rejection(pairs, rows, reason, detail)
     tokens = encoded.pairs
-    # int32 offsets: a unit's tokens stay far below 2³¹.
+    # int32 offsets: a unit has far fewer than 2³¹ tokens.
     ids = pa.ListArray.from_arrays(pa.array(tokens.offsets, pa.int32()), pa.array(tokens.input_ids))
-    # Of too many windows none but the first is computed.
+    # A row with too many windows is rejected: only its first window is computed.
     computed = np.where(encoded.n_windows > MAX_WINDOWS, 1, encoded.n_windows)
     pairs = (
         pairs.append_column(INPUT_IDS, ids)
@@ -256,12 +257,12 @@ def encoded_pairs(prepared: pa.Table) -> EncodedPairs:
 
 
 def long_premises(prepared: pa.Table) -> LongPremises:
-    """The same of the premises that are cut into windows."""
+    """The whole premises of the pairs in windows, as arrays."""
     return LongPremises(*_ids_and_offsets(prepared[LONG_PREMISE]))
 
 
 def with_rejection(pairs: pa.Table, rows: NDArray[np.bool_], reason: Rejection, detail: str) -> pa.Table:
-    """`pairs` with `rows` (R, bool) rejected for one reason; the others keep the verdict that they have."""
+    """`pairs` with `rows` (R, bool) rejected for one reason. All other rows stay as they are."""
     mask = pa.array(rows)
     pairs = _set(pairs, REJECTION, pc.if_else(mask, str(reason), pairs[REJECTION]))
     return _set(pairs, DETAIL, pc.if_else(mask, detail, pairs[DETAIL]))

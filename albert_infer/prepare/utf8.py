@@ -1,6 +1,6 @@
-"""Texts that are not UTF-8, at any depth of a column: which rows have one, and the column without them.
+"""Finds texts that are not UTF-8, at any depth of a column, and replaces their rows by null.
 
-A reader of an output file fails at the first such text. Arrow only.
+Readers of an output file fail at such a text. Uses Arrow only.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from albert_infer.schema import is_text
 
 
 def cleaned(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[int, bytes]]:
-    """The column with nulls for the rows that hold a text that is not UTF-8, and the first such text of each.
+    """The column with null in each row that has a text that is not UTF-8, and the first such text of each row.
 
-    The bytes of these texts are nowhere in it: a dictionary is written whole, whether a row points at a text or not.
+    Dictionaries do not have these texts either: Parquet writes a dictionary whole, with its unused values.
     """
     chunks, first = [], 0
-    found: dict[int, bytes] = {}
+    bad_texts: dict[int, bytes] = {}
     for chunk in column.chunks:
         if not _is_clean(chunk):
             bad = _bad_texts(chunk)
-            found |= {first + row: text for row, text in bad.items()}
+            bad_texts |= {first + row: text for row, text in bad.items()}
             chunk = _without(chunk, bad.keys())
         chunks.append(chunk)
         first += len(chunk)
-    return pa.chunked_array(chunks, column.type), found
+    return pa.chunked_array(chunks, column.type), bad_texts
 
 
 def _is_clean(chunk: pa.Array) -> bool:
-    """Whether nothing is found at the cost of one pass in C++, which looks at what no row points at, too."""
+    """Whether Arrow's own validation finds no bad text. It is one fast pass, and includes unused dictionary values."""
     if not _holds_text(chunk.type):
         return True
     try:
@@ -46,7 +46,7 @@ def _is_clean(chunk: pa.Array) -> bool:
 def _holds_text(kind: Any) -> bool:
     if isinstance(kind, pa.JsonType) or is_text(kind):
         return True
-    return any(_holds_text(kind.field(place).type) for place in range(kind.num_fields))
+    return any(_holds_text(kind.field(index).type) for index in range(kind.num_fields))
 
 
 def _bad_texts(column: pa.Array) -> dict[int, bytes]:
@@ -55,7 +55,7 @@ def _bad_texts(column: pa.Array) -> dict[int, bytes]:
         return _bad_texts(column.storage)
     if pa.types.is_dictionary(kind):
         bad = _bad_texts(column.dictionary)
-        return {row: bad[place] for row, place in enumerate(column.indices.to_pylist()) if place in bad}
+        return {row: bad[index] for row, index in enumerate(column.indices.to_pylist()) if index in bad}
     if is_text(kind):
         texts = column.cast(pa.large_binary()).to_pylist()
         return {row: text for row, text in enumerate(texts) if text is not None and not _is_utf8(text)}
@@ -64,13 +64,13 @@ def _bad_texts(column: pa.Array) -> dict[int, bytes]:
     if pa.types.is_nested(kind):
         values, lengths = list_values(column)
         parents = np.repeat(np.arange(len(column)), lengths)
-        return _first_of({int(parents[place]): text} for place, text in _bad_texts(values).items())
+        return _first_of({int(parents[index]): text} for index, text in _bad_texts(values).items())
     return {}
 
 
-def _first_of(found: Iterable[dict[int, bytes]]) -> dict[int, bytes]:
+def _first_of(texts_by_row: Iterable[dict[int, bytes]]) -> dict[int, bytes]:
     first: dict[int, bytes] = {}
-    for texts in found:
+    for texts in texts_by_row:
         first = {**texts, **first}
     return first
 
@@ -86,9 +86,9 @@ def _is_utf8(text: bytes) -> bool:
 def _without(chunk: pa.Array, rows: Collection[int]) -> pa.Array:
     is_bad = np.zeros(len(chunk), bool)
     is_bad[list(rows)] = True
-    kept = pa.array(np.arange(len(chunk)), mask=is_bad)
+    rows_or_null = pa.array(np.arange(len(chunk)), mask=is_bad)
     if pa.types.is_dictionary(chunk.type):
-        # Anew, because the old dictionary holds the bad bytes whether a row points at them or not.
-        return converted(converted(chunk, chunk.type.value_type).take(kept), chunk.type)
-    # Arrow takes no rows of views.
-    return converted(plain(chunk).take(kept), chunk.type)
+        # Makes a new dictionary, because the old one still has the bad bytes.
+        return converted(converted(chunk, chunk.type.value_type).take(rows_or_null), chunk.type)
+    # `take` of Arrow does not work on view types.
+    return converted(plain(chunk).take(rows_or_null), chunk.type)

@@ -1,6 +1,6 @@
-"""What a good pair is: both texts there, valid UTF-8 (its id and carried texts too), not blank, not absurdly long.
+"""Rejects pairs whose texts are null, not UTF-8, blank or too long, or whose id or carried texts are not UTF-8.
 
-Arrow in, Arrow out; knows nothing of tokens, files or devices. A bad row stays where it is and carries its rejection.
+Arrow in, Arrow out. Knows nothing of tokens, files or devices. A rejected row keeps its position, and has its reason.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from albert_infer.schema import DETAIL, HYPOTHESIS, PREMISE, REJECTION, Rejectio
 
 # 1 MiB: tokenizing it takes about half a second, and no checkpoint reads more than a few thousand bytes of it.
 MAX_TEXT_BYTES: Final = 1 << 20
-# Whitespace as Unicode has it, and the marks that show nothing: a text of these alone says nothing.
+# A text of Unicode whitespace and invisible characters only.
 _BLANK: Final = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
 
 
 def mark_rejected(pairs: pa.Table) -> pa.Table:
-    """`pairs` with `rejection` and `detail` added (null for good rows) and the texts of bad rows emptied.
+    """Add `rejection` and `detail` to `pairs` (null for good rows), and make the texts of rejected rows empty.
 
-    Every row is kept, in order; afterwards both text columns are `string`, valid UTF-8 and without nulls, and values of
-    other columns (ids, carried) that are not UTF-8, or hold a text that is not, are null. A row with several faults has
-    the first of: null, too long, bad UTF-8, blank; of the premise before the hypothesis, and of both before others.
+    All rows stay, in order. The text columns of the result are `string`, valid UTF-8 and without nulls. Values of other
+    columns (id, carried) become null if they have a text that is not UTF-8. A row with several faults gets the first
+    of: null, too long, bad UTF-8, blank. Faults of the premise come first, then of the hypothesis, then of others.
     """
     rows = pairs.num_rows
     reasons: NDArray[np.object_] = np.full(rows, None, dtype=object)
@@ -54,7 +54,7 @@ def mark_rejected(pairs: pa.Table) -> pa.Table:
 
 
 def _faults(texts: pa.ChunkedArray, name: str) -> dict[int, tuple[Rejection, str]]:
-    """What is wrong with the texts of one column, by row; a good row is not in it."""
+    """The faults of one text column, by row. Good rows have no entry."""
     raw = texts.cast(pa.binary())
     faults: dict[int, tuple[Rejection, str]] = {}
     for row in _rows_where(pc.is_null(raw)):

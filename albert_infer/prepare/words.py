@@ -1,7 +1,7 @@
-"""Texts to pieces that a tokenizer can be given alone: words where that changes no token, else whole texts.
+"""Cuts texts into pieces that can be tokenized alone: words if this changes no token, else whole texts.
 
-A batch of pairs has far fewer distinct words than words, and a tokenizer's time goes by what it is given. Knows of a
-tokenizer what its JSON says, never its name.
+A batch of pairs repeats most of its words, and each distinct word is tokenized once. Decides by the tokenizer's JSON,
+never by its name.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-# How often a word must occur on average. A word given alone costs as much as two to three within texts.
+# How often a word must occur on average. A word alone costs as much as two to three words within texts.
 LEAST_REPETITIONS: Final = 3
 # ASCII without whitespace and control characters.
 _PLAIN: Final = re.compile("[!-~]+")
-# Of ASCII text these change, drop or keep each character whatever stands beside it.
+# Normalizers that treat each character of ASCII text without regard to its neighbours.
 _CHARACTERWISE: Final = {"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"}
-# These cut at whitespace and drop it.
+# Pre-tokenizers that cut at whitespace and drop it.
 _DROPS_WHITESPACE: Final = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 
 
 class Step(TypedDict):
-    """A part of a tokenizer, as its JSON has it: of the keys beside `type` each type has some."""
+    """A part of a tokenizer in its JSON. Each type has some of the optional keys."""
 
     type: str
     normalizers: NotRequired[list[Step]]
@@ -38,10 +38,10 @@ class Step(TypedDict):
 
 
 def splits_at_spaces(tokenizer: Tokenizer) -> bool:
-    """Whether the tokens of every ASCII text are those of its words, cut at each space, one after the other.
+    """Whether the tokens of every ASCII text are the tokens of its words, when it is cut at each space.
 
-    Special tokens of the frame aside. False wherever a part of the tokenizer is not known to leave it so. Of other
-    texts nothing is said: a combining mark, for one, clings to a space before it.
+    Ignores the special tokens of a pair. False if a part of the tokenizer is not known to have this property. Says
+    nothing of texts that are not ASCII: a combining mark, for example, joins a space before it.
     """
     parts = json.loads(tokenizer.to_str())
     return (
@@ -55,14 +55,14 @@ def splits_at_spaces(tokenizer: Tokenizer) -> bool:
 
 
 def whole(texts: pa.StringArray) -> pa.ListArray:
-    """Each text as its only piece: lists of dictionary-encoded strings, as `repeated_words` gives them."""
+    """Each text as one piece. The result is lists of dictionary-encoded strings, as of `repeated_words`."""
     return _encoded(_single(texts))
 
 
 def repeated_words(texts: pa.StringArray) -> pa.ListArray:
-    """The words of each ASCII text, cut at each space, and any other text whole; all whole if words repeat too little.
+    """The words of each ASCII text, cut at each space. Other texts stay whole, and all do if words repeat too little.
 
-    For distinct texts, and for a tokenizer that `splits_at_spaces`.
+    `texts` must be distinct, and the tokenizer must be one that `splits_at_spaces`.
     """
     words = _encoded(pc.if_else(pc.string_is_ascii(texts), pc.split_pattern(texts, " "), _single(texts)))
     pays = len(words.values) >= LEAST_REPETITIONS * len(words.values.dictionary)
@@ -78,16 +78,16 @@ def _encoded(pieces: pa.ListArray) -> pa.ListArray:
 
 
 def _steps(part: Step | None, key: Literal["normalizers", "pretokenizers"]) -> list[Step]:
-    """The steps of a normalizer or pre-tokenizer; a sequence within a sequence is a step, of type Sequence."""
+    """The steps of a normalizer or pre-tokenizer. A nested sequence is one step of type Sequence."""
     if part is None:
         return []
     return part[key] if part["type"] == "Sequence" else [part]
 
 
 def _keeps_spaces(tokenizer: Tokenizer, steps: list[Step]) -> bool:
-    """Whether the normalizers turn ASCII texts that are joined by a space into what they make of each, so joined."""
-    # What it makes of a character is its own table's affair: not always ASCII, so nothing may follow, and not always
-    # a space for a space, so it is asked.
+    """Whether two ASCII texts with a space between them are normalized as each of them alone."""
+    # The table of a `Precompiled` step decides what a character becomes. The result may not be ASCII, so the step must
+    # be the last one. A space may not stay a space, so this is tested.
     if steps and steps[-1]["type"] == "Precompiled":
         if tokenizer.normalizer.normalize_str(" ") != " ":
             return False
@@ -102,10 +102,10 @@ def _replaces_within_a_word(step: Step) -> bool:
 
 
 def _drops_spaces(steps: list[Step]) -> bool:
-    """Whether the first pre-tokenizer leaves no space to the later ones, and those look at one piece at a time."""
+    """Whether the first pre-tokenizer drops all spaces, and the later ones work on one piece at a time."""
     if not steps or steps[0]["type"] not in _DROPS_WHITESPACE:
         return False
-    # With `first` the piece at the beginning of a text is another than the same piece later.
+    # With `first`, a piece at the beginning of a text differs from the same piece later.
     return all(
         step["type"] in _DROPS_WHITESPACE or (step["type"] == "Metaspace" and step["prepend_scheme"] != "first")
         for step in steps
@@ -113,13 +113,13 @@ def _drops_spaces(steps: list[Step]) -> bool:
 
 
 def _is_within_a_word(tokenizer: Tokenizer, added: str) -> bool:
-    """Whether a token that is looked for before words are cut can only lie within one, as it is and normalized."""
-    # A space in the token itself is still there once normalized: the normalizers keep spaces.
+    """Whether an added token, which the tokenizer searches before it cuts words, can only occur inside a word."""
+    # The normalizers keep spaces, so the normalized token has a space if the token has one.
     return bool(_PLAIN.fullmatch(tokenizer.normalizer.normalize_str(added) if tokenizer.normalizer else added))
 
 
 def _keeps_a_text_once(post_processor: Step | None) -> bool:
-    """Whether a text's tokens come out once: a template may name its text several times."""
+    """Whether the result has the tokens of a text once. A template may repeat its text."""
     if post_processor is None or post_processor["type"] == "BertProcessing":
         return True
     template = post_processor.get("single", ()) if post_processor["type"] == "TemplateProcessing" else ()
