@@ -113,7 +113,7 @@ class Labeler:
         def tell(batch: ComputedBatch) -> None:
             nonlocal so_far
             so_far = so_far.after(batch)
-            counts.tell("pairs", so_far)
+            counts.report_progress("pairs", so_far)
 
         with shown(prepared.num_rows, 0, counts.so_far, self.device):
             return self._classifier.classified(prepared, tell)

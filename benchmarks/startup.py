@@ -115,7 +115,7 @@ class TimedLabelling:
         """That of the task."""
         self.labelling.label(units, max_batch_tokens=max_batch_tokens)
         self.marks.mark("last label")
-        self.marks.mark("first label", self.so_far().first_told)
+        self.marks.mark("first label", self.so_far().first_reported)
 
     def so_far(self) -> RunProgress:
         """That of the task."""

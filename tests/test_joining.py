@@ -136,12 +136,12 @@ def test_a_head_that_comes_late_is_waited_for_in_one_line() -> None:
             with server.accept()[0] as connection:
                 connection.sendall(bytes(9))
 
-        def tell(line: str) -> None:
+        def log(line: str) -> None:
             lines.append(line)
             server.listen()
             threading.Thread(target=greet, daemon=True).start()
 
-        wait_for_answer(cluster, tell=tell)
+        wait_for_answer(cluster, log=log)
     assert len(lines) == 1
     assert str(cluster) in lines[0]
 

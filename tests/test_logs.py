@@ -27,15 +27,13 @@ def lines(log_format: logs.LogFormat, *told: Any) -> list[str]:
 
 
 def test_text_is_the_line_itself_and_a_warning_says_that_it_is_one() -> None:
-    told = lines("text", lambda: logs.tell("a", "50 % of it", {"rows": 1}), lambda: logs.warn("b", "mind"))
+    told = lines("text", lambda: logs.log("a", "50 % of it", {"rows": 1}), lambda: logs.warn("b", "mind"))
     assert told == ["50 % of it", "warning: mind"]
 
 
 def test_json_has_the_time_in_utc_the_level_the_event_and_its_facts() -> None:
     before = datetime.now(UTC)
-    told = lines(
-        "json", lambda: logs.tell("a", "50 % of it", {"rows": 1, "left": None}), lambda: logs.warn("b", "mind")
-    )
+    told = lines("json", lambda: logs.log("a", "50 % of it", {"rows": 1, "left": None}), lambda: logs.warn("b", "mind"))
     first, second = map(json.loads, told)
     time = datetime.fromisoformat(first.pop("time"))
     assert time.utcoffset() == UTC.utcoffset(None)
@@ -47,7 +45,7 @@ def test_json_has_the_time_in_utc_the_level_the_event_and_its_facts() -> None:
 @PROPERTY
 @given(text=st.text(), fact=st.text())
 def test_whatever_a_text_holds_json_is_one_line_of_ascii(text: str, fact: str) -> None:
-    (line,) = lines("json", lambda: logs.tell("event", text, {"fact": fact}))
+    (line,) = lines("json", lambda: logs.log("event", text, {"fact": fact}))
     assert line.isascii()
     assert line.isprintable()
     told = json.loads(line)
@@ -57,14 +55,14 @@ def test_whatever_a_text_holds_json_is_one_line_of_ascii(text: str, fact: str) -
 @PROPERTY
 @given(text=st.text(st.characters(exclude_categories=())))
 def test_whatever_a_text_holds_text_is_one_printable_line(text: str) -> None:
-    (line,) = lines("text", lambda: logs.tell("event", text, {}))
+    (line,) = lines("text", lambda: logs.log("event", text, {}))
     assert line.isprintable()
     (warning,) = lines("text", lambda: logs.warn("event", text))
     assert warning == f"warning: {line}"
 
 
 def test_a_traceback_keeps_its_lines_and_colours_none_of_them() -> None:
-    told = lines("text", lambda: logs.tell("a", "failed", {}, error=ValueError("one\x1b[31m\ntwo")))
+    told = lines("text", lambda: logs.log("a", "failed", {}, error=ValueError("one\x1b[31m\ntwo")))
     assert told == [r"ValueError: one\x1b[31m", "two", "failed"]
 
 
@@ -72,7 +70,7 @@ def test_outside_of_the_block_lines_are_their_callers_business(caplog: pytest.Lo
     assert lines("json", lambda: None) == []
     stderr = io.StringIO()
     with redirect_stderr(stderr), caplog.at_level(logging.INFO):
-        logs.tell("a", "told", {})
+        logs.log("a", "told", {})
     assert (stderr.getvalue(), caplog.messages) == ("", ["told"])
 
 
@@ -97,7 +95,7 @@ def test_a_line_goes_to_what_is_stderr_when_it_is_told() -> None:
 
     def tell() -> None:
         with redirect_stderr(later):
-            logs.tell("a", "told", {})
+            logs.log("a", "told", {})
 
     assert lines("text", tell) == []
     assert later.getvalue() == "told\n"

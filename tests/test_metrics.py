@@ -52,10 +52,10 @@ def test_a_unit_that_starts_over_elsewhere_counts_once_for_the_run_and_as_work_o
     counts, recorded = ProgressCounts(), Recorded()
     so_far = watched(counts, recorded)
     for rows in [*lost, 8]:
-        counts.tell("unit", progress(rows), "first")
+        counts.report_progress("unit", progress(rows), "first")
         so_far()
     for rows in (0, 5, 9):
-        counts.tell("unit", progress(rows), "second")
+        counts.report_progress("unit", progress(rows), "second")
         so_far()
     assert (recorded.values["rows_total"], recorded.values["tokens_total"]) == (9, 27)
     assert recorded.values["padding_ratio"] == 1 / 4
@@ -68,7 +68,7 @@ def test_units_move_from_to_do_to_done_and_rejections_are_counted_by_reason() ->
     so_far = watched(counts, recorded, done=5, to_do=2)
     for unit, rejected in (("one", {"empty_text": 2}), ("two", {"empty_text": 1, "null_text": 4})):
         so_far()
-        counts.tell_committed(unit, rejected)
+        counts.report_committed(unit, rejected)
     assert (recorded.values["units done"], recorded.values["units to_do"]) == (6, 1)
     so_far()
     assert (recorded.values["units done"], recorded.values["units to_do"]) == (7, 0)
@@ -81,15 +81,15 @@ def test_retries_of_workers_count_and_those_before_the_start_do_not() -> None:
     so_far = watched(counts, recorded)
     so_far()
     assert "s3_retries_total" not in recorded.values
-    counts.tell_s3_retries("attempt", 3)
+    counts.report_s3_retries("attempt", 3)
     assert so_far().s3_retries == recorded.values["s3_retries_total"] == 3
 
 
 @pytest.mark.parametrize("recorder", [RayExecutor().recorder, InlineExecutor().recorder])
 def test_a_process_without_ray_records_and_nothing_happens(recorder: Callable[[Declared], Record]) -> None:
     counts = ProgressCounts()
-    counts.tell("unit", progress(3), "actor")
-    counts.tell_committed("unit", {"null_text": 1})
-    counts.tell_s3_retries("attempt", 1)
+    counts.report_progress("unit", progress(3), "actor")
+    counts.report_committed("unit", {"null_text": 1})
+    counts.report_s3_retries("attempt", 1)
     metrics = RunMetrics("plan", retries_before=0, recorder=recorder)
     assert metrics.watched(counts.so_far, done=0, to_do=1)() == counts.so_far()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pairs import PROPERTY
 
 from albert_infer.common import display, logs
-from albert_infer.pipeline.progress import ProgressCounts, Shown, UnitProgress, progressed
+from albert_infer.pipeline.progress import ProgressCounts, ShownRun, UnitProgress, progressed
 from albert_infer.schema import ComputedBatch
 
 BATCHES = st.lists(
@@ -59,10 +59,10 @@ def test_a_unit_counts_rows_tokens_what_padding_would_have_cost_and_halved_micro
 @given(batches=BATCHES, attempts=st.integers(1, 3))
 def test_a_unit_that_is_labelled_again_counts_once(batches: list[NDArray[np.int64]], attempts: int) -> None:
     counts = ProgressCounts()
-    counts.tell("other", UnitProgress(1, 2, 3, 4, 0.5), "second")
+    counts.report_progress("other", UnitProgress(1, 2, 3, 4, 0.5), "second")
     for attempt in range(attempts):
         for end in range(1, len(batches) + 1):
-            counts.tell("unit", after(batches[:end]), f"actor {attempt}")
+            counts.report_progress("unit", after(batches[:end]), f"actor {attempt}")
     whole = after(batches)
     so_far = counts.so_far()
     assert so_far.units == 2
@@ -75,23 +75,23 @@ def test_a_unit_that_is_labelled_again_counts_once(batches: list[NDArray[np.int6
 
 def test_before_the_first_batch_there_is_nothing_to_tell() -> None:
     so_far = ProgressCounts().so_far()
-    assert (so_far.units, so_far.done, so_far.first_told, so_far.padding_share) == (0, UnitProgress(), None, 0.0)
+    assert (so_far.units, so_far.done, so_far.first_reported, so_far.padding_share) == (0, UnitProgress(), None, 0.0)
 
 
 def test_the_padding_share_is_of_the_padded_cells() -> None:
     counts = ProgressCounts()
-    counts.tell("unit", UnitProgress().after(ComputedBatch(np.array([10, 30]), 2, halved=False, seconds=0)))
+    counts.report_progress("unit", UnitProgress().after(ComputedBatch(np.array([10, 30]), 2, halved=False, seconds=0)))
     assert counts.so_far().padding_share == pytest.approx(1 - 40 / 60)
 
 
 def test_commits_rejections_and_retries_count_once_however_often_they_are_told() -> None:
     counts = ProgressCounts()
     for _ in range(2):
-        counts.tell_committed("one", {"empty_text": 2})
-        counts.tell_committed("two", {"empty_text": 1, "invalid_utf8": 3})
-        counts.tell_committed("quarantined", {})
-        counts.tell_s3_retries("attempt", 4)
-    counts.tell_s3_retries("another", 1)
+        counts.report_committed("one", {"empty_text": 2})
+        counts.report_committed("two", {"empty_text": 1, "invalid_utf8": 3})
+        counts.report_committed("quarantined", {})
+        counts.report_s3_retries("attempt", 4)
+    counts.report_s3_retries("another", 1)
     so_far = counts.so_far()
     assert (so_far.committed, so_far.rejected) == (3, {"empty_text": 3, "invalid_utf8": 3})
     assert so_far.s3_retries == 5
@@ -101,7 +101,7 @@ def told(log_format: logs.LogFormat, total: int, done: int, speed: float) -> str
     stderr = io.StringIO()
     with redirect_stderr(stderr), logs.lines_on_stderr(log_format):
         line = progressed(total, done, speed)
-        logs.tell("labelling", line.text, line.fields)
+        logs.log("labelling", line.text, line.fields)
     return stderr.getvalue()
 
 
@@ -126,11 +126,11 @@ def test_a_line_before_the_first_row_tells_the_step() -> None:
 def test_a_log_has_each_step_at_once_and_a_terminal_in_its_moving_line() -> None:
     stderr = io.StringIO()
     with redirect_stderr(stderr), logs.lines_on_stderr("text"):
-        Shown().begin("checking the model on one worker")
+        ShownRun().begin("checking the model on one worker")
     assert stderr.getvalue() == "labelling: checking the model on one worker\n"
     terminal = Terminal()
     with redirect_stderr(terminal), logs.lines_on_stderr("text"):
-        run = Shown()
+        run = ShownRun()
         run.begin("checking the model on one worker")
     assert (terminal.getvalue(), run.step) == ("", "checking the model on one worker")
 

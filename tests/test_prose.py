@@ -61,7 +61,6 @@ CODE_EXCEPTIONS: Final = {
     "albert_infer/classify": 1,
     "albert_infer/common": 23,
     "albert_infer/job": 14,
-    "albert_infer/pipeline": 45,
     "albert_infer/read": 52,
 }
 CODE: Final = sorted(

@@ -90,4 +90,4 @@ def _in_terminal(look: Callable[[], Progressed], stop: threading.Event) -> None:
 def _in_log(event: str, look: Callable[[], Progressed], stop: threading.Event) -> None:
     while not stop.wait(LOG_SECONDS):
         now = look()
-        logs.tell(event, now.text, dict(now.fields))
+        logs.log(event, now.text, dict(now.fields))

@@ -21,7 +21,7 @@ LogFormat = Literal["text", "json"]
 LOG: Final = logging.getLogger("albert_infer")
 
 
-def tell(event: str, text: str, facts: Mapping[str, object], *, level: int = logging.INFO, error: Any = None) -> None:
+def log(event: str, text: str, facts: Mapping[str, object], *, level: int = logging.INFO, error: Any = None) -> None:
     """One line: `text` for a person; for a log store the name of the event and its facts beside it.
 
     Of an `error`, an exception, the traceback is told too.
@@ -31,7 +31,7 @@ def tell(event: str, text: str, facts: Mapping[str, object], *, level: int = log
 
 def warn(event: str, text: str) -> None:
     """Say what a person should know while the run goes on."""
-    tell(event, text, {}, level=logging.WARNING)
+    log(event, text, {}, level=logging.WARNING)
 
 
 @contextmanager

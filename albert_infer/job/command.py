@@ -156,7 +156,7 @@ def _tell(error: AlbertInferError, program: str, *, debug: bool) -> str:
     """Tell how the job ended; the line without the program."""
     line = one_line(error)
     found = {"exit_code": error.exit_code, "kind": type(error).__name__}
-    logs.tell("failed", f"{program}: {line}", found, level=logging.ERROR, error=error if debug else None)
+    logs.log("failed", f"{program}: {line}", found, level=logging.ERROR, error=error if debug else None)
     return line
 
 

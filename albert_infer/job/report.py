@@ -146,7 +146,7 @@ class Report:
     def count_labelling(self, now: RunProgress, *, begun: float) -> None:
         """Take over how fast a start labelled that has just done so; it began at `begun` on the monotonic clock."""
         ended = time.time()
-        self.seconds.labelling = max(ended - (now.first_told or ended), 1e-3)
+        self.seconds.labelling = max(ended - (now.first_reported or ended), 1e-3)
         self.seconds.startup = time.monotonic() - begun - self.seconds.planning - self.seconds.labelling
         self.device = ", ".join(sorted(now.devices))
         self.out_of_memory = now.done.halved

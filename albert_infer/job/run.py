@@ -106,7 +106,7 @@ def label_pairs(
         try:
             _take_to_published(run)
         finally:
-            run.metrics.tell_s3_retries()
+            run.metrics.export_s3_retries()
     return run.report
 
 

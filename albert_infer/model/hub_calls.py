@@ -168,6 +168,6 @@ def _status(error: BaseException) -> int | None:
 
 def log_download(model: object, url: str) -> None:
     """Log one line before a download."""
-    logs.tell(
+    logs.log(
         "downloading", f"downloading {model} from {url}, unless the cache has it", {"model": str(model), "hub": url}
     )

@@ -1,6 +1,6 @@
-"""What runs the units of a run: `executor` says what that takes, `labelling` is Ray, `inline` is this process.
+"""Runs the units of a run: `executor` has the interface, `labelling` runs on Ray, `inline` runs in this process.
 
-`unit` is what a unit goes through. On Ray, `session` connects, `checks` checks on one worker, `stages` are the three
-stages of Ray Data, whose first is the `reader`; `board` and `attempts` count. `progress`, `metrics` and `resources`
-import no Ray.
+`unit` has the steps of a unit. On Ray, `session` connects, `checks` checks on one worker, and `stages` has the three
+stages of Ray Data. The first stage is in `reader`. `board` and `attempts` count. `progress`, `metrics` and `resources`
+do not import Ray.
 """

@@ -1,4 +1,4 @@
-"""The run's board: one small Ray actor that the workers tell how far they are, and which unit they begin and end."""
+"""The run's board: a small Ray actor. Workers report their progress to it, and each unit that they begin and end."""
 
 from __future__ import annotations
 
@@ -18,69 +18,69 @@ from albert_infer.schema import DeviceKind
 
 
 def started(counts: type) -> Any:
-    """An actor of the class `counts`. It takes no CPU, or it could take the last one; it lives on the driver's node."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    """Start an actor of the class `counts` on the driver's node. It reserves no CPU, so readers get the last one."""
+    on_driver_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(counts)
-    # A call whose reply is lost is made again, and a board that dies starts empty: neither ends a night.
-    lasting = {"max_restarts": -1, "max_task_retries": -1}
-    return actor.options(num_cpus=0, scheduling_strategy=here, **lasting).remote()
+    # Ray repeats a call whose reply is lost, and restarts a dead board with empty counts. Neither ends the run.
+    retries = {"max_restarts": -1, "max_task_retries": -1}
+    return actor.options(num_cpus=0, scheduling_strategy=on_driver_node, **retries).remote()
 
 
 @dataclass(frozen=True)
 class RunBoard:
-    """A handle of the board that may travel to any process; the board lives as long as one start of a run."""
+    """A handle of the board, for any process. The board lives as long as one start of a run."""
 
     actor: Any
 
     @classmethod
     def start(cls) -> RunBoard:
         """A new, empty board."""
-        return cls(started(_told()))
+        return cls(started(_board_class()))
 
-    def tell(self, unit_id: str, done: UnitProgress, actor: str) -> None:
-        """Say how far a unit is, and with which actor; does not wait."""
-        self.actor.tell.remote(unit_id, done, actor)
+    def report_progress(self, unit_id: str, done: UnitProgress, actor: str) -> None:
+        """Report the progress of a unit, and its actor. Does not wait."""
+        self.actor.report_progress.remote(unit_id, done, actor)
 
-    def tell_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
-        """Say that a unit is durable, and which of its rows have no label; does not wait."""
-        self.actor.tell_committed.remote(unit_id, dict(rejected))
+    def report_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
+        """Report that a unit is durable, and its rejected rows by reason. Does not wait."""
+        self.actor.report_committed.remote(unit_id, dict(rejected))
 
-    def tell_device(self, device: DeviceKind) -> None:
-        """Say which device a worker uses; does not wait."""
-        self.actor.tell_device.remote(device)
+    def report_device(self, device: DeviceKind) -> None:
+        """Report the device of a worker. Does not wait."""
+        self.actor.report_device.remote(device)
 
     def so_far(self) -> RunProgress:
-        """What was told until now."""
-        told: RunProgress = ray.get(self.actor.so_far.remote())
-        return told
+        """The progress that workers reported so far."""
+        progress: RunProgress = ray.get(self.actor.so_far.remote())
+        return progress
 
     @contextmanager
     def attempt(self, step: str, unit_id: str) -> Iterator[bool]:
-        """Work on a unit inside this; False says that the unit is poison for `step` and must not be touched.
+        """Count the block as one attempt at a unit. Yields False if the unit kills workers in `step`: skip it then.
 
-        Waits for the board, so that a worker that dies in the next moment has been counted.
+        Waits for the board before the block runs, so an attempt is counted even if the worker dies at once.
         """
-        attempted, attempt_id, s3_retries = f"{step} {unit_id}", uuid4().hex, storage.s3_retries()
+        work, attempt_id, s3_retries = f"{step} {unit_id}", uuid4().hex, storage.s3_retries()
         node_id = ray.get_runtime_context().get_node_id()
-        healthy: bool = ray.get(self.actor.begin.remote(attempted, attempt_id, node_id))
+        healthy: bool = ray.get(self.actor.begin.remote(work, attempt_id, node_id))
         try:
             yield healthy
         finally:
-            # A process works on one unit at a time: what was sent again meanwhile was for this one.
-            if more := storage.s3_retries() - s3_retries:
-                self.actor.tell_s3_retries.remote(attempt_id, more)
+            # A process works on one unit at a time, so all S3 retries since the start are of this attempt.
+            if retries := storage.s3_retries() - s3_retries:
+                self.actor.report_s3_retries.remote(attempt_id, retries)
             if healthy:
-                ray.get(self.actor.end.remote(attempted, attempt_id))
+                ray.get(self.actor.end.remote(work, attempt_id))
 
 
-def _told() -> type:
-    """The class of what the board's process holds; made in here, so that Ray sends it by value.
+def _board_class() -> type:
+    """The actor class of the board. A class that is defined in a function is sent by value.
 
-    By its name that process would import this package, and with it Ray Data: half a second and 80 MB, for some counts.
+    If Ray sent its name, the board's process would import this package and Ray Data: half a second, and 80 MB.
     """
 
-    class _Told(ProgressCounts, AttemptCounts):
-        """Both counts, since a process of its own for each would cost memory."""
+    class _Board(ProgressCounts, AttemptCounts):
+        """Both counts in one process, to save memory."""
 
         def __init__(self) -> None:
             ProgressCounts.__init__(self)
@@ -89,4 +89,4 @@ def _told() -> type:
     def alive_nodes() -> set[str]:
         return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
-    return _Told
+    return _Board

@@ -1,4 +1,4 @@
-"""The checks before bulk work, on one worker of the cluster: a task that takes what a classify actor takes."""
+"""The checks before bulk work, as a task on one worker. The task reserves the same resources as a classify actor."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from albert_infer.preflight.sample import ChosenRows, SampledUnit
 
 
 def sampled(chosen: Sequence[ChosenRows], reader: UnitReader) -> list[ray.ObjectRef[SampledUnit]]:
-    """The chosen rows, those of each unit by a task of its own."""
-    # Without end, because the board counts what a unit kills, here and when it is labelled: at three it is let be.
+    """Read the chosen rows. Each unit has its own task; the order is that of `chosen`."""
+    # Ray retries without a limit. The board counts the dead workers of a unit, and the unit is skipped after three.
     reading = ray.remote(num_cpus=1, memory=READ_TASK_MEMORY, max_retries=-1)(UnitReader.sampled)
-    # Begun in the order of the files, in which a worker reads fastest.
-    places = sorted(range(len(chosen)), key=lambda place: _place_in_input(chosen[place]))
-    tasks = {place: reading.remote(reader, chosen[place]) for place in places}
-    return [tasks[place] for place in range(len(chosen))]
+    # Workers read fastest in the order of the files.
+    indices = sorted(range(len(chosen)), key=lambda index: _position_in_input(chosen[index]))
+    tasks = {index: reading.remote(reader, chosen[index]) for index in indices}
+    return [tasks[index] for index in range(len(chosen))]
 
 
-def _place_in_input(rows: ChosenRows) -> tuple[str, int]:
+def _position_in_input(rows: ChosenRows) -> tuple[str, int]:
     return rows.unit.pin.name, rows.unit.range.first_row
 
 
@@ -36,20 +36,20 @@ def preflighted(
     workers: WorkerResources,
     check: Callable[..., Preflight] = checked,
 ) -> Preflight:
-    """`preflight.checked` where the classify actors will be. Raises AlbertInferError, also for a worker that dies."""
+    """Run `preflight.checked` on a worker. Raises AlbertInferError, also if the worker dies."""
     task = ray.remote(
         num_cpus=workers.num_cpus,
         num_gpus=workers.num_gpus,
-        # A worker that held a GPU ends, and gives its memory back; any other may become a classify actor.
+        # A worker with a GPU ends after the task, to free GPU memory. Another worker may become a classify actor.
         max_calls=1 if workers.num_gpus else 0,
-        # A node may go and a message may be lost; what kills three workers would kill the fourth.
+        # Nodes and messages may be lost. But checks that killed three workers would kill a fourth.
         max_retries=2,
     )(check)
     try:
-        found: Preflight = ray.get(
-            # The sample as arguments: the task begins when they are there. If it waited, it could hold the last CPU.
+        preflight: Preflight = ray.get(
+            # Ray starts the task when its arguments exist. A task that waits for its sample could hold the last CPU.
             task.remote(checkpoint, *sample, checks=checks, device=workers.device, threads=workers.threads)
         )
     except Exception as error:
         raise stage_error(error, "checking the model on one worker") from error
-    return found
+    return preflight

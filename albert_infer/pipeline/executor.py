@@ -1,4 +1,4 @@
-"""What runs the units of a run: `RayExecutor` of `labelling`, or `InlineExecutor` of `inline`. Imports no Ray."""
+"""The interface that runs units: `labelling` has `RayExecutor`, `inline` has `InlineExecutor`. Imports no Ray."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ class Labelling(Protocol):
     """The workers of one task. Each method may raise AlbertInferError."""
 
     def wait_for_gpu(self, minutes: float | None) -> None:
-        """Return once there is a GPU, if the task needs one; do not wait without `minutes`."""
+        """Return when a GPU is available, or at once if the task needs none or `minutes` is None."""
 
     def preflight(self, chosen: Sequence[ChosenRows], checks: Checks) -> Preflight:
-        """Run the checks where the units will be classified, on the chosen rows and on pairs of the package."""
+        """Run the checks on a worker, with the chosen rows and with pairs of the package."""
 
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
         """Label and commit every unit. Units that were committed before an error stay committed."""
 
     def so_far(self) -> RunProgress:
-        """How far the units are."""
+        """The progress of the units."""
 
 
 class Executor(Protocol):
     """Where units are read, classified and committed."""
 
     def session(self, *, debug: bool) -> AbstractContextManager[Sequence[Node]]:
-        """Open until the last task is done; the machines there. Raises InfrastructureError."""
+        """Open a session for all tasks of a start. Yields its machines. Raises InfrastructureError."""
 
     def recorder(self, declared: Declared) -> Record:
-        """What exports the values of a metric."""
+        """A function that exports values of a metric."""
 
     def begin(self, task: LabelTask, workers: WorkerResources) -> Labelling:
-        """Begin a task. Nothing is read or classified yet."""
+        """Begin a task. Reads and classifies nothing yet."""
 
 
 def on_ray() -> Executor:
-    """The executor of the jobs. Ray is imported here, because that takes seconds and a start may be refused before."""
+    """The executor of the jobs. Imports Ray only here: the import takes seconds, and many errors are found before."""
     from albert_infer.pipeline.labelling import RayExecutor
 
     return RayExecutor()

@@ -1,6 +1,6 @@
-"""Units one after the other in this process, without Ray: for the Python API, for tests, and for reading.
+"""Runs units in this process, one after another, without Ray. For the Python API and tests, and easy to read.
 
-The objects have the same bytes as those of `RayExecutor`.
+Writes objects with the same bytes as `RayExecutor`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class InlineExecutor:
         yield [Node(cpus=os.cpu_count() or 1, gpus=gpus_here())]
 
     def recorder(self, declared: Declared) -> Record:
-        """Metrics are exported through Ray only."""
+        """A function that does nothing: metrics are exported through Ray only."""
         del declared
         return lambda value, tags: None
 
     def begin(self, task: LabelTask, workers: WorkerResources) -> InlineLabelling:
-        """Begin a task, in which this process is the only worker."""
+        """Begin a task. This process is its only worker."""
         return InlineLabelling(task, workers)
 
 
@@ -55,7 +55,7 @@ class InlineLabelling:
         self.so_far = self._board.so_far
 
     def wait_for_gpu(self, minutes: float | None) -> None:
-        """Return at once. Raises InfrastructureError where a GPU is wanted and this machine has none."""
+        """Return at once. Raises InfrastructureError if the task needs a GPU and this machine has none."""
         from albert_infer.engine.devices import gpus_here
 
         if minutes is not None and self._workers.num_gpus and not gpus_here():
@@ -84,12 +84,12 @@ class InlineLabelling:
             prepared = prepared_unit(unit, self._reader, task.tokenizer)
             labelled = classified_unit(prepared, classifier, self._board)
             summary = commit_unit(task.output, unit.unit_id, source_of(unit, task.source), labelled, task.columns)
-            self._board.tell_committed(unit.unit_id, summary.rejected if summary else {})
+            self._board.report_committed(unit.unit_id, summary.rejected if summary else {})
 
     def _device(self) -> DeviceKind:
         # Imported here, because torch takes seconds to load.
         from albert_infer.engine.devices import usable_device
 
         device = usable_device(self._workers.device)
-        self._board.tell_device(device)
+        self._board.report_device(device)
         return device

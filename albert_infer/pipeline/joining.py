@@ -1,6 +1,6 @@
-"""The cluster that a Ray session would join, and whether it answers.
+"""Finds the cluster that a Ray session would join, and checks that its head answers.
 
-Ray itself waits a quarter of an hour for one that is gone, and says nothing meanwhile.
+Ray itself waits 15 minutes for a cluster that is gone, and logs nothing during that time.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from albert_infer.common.printable import REASON_LETTERS, one_line, reason_of
 from albert_infer.config import RAY_ADDRESS, ray_address, ray_uses_tls, ray_variables
 from albert_infer.errors import AlbertInferError, InfrastructureError, SettingsError
 
-# A head that is being started anew is back within this.
+# A head that restarts answers again within this time.
 PATIENCE_SECONDS: Final = 30.0
-# One try; a machine that is gone does not refuse, it says nothing.
+# The limit of one connection attempt. A machine that is gone does not refuse a connection; the attempt times out.
 TRY_SECONDS: Final = 3.0
 BETWEEN_TRIES_SECONDS: Final = 1.0
-# How every client of gRPC begins: what HTTP/2 asks for, and no settings. Whoever speaks it answers at once, before it
-# asks for a token.
+# The first bytes of every gRPC client: the HTTP/2 preface and an empty SETTINGS frame. A gRPC server answers these at
+# once, before it asks for a token.
 GREETING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-# What a file system answers that will not answer otherwise next time.
-NO_PLACE: Final = frozenset(
+# Errors of a file system that a retry does not mend.
+PERMANENT_ERRORS: Final = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
-# Below `uv run` Ray ships the working folder: without the project's file in it, or with too much, it cannot.
-OF_UV_RUN: Final = ("'uv run'", "Package size")
+# Texts in errors of `uv run`. Ray uploads the working folder there, and fails if the folder is too large or has no
+# project file.
+UV_RUN_ERRORS: Final = ("'uv run'", "Package size")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where a cluster's head is, and what named it: the environment, or the file that `ray start` leaves."""
+    """The address of a cluster's head, and its source: an environment variable, or the file that `ray start` writes."""
 
     host: str
     port: int
@@ -52,19 +53,18 @@ class Cluster:
 
 
 def cluster_to_join() -> Cluster | None:
-    """The cluster that Ray would join; None where it would start one on this machine.
+    """The cluster that Ray would join, or None if Ray would start one on this machine.
 
-    Raises SettingsError for an address that is none, InfrastructureError if a cluster of this machine is asked for and
-    there is none.
+    Raises SettingsError for a bad address, and InfrastructureError if the address is `auto` and no cluster runs here.
     """
-    named = ray_address()
-    address = named or read_ray_address(None)
+    configured = ray_address()
+    address = configured or read_ray_address(None)
     if address == "auto":
         address = _cluster_of_this_machine()
     if not address or address == "local":
         return None
-    # Private, and what `ray.init` goes by, as all of Ray's that is called here.
-    named_by = get_ray_address_file(None) if named in {None, "auto"} else RAY_ADDRESS
+    # The functions of Ray in this module are private. `ray.init` uses them too, so the answers agree.
+    named_by = get_ray_address_file(None) if configured in {None, "auto"} else RAY_ADDRESS
     host, _, port = address.rpartition(":")
     if "/" in host or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         remedy = (
@@ -82,30 +82,30 @@ def _cluster_of_this_machine() -> str:
         raise InfrastructureError(f"{RAY_ADDRESS}=auto", "no Ray runs on this machine", remedy) from error
 
 
-def _tell_waiting(text: str) -> None:
-    logs.tell("waiting", text, {})
+def _log_waiting(text: str) -> None:
+    logs.log("waiting", text, {})
 
 
 def wait_for_answer(
-    cluster: Cluster, *, patience_seconds: float = PATIENCE_SECONDS, tell: Callable[[str], None] = _tell_waiting
+    cluster: Cluster, *, patience_seconds: float = PATIENCE_SECONDS, log: Callable[[str], None] = _log_waiting
 ) -> None:
-    """Return once the head answers, after one line of `tell` if it does not at once. Raises InfrastructureError."""
+    """Return when the head answers. Logs one line if it does not answer at once. Raises InfrastructureError."""
     give_up = time.monotonic() + patience_seconds
-    told = False
-    while (found := _silence(cluster)) is not None:
+    is_logged = False
+    while (failure := _failure(cluster)) is not None:
         if time.monotonic() >= give_up:
-            raise InfrastructureError(f"joining {cluster}", f"{found}, for {patience_seconds:g} s", _remedy(cluster))
-        if not told:
-            tell(f"waiting for {cluster}: {found}; at most {patience_seconds:g} s")
-            told = True
+            raise InfrastructureError(f"joining {cluster}", f"{failure}, for {patience_seconds:g} s", _remedy(cluster))
+        if not is_logged:
+            log(f"waiting for {cluster}: {failure}; at most {patience_seconds:g} s")
+            is_logged = True
         time.sleep(min(BETWEEN_TRIES_SECONDS, patience_seconds))
 
 
-def _silence(cluster: Cluster) -> str | None:
-    """What keeps the head from answering; None if it answers."""
+def _failure(cluster: Cluster) -> str | None:
+    """The reason why the head does not answer, or None if it answers."""
     try:
         with socket.create_connection((cluster.host.strip("[]"), cluster.port), TRY_SECONDS) as connection:
-            if ray_uses_tls():  # its greeting is another one
+            if ray_uses_tls():  # TLS has another greeting, so only the connection is checked
                 return None
             connection.sendall(GREETING)
             return None if connection.recv(1) else "it closed the connection"
@@ -122,10 +122,10 @@ def _remedy(cluster: Cluster) -> str:
 
 
 def opening_error(error: Exception, cluster: Cluster | None) -> AlbertInferError:
-    """What `ray.init` raised, in our words: a setting to change, or what may go away by itself."""
+    """The error of `ray.init` as a SettingsError if a setting must change, else as an InfrastructureError."""
     asked = "starting Ray on this machine" if cluster is None else f"joining {cluster}"
-    found = reason_of(error)
-    # It comes as text, within the errors that Ray makes of it.
+    reason = reason_of(error)
+    # Ray wraps an authentication error in other errors, and only its text is left.
     if AuthenticationError.__name__ in f"{error!r} {error.__cause__!r}":
         remedy = (
             "set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH unless ~/.ray/auth_token has it"
@@ -133,23 +133,23 @@ def opening_error(error: Exception, cluster: Cluster | None) -> AlbertInferError
         return SettingsError(asked, "it takes no job without the cluster's token", remedy)
     if "AF_UNIX path length" in str(error):
         folder = Path(get_ray_address_file(None)).parent
-        found = f"paths of sockets in {folder} would be longer than Linux lets them be"
-        return SettingsError(asked, found, "set RAY_TMPDIR to a folder with a shorter name, as /tmp")
-    if isinstance(error, OSError) and error.errno in NO_PLACE:
-        found = f"{error.strerror}: {error.filename}"
+        reason = f"paths of sockets in {folder} would be longer than Linux allows"
+        return SettingsError(asked, reason, "set RAY_TMPDIR to a folder with a shorter name, such as /tmp")
+    if isinstance(error, OSError) and error.errno in PERMANENT_ERRORS:
+        reason = f"{error.strerror}: {error.filename}"
         remedy = (
             "set RAY_TMPDIR (else it is TMPDIR, else /tmp) and HOME, for ~/.ray, to folders that this user may write"
         )
-        return SettingsError(asked, found, remedy)
-    if any(words in str(error) for words in OF_UV_RUN):
-        remedy = (
-            "call it in the project's folder, or with RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 where the nodes have the package"
-        )
-        return SettingsError(asked, found, remedy)
+        return SettingsError(asked, reason, remedy)
+    if any(words in str(error) for words in UV_RUN_ERRORS):
+        remedy = "run it in the project's folder, or with RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 if the nodes have the package"
+        return SettingsError(asked, reason, remedy)
     if isinstance(error, ValueError | TypeError | LookupError):
         names = ", ".join(ray_variables()) or "none"
-        return SettingsError(asked, found, f"correct what this is about; variables that are set for Ray: {names}")
-    if type(error) is Exception:  # as for a time-out: the class says nothing
-        found = one_line(error)[:REASON_LETTERS]
-    remedy = "run it again; if it stays, look into the logs in session_latest/logs of Ray's folder, /tmp/ray unless set"
-    return InfrastructureError(asked, found, "check the cluster, then run it again" if cluster else remedy)
+        return SettingsError(asked, reason, f"correct this value; variables that are set for Ray: {names}")
+    if type(error) is Exception:  # as for a time-out: the name of the class has no information
+        reason = one_line(error)[:REASON_LETTERS]
+    remedy = (
+        "run it again; if the error stays, read the logs in session_latest/logs of Ray's folder (default: /tmp/ray)"
+    )
+    return InfrastructureError(asked, reason, "check the cluster, then run it again" if cluster else remedy)

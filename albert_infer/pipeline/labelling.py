@@ -1,4 +1,4 @@
-"""A run on Ray: its session, its metrics, its checks on one worker, and its units in the stages of `stages`."""
+"""A run on Ray: the session, the metrics, the checks on one worker, and the stages of `stages`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ray.util import metrics as ray_metrics
 from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.checks import preflighted, sampled
 from albert_infer.pipeline.metrics import PREFIX, Declared, Record
-from albert_infer.pipeline.progress import RunProgress, tell_waiting
+from albert_infer.pipeline.progress import RunProgress, log_waiting
 from albert_infer.pipeline.reader import UnitReader
 from albert_infer.pipeline.resources import Node, WorkerResources
 from albert_infer.pipeline.session import connected, shared
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class RayExecutor:
-    """Runs a task on the Ray session that is open, else on the cluster of RAY_ADDRESS, else on this machine."""
+    """Runs a task in the open Ray session, else on the cluster of RAY_ADDRESS, else on this machine."""
 
     def session(self, *, debug: bool) -> AbstractContextManager[Sequence[Node]]:
-        """A Ray session, as `connected`."""
+        """A Ray session, from `connected`."""
         return connected(debug=debug)
 
     def recorder(self, declared: Declared) -> Record:
-        """What adds to a counter of Ray's, or sets a gauge, in this process."""
+        """A function that adds to a Ray counter, or sets a Ray gauge, in this process."""
         name, tags = PREFIX + declared.name, ("plan_id", *declared.tags)
         if declared.kind == "counter":
             add: Record = ray_metrics.Counter(name, declared.help, tags).inc
@@ -47,7 +47,7 @@ class RayExecutor:
 
 
 class RayLabelling:
-    """One task on the workers of a cluster. Checkpoint and tokenizer travel to each node once."""
+    """One task on the workers of a cluster. Ray copies the checkpoint and the tokenizer to each node once."""
 
     def __init__(self, task: LabelTask, workers: WorkerResources) -> None:
         self._task = task
@@ -57,17 +57,17 @@ class RayLabelling:
         self._reader = UnitReader(task.source, task.columns, shared(task.tokenizer), self.board)
 
     def wait_for_gpu(self, minutes: float | None) -> None:
-        """Wait for the first GPU of a cluster that grows, with a line in the log."""
-        wait_for_first_gpu(self._workers, minutes, tell_waiting)
+        """Wait for the first GPU of a cluster that starts GPU nodes on demand. Logs one line."""
+        wait_for_first_gpu(self._workers, minutes, log_waiting)
 
     def so_far(self) -> RunProgress:
-        """What the workers have told the board."""
+        """The progress that workers reported to the board."""
         return self.board.so_far()
 
     def preflight(self, chosen: Sequence[ChosenRows], checks: Checks) -> Preflight:
         """Run the checks on one worker."""
         sample = sampled(chosen, self._reader)
-        self.stages()  # Ray Data loads here while a worker reads the sample
+        self.stages()  # imports Ray Data while a worker reads the sample
         return preflighted(self._checkpoint, sample, checks=checks, workers=self._workers)
 
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:

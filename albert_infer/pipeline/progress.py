@@ -1,4 +1,4 @@
-"""How far a run is: the counts that the workers report, and what a person or a job log sees of them."""
+"""The progress of a run: the counts that workers report, and the lines that a terminal or a log shows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from albert_infer.common.display import Progressed
 from albert_infer.common.printable import how_many
 from albert_infer.schema import ComputedBatch, DeviceKind
 
-# Seconds between two messages to a board from one worker. A person needs no finer ones.
+# Seconds between two messages of a worker to the board. This is often enough for a person.
 SECONDS_BETWEEN_MESSAGES: Final = 0.5
 STARTING: Final = "starting"
-NOTHING_KEPT: Final = "no part of the input is labelled yet"
+NOTHING_LABELLED: Final = "no part of the input is labelled yet"
 DEVICE_MISSING: Final = (
     "Ray gave a worker a GPU, but torch finds no CUDA device there, so it labels on the CPU; "
     "mend the node's driver or torch, or give --gpus-per-worker 0"
@@ -29,10 +29,10 @@ DEVICE_MISSING: Final = (
 
 @dataclass(frozen=True)
 class UnitProgress:
-    """How far one unit is.
+    """The progress of one unit.
 
-    `padded_tokens` is what its micro-batches would hold if each were padded to its longest; `halved` of them did not
-    fit into the device's memory. `forward_seconds` passed in its forward passes.
+    `padded_tokens` is the number of tokens if each micro-batch were padded to its longest pair. `halved` micro-batches
+    did not fit into the device's memory. `forward_seconds` is the time of all forward passes.
     """
 
     rows: int = 0
@@ -42,7 +42,7 @@ class UnitProgress:
     forward_seconds: float = 0.0
 
     def after(self, batch: ComputedBatch) -> UnitProgress:
-        """One micro-batch further."""
+        """The progress after one more micro-batch."""
         return UnitProgress(
             rows=self.rows + batch.pairs_done,
             tokens=self.tokens + int(batch.lengths.sum()),
@@ -53,23 +53,23 @@ class UnitProgress:
 
     @classmethod
     def total(cls, units: Iterable[UnitProgress]) -> UnitProgress:
-        """Many units together."""
+        """The sum over units."""
         counts = map(attrgetter("rows", "tokens", "padded_tokens", "halved", "forward_seconds"), units)
         return cls(*map(sum, zip(*counts, strict=True)))
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """The units of this start together, and when the first of them was told (seconds since the epoch, None before).
+    """The progress of all units of this start.
 
-    `devices` are those that the workers really use; `actors` are the classify actors, each with its part of `done`.
-    `committed` of the units are durable, and of their rows so many were `rejected`, by reason. `s3_retries` are those
-    of the workers.
+    `first_reported` is the time of the first report of a unit (seconds since the epoch, None before). `devices` are
+    the devices that workers really use. `actors` has the share of each classify actor in `done`. `committed` units are
+    durable. `rejected` is the number of their rejected rows, by reason. `s3_retries` counts retries of the workers.
     """
 
     units: int
     done: UnitProgress
-    first_told: float | None
+    first_reported: float | None
     devices: frozenset[DeviceKind] = frozenset()
     actors: Mapping[str, UnitProgress] = field(default_factory=dict)
     committed: int = 0
@@ -78,58 +78,58 @@ class RunProgress:
 
     @property
     def padding_share(self) -> float:
-        """Share of a padded forward pass that would be padding; the packed one computes none of it."""
+        """The share of padding if forward passes were padded. The engine packs rows, so it computes no padding."""
         return 1 - self.done.tokens / self.done.padded_tokens if self.done.padded_tokens else 0.0
 
     @property
     def rows_per_second(self) -> float:
-        """Since the first was told; 0 before."""
-        return 0.0 if self.first_told is None else self.done.rows / max(time.time() - self.first_told, 1e-3)
+        """Rows per second since the first report of a unit; 0 before."""
+        return 0.0 if self.first_reported is None else self.done.rows / max(time.time() - self.first_reported, 1e-3)
 
 
 class Board(Protocol):
-    """Hears how far the units are."""
+    """Takes the reports of workers."""
 
-    def tell_device(self, device: DeviceKind) -> None:
-        """A worker is ready, on this device."""
+    def report_device(self, device: DeviceKind) -> None:
+        """Report a worker that is ready, by its device."""
 
-    def tell(self, unit_id: str, done: UnitProgress, actor: str) -> None:
-        """The unit is so far, in the hands of this actor."""
+    def report_progress(self, unit_id: str, done: UnitProgress, actor: str) -> None:
+        """Report the progress of a unit, and its actor."""
 
-    def tell_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
-        """The unit is durable, and of its rows so many have no label, by reason."""
+    def report_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
+        """Report that a unit is durable, and its rejected rows by reason."""
 
 
 class ProgressCounts:
-    """What the workers told last of each unit; one that is labelled again starts over and counts once."""
+    """The last report of each unit. A unit that is labelled again replaces its report, so it counts once."""
 
     def __init__(self) -> None:
         self._units: dict[str, tuple[str, UnitProgress]] = {}
-        self._first_told: float | None = None
+        self._first_reported: float | None = None
         self._devices: frozenset[DeviceKind] = frozenset()
         self._rejected: dict[str, Mapping[str, int]] = {}
         self._s3_retries: dict[str, int] = {}
 
-    def tell_device(self, device: DeviceKind) -> None:
-        """A worker is ready, on this device."""
+    def report_device(self, device: DeviceKind) -> None:
+        """Report a worker that is ready, by its device."""
         self._devices |= {device}
 
-    def tell(self, unit_id: str, done: UnitProgress, actor: str = "") -> None:
-        """The unit is so far, in the hands of this actor."""
-        if self._first_told is None:
-            self._first_told = time.time()
+    def report_progress(self, unit_id: str, done: UnitProgress, actor: str = "") -> None:
+        """Report the progress of a unit, and its actor."""
+        if self._first_reported is None:
+            self._first_reported = time.time()
         self._units[unit_id] = (actor, done)
 
-    def tell_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
-        """The unit is durable, and of its rows so many have no label, by reason."""
+    def report_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
+        """Report that a unit is durable, and its rejected rows by reason."""
         self._rejected[unit_id] = rejected
 
-    def tell_s3_retries(self, attempt_id: str, retries: int) -> None:
-        """During this attempt at a unit so many S3 requests were sent again."""
+    def report_s3_retries(self, attempt_id: str, retries: int) -> None:
+        """Report the number of S3 retries of an attempt."""
         self._s3_retries[attempt_id] = retries
 
     def so_far(self) -> RunProgress:
-        """All units together."""
+        """The progress of all units."""
         by_actor: dict[str, list[UnitProgress]] = {}
         for actor, done in self._units.values():
             by_actor.setdefault(actor, []).append(done)
@@ -140,7 +140,7 @@ class ProgressCounts:
         return RunProgress(
             units=len(self._units),
             done=UnitProgress.total(actors.values()),
-            first_told=self._first_told,
+            first_reported=self._first_reported,
             devices=self._devices,
             actors=actors,
             committed=len(self._rejected),
@@ -149,31 +149,33 @@ class ProgressCounts:
         )
 
 
-class Shown:
-    """A run that is shown: its step before the first pair is labelled, and what was heard last of its units."""
+class ShownRun:
+    """A run whose progress is shown: its step before the first label, and the last progress of its units."""
 
     def __init__(self) -> None:
         self.step = STARTING
-        self.heard: RunProgress | None = None
+        self.last_progress: RunProgress | None = None
 
     def begin(self, step: str) -> None:
-        """Show this step until the first pair is labelled; a log has a line of it at once."""
+        """Show this step until the first pair is labelled. A log gets its line at once."""
         self.step = step
         if not logs.for_a_terminal():
-            tell_step(step)
+            log_step(step)
 
 
 @contextmanager
-def shown(total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind) -> Iterator[Shown]:
-    """Show how far the run is while the block goes on: `done_rows` of the `total_rows` were labelled before.
+def shown(
+    total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind
+) -> Iterator[ShownRun]:
+    """Show the progress of a run during the block. `done_rows` of the `total_rows` were labelled by earlier starts.
 
-    Says so when a worker does not use the `planned` device.
+    Logs a warning if a worker does not use the `planned` device.
     """
-    so_far, run = _warning_once(so_far, planned), Shown()
+    so_far, run = _warning_once(so_far, planned), ShownRun()
 
     def look() -> Progressed:
-        now = run.heard = so_far()
-        return progressed(total_rows, done_rows + now.done.rows, now.rows_per_second, run.step)
+        progress = run.last_progress = so_far()
+        return progressed(total_rows, done_rows + progress.done.rows, progress.rows_per_second, run.step)
 
     with display.shown("labelling", look):
         yield run
@@ -181,19 +183,20 @@ def shown(total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], pl
 
 
 @contextmanager
-def counted(run: Shown, *, done: int, units: int) -> Iterator[None]:
-    """Note in an interrupt how many of the `units` are labelled; `done` of them were before this start."""
+def counted(run: ShownRun, *, done: int, units: int) -> Iterator[None]:
+    """Add the number of labelled units to a KeyboardInterrupt. `done` of all `units` are from earlier starts."""
     try:
         yield
     except KeyboardInterrupt as error:
-        kept = done + (run.heard.committed if run.heard else 0)
+        labelled = done + (run.last_progress.committed if run.last_progress else 0)
         parts = how_many(units, "part")
-        error.add_note(f"at least {kept:,} of {parts} of the input are labelled and kept" if kept else NOTHING_KEPT)
+        note = f"at least {labelled:,} of {parts} of the input are labelled and kept" if labelled else NOTHING_LABELLED
+        error.add_note(note)
         raise
 
 
 def progressed(total: int, done: int, speed: float, step: str = STARTING) -> Progressed:
-    """Rows done of all, at `speed` rows per second; it is 0 before the first row, while the run is at the `step`."""
+    """The progress line: rows done of all, at `speed` rows per second. At speed 0 the line shows the `step` instead."""
     seconds_left = round((total - done) / speed) if speed else None
     text = f"labelling: {done:,} of {how_many(total, 'pair')}"
     if seconds_left is None:
@@ -205,24 +208,24 @@ def progressed(total: int, done: int, speed: float, step: str = STARTING) -> Pro
 
 
 def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Callable[[], RunProgress]:
-    """`so_far`, with one warning when it first tells of a device that was not planned."""
-    told = threading.Event()
+    """A function that calls `so_far`, and logs one warning if a worker uses a device that was not planned."""
+    is_warned = threading.Event()
 
     def so_far_warning() -> RunProgress:
-        now = so_far()
-        if not now.devices <= {planned} and not told.is_set():
-            told.set()
+        progress = so_far()
+        if not progress.devices <= {planned} and not is_warned.is_set():
+            is_warned.set()
             logs.warn("device_missing", DEVICE_MISSING)
-        return now
+        return progress
 
     return so_far_warning
 
 
-def tell_step(step: str) -> None:
-    """One line about what the run does before it labels."""
-    logs.tell("starting", f"labelling: {step}", {})
+def log_step(step: str) -> None:
+    """Log the step of the run before it labels."""
+    logs.log("starting", f"labelling: {step}", {})
 
 
-def tell_waiting(text: str) -> None:
-    """One line about what the run waits for."""
-    logs.tell("waiting", f"labelling: {text}", {})
+def log_waiting(text: str) -> None:
+    """Log what the run waits for."""
+    logs.log("waiting", f"labelling: {text}", {})

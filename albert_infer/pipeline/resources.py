@@ -1,7 +1,7 @@
-"""Who runs where: classify actors, their GPUs, CPUs and threads, from the settings and what the cluster has.
+"""The number of classify actors, and their GPUs, CPUs and threads, from the settings and the nodes of the cluster.
 
-Policy only: plain numbers in, plain numbers out. Nothing here asks Ray or touches a device. The rules keep Ray from
-hanging: reading and committing need one whole logical CPU that no actor holds.
+Only computes numbers. Does not call Ray, and uses no device. The rules prevent a deadlock in Ray: reading and
+committing need one whole logical CPU that no actor reserves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from albert_infer.config import LabelSettings
 from albert_infer.errors import SettingsError
 from albert_infer.schema import DeviceKind
 
-# More threads than this in one forward pass gain little; another actor gains more.
+# More threads in one forward pass gain little. Another actor gains more.
 MAX_DEFAULT_CPUS_PER_WORKER: Final = 4
 
 
@@ -29,10 +29,10 @@ class Node:
 
 @dataclass(frozen=True)
 class WorkerResources:
-    """The classify actors: how many, and what each takes.
+    """The number of classify actors, and the resources of each.
 
-    Without `max_workers` there are as many as the cluster has room for, now or later. `threads` is torch's, None to
-    leave it alone.
+    If `max_workers` is None, there are as many as fit on the cluster, which may grow. `threads` is the number of
+    torch's threads, or None for torch's default.
     """
 
     device: DeviceKind
@@ -43,15 +43,15 @@ class WorkerResources:
     threads: int | None
 
 
-# Each is a worker process of 150 MB that Ray starts and keeps. Two, so that one may wait for the store; sixteen, of
-# 0.3 s each, commit 50 units a second.
+# Ray keeps a worker process of 150 MB for each. With two, one may wait for the store. Sixteen commit 50 units per
+# second, at 0.3 s each.
 LEAST_COMMITS, MOST_COMMITS = 2, 16
 
 
 def commits_at_once(workers: WorkerResources, cpus: float) -> int:
-    """How many units may be committed at a time by a cluster that has so many `cpus` when labelling begins.
+    """The number of units that may be committed at the same time. `cpus` are the cluster's CPUs when labelling begins.
 
-    As many as CPUs; the most where the actors, and so the cluster, may grow.
+    One for each CPU, within the limits. The most if the number of actors, and so the cluster, may grow.
     """
     if workers.max_workers is None:
         return MOST_COMMITS
@@ -59,14 +59,14 @@ def commits_at_once(workers: WorkerResources, cpus: float) -> int:
 
 
 def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
-    """What the classify actors take. Raises SettingsError for what could never be scheduled on `nodes`.
+    """The resources of the classify actors. Raises SettingsError if `nodes` can never have room for them.
 
-    Whoever waits for GPUs says that other nodes will come: then `nodes` decide nothing.
+    With a `gpu_wait_minutes`, more nodes are expected, so `nodes` do not limit the result.
     """
     waits = settings.gpu_wait_minutes is not None
     if not waits and not any(node.cpus >= 1 for node in nodes):
-        found = "the cluster has no whole logical CPU for reading and committing"
-        raise SettingsError("labelling", found, "give it one (a head started with --num-cpus=0 needs a CPU node)")
+        reason = "the cluster has no whole logical CPU for reading and committing"
+        raise SettingsError("labelling", reason, "give it one (a head started with --num-cpus=0 needs a CPU node)")
     gpus_per_worker = settings.gpus_per_worker
     if gpus_per_worker is None:
         gpus_per_worker = 1.0 if waits or any(node.gpus >= 1 for node in nodes) else 0.0
@@ -76,19 +76,19 @@ def worker_resources(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerRe
 
 
 def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: float) -> WorkerResources:
-    # One actor never spans nodes, so the parts left over on each do not add up.
+    # An actor runs on one node, so what is left over on two nodes does not add up.
     room = sum(int(node.gpus // gpus_per_worker) for node in nodes)
     low, high = settings.worker_range or (1, None)
     if low > room and settings.gpu_wait_minutes is None:
-        found = f"the cluster has room for {room}, of {how_many(sum(node.gpus for node in nodes), 'GPU')}"
+        reason = f"the cluster has room for {room}, of {how_many(sum(node.gpus for node in nodes), 'GPU')}"
         remedy = "lower one of them, add GPU nodes, or give --gpu-wait-minutes if they come on demand"
-        raise SettingsError(f"{how_many(low, 'worker')} of {how_many(gpus_per_worker, 'GPU')}", found, remedy)
-    # num_cpus=0: an actor's default of one logical CPU would leave none for reading on a machine of few cores.
+        raise SettingsError(f"{how_many(low, 'worker')} of {how_many(gpus_per_worker, 'GPU')}", reason, remedy)
+    # num_cpus=0: with the default of one logical CPU per actor, a small machine would have no CPU for reading.
     return WorkerResources(DeviceKind.CUDA, low, high, gpus_per_worker, 0, None)
 
 
 def _on_cpus(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
-    # Whole ones: the parts left over on each node do not add up to one for reading.
+    # Whole CPUs only: what is left over on several nodes does not add up to one CPU for reading.
     total = sum(int(node.cpus) for node in nodes)
     largest = int(max(node.cpus for node in nodes))
     spare = total - 1
@@ -98,12 +98,14 @@ def _on_cpus(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:
     room = 1 if per_worker == 0 else min(spare // per_worker, sum(int(node.cpus // per_worker) for node in nodes))
     low, high = settings.worker_range or (max(room, 1), max(room, 1))
     if per_worker and low > room:
-        found = f"{how_many(total, 'logical CPU')}, one of them for reading, with room for {room}"
+        reason = f"{how_many(total, 'logical CPU')}, one of them for reading, with room for {room}"
         raise SettingsError(
-            f"{how_many(low, 'worker')} of {how_many(per_worker, 'CPU')}", found, "lower --workers or --cpus-per-worker"
+            f"{how_many(low, 'worker')} of {how_many(per_worker, 'CPU')}",
+            reason,
+            "lower --workers or --cpus-per-worker",
         )
-    # Ray would start as many as fit, and the last CPU would be gone for reading.
+    # Without this limit, Ray would start an actor on the last CPU, which reading needs.
     high = min(high, room) if per_worker else high
-    # The spare CPU is idle most of the time, so its share goes to torch's threads.
+    # The spare CPU is idle most of the time, so torch's threads use it too.
     threads = max(1, min(total // high, largest))
     return WorkerResources(DeviceKind.CPU, low, high, 0, per_worker, threads)

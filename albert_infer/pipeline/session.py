@@ -1,4 +1,4 @@
-"""The Ray session around the stages: connecting, settings, and telling errors."""
+"""The Ray session around the stages: the connection, the settings of Ray Data, and the translation of errors."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from albert_infer.schema import DeviceKind
 
 Shared = TypeVar("Shared")
 
-# Logical bytes a read task asks for. They bound how many run at once by memory; and because the classify actors ask
-# for none, Ray does not fuse reading into them, where it would hold up the device.
+# The logical memory of a read task, in bytes. It limits the number of read tasks at a time. Classify actors reserve no
+# memory, so Ray does not fuse reading into them, where reading would delay the device.
 READ_TASK_MEMORY: Final = 256 << 20
 
-# What Ray Data writes behind the message of any error that ends a task, or as one of its arguments.
+# The text that Ray Data adds to the message of an error that ends a task.
 RETRY_ADVICE: Final = re.compile(r"(?:\\n|[\s:'])*Failed to [\w ]+ after \d+/\d+ attempts.*", re.DOTALL)
 
 
 @contextmanager
 def connected(*, debug: bool) -> Iterator[list[Node]]:
-    """A Ray session: the one that is open already, else the cluster of RAY_ADDRESS, else one on this machine.
+    """A Ray session: the open one, else one on the cluster of RAY_ADDRESS, else one on this machine.
 
-    Yields the cluster's nodes; a session that was opened here is closed again. Raises InfrastructureError.
+    Yields the nodes of the cluster. Closes the session if it was opened here. Raises InfrastructureError.
     """
     opened = not ray.is_initialized()
     if opened:
@@ -63,59 +63,59 @@ def _open(*, debug: bool) -> None:
     cluster = cluster_to_join()
     if cluster is not None:
         wait_for_answer(cluster)
-    logs.tell("starting", "starting Ray on this machine" if cluster is None else f"joining {cluster}", {})
-    # Not set here: how often gRPC asks whether the other side still answers. It is for all processes of a cluster or
-    # none, so deploy/Dockerfile sets it. A driver that asks more often than its cluster does is cut off by every worker
-    # ("too_many_pings"), and Ray takes each of them for dead.
+    logs.log("starting", "starting Ray on this machine" if cluster is None else f"joining {cluster}", {})
+    # The interval of gRPC's keepalive pings is not set here, because it must be the same in all processes of a cluster:
+    # deploy/Dockerfile sets it. Workers close the connection of a driver that pings more often than its cluster
+    # ("too_many_pings"), and Ray then treats these workers as dead.
     try:
         with nullcontext() if debug else _quiet_backend(), own_signals(), _own_environment(cluster):
             ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)
-    except Exception as error:  # of a time-out it raises the bare class
+    except Exception as error:  # a time-out raises the class `Exception` itself
         raise opening_error(error, cluster) from error
 
 
 @contextmanager
 def _quiet_backend() -> Iterator[None]:
-    """Ray's C++ log keeps off the terminal: it calls every actor pool an error, and announces its own level."""
+    """Hide Ray's C++ log from the terminal: it logs every actor pool as an error, and logs its own level."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    with Path(os.devnull).open("w") as nowhere:
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
+    with Path(os.devnull).open("w") as devnull:
+        stderr_copy = os.dup(2)
+        os.dup2(devnull.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr_copy, 2)
+            os.close(stderr_copy)
 
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Keep this process's handlers where Ray sets some that exit, with code 15 behind a C++ stack, or with 0."""
+    """Restore this process's signal handlers after the block. Ray's handlers exit with 15 and a C++ stack, or 0."""
     handlers: dict[Any, Any] = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
-    except SystemExit as error:  # one of Ray's was called while it stood, with the signal's number or 0
+    except SystemExit as error:  # raised by a handler of Ray, with the signal's number or 0
         handler = handlers.get(error.code)
         if callable(handler):
-            handler(error.code, None)  # which knows afterwards that the signal came
+            handler(error.code, None)  # so that our handler records the signal
         raise KeyboardInterrupt from error
     finally:
         if threading.current_thread() is threading.main_thread():
             for each, handler in handlers.items():
-                # None: it was not set from Python, and cannot be set from there.
+                # None: the handler was not set from Python, and Python cannot set it again.
                 if handler is not None:
                     signal.signal(each, handler)
 
 
 @contextmanager
 def _own_environment(cluster: Cluster | None) -> Iterator[None]:
-    """Let workers on this machine run in this process's environment, below `uv run` too.
+    """Run workers on this machine in this process's environment, also under `uv run`.
 
-    There Ray would ship the working folder, whatever it is, and have uv make an environment for every worker. On
-    machines that are joined that may be what brings the package.
+    Under `uv run`, Ray would upload the working folder, and uv would make an environment for each worker. On another
+    cluster this stays on, because it may be how workers get the package.
     """
     before = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
-    # Read from the environment when Ray is imported, which may have happened long ago.
+    # Ray reads the environment variable at its import, which may be long ago. So its constant is changed.
     ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = before and cluster is not None
     try:
         yield
@@ -125,21 +125,21 @@ def _own_environment(cluster: Cluster | None) -> Iterator[None]:
 
 @contextmanager
 def session_settings() -> Iterator[None]:
-    """What the stages rely on; a caller's own settings of the session come back afterwards."""
-    # Imported here, because it takes a second to load, which the start of a run spends on its checks.
+    """The settings of Ray Data that the stages need. The caller's settings are restored after the block."""
+    # Imported here, because Ray Data takes a second to load, and the checks do not need it.
     from ray.data import DataContext
 
     _quiet_as_the_session()
     context = DataContext.get_current().copy()
-    # A prepared unit is no larger, so Ray never splits a block; the commit checks it all the same.
+    # No prepared unit is larger, so Ray never splits a block. The commit checks this again.
     context.target_max_block_size = MAX_PREPARED_BYTES
-    # A failed block is a lost unit: it must end the run, never be dropped.
+    # A failed block is a lost unit. It must end the run, so Ray must not drop it.
     context.max_errored_blocks = 0
-    # Ray's own in its place says nothing of it, and our exit code would be lost.
+    # Without this, Ray raises its own error, and the exit code of ours is lost.
     context.raise_original_map_exception = True
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3
-    # A night may wait for its first spot GPU longer than any sensible time-out.
+    # The wait for a first spot GPU may be longer than any sensible time-out.
     context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
     with DataContext.current(context):
@@ -147,37 +147,37 @@ def session_settings() -> Iterator[None]:
 
 
 def _quiet_as_the_session() -> None:
-    """Ray Data's log says as much as Ray's own: it sets its level when it is imported."""
+    """Give Ray Data's log the level of Ray's log. Ray Data sets its own level when it is imported."""
     level = logging.getLogger("ray").getEffectiveLevel()
     data_log = logging.getLogger("ray.data")
     data_log.setLevel(level)
     if level >= logging.ERROR:
-        # What a task raised is told in our own line. Ray's account of it, two hundred lines, stays in its log file.
+        # The job logs the error of a task in one line. Ray's two hundred lines stay in its log file.
         for terminal in (handler for handler in data_log.handlers if isinstance(handler, logging.StreamHandler)):
             terminal.setLevel(logging.CRITICAL)
 
 
 @contextmanager
 def reserved(workers: WorkerResources) -> Iterator[Mapping[str, object]]:
-    """On a cluster of one machine, CPUs for a run's actors and its reading that are its alone: all, or this waits.
+    """Reserve CPUs for a run's actors and its reading on a cluster of one machine. Waits until all are free.
 
-    Yields the argument of Ray's that makes tasks and actors use them. Two runs that took CPU after CPU there could each
-    hold some with their actors and leave none for reading: both would stand for ever. Not on several machines, where
-    a lost one would leave its part of the reservation without a place; not for GPU actors, which take no CPU, nor for
-    a pool that may grow.
+    Yields the scheduling argument of Ray for tasks and actors. Without a reservation, the actors of two runs could take
+    all CPUs, and both runs would wait for a CPU to read, forever. Reserves nothing on several machines, because a lost
+    machine's part of the reservation may fit nowhere. Reserves nothing for GPU actors, which use no CPU, and for a pool
+    that may grow.
     """
     machines = sum(bool(node["Alive"] and node["Resources"].get("CPU")) for node in ray.nodes())
     fixed = workers.num_cpus and workers.min_workers == workers.max_workers
     if workers.device is not DeviceKind.CPU or not fixed or machines > 1:
         yield {}
         return
-    # Memory in each, so that whichever bundle the actors leave free is one to read in.
+    # Each bundle has memory, so a read task fits into any bundle that has no actor.
     cpus = [1, *[workers.num_cpus] * workers.min_workers]
     group = placement_group([{"CPU": count, "memory": READ_TASK_MEMORY} for count in cpus])
     try:
         ray.get(group.ready())
-        # Deprecated as an argument in Ray 2.60, gone in 2.64. `DataContext.scheduling_strategy`, deprecated too, makes
-        # Ray Data believe that the object store has no room, and so work unit after unit.
+        # Ray 2.60 deprecates this argument, and 2.64 drops it. `DataContext.scheduling_strategy` is deprecated too, and
+        # with it Ray Data finds no room in the object store, so it runs only one unit at a time.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RayDeprecationWarning)
             yield {"scheduling_strategy": PlacementGroupSchedulingStrategy(group)}
@@ -186,31 +186,31 @@ def reserved(workers: WorkerResources) -> Iterator[Mapping[str, object]]:
 
 
 def shared(value: Shared) -> ray.ObjectRef[Shared]:
-    """Put `value` into the object store: it travels once to a node, whatever the number of tasks and actors there."""
+    """Put `value` into the object store. Ray copies it to each node once, for all tasks and actors there."""
     return ray.put(value)
 
 
 def stage_error(error: BaseException, asked: str) -> AlbertInferError:
-    """Our own error inside what Ray raised, else the failure to do what was `asked` as infrastructure."""
+    """The package's own error inside an error of Ray, else an InfrastructureError about `asked`."""
     root, reason = error, ""
     for inner in _chain(error):
         if isinstance(inner, AlbertInferError) and type(inner).__module__.startswith("albert_infer."):
             return inner
-        # The innermost that says anything says what happened; those around it are Ray's.
-        if told := RETRY_ADVICE.sub("", str(inner)).strip():
-            root, reason = inner, told
+        # The innermost error with a message has the reason. The errors around it are Ray's.
+        if message := RETRY_ADVICE.sub("", str(inner)).strip():
+            root, reason = inner, message
     if isinstance(root, RayError):
-        # It ends in what happened; a worker's whole traceback may stand before.
+        # The reason is the last line. A worker's traceback may be before it.
         reason = reason.rpartition("\n")[2]
-    found = f"{type(root).__name__}: {one_line(reason)[:300]}"
-    return InfrastructureError(asked, found, "run it again and it goes on; --debug shows more")
+    summary = f"{type(root).__name__}: {one_line(reason)[:300]}"
+    return InfrastructureError(asked, summary, "run it again and it goes on; --debug shows more")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from; Ray keeps a worker's error in `cause`."""
-    seen: set[int] = set()
+    """The error, then its causes. Ray has a worker's error in the attribute `cause`."""
+    visited: set[int] = set()
     inner: BaseException | None = error
-    while inner is not None and id(inner) not in seen:
-        seen.add(id(inner))
+    while inner is not None and id(inner) not in visited:
+        visited.add(id(inner))
         yield inner
         inner = getattr(inner, "cause", None) or inner.__cause__

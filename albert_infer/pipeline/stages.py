@@ -1,7 +1,7 @@
-"""The units of a run in three Ray Data stages: read and prepare, classify, commit.
+"""Runs units in three stages of Ray Data: read and prepare, classify, commit.
 
-One unit is one Ray block is one committed object. Ray owns placement, queues and retries; what happens to a unit is in
-`unit`.
+One unit is one Ray block, and becomes one committed object. Ray does placement, queues and retries. `unit` has the
+steps of a unit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from albert_infer.storage import Folder
 
 
 class UnitSource(Datasource):
-    """Reads exactly the given units: one read task, one block each."""
+    """Reads the given units. Each unit is one read task and one block."""
 
     def __init__(self, units: Sequence[Unit], reader: UnitReader) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Ray annotates in part
@@ -43,7 +43,7 @@ class UnitSource(Datasource):
         return "Units"
 
     def estimate_inmemory_data_size(self) -> int | None:
-        """Not known before reading."""
+        """None: the size is not known before reading."""
         return None
 
     def get_read_tasks(
@@ -52,7 +52,7 @@ class UnitSource(Datasource):
         per_task_row_limit: int | None = None,
         data_context: DataContext | None = None,
     ) -> list[ReadTask]:
-        """One task a unit, whatever the parallelism that Ray suggests."""
+        """One task per unit. Ignores the parallelism that Ray suggests."""
         return [_read_task(unit, self._reader) for unit in self._units]
 
 
@@ -62,7 +62,7 @@ def _read_task(unit: Unit, reader: UnitReader) -> ReadTask:
 
 
 class ClassifyActor:
-    """The second stage: an engine on its device, one prepared unit in, one labelled unit out."""
+    """The second stage: an engine on a device. One prepared unit in, one labelled unit out."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class ClassifyActor:
         review_below: float | None,
         board: RunBoard,
     ) -> None:
-        # Imported here, because the driver and the read tasks have no use for torch and it takes seconds to load.
+        # Imported here, because torch takes seconds to load, and the driver and the read tasks do not use torch.
         from albert_infer.engine.devices import usable_device
 
         device = usable_device(device)
@@ -86,14 +86,14 @@ class ClassifyActor:
             threads=threads,
             review_below=review_below,
         )
-        # One unit after the other: of the calls that wait for their turn none counts as begun.
+        # Units run one after another. The board counts an attempt only when it runs, not while it waits.
         self._turn = ThreadPoolExecutor(max_workers=1)
         self._board = board
         self._actor_id = ray.get_runtime_context().get_actor_id() or ""
-        board.tell_device(device)
+        board.report_device(device)
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
-        """Classify one unit; the marker of an unreadable one passes through."""
+        """Classify one unit. The marker of an unreadable unit is returned without change."""
         return self._turn.submit(self._labelled, prepared).result()
 
     def _labelled(self, prepared: pa.Table) -> pa.Table:
@@ -105,7 +105,7 @@ class ClassifyActor:
 
 
 class UnitSink(Datasink[None]):
-    """The third stage: every block is a whole unit, and becomes its objects."""
+    """The third stage: each block is a whole unit, and is committed as objects."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class UnitSink(Datasink[None]):
         self._board = board
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> None:
-        """Commit the blocks of one write task; the same block again is harmless."""
+        """Commit the blocks of one write task. Committing a block twice is harmless."""
         sources = unpickled(self._sources)
         for block in blocks:
             rows = pa.table(block)
@@ -132,7 +132,7 @@ class UnitSink(Datasink[None]):
                 else:
                     detail = poison_detail("committing")
                     commit.commit_quarantine(self._output, unit_id, sources[unit_id], Quarantine.POISON_UNIT, detail)
-                self._board.tell_committed(unit_id, summary.rejected if summary else {})
+                self._board.report_committed(unit_id, summary.rejected if summary else {})
 
 
 @dataclass(frozen=True)
@@ -146,35 +146,35 @@ class Stages:
     workers: WorkerResources
 
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
-        """Label and commit every unit, or raise AlbertInferError. What was committed before stays."""
+        """Label and commit every unit, or raise AlbertInferError. Units that were committed before stay."""
         sources = {unit.unit_id: source_of(unit, self.reader.source) for unit in units}
         try:
-            with session_settings(), reserved(self.workers) as place:
-                labelled = self.labelled(units, place, max_batch_tokens)
+            with session_settings(), reserved(self.workers) as scheduling:
+                labelled = self.labelled(units, scheduling, max_batch_tokens)
                 labelled.write_datasink(
                     UnitSink(shared(sources), self.output, self.reader.columns, self.reader.board),
-                    # No logical CPU: reading, which is always ahead, takes the last one, and labelled units would wait
-                    # until half of the object store is full. So their number is bounded.
-                    ray_remote_args={"num_cpus": 0, **place},
-                    # Ray warns of more than there are blocks.
+                    # No logical CPU: readers are always ahead and take the last CPU, so commits would wait until half
+                    # of the object store is full. `concurrency` limits the number of commits instead.
+                    ray_remote_args={"num_cpus": 0, **scheduling},
+                    # Ray logs a warning if this is more than the number of blocks.
                     concurrency=min(commits_at_once(self.workers, ray.cluster_resources().get("CPU", 0.0)), len(units)),
                 )
         except Exception as error:
             raise stage_error(error, "labelling the units") from error
 
-    def labelled(self, units: Sequence[Unit], place: Mapping[str, Any], max_batch_tokens: int) -> Dataset:
-        """The labelled units as a dataset, one block each; `place` is what `reserved` gives."""
+    def labelled(self, units: Sequence[Unit], scheduling: Mapping[str, Any], max_batch_tokens: int) -> Dataset:
+        """The labelled units as a dataset, one block each. `scheduling` is the argument from `reserved`."""
         workers = self.workers
         read: Dataset = ray.data.read_datasource(
             UnitSource(units, self.reader),
             override_num_blocks=len(units),
             num_cpus=1,
             memory=READ_TASK_MEMORY,
-            ray_remote_args=dict(place),
+            ray_remote_args=dict(scheduling),
         )
         return read.map_batches_internal(
-            # A DeveloperAPI: `map_batches` refuses batch_size=None with GPUs, and with an integer it cuts tables across
-            # units. This gives one call a block. tests/test_pipeline.py notices when it goes.
+            # A DeveloperAPI with one call per block. `map_batches` refuses batch_size=None with GPUs, and with a number
+            # it cuts tables across units. tests/test_pipeline.py fails if Ray drops this method.
             ClassifyActor,
             fn_constructor_kwargs={
                 "checkpoint": self.checkpoint,
@@ -192,9 +192,9 @@ class Stages:
             compute=ActorPoolStrategy(
                 min_size=workers.min_workers,
                 max_size=workers.max_workers,
-                # While a unit is on the device the next one is fetched.
+                # The next unit is fetched while a unit is on the device.
                 max_concurrent_calls_per_actor=2,
             ),
             udf_modifying_row_count=False,
-            **place,
+            **scheduling,
         )

@@ -1,6 +1,6 @@
-"""What a unit goes through: `prepared_unit`, `classified_unit`, then `output.commit.commit_unit`.
+"""The steps of a unit: `prepared_unit`, `classified_unit`, then `output.commit.commit_unit`.
 
-Plain functions, without Ray: `stages` calls each in a stage of its own, `inline` calls one after the other.
+Plain functions, without Ray. `stages` calls each one in its own stage, and `inline` calls one after another.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from albert_infer.schema import (
 )
 from albert_infer.storage import Folder
 
-# The largest prepared unit. Only long premises in windows come near it: one of their tokens takes four bytes.
+# The largest prepared unit. Only long premises in windows need so much: each token takes four bytes.
 MAX_PREPARED_BYTES: Final = 1 << 30
 
 
 @dataclass(frozen=True)
 class LabelTask:
-    """What is the same for every unit of a run."""
+    """The data that all units of a run share."""
 
     source: Folder
     output: Folder
@@ -61,15 +61,15 @@ class LabelTask:
 def prepared_unit(
     unit: Unit, reader: PairReader, tokenizer: PairTokenizer, max_bytes: int = MAX_PREPARED_BYTES
 ) -> pa.Table:
-    """Read, validate and tokenize a unit: a table as `columns.prepared`.
+    """Read, validate and tokenize a unit. The result has the schema `columns.prepared`.
 
-    A unit that cannot be read, or is larger than `max_bytes` once tokenized, is one row with `_quarantine` set.
+    A unit that cannot be read, or has more than `max_bytes` after tokenizing, becomes one row with `_quarantine` set.
     """
-    wanted = reader.columns.prepared
+    schema = reader.columns.prepared
     try:
         pairs = _pairs(unit, reader)
     except UnreadableError as error:
-        return quarantine_marker(unit.unit_id, error.reason, error.detail, wanted)
+        return quarantine_marker(unit.unit_id, error.reason, error.detail, schema)
     rows = pairs.num_rows
     prepared = (
         _encoded(pairs, tokenizer)
@@ -78,45 +78,45 @@ def prepared_unit(
         .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
     )
     if prepared.nbytes > max_bytes:
-        found = f"its {rows} rows take {prepared.nbytes} bytes with the tokens of their long premises"
-        detail = f"{found}, at most {max_bytes}; lower --unit-rows if they are meant"
-        return quarantine_marker(unit.unit_id, Quarantine.LIMIT_DECODED_BYTES, detail, wanted)
-    return conformed(prepared, wanted)
+        size = f"its {rows} rows take {prepared.nbytes} bytes with the tokens of their long premises"
+        detail = f"{size}, at most {max_bytes}; lower --unit-rows if they are meant"
+        return quarantine_marker(unit.unit_id, Quarantine.LIMIT_DECODED_BYTES, detail, schema)
+    return conformed(prepared, schema)
 
 
 def classified_unit(prepared: pa.Table, classifier: Classifier, board: Board, worker: str = "") -> pa.Table:
-    """The labelled unit; the marker of a quarantined one passes through. `board` hears how far `worker` is."""
+    """Classify a unit. The marker of a quarantined unit stays as it is. Reports the progress of `worker` to `board`."""
     unit_id = prepared[UNIT][0].as_py()
     failpoints.reach("classifying", unit_id)
     reported = _Reported(board, unit_id, worker)
     labelled = classifier.classified(prepared, reported)
-    reported.tell()
+    reported.report()
     failpoints.reach("classified", unit_id)
     return labelled
 
 
 def source_of(unit: Unit, folder: Folder) -> commit.Source:
-    """Where the rows of a unit come from, as its objects say."""
+    """The input file and the rows of a unit, as its objects record them."""
     return commit.Source(folder.uri_of(unit.pin.name), unit.range.first_row, unit.range.rows)
 
 
 def sampled_unit(chosen: ChosenRows, reader: PairReader, tokenizer: PairTokenizer) -> SampledUnit:
-    """Some rows of a unit, and what all its texts are like; no rows of a unit that cannot be read."""
-    wanted = sampled_schema(reader.columns)
+    """The chosen rows of a unit, and the statistics of all its texts. No rows if the unit cannot be read."""
+    schema = sampled_schema(reader.columns)
     try:
         pairs = _pairs(chosen.unit, reader)
     except UnreadableError:
-        return no_rows(wanted)  # labelling quarantines it, with its reason
-    return SampledUnit(conformed(_encoded(pairs.take(chosen.rows_R), tokenizer), wanted), texts_of(pairs))
+        return no_rows(schema)  # labelling quarantines the unit, with the reason
+    return SampledUnit(conformed(_encoded(pairs.take(chosen.rows_R), tokenizer), schema), texts_of(pairs))
 
 
-def no_rows(wanted: pa.Schema) -> SampledUnit:
+def no_rows(schema: pa.Schema) -> SampledUnit:
     """The sample of a unit that cannot be read."""
-    return SampledUnit(wanted.empty_table(), Texts())
+    return SampledUnit(schema.empty_table(), Texts())
 
 
 def quarantine_marker(unit_id: str, reason: Quarantine, detail: str, prepared: pa.Schema) -> pa.Table:
-    """The one row of a unit that cannot be read. It is rejected, so that no later step looks for its texts."""
+    """The single row of a unit that cannot be read. It is rejected, so no later step uses its texts."""
     no_tokens = {INPUT_IDS: [], PREMISE_TOKENS: 0, N_TOKENS: 0, TRUNCATED: False}
     row = {UNIT: unit_id, UNIT_QUARANTINE: str(reason), REJECTION: str(reason), DETAIL: detail, **no_tokens}
     return pa.Table.from_pylist([row], schema=prepared)
@@ -132,21 +132,24 @@ def _encoded(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
 
 
 class _Reported:
-    """Tells the board how far a unit is, at most every so often. Counts are absolute: a retry starts over."""
+    """Reports the progress of a unit to the board, at most every SECONDS_BETWEEN_MESSAGES.
+
+    Reports totals, so the reports of a retry replace those of the attempt before.
+    """
 
     def __init__(self, board: Board, unit_id: str, worker: str) -> None:
         self._board = board
         self._unit_id = unit_id
         self._worker = worker
         self._done = UnitProgress()
-        # Before the first row: the clock of rows per second starts here.
-        self.tell()
+        # A report before the first row starts the clock of rows per second.
+        self.report()
 
     def __call__(self, batch: ComputedBatch) -> None:
         self._done = self._done.after(batch)
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_MESSAGES:
-            self.tell()
+        if time.monotonic() - self._reported_at >= SECONDS_BETWEEN_MESSAGES:
+            self.report()
 
-    def tell(self) -> None:
-        self._told = time.monotonic()
-        self._board.tell(self._unit_id, self._done, self._worker)
+    def report(self) -> None:
+        self._reported_at = time.monotonic()
+        self._board.report_progress(self._unit_id, self._done, self._worker)

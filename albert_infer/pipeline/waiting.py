@@ -1,4 +1,4 @@
-"""Waiting for a GPU on a cluster that starts its GPU nodes on demand."""
+"""Waits for a GPU on a cluster that starts GPU nodes on demand."""
 
 from __future__ import annotations
 
@@ -14,35 +14,38 @@ from albert_infer.errors import InfrastructureError
 from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.pipeline.session import READ_TASK_MEMORY
 
-# What is there already is reserved well within this; only a longer wait is worth a line.
-SECONDS_BEFORE_TELLING: Final = 2.0
+# A GPU that exists is reserved within this time. Only a longer wait is logged.
+SECONDS_BEFORE_LOGGING: Final = 2.0
 
 
-def wait_for_first_gpu(workers: WorkerResources, minutes: float | None, tell: Callable[[str], None]) -> None:
-    """Return once one classify actor and a read task find room, after one line of `tell` if that takes a while.
+def wait_for_first_gpu(workers: WorkerResources, minutes: float | None, log: Callable[[str], None]) -> None:
+    """Return when the cluster has room for one classify actor and a read task. Logs one line if this takes a while.
 
-    Does not wait without `minutes`, and raises InfrastructureError after them.
+    Does not wait if `minutes` is None. Raises InfrastructureError after `minutes`.
     """
     if minutes is None:
         return
-    # A reservation that cannot be met is what makes an autoscaler start nodes. It is given back at once, because the
-    # actors' own demand keeps the node, and a reservation held for the run would end with it if it were lost.
+    # An autoscaler starts nodes for a reservation that does not fit. The reservation is removed when it fits: then the
+    # demand of the actors keeps the node, and a lost node does not break a reservation of the run.
     group = placement_group([{"CPU": 1, "memory": READ_TASK_MEMORY}, {"GPU": workers.num_gpus}])
     since = f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC"
     try:
-        if _ready(group.ready(), SECONDS_BEFORE_TELLING):
+        if _ready(group.ready(), SECONDS_BEFORE_LOGGING):
             return
-        tell(f"waiting for the first GPU since {since}, at most {how_many(minutes, 'minute')}")
-        if not _ready(group.ready(), minutes * 60 - SECONDS_BEFORE_TELLING):
-            found = f"none has come since {since}"
-            remedy = "look at what the cluster can start and run it again, or label on CPUs with --gpus-per-worker 0"
+        log(f"waiting for the first GPU since {since}, at most {how_many(minutes, 'minute')}")
+        if not _ready(group.ready(), minutes * 60 - SECONDS_BEFORE_LOGGING):
+            remedy = (
+                "check which nodes the cluster can start and run it again, or label on CPUs with --gpus-per-worker 0"
+            )
             raise InfrastructureError(
-                f"{how_many(workers.num_gpus, 'GPU')} within {how_many(minutes, 'minute')}", found, remedy
+                f"{how_many(workers.num_gpus, 'GPU')} within {how_many(minutes, 'minute')}",
+                f"none has come since {since}",
+                remedy,
             )
     finally:
         remove_placement_group(group)
 
 
 def _ready(reserved: ray.ObjectRef[object], seconds: float) -> bool:
-    done, _ = ray.wait([reserved], timeout=max(0.0, seconds))
-    return bool(done)
+    ready, _ = ray.wait([reserved], timeout=max(0.0, seconds))
+    return bool(ready)

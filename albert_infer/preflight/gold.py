@@ -22,7 +22,7 @@ from albert_infer.model.label_order import label_called
 from albert_infer.prepare import validation
 from albert_infer.read import selection
 from albert_infer.read.class_names import ClassNames
-from albert_infer.read.decoding import kept_reader
+from albert_infer.read.decoding import cached_reader
 from albert_infer.read.footers import RowRange, UnreadableError, clean, some
 from albert_infer.read.planning import unit_ranges
 from albert_infer.read.survey import BadFile, survey_input
@@ -162,7 +162,7 @@ def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
     """
     where = gold.folder.uri_of(piece.pin.name)
     try:
-        reader = kept_reader(gold.folder, gold.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
+        reader = cached_reader(gold.folder, gold.columns)  # type: ignore[arg-type]  # a folder of either kind can be hashed
         pairs = reader.read(piece.pin, piece.range)
     except UnreadableError as error:
         raise InputError(

@@ -41,7 +41,7 @@ def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColu
 
 
 @lru_cache(maxsize=2)
-def kept_reader(folder: Folder, columns: PairColumns) -> PairReader:
+def cached_reader(folder: Folder, columns: PairColumns) -> PairReader:
     """The reader of this process for one input: its next unit is mostly one further on in the same row group.
 
     Two are kept, because an evaluation may compare two gold sets slice by slice.

@@ -101,7 +101,7 @@ class LabelledHere:
         def report(batch: ComputedBatch) -> None:
             nonlocal so_far
             so_far = so_far.after(batch)
-            self._progress.tell(name, so_far)
+            self._progress.report_progress(name, so_far)
 
         return self._classifier.classified(
             tokenization.append_tokens(read_slice(self.gold, piece), self._tokenizer), report

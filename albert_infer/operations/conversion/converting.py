@@ -81,7 +81,7 @@ def convert(settings: ConvertSettings) -> Converted:
 
 
 def _log_step(step: str) -> None:
-    logs.tell("converting", f"converting: {step}", {})
+    logs.log("converting", f"converting: {step}", {})
 
 
 def _classifier(source: CheckpointFiles, label_order: Sequence[str], uri: str) -> Converted:

@@ -84,7 +84,7 @@ class WeightFinder:
     def _unpickled(self, folder: Folder) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as work:
             names = self._copied(folder, Path(work))
-            logs.tell("converting", f"converting: opening {', '.join(names)} in a separate process", {})
+            logs.log("converting", f"converting: opening {', '.join(names)} in a separate process", {})
             ran = run_alone([sys.executable, "-I", str(UNPICKLED), WEIGHTS, *names], work)
             if ran.returncode:
                 last = (ran.stderr.strip().splitlines() or [f"the process ended with {ran.returncode}"])[-1]
