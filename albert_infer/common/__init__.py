@@ -1,1 +1,1 @@
-"""Small tools that every folder may use: they know nothing of labelling."""
+"""Small tools that every folder may use. They know nothing of labelling."""

@@ -1,6 +1,6 @@
-"""Arrow types of input columns: the plain type of each, and the type that the columns of two files share.
+"""Arrow types of input columns: the plain type of a column, and a common type for the columns of two files.
 
-Knows nothing of files. `column_values` brings values to these types.
+Knows nothing of files. `column_values` converts values to these types.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import pyarrow as pa
 from albert_infer.schema import is_text
 
 types: Final = pa.types
-# Names of one time zone; a writer takes either.
+# Names of the same time zone. Writers use any of them.
 UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC", "Z", "Zulu", "GMT", "Etc/GMT", "+00:00", "-00:00", "+0000"})
-# The most digits that a decimal of so many bits is united to: DuckDB and Spark read no more than 38.
+# The most digits that a common decimal type has, by its bits. DuckDB and Spark read at most 38 digits.
 DECIMALS: Final = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (38, pa.decimal256))
 UNITS: Final = ("s", "ms", "us", "ns")
-# Integers up to here are the same number as a double.
+# Integers of up to this many bits are exact as a double.
 WIDEST_IN_DOUBLE: Final = 32
 
 
 def plain_type(kind: Any) -> Any:
-    """The type that values of `kind` are kept as: no views, no run ends, and no dictionary inside of anything.
+    """The type that stores values of `kind` without views, without run-end encoding, and without nested dictionaries.
 
-    Arrow can neither filter nor take most of these, and readers of the output may not know them. A type that is plain
-    is given back itself, down to the names of what it holds.
+    Arrow's `filter` and `take` do not support most of these, and readers of the output may not know them. A type that
+    is plain already is returned as it is, with the names of its inner fields.
     """
     if types.is_dictionary(kind):
         value = _inner(kind.value_type)
@@ -44,7 +44,7 @@ def _inner(kind: Any) -> Any:
         if is_view(kind):
             return without(kind)
     if types.is_nested(kind):
-        fields = [kind.field(place) for place in range(kind.num_fields)]
+        fields = [kind.field(index) for index in range(kind.num_fields)]
         if any(not _inner(field.type).equals(field.type) for field in fields):
             return _nested(kind)
     return kind
@@ -74,23 +74,23 @@ WITHOUT_VIEW: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ..
 
 
 def optional(kind: Any) -> Any:
-    """The type with every field and item inside optional, `kind` itself if they are.
+    """The type with all its inner fields and items nullable. Returns `kind` itself if they are nullable already.
 
-    Arrow writes no null above a required field; the keys of a map are always required.
+    Arrow cannot write a null above a required field. The keys of a map are always required.
     """
-    found: Any = kind
+    result: Any = kind
     if types.is_struct(kind):
-        found = pa.struct([_optional_field(field) for field in kind])
+        result = pa.struct([_optional_field(field) for field in kind])
     elif types.is_map(kind):
         key = kind.key_field.with_type(optional(kind.key_type))
-        found = pa.map_(key, _optional_field(kind.item_field), kind.keys_sorted)
+        result = pa.map_(key, _optional_field(kind.item_field), kind.keys_sorted)
     elif types.is_fixed_size_list(kind):
-        found = pa.list_(_optional_field(kind.value_field), kind.list_size)
+        result = pa.list_(_optional_field(kind.value_field), kind.list_size)
     elif types.is_list(kind):
-        found = pa.list_(_optional_field(kind.value_field))
+        result = pa.list_(_optional_field(kind.value_field))
     elif types.is_large_list(kind):
-        found = pa.large_list(_optional_field(kind.value_field))
-    return kind if found.equals(kind) else found
+        result = pa.large_list(_optional_field(kind.value_field))
+    return kind if result.equals(kind) else result
 
 
 def _optional_field(field: pa.Field) -> pa.Field:
@@ -98,14 +98,14 @@ def _optional_field(field: pa.Field) -> pa.Field:
 
 
 def united(one: Any, other: Any) -> Any | None:
-    """The type that holds every value of two plain types as it is, `one` itself if it does; None if there is none."""
+    """A type that stores all values of two plain types without change, or None. `one` itself if it is enough."""
     if one.equals(other):
         return one
     if types.is_null(one) or types.is_null(other):
         return optional(other if types.is_null(one) else one)
     for unite in UNITERS:
-        if (found := unite(one, other)) is not None:
-            return one if found.equals(one) else found
+        if (common := unite(one, other)) is not None:
+            return one if common.equals(one) else common
     return None
 
 
@@ -168,7 +168,7 @@ def _united_decimals(one: Any, other: Any) -> Any | None:
 
 
 def _united_times(one: Any, other: Any) -> Any | None:
-    """The finer unit. A timestamp or duration that it cannot hold is found where values are converted."""
+    """The type with the finer unit. A value that does not fit fails later, in `column_values.converted`."""
     unit = max((getattr(kind, "unit", "s") for kind in (one, other)), key=UNITS.index)
     if types.is_timestamp(one) and types.is_timestamp(other):
         zones = {one.tz, other.tz}
@@ -201,20 +201,20 @@ def _united_maps(one: Any, other: Any) -> Any | None:
 
 
 def _united_structs(one: Any, other: Any) -> Any | None:
-    """The fields of `one`, then what `other` has beside them; a field that one of them lacks is null there."""
+    """The fields of `one`, then the other fields of `other`. A field that only one of them has becomes nullable."""
     if not (types.is_struct(one) and types.is_struct(other)):
         return None
-    ours, theirs = ({field.name: field for field in kind} for kind in (one, other))
-    if len(ours) < one.num_fields or len(theirs) < other.num_fields:
-        return None  # names that stand for two fields
+    first, second = ({field.name: field for field in kind} for kind in (one, other))
+    if len(first) < one.num_fields or len(second) < other.num_fields:
+        return None  # two fields have the same name
     fields = []
-    for name in dict.fromkeys(chain(ours, theirs)):
-        if name in ours and name in theirs:
-            field = _united_fields(ours[name], theirs[name])
+    for name in dict.fromkeys(chain(first, second)):
+        if name in first and name in second:
+            field = _united_fields(first[name], second[name])
             if field is None:
                 return None
         else:
-            field = _optional_field(ours.get(name) or theirs[name])
+            field = _optional_field(first.get(name) or second[name])
         fields.append(field)
     return pa.struct(fields)
 
@@ -239,6 +239,6 @@ UNITERS: Final[tuple[Callable[[Any, Any], Any | None], ...]] = (
 
 
 def is_list(kind: Any) -> bool:
-    """Whether the type is a list of any kind; a map is none."""
+    """Whether the type is a list of any kind. A map does not count as a list."""
     checks = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(check(kind) for check in (*checks, types.is_list_view, types.is_large_list_view))

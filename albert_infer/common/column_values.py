@@ -1,6 +1,6 @@
-"""Values of Arrow columns: as another type that holds each of them, and those inside lists.
+"""Converts Arrow columns to other types, and returns the values inside lists.
 
-Every conversion keeps each value as it is, or raises. Knows nothing of files.
+A conversion changes no value; it raises an error instead. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from albert_infer.common.column_types import is_list, plain_type, types
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """The column as its `plain_type`."""
+    """The column, converted to its `plain_type`."""
     return converted(column, plain_type(column.type))
 
 
 def converted(column: pa.Array, kind: Any) -> pa.Array:
-    """The same values as `kind`, which is the column's plain type or one united with it.
+    """The same values with the type `kind`: the column's plain type, or a type from `column_types.united`.
 
-    Raises ArrowInvalid where `kind` cannot hold a value: a timestamp too far from 1970 for nanoseconds.
+    Raises ArrowInvalid if `kind` cannot store a value, such as a timestamp that is too far from 1970 for nanoseconds.
     """
-    found = column.type
-    if found.equals(kind, check_metadata=True):
+    current = column.type
+    if current.equals(kind, check_metadata=True):
         return column
-    if types.is_null(found):
+    if types.is_null(current):
         return pa.nulls(len(column), kind)
-    if types.is_run_end_encoded(found):
+    if types.is_run_end_encoded(current):
         return converted(pc.run_end_decode(column), kind)
-    if types.is_dictionary(found):
+    if types.is_dictionary(current):
         return _converted_dictionary(column, kind)
-    if is_list(found):
+    if is_list(current):
         return _converted_list(column, kind)
-    if types.is_map(found):
+    if types.is_map(current):
         return _converted_map(column, kind)
-    if types.is_struct(found):
+    if types.is_struct(current):
         return _converted_struct(column, kind)
-    if isinstance(found, pa.JsonType):
+    if isinstance(current, pa.JsonType):
         if not isinstance(kind, pa.JsonType):
             return converted(column.storage, kind)
         return pa.ExtensionArray.from_storage(kind, converted(column.storage, kind.storage_type))
@@ -79,17 +79,17 @@ def _converted_map(column: pa.MapArray, kind: Any) -> pa.Array:
 def _converted_struct(column: pa.StructArray, kind: Any) -> pa.Array:
     names = [field.name for field in column.type]
     if len(set(names)) < len(names):
-        # Names that stand for two fields: `kind` has the same, in the same order.
+        # Two fields have the same name, so `kind` has the same fields in the same order.
         values = [converted(child, field.type) for child, field in zip(column.flatten(), kind, strict=True)]
     else:
-        found = dict(zip(names, column.flatten(), strict=True))
-        nothing = pa.nulls(len(column))
-        values = [converted(found.get(field.name, nothing), field.type) for field in kind]
+        children = dict(zip(names, column.flatten(), strict=True))
+        nulls = pa.nulls(len(column))
+        values = [converted(children.get(field.name, nulls), field.type) for field in kind]
     return pa.StructArray.from_arrays(values, fields=list(kind), mask=column.is_null())
 
 
 def list_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
-    """The values of all lists one after another, none of null rows, and how many each row has."""
+    """The values of all lists, one after another, and the number of values of each row. Null rows have 0 values."""
     if types.is_map(column.type):
         entry = pa.struct([column.type.key_field, column.type.item_field])
         column = column.cast(pa.list_(entry))
@@ -100,12 +100,12 @@ def list_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
 
 
 def _view_values(column: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
-    # By hand: Arrow 26 loses values when it casts a list view.
-    there = column.is_valid().to_numpy(zero_copy_only=False)
-    lengths = np.where(there, column.sizes.to_numpy(), 0).astype(np.int64)
+    # Not with a cast: Arrow 26 loses values when it casts a list view.
+    is_valid = column.is_valid().to_numpy(zero_copy_only=False)
+    lengths = np.where(is_valid, column.sizes.to_numpy(), 0).astype(np.int64)
     begins = column.offsets.to_numpy().astype(np.int64)
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    # Plain first: of most views Arrow cannot take.
+    # Converted to plain types first, because `take` of Arrow does not support most views.
     return plain(column.values).take(pa.array(np.repeat(begins, lengths) + within)), lengths
 
 

@@ -1,4 +1,4 @@
-"""How far a job is: a moving line in a terminal, or a line of a log every 10 s."""
+"""Shows the progress of a job: a moving line in a terminal or a notebook, or a log line every 10 s."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from albert_infer.common import logs
 
-# A terminal line may move; a line of a log stays, so there are few of them.
+# A terminal line is replaced. Log lines stay, so there are few of them.
 TERMINAL_SECONDS: Final = 0.5
 LOG_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)
 class Progressed:
-    """How far a job is: `done` of `total`, which is None before it is known.
+    """The progress of a job: `done` of `total`, which is None while unknown.
 
-    `text` is a line for a person, which a terminal shows before a bar; `fields` go with it into a log.
+    `text` is a line for a person. A terminal shows a bar after it, and a log gets `fields` with it.
     """
 
     done: int
@@ -36,13 +36,13 @@ class Progressed:
 
 
 def terminal_width() -> int | None:
-    """How many columns the terminal has that stdout is; None where stdout is a pipe or a file."""
+    """The number of columns of the terminal at stdout, or None if stdout is a pipe or a file."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @contextmanager
 def shown(event: str, look: Callable[[], Progressed]) -> Iterator[None]:
-    """Show what `look` says while the block goes on; a log store knows its lines by the name of the `event`."""
+    """Show the result of `look` again and again during the block. `event` is the event of the log lines."""
     stop = threading.Event()
     thread = threading.Thread(target=_way_to_show(event), args=(look, stop), daemon=True)
     thread.start()
@@ -60,13 +60,13 @@ def _way_to_show(event: str) -> Callable[[Callable[[], Progressed], threading.Ev
 
 
 def is_notebook() -> bool:
-    """Whether a cell of a notebook shows what is written to stderr: IPython's kernel replaces it."""
+    """Whether stderr goes to a cell of a notebook: IPython's kernel replaces `sys.stderr`."""
     return type(sys.stderr).__module__ == "ipykernel.iostream"
 
 
 def _in_notebook(look: Callable[[], Progressed], stop: threading.Event) -> None:
-    """One output of the cell, which is replaced: a saved notebook has the last line only."""
-    # By its name, because IPython is there in a notebook only.
+    """Show one output of the cell, and replace its text. A saved notebook has the last line only."""
+    # Imported by name, because IPython is installed for notebooks only.
     display = import_module("IPython.display").display
     shown = display({"text/plain": look().text}, raw=True, display_id=True)
     stopped = False
@@ -83,11 +83,11 @@ def _in_terminal(look: Callable[[], Progressed], stop: threading.Event) -> None:
         stopped = False
         while not stopped:
             stopped = stop.wait(TERMINAL_SECONDS)
-            now = look()
-            bar.update(task, description=now.text, total=now.total, completed=now.done)
+            progressed = look()
+            bar.update(task, description=progressed.text, total=progressed.total, completed=progressed.done)
 
 
 def _in_log(event: str, look: Callable[[], Progressed], stop: threading.Event) -> None:
     while not stop.wait(LOG_SECONDS):
-        now = look()
-        logs.log(event, now.text, dict(now.fields))
+        progressed = look()
+        logs.log(event, progressed.text, dict(progressed.fields))

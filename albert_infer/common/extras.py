@@ -1,4 +1,4 @@
-"""The parts of the package whose libraries only an extra installs, and what to do where they are not installed."""
+"""The libraries that only an extra of the package installs, and the error if they are not installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Literal
 from albert_infer.errors import SettingsError
 
 Extra = Literal["evaluation", "training", "builtin"]
-# By the names that Python imports.
+# The import names of the libraries of each extra.
 LIBRARIES: Final[dict[Extra, tuple[str, ...]]] = {
     "evaluation": ("sklearn", "matplotlib", "jinja2"),
     "training": ("matplotlib",),
@@ -19,13 +19,13 @@ LIBRARIES: Final[dict[Extra, tuple[str, ...]]] = {
 
 
 def refuse_missing(asked: str, extra: Extra, libraries: Sequence[str] | None = None) -> None:
-    """Raise SettingsError for a library of the extra that is not installed, with the command that installs it here."""
+    """Raise SettingsError if a library of the extra is not installed. The message has the command that installs it."""
     for name in LIBRARIES[extra] if libraries is None else libraries:
         if find_spec(name) is None:
             raise SettingsError(asked, f"{name} is not installed", installing(extra))
 
 
 def installing(extra: Extra, *, has_pip: bool = find_spec("pip") is not None) -> str:
-    """The command that installs an extra into this environment; one that uv made has no pip of its own."""
+    """The command that installs an extra into this environment. Environments made by uv have no pip."""
     program = f"{sys.executable} -m pip install" if has_pip else f"uv pip install --python {sys.executable}"
     return f"{program} 'albert-infer[{extra}]'"

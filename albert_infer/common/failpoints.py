@@ -1,9 +1,10 @@
-"""Named points of a run at which a test can make its process fail; armed by one environment variable, read only here.
+"""Named points of a run at which a test can make the process fail. One environment variable arms them.
 
-`NLI_FAIL_POINT=POINT[@TEXT]:ACTION:HITS:FOLDER`, several with `;` between them, arms a point, where TEXT is part of the
-name of what is worked on. A hit that is within HITS (`2`, or `1-3`) acts: `kill` and `segfault` end the process as the
-kernel would, `wait` stops it until FOLDER holds a file `go`. FOLDER gets one empty file a hit, so that hits are counted
-across processes and a test sees that its fault happened. Without the variable a point costs a look at an empty list.
+`NLI_FAIL_POINT=POINT[@TEXT]:ACTION:HITS:FOLDER` arms a point. Several are separated by `;`. With TEXT, a hit counts
+only if the name of the current unit or file contains TEXT. Hits within HITS (`2`, or `1-3`) act: `kill` and `segfault`
+end the process like the kernel, and `wait` stops it until FOLDER has a file `go`. Each hit creates an empty file in
+FOLDER, so hits are counted across processes, and a test sees that its fault happened. Without the variable, a point
+costs one look at an empty list.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ VARIABLE: Final = "NLI_FAIL_POINT"
 
 @dataclass(frozen=True)
 class FailPoint:
-    """What `VARIABLE` says."""
+    """One fail point of `VARIABLE`."""
 
     point: str
     text: str
@@ -32,7 +33,7 @@ class FailPoint:
 
     @classmethod
     def parsed(cls, armed: str) -> FailPoint:
-        """The fail point of one value of the variable. Raises ValueError for what is none."""
+        """Parse one fail point. Raises ValueError for a value in another form."""
         where, action, hits, folder = armed.split(":", 3)
         if action not in ACTIONS:
             raise ValueError(f"{VARIABLE}={armed}: {action} is no action, choose from {', '.join(ACTIONS)}")
@@ -41,12 +42,12 @@ class FailPoint:
         return cls(point, text, action, int(first), int(last or first), Path(folder))
 
     def reach(self, point: str, working_on: str) -> None:
-        """Count the hit, if it is one, and act if it is within the hits."""
+        """Count the hit if the point matches, and act if the hit is within the range."""
         if point == self.point and self.text in working_on and self.first <= self._hit(point) <= self.last:
             ACTIONS[self.action](self.folder)
 
     def _hit(self, point: str) -> int:
-        """Which hit this is, from 1: the first number that no other process has taken."""
+        """The number of this hit, from 1: the first number that no other process has."""
         number = 1
         while True:
             try:
@@ -75,6 +76,6 @@ _ARMED: Final = [FailPoint.parsed(armed) for armed in os.environ.get(VARIABLE, "
 
 
 def reach(point: str, working_on: str = "") -> None:
-    """Say that the run is at `point`, with the unit or file that it works on."""
+    """Report that the run is at `point`. `working_on` is the current unit or file."""
     for armed in _ARMED:
         armed.reach(point, working_on)

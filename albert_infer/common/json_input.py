@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: parsed within limits, or refused with a reason. Knows nothing of what it is for."""
+"""Parses JSON from outside within limits, or refuses it with a reason. Knows nothing of its contents."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import math
 import re
 from typing import Any, Final
 
-# Files of checkpoints nest 10 deep. Far below Python's limit of 1,000 calls, so that what was parsed can be printed,
-# copied and written again, which all go into it by recursion.
+# Files of checkpoints have 10 levels. The limit is far below Python's 1,000 nested calls, so recursive functions can
+# print, copy and write the parsed value.
 MAX_DEPTH: Final = 100
-# Of a whole number, with its sign: those of 64 bits have no more. Python is slow with numbers of a million digits, and
-# does not print those of more than 4,300.
+# The most characters of a whole number, with its sign: enough for 64 bits. Python is slow with a million digits, and
+# does not print numbers of more than 4,300 digits.
 MAX_DIGITS: Final = 20
-# An escape that is half of a character; a JSON text has them in pairs.
-_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
+# An escaped surrogate. Valid JSON has surrogates in pairs.
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-# An object of JSON that somebody else wrote, of which only some keys are known: its values are looked at one by one.
+# A JSON object from outside. Only some keys are known, and each value is validated before use.
 JsonObject = dict[str, Any]
 
 
 def parsed_json(data: bytes, *, max_bytes: int) -> Any:
-    """The value that `data` is, in UTF-8; its numbers are finite, and whole ones have at most MAX_DIGITS.
+    """Parse `data` as JSON in UTF-8. All numbers are finite, and whole numbers have at most MAX_DIGITS.
 
-    Raises ValueError, with a reason in one line, for anything else: also for more than `max_bytes`, for values that
-    are nested deeper than MAX_DEPTH, and for what Python alone would take: NaN, Infinity, and text that has no UTF-8.
-    Of a key that stands twice the last counts.
+    Raises ValueError with a one-line reason for anything else, for more than `max_bytes`, and for more than MAX_DEPTH
+    levels. Also refuses NaN, Infinity and half surrogate pairs, which Python's own parser accepts. If a key is
+    repeated, the last value counts.
     """
     if len(data) > max_bytes:
         raise ValueError(f"it has {len(data):,} bytes, and at most {max_bytes:,} are read")
@@ -41,13 +41,13 @@ def parsed_json(data: bytes, *, max_bytes: int) -> Any:
     except RecursionError as error:
         raise _too_deep() from error
     _refuse_depth(value)
-    if _HALF.search(text):
-        _refuse_half_characters(value)
+    if _SURROGATE.search(text):
+        _refuse_half_pairs(value)
     return value
 
 
 def _refuse_depth(value: Any) -> None:
-    """Look at one level after the other, without recursion."""
+    """Raise ValueError for more than MAX_DEPTH levels. Works level by level, without recursion."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [
@@ -60,7 +60,7 @@ def _refuse_depth(value: Any) -> None:
         raise _too_deep()
 
 
-def _refuse_half_characters(value: Any) -> None:
+def _refuse_half_pairs(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

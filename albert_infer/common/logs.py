@@ -1,7 +1,7 @@
-"""The lines of a job's log, on stderr: text for a person, or one JSON object each for a log store.
+"""Logs the lines of a job on stderr: as text for a person, or as JSON objects for a log store.
 
-Lines go through the standard library's `logging`, so that whoever calls the package decides what becomes of them; the
-two formats are its formatters. Knows nothing of what the lines say.
+Uses the standard library's `logging`, so a program that imports the package decides where its lines go. The two formats
+are formatters of `logging`. Knows nothing of the contents of the lines.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ LOG: Final = logging.getLogger("albert_infer")
 
 
 def log(event: str, text: str, facts: Mapping[str, object], *, level: int = logging.INFO, error: Any = None) -> None:
-    """One line: `text` for a person; for a log store the name of the event and its facts beside it.
+    """Log one line: `text`, and in JSON also the name of the event and its facts.
 
-    Of an `error`, an exception, the traceback is told too.
+    With `error`, an exception, logs its traceback too.
     """
     LOG.log(level, "%s", text, exc_info=error, extra={"event": event, "facts": facts})
 
 
 def warn(event: str, text: str) -> None:
-    """Say what a person should know while the run goes on."""
+    """Log a warning. The run goes on."""
     log(event, text, {}, level=logging.WARNING)
 
 
 @contextmanager
 def lines_on_stderr(log_format: LogFormat) -> Iterator[None]:
-    """Write the lines to stderr while the block goes on, and nowhere else."""
+    """Write the lines to stderr only, during the block."""
     lines = _StderrLines()
     lines.setFormatter(JsonLines() if log_format == "json" else TextLines())
     level, propagate = LOG.level, LOG.propagate
@@ -52,25 +52,25 @@ def lines_on_stderr(log_format: LogFormat) -> Iterator[None]:
 
 
 def for_a_terminal() -> bool:
-    """Whether a line may move: stderr is a terminal, and not one that is shown JSON."""
+    """Whether stderr may show a moving line: it is a terminal, and the log format is not JSON."""
     return sys.stderr.isatty() and not any(isinstance(lines.formatter, JsonLines) for lines in LOG.handlers)
 
 
 class TextLines(logging.Formatter):
-    """A printable line, behind its traceback if it has one; a warning says that it is one."""
+    """Formats a record as one printable line, with the prefix `warning: ` for a warning. A traceback comes before."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; of several lines only the traceback is."""
+        """The line. Only a traceback has several lines."""
         before = f"{printed(self.formatException(record.exc_info))}\n" if record.exc_info else ""
         kind = "warning: " if record.levelno == logging.WARNING else ""
         return f"{before}{kind}{printable(record.getMessage())}"
 
 
 class JsonLines(logging.Formatter):
-    """An object with time, level, event and message, then the event's facts, and the traceback if there is one."""
+    """Formats a record as a JSON object: time, level, event and message, the event's facts, and a traceback if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; whatever the facts hold, it is one line of ASCII."""
+        """One line of ASCII, for any facts."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -84,7 +84,7 @@ class JsonLines(logging.Formatter):
 
 
 class _StderrLines(logging.StreamHandler[Any]):
-    """Writes to what is stderr at that moment: a moving line puts itself in its place."""
+    """Writes to the current `sys.stderr`, because a moving line replaces it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.setStream(sys.stderr)

@@ -1,7 +1,7 @@
-"""Text from outside, made fit for a line on a terminal or in a log. Knows nothing of what the lines say.
+"""Makes text from outside printable in one line of a terminal or a log. Knows nothing of the contents.
 
-Names of files and columns, messages of libraries and values of columns belong to somebody else. Printed as they are
-they could begin lines of their own, colour or hide others, or end the job with a UnicodeEncodeError.
+Names of files and columns, messages of libraries and values of columns come from outside. Without escapes, they could
+start new lines, colour or hide other text, or end the job with a UnicodeEncodeError.
 """
 
 from __future__ import annotations
@@ -10,53 +10,53 @@ import re
 from collections.abc import Iterable
 from typing import Final, NewType
 
-# Lines that `text_of` or `printed` made, with a line feed between them.
+# Lines from `text_of` or `printed`, separated by line feeds.
 PrintableText = NewType("PrintableText", str)
 
-# Letters and marks to Unicode that are drawn as nothing: fillers, joiners and variation selectors. With one of them two
-# names that differ look the same. All others without a picture are not printable to Python either.
+# Characters that Python calls printable, but that are invisible: fillers, joiners and variation selectors. With them,
+# two different names look the same.
 _INVISIBLE: Final = re.compile(
     r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-# Of a library's message: it may quote what a file holds.
+# The longest part of a library's message that is shown. The message may quote a file.
 REASON_LETTERS: Final = 200
 
 
 def printable(text: str) -> str:
-    r"""The text with every character escaped that is not seen in its place: `\n`, `\x1b`, `\u202e`, `\udcff`.
+    r"""The text with an escape for each character that is not visible: `\n`, `\x1b`, `\u202e`, `\udcff`.
 
-    Spaces and printable characters of any script stay. Whatever `text` holds, this is one line, and has a UTF-8.
+    Spaces and printable characters of any script stay. The result is always one line, and can be encoded as UTF-8.
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(letter if _is_seen(letter) else ascii(letter)[1:-1] for letter in text)
+    return "".join(letter if _is_visible(letter) else ascii(letter)[1:-1] for letter in text)
 
 
-def one_line(told: object) -> str:
-    """What is told, in one printable line, with one space for any whitespace."""
-    return printable(" ".join(str(told).split()))
+def one_line(value: object) -> str:
+    """`str(value)` in one printable line, with one space for each run of whitespace."""
+    return printable(" ".join(str(value).split()))
 
 
 def reason_of(error: BaseException) -> str:
-    """The kind and the message of a library's error, in one printable line of limited length."""
+    """The class and the message of a library's error, in one printable line of limited length."""
     return f"{type(error).__name__}: {one_line(error)[:REASON_LETTERS]}"
 
 
-def how_many(count: float, what: str, several: str | None = None) -> str:
-    """The count with what is counted: `1 file`, `3,000 files`; `several` where it does not end in an s."""
+def how_many(count: float, what: str, plural: str | None = None) -> str:
+    """The count with its noun: `1 file`, `3,000 files`. `plural` is for a noun whose plural is not formed with an s."""
     number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
-    return f"{number} {what if count == 1 else several or what + 's'}"
+    return f"{number} {what if count == 1 else plural or what + 's'}"
 
 
 def text_of(lines: Iterable[str]) -> PrintableText:
-    """The lines of a text, each made printable: whatever a name holds, it stays on its line."""
+    """The lines as one text. Each line is made printable, so no name in it can start a new line."""
     return PrintableText("\n".join(map(printable, lines)))
 
 
 def printed(text: str) -> PrintableText:
-    """A text of several lines, somebody else's log for one, that keeps its line feeds and nothing else of that kind."""
+    """A text of several lines, such as another program's log, made printable. Line feeds stay."""
     return text_of(text.split("\n"))
 
 
-def _is_seen(letter: str) -> bool:
+def _is_visible(letter: str) -> bool:
     return letter.isprintable() and not _INVISIBLE.match(letter)

@@ -1,11 +1,11 @@
-"""Which URIs name a place that is read and written: local paths, `file://` and `s3://`. What to do with all others."""
+"""Accepts the locations that the package can read and write: local paths, `file://` and `s3://`. Refuses others."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-# One slash is enough: `s3:/bucket` is a mistake, and must not make a folder named `s3:`.
+# One slash is enough: `s3:/bucket` is a mistake, and must not create a folder named `s3:`.
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _COPY: Final = "copy the files to a local path or to an S3 store (docs/how-to/stores.md)"
 _REMEDIES: Final = {
@@ -21,7 +21,7 @@ _REMEDIES: Final = {
 
 
 class SchemeError(ValueError):
-    """A URI of another kind: what was asked, what was found, what to do. The rest of the URI may hold a signature."""
+    """A URI with another scheme. The message has only the scheme, because the rest may have a signature."""
 
     def __init__(self, scheme: str, slashes: str) -> None:
         self.asked = f"{scheme}:{slashes}…"
@@ -31,7 +31,7 @@ class SchemeError(ValueError):
 
 
 def scheme_of(uri: str) -> str:
-    """`s3`, `file`, or nothing for a path. Raises SchemeError for anything else."""
+    """`s3`, `file`, or an empty string for a path. Raises SchemeError for anything else."""
     match = _SCHEME.match(uri)
     scheme = match[1] if match else ""
     if scheme and (scheme not in {"s3", "file"} or not uri.startswith(f"{scheme}://")):
@@ -40,6 +40,6 @@ def scheme_of(uri: str) -> str:
 
 
 def checked_scheme(location: str) -> str:
-    """The location as it is; raises SchemeError as `scheme_of`."""
+    """Return the location without change. Raises SchemeError like `scheme_of`."""
     scheme_of(location)
     return location

@@ -1,4 +1,4 @@
-"""Tables and named facts as the lines of a text: each value on its line and as it is, whatever it holds."""
+"""Formats tables and named facts as lines of text. No value can start a new line or change the format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rich.table import Column, Table
 
 from albert_infer.common.printable import printable
 
-# The rule below the heading, and the mark of a value that was cut.
+# The line below the heading, and the mark of a truncated value.
 DRAWN: Final = "─…"
 SIMPLE_ASCII: Final = Box(str(SIMPLE).replace("─", "-"), ascii=True)
-# The names of facts stand in a column of this width.
+# The width of the column with the names of facts.
 NAME_WIDTH: Final = 12
-# A narrower terminal wraps by itself.
+# Narrower terminals wrap the lines themselves.
 LEAST_WIDTH: Final = 40
 
 
@@ -31,9 +31,9 @@ def table_lines(
     title: str | None = None,
     encoding: str | None = None,
 ) -> list[str]:
-    """The lines of a table of at most `width` characters, without colours; `[red]` in a value is text.
+    """The lines of a table of at most `width` characters, without colours. `[red]` in a value is text.
 
-    What is drawn beside the values is ASCII if `encoding` does not have it; without one, stdout's counts.
+    The lines and marks of the table are ASCII if `encoding` (default: that of stdout) does not have them.
     """
     is_drawn = _encodes(DRAWN, encoding or getattr(sys.stdout, "encoding", None) or "utf-8")
     shown = [column.copy() for column in columns]
@@ -44,16 +44,16 @@ def table_lines(
     for row in rows:
         table.add_row(*map(printable, row))
     file = io.StringIO()
-    # No terminal, whatever the environment says: these lines go into a text.
+    # Never a terminal, for any environment: these lines become part of a text.
     console = Console(file=file, width=width, force_terminal=False, markup=False, emoji=False, highlight=False)
     console.print(table)
     return [line.rstrip() for line in file.getvalue().strip("\n").splitlines()]
 
 
 def fact_lines(facts: Mapping[str, str], *, width: int | None = None) -> list[str]:
-    """A line for each fact, its name first. With a `width`, long facts continue below themselves.
+    """A line for each fact, starting with its name. With a `width`, long facts wrap with an indent.
 
-    A word that is longer than the width, such as a path, stays whole.
+    A word that is longer than the width, such as a path, is not cut.
     """
     room = None if width is None else max(width, LEAST_WIDTH) - NAME_WIDTH - 1
     lines: list[str] = []
