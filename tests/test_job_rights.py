@@ -36,7 +36,7 @@ def test_a_job_that_may_not_delete_publishes_and_replaces_and_tells_what_it_leav
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     assert place.published_ids() == first
     assert (len(place.names("_units/")), place.leftovers()) == (3, 3)
-    assert "3 needless files not deleted, which is harmless: S3 answered AccessDenied (403)" in outcome.stdout
+    assert "3 unneeded files not deleted, which is harmless: S3 answered AccessDenied (403)" in outcome.stdout
     assert "grant s3:DeleteObject" in outcome.stdout
     again = run(place)
     assert (again.exit_code, again.errors) == (0, []), again.stderr

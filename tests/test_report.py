@@ -206,7 +206,7 @@ def test_the_text_says_what_a_person_asks_first() -> None:
         "s3://labels/today",
         "entailment 1,000,000",
         "null_text 3",
-        "1 file and 2 parts of other files cannot be read (bad_footer 1, bad_page 2), with 2 rows that are known of",
+        "1 file and 2 parts of other files cannot be read (bad_footer 1, bad_page 2), with 2 known rows",
         "12,346 pairs/s",
         "3 of 73 parts of the input were labelled by earlier starts",
         "builtin, in bf16 on cuda",
@@ -283,7 +283,7 @@ def test_a_run_that_was_sealed_before_is_told_without_speeds() -> None:
 
 def test_a_run_with_nothing_to_do_says_so() -> None:
     text = filled(units={"done_before": 73, "labelled": 0}, seconds=Seconds()).to_text("out")
-    assert "published by an earlier start: nothing was left to do" in text
+    assert "published by an earlier start: nothing to do" in text
     assert "pairs/s" not in text
 
 
@@ -312,6 +312,6 @@ def test_a_name_from_outside_stays_on_its_line() -> None:
     lines = named.to_text("out\x85forged 2").splitlines()
     assert lines[0].endswith(r"in out\x85forged 2/")
     assert [line for line in lines if line.startswith("late ")] == [
-        r"late         1 file came after the input was listed, not labelled; first in/a\nsummary {}\x1b[31m.parquet"
+        r"late         1 file not labelled: added after the input was listed; first in/a\nsummary {}\x1b[31m.parquet"
     ]
     assert not [line for line in lines if line.startswith(("summary", "forged")) or not line.isprintable()]

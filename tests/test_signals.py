@@ -140,9 +140,9 @@ def test_handlers_are_those_of_before_once_the_job_is_over_and_what_is_ignored_s
 
 def test_once_a_job_is_done_a_signal_makes_no_failure_of_it() -> None:
     with ending_as_interrupt() as ending:
-        ending.is_near()
+        ending.ignore_signals()
         os.kill(os.getpid(), signal.SIGTERM)
-    assert ending.asked_by is None
+    assert ending.signal is None
 
 
 def test_in_another_thread_a_job_runs_without_handlers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""One start of the labelling job, from settings to an exit code: `run` is the way, `command` its command line.
+"""One start of the labelling job, from settings to an exit code: `run` has the steps, `command` the command line.
 
-`places` opens the input and the output; `report` writes what a run did.
+`access` has the access settings of the input and the output. `report` has the results of a run.
 """

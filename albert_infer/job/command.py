@@ -1,6 +1,7 @@
-"""What every job calls: argv to settings, the work, a report and a summary line on stdout, an exit code.
+"""Runs any job: parses argv, does the work, prints a report and a summary line on stdout, and returns an exit code.
 
-The summary line is for schedulers. A terminal shows it only with `--log-format json`: a person has read it all above.
+The summary line is for schedulers. A terminal gets it only with `--log-format json`, because the report has the same
+facts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from albert_infer.job.streams import unfailing_streams
 
 @dataclass(frozen=True)
 class Done:
-    """What a job has to say once it is done: a text for a person, and the facts of its summary line."""
+    """The result of a job: a text for a person, and the facts of the summary line."""
 
     text: PrintableText
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -35,9 +36,9 @@ class Done:
 
 @dataclass(frozen=True)
 class Command(Generic[Settings]):
-    """A job, whichever program starts it: its settings, its work, and its help.
+    """A job: its settings, its work, and its help. Several programs may start it.
 
-    In the help `{call}` stands for the words that start it. `given` are flags that the job gives itself.
+    `{call}` in the help is replaced by the command that starts the job. `given` are flags that the job always sets.
     """
 
     settings: type[Settings]
@@ -46,7 +47,7 @@ class Command(Generic[Settings]):
     given: tuple[str, ...] = ()
 
     def run(self, argv: Sequence[str] | None, *, program: str, call: str) -> int:
-        """Do the job with `argv` as `run_command` does. Messages name `program`, and the help shows `call`."""
+        """Run the job with `argv`, and return its exit code. Messages name `program`, and the help shows `call`."""
         words = [*self.given, *(sys.argv[1:] if argv is None else argv)]
         return run_command(self.settings, self.work, words, program=program, about=self.about.replace("{call}", call))
 
@@ -59,12 +60,11 @@ def run_command(
     program: str,
     about: str,
 ) -> int:
-    """Parse `argv` (None: the process's own), do the work, print the text that it returns; the exit code.
+    """Parse `argv` (None: the process's own), do the work, print its text, and return the exit code.
 
-    An end that the operator must hear about is one line on stderr; with `--debug` a traceback too. SIGTERM and SIGHUP
-    end the job as Ctrl-C does. The last line on stdout, whatever the end, is `summary` and a JSON object; it is left
-    out if only help was asked for, and on a terminal that is not shown JSON. What the streams cannot take or encode is
-    lost or escaped, and no failure.
+    An error is one line on stderr, with a traceback if `--debug` is set. SIGTERM and SIGHUP end the job like Ctrl-C.
+    The last line on stdout is `summary` and a JSON object, after success and failure. This line is not printed for
+    `--help`, and not on a terminal without `--log-format json`. A failed write to stdout or stderr is no failure.
     """
     job = _Job(program, about, sys.argv[1:] if argv is None else argv)
     with unfailing_streams(), ending_as_interrupt() as ending:
@@ -73,18 +73,18 @@ def run_command(
 
 @dataclass(frozen=True)
 class _Job:
-    """How a job is called, and when it began on the monotonic clock."""
+    """The call of a job. `started_at` is on the monotonic clock."""
 
     program: str
     about: str
     argv: Sequence[str]
-    begun: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
 
 
 def _ended(
     job: _Job, settings_type: type[Settings], work: Callable[[Settings], PrintableText | Done], ending: Ending
 ) -> int:
-    """Do the work, and tell how it ended; the exit code."""
+    """Do the work, report its result or its error, and return the exit code."""
     settings: Settings | None = None
     facts: Mapping[str, object]
     try:
@@ -93,75 +93,75 @@ def _ended(
             return 0
         with logs.lines_on_stderr(_log_format(settings, job.argv)):
             done = work(settings)
-        ending.is_near()
+        ending.ignore_signals()
         done = done if isinstance(done, Done) else Done(done)
         sys.stdout.write(f"{done.text}\n")
         code, facts = 0, done.facts
     except (Exception, KeyboardInterrupt) as raised:
-        ending.is_near()
-        error = job_error(raised, "the job", ending.asked_by, kept=_kept(settings, raised))
+        ending.ignore_signals()
+        error = job_error(raised, "the job", ending.signal, remedy=_interrupt_remedy(settings, raised))
         with logs.lines_on_stderr(_log_format(settings, job.argv)):
-            line = _tell(error, job.program, debug=_debug(settings, job.argv))
+            line = _log_error(error, job.program, debug=_debug(settings, job.argv))
         code, facts = error.exit_code, {"error": line}
-    seconds = round(time.monotonic() - job.begun, 1)
+    seconds = round(time.monotonic() - job.started_at, 1)
     summary = {"program": job.program, "exit_code": code, **facts, "seconds": seconds}
-    _sum_up(summary, _log_format(settings, job.argv))
+    _write_summary(summary, _log_format(settings, job.argv))
     return code
 
 
 def refuse(error: AlbertInferError, program: str) -> int:
-    """Tell why no job was started, in the two lines of a job that was refused; the exit code."""
+    """Report an error before any job started, in the two lines of a failed job, and return the exit code."""
     with unfailing_streams():
         with logs.lines_on_stderr("text"):
-            line = _tell(error, program, debug=False)
-        _sum_up({"program": program, "exit_code": error.exit_code, "error": line, "seconds": 0.0}, "text")
+            line = _log_error(error, program, debug=False)
+        _write_summary({"program": program, "exit_code": error.exit_code, "error": line, "seconds": 0.0}, "text")
     return error.exit_code
 
 
 def job_error(
-    raised: BaseException, asked: str, asked_by: Signals | None = None, *, kept: str = RUN_AGAIN
+    raised: BaseException, asked: str, signal: Signals | None = None, *, remedy: str = RUN_AGAIN
 ) -> AlbertInferError:
-    """What a job ends with, of whatever was raised, with its traceback.
+    """Any exception as an error of the job, with the same traceback.
 
-    `asked_by` is the signal that ended it, `kept` what is left of an interrupted job and how to go on.
+    `signal` is the signal that ended the job. `remedy` says what an interrupted job left, and how to resume.
     """
     if isinstance(raised, AlbertInferError):
         return raised
     if isinstance(raised, KeyboardInterrupt):
-        error = interruption(asked, asked_by, kept)
-    else:  # the last line of defence: nobody sees a traceback for what they can mend
-        found = f"{type(raised).__name__}: {one_line(raised)[:300]}"
-        error = InfrastructureError(asked, found, "run it again; if it stays, run it with --debug and report it")
+        error = interruption(asked, signal, remedy)
+    else:  # an unexpected exception becomes one line, without a traceback
+        reason = f"{type(raised).__name__}: {one_line(raised)[:300]}"
+        error = InfrastructureError(asked, reason, "run it again; if it stays, run it with --debug and report it")
     return error.with_traceback(raised.__traceback__)
 
 
-def _kept(settings: BaseModel | None, raised: BaseException) -> str:
-    """What is left of an interrupted job and how to go on: what was counted when it ended, else the job's rule."""
-    counted: list[str] = getattr(raised, "__notes__", [])
-    return "; ".join([*counted, RUN_AGAIN]) if counted else getattr(settings, "after_interrupt", RUN_AGAIN)
+def _interrupt_remedy(settings: BaseModel | None, raised: BaseException) -> str:
+    """What an interrupted job left, and how to resume: from the notes of the exception, else from the settings."""
+    notes: list[str] = getattr(raised, "__notes__", [])
+    return "; ".join([*notes, RUN_AGAIN]) if notes else getattr(settings, "after_interrupt", RUN_AGAIN)
 
 
 def _debug(settings: BaseModel | None, argv: Sequence[str]) -> bool:
-    """Whether tracebacks were asked for, wherever the settings came from; of refused ones only the flag is known."""
+    """Whether to print tracebacks. Without valid settings, only the flag counts."""
     return bool(getattr(settings, "debug", "--debug" in argv))
 
 
 def _log_format(settings: BaseModel | None, argv: Sequence[str]) -> LogFormat:
-    """The format that was asked for; of refused settings what flag or environment say."""
+    """The log format of the settings. Without valid settings, that of the flag or the environment."""
     log_format: LogFormat = getattr(settings, "log_format", None) or requested_log_format(argv)
     return log_format
 
 
-def _tell(error: AlbertInferError, program: str, *, debug: bool) -> str:
-    """Tell how the job ended; the line without the program."""
+def _log_error(error: AlbertInferError, program: str, *, debug: bool) -> str:
+    """Log the error that ended the job. Returns the line without the program."""
     line = one_line(error)
-    found = {"exit_code": error.exit_code, "kind": type(error).__name__}
-    logs.log("failed", f"{program}: {line}", found, level=logging.ERROR, error=error if debug else None)
+    facts = {"exit_code": error.exit_code, "kind": type(error).__name__}
+    logs.log("failed", f"{program}: {line}", facts, level=logging.ERROR, error=error if debug else None)
     return line
 
 
-def _sum_up(facts: Mapping[str, object], log_format: LogFormat) -> None:
-    """The line that a scheduler looks for: the last one on stdout. A terminal has it only in JSON."""
+def _write_summary(facts: Mapping[str, object], log_format: LogFormat) -> None:
+    """Write the summary line for schedulers, the last line on stdout. A terminal gets it only with JSON logs."""
     if sys.stdout.isatty() and log_format != "json":
         return
     sys.stderr.flush()

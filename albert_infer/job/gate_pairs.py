@@ -1,4 +1,4 @@
-"""The gold set that gates a run: which one its settings name, and when it is looked at."""
+"""Surveys the gold set that gates a run, before Ray starts if the run needs it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from albert_infer.storage import Folder, S3Access
 
 
 def gold_before_ray(settings: LabelSettings, output: Folder) -> tuple[Snapshot | None, GoldSet | None]:
-    """The first look at the output, and the gold set if the run will need it: a wrong one must cost no cluster.
+    """A first look at the output, and the gold set if the run needs it. A bad gold set then costs no Ray cluster.
 
-    A run that may be published or sealed already may need none, and only its plan, which is made later, tells.
+    If the output may be sealed or published already, the run may need no gold set. The plan decides that later.
     """
     if settings.gold is None:
         return None, None
@@ -21,7 +21,7 @@ def gold_before_ray(settings: LabelSettings, output: Folder) -> tuple[Snapshot |
 
 
 def gold_set(settings: LabelSettings) -> GoldSet | None:
-    """The gold set from its footers; None if the settings name none. Raises InputError as `survey_gold`."""
+    """The gold set, from its footers. None if the settings name none. Raises InputError like `survey_gold`."""
     if settings.gold is None:
         return None
     columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column)

@@ -1,6 +1,6 @@
-"""What a run did, in numbers: `report.json` and its short text.
+"""The report of a run: `report.json`, and a short text.
 
-Counts come from the manifest, that is from what was committed; speeds are those of this start.
+Counts come from the manifest, so from committed objects. Speeds are those of this start.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from albert_infer.read.survey import Survey
 from albert_infer.schema import ModelRecipe, NliLabel
 from albert_infer.storage.input_names import left_out_text
 
-# Where Ray keeps its logs on each machine, unless its RAY_TMPDIR says otherwise.
+# The folder of Ray's logs on each machine, if RAY_TMPDIR is not set.
 RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108  (nothing is written there)
 PACKAGES: Final = ("albert-infer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
 
 
 @dataclass
 class Seconds:
-    """Where the time of a start went; `startup` is until the first pair was labelled, planning aside."""
+    """The durations of the steps of a start. `startup` ends when the first pair is labelled, and excludes planning."""
 
     startup: float = 0.0
     planning: float = 0.0
@@ -45,7 +45,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class QuarantineCounts:
-    """What could not be read: files and units, the rows that are known of, and files and units by reason."""
+    """The files and units that cannot be read, their known rows, and the number of files and units by reason."""
 
     files: int = 0
     units: int = 0
@@ -54,17 +54,17 @@ class QuarantineCounts:
 
 
 class ReportedModel(ModelRecipe):
-    """The checkpoint of a run: what decides labels, where it came from, and what it says of its own outputs."""
+    """The checkpoint of a run: the parts that decide labels, its source, and the label order that it names itself."""
 
     source: str
-    # One sha256 for all its files.
+    # One sha256 of all files.
     digest: str
     own_label_map: tuple[NliLabel, ...] | None
 
 
 @dataclass
 class Report:
-    """One start of a run. Filled while it goes on, so that an end at any point can still be told."""
+    """The report of one start of a run. Filled during the run, so it can be written at any time."""
 
     plan_id: str | None = None
     exit_code: int = 0
@@ -75,10 +75,10 @@ class Report:
     labels: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
     truncated: int = 0
-    # Labelled rows without an id, and with an id that an earlier row of their unit has.
+    # Labelled rows without an id, and labelled rows with the id of an earlier row of their unit.
     null_ids: int = 0
     duplicate_ids: int = 0
-    # Labelled rows whose largest probability is below `review_below`; None where the run does not ask for it.
+    # Labelled rows whose largest probability is below `review_below`. None if the run has no such limit.
     review_below: float | None = None
     needs_review: int = 0
     # Labelled rows in more than one window.
@@ -87,7 +87,8 @@ class Report:
     seconds: Seconds = field(default_factory=Seconds)
     pairs_per_second: float = 0.0
     tokens_per_second: float = 0.0
-    # Micro-batches that did not fit into the device's memory as a whole; their units may differ in their last bits.
+    # Micro-batches that did not fit into the device's memory, so they ran in parts. This may change the last bits of
+    # their probabilities.
     out_of_memory: int = 0
     units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
     workers: WorkerResources | None = None
@@ -95,21 +96,21 @@ class Report:
     precision: str = ""
     max_batch_tokens: int = 0
     model: ReportedModel | None = None
-    # None where nothing had to be labelled.
+    # None if there was nothing to label.
     preflight: Preflight | None = None
     ignored: dict[str, str] = field(default_factory=dict)
-    # The plan that was published here before and that this start publishes over.
+    # The published plan that this start replaces.
     replaced_plan: str | None = None
-    # URIs of files that came while the run went on: the next run labels them.
+    # URIs of files that arrived during the run. The next run labels them.
     late_inputs: tuple[str, ...] = ()
-    # Staged copies and replaced files that could not be deleted, and why; harmless.
+    # The number of staged copies and replaced files that could not be deleted, and the reason. They are harmless.
     leftovers: int = 0
     leftovers_reason: str = ""
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
 
     @classmethod
     def of_plan(cls, plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerResources) -> Report:
-        """What is known before any row is labelled."""
+        """A report with the facts that are known before labelling."""
         return cls(
             plan_id=plan.plan_id,
             rows=plan.rows_in,
@@ -130,7 +131,7 @@ class Report:
         )
 
     def count(self, manifest: Manifest) -> None:
-        """Take over the counts of a sealed run."""
+        """Copy the counts of a sealed run."""
         self.rows = manifest.rows_in
         self.labelled = manifest.labelled
         self.rejected = manifest.rejected
@@ -143,23 +144,23 @@ class Report:
         self.windowed = manifest.windowed
         self.quarantined = quarantine_counts(manifest.quarantined)
 
-    def count_labelling(self, now: RunProgress, *, begun: float) -> None:
-        """Take over how fast a start labelled that has just done so; it began at `begun` on the monotonic clock."""
-        ended = time.time()
-        self.seconds.labelling = max(ended - (now.first_reported or ended), 1e-3)
-        self.seconds.startup = time.monotonic() - begun - self.seconds.planning - self.seconds.labelling
-        self.device = ", ".join(sorted(now.devices))
-        self.out_of_memory = now.done.halved
-        self.padding_share = now.padding_share
-        self.pairs_per_second = now.done.rows / self.seconds.labelling
-        self.tokens_per_second = now.done.tokens / self.seconds.labelling
+    def count_labelling(self, progress: RunProgress, *, started_at: float) -> None:
+        """Compute the speeds of a start that has just labelled. `started_at` is on the monotonic clock."""
+        ended_at = time.time()
+        self.seconds.labelling = max(ended_at - (progress.first_reported or ended_at), 1e-3)
+        self.seconds.startup = time.monotonic() - started_at - self.seconds.planning - self.seconds.labelling
+        self.device = ", ".join(sorted(progress.devices))
+        self.out_of_memory = progress.done.halved
+        self.padding_share = progress.padding_share
+        self.pairs_per_second = progress.done.rows / self.seconds.labelling
+        self.tokens_per_second = progress.done.tokens / self.seconds.labelling
 
     def to_json(self) -> bytes:
         """The bytes of `report.json`."""
         return json.dumps(asdict(self), indent=1).encode()
 
     def facts(self) -> Mapping[str, object]:
-        """What a scheduler wants to know of a run that is published; sums, all else is in `report.json`."""
+        """The facts of a published run for a scheduler, as sums. `report.json` has the details."""
         return {
             "plan_id": self.plan_id,
             "rows": self.rows,
@@ -171,7 +172,7 @@ class Report:
         }
 
     def to_text(self, output_uri: str, *, width: int | None = None) -> PrintableText:
-        """Lines for a person, the result first; no wider than `width`, if there is one."""
+        """Lines for a person, with the result first. With a `width`, longer lines wrap."""
         facts = {
             **self._result_lines(output_uri.rstrip("/")),
             **self._cost_lines(),
@@ -181,12 +182,12 @@ class Report:
         return text_of(fact_lines(facts, width=width))
 
     def _result_lines(self, output: str) -> dict[str, str]:
-        """What became of the rows, and where it is."""
+        """The result: the counts of the rows, and the locations of the outputs."""
         pairs = partial(how_many, what="pair")
-        idle = "" if self.units["labelled"] else ": nothing was left to do"
+        idle = "" if self.units["labelled"] else ": nothing to do"
         already = "" if self.seconds.publishing else f"; published by an earlier start{idle}"
         marked = f"{pairs(self.needs_review)} marked needs_review: the probability of their label is below"
-        where = f"; the rows and why are in {output}/{layout.REJECTED}" if self.rejected else ""
+        where = f"; rows and reasons are in {output}/{layout.REJECTED}" if self.rejected else ""
         lines = {
             "published": f"{self.labelled:,} of {pairs(self.rows)} labelled, in {output}/{already}",
             "labels": _counts(self.labels),
@@ -197,8 +198,8 @@ class Report:
         if self.ignored:
             lines["left out"] = f"of the input folder: {left_out_text(self.ignored)}"
         if self.late_inputs:
-            came = how_many(len(self.late_inputs), "file")
-            lines["late"] = f"{came} came after the input was listed, not labelled; first {self.late_inputs[0]}"
+            files = how_many(len(self.late_inputs), "file")
+            lines["late"] = f"{files} not labelled: added after the input was listed; first {self.late_inputs[0]}"
         if self.null_ids or self.duplicate_ids:
             same = f"{self.duplicate_ids:,} with the id of an earlier row of the same part of a file"
             lines["ids"] = f"{pairs(self.null_ids)} without an id, {same}"
@@ -214,48 +215,47 @@ class Report:
         bad = self.quarantined
         if not (bad.files or bad.units):
             return "none"
-        found = f"{how_many(bad.files, 'file')} and {how_many(bad.units, 'part')} of other files cannot be read"
-        return f"{found} ({_counts(bad.reasons)}), with {how_many(bad.rows_known, 'row')} that are known of"
+        unread = f"{how_many(bad.files, 'file')} and {how_many(bad.units, 'part')} of other files cannot be read"
+        return f"{unread} ({_counts(bad.reasons)}), with {how_many(bad.rows_known, 'known row')}"
 
     def _cost_lines(self) -> dict[str, str]:
-        """What this start did for the result, and how long it took."""
+        """The work of this start, and its durations."""
         lines: dict[str, str] = {}
-        done, now = self.units["done_before"], self.units["labelled"]
-        if done and now:
-            parts = how_many(done + now, "part")
-            lines["resumed"] = f"{done:,} of {parts} of the input were labelled by earlier starts"
-        if now:
+        earlier, labelled = self.units["done_before"], self.units["labelled"]
+        if earlier and labelled:
+            parts = how_many(earlier + labelled, "part")
+            lines["resumed"] = f"{earlier:,} of {parts} of the input were labelled by earlier starts"
+        if labelled:
             lines["speed"] = f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s"
             lines["time"] = self._times()
         if self.out_of_memory:
             split = how_many(self.out_of_memory, "batch", "batches")
             lines["memory"] = f"{split} did not fit into the device and ran in halves; lower --max-batch-tokens"
         if self.leftovers:
-            left = how_many(self.leftovers, "needless file")
-            lines["leftovers"] = f"{left} not deleted, which is harmless: {self.leftovers_reason}"
+            files = how_many(self.leftovers, "unneeded file")
+            lines["leftovers"] = f"{files} not deleted, which is harmless: {self.leftovers_reason}"
         return lines
 
     def _model_lines(self, model: ReportedModel) -> dict[str, str]:
         lines = {"model": f"{model['source']}, in {self.precision} on {self.device}", "model digest": model["digest"]}
         own, asked = model["own_label_map"], model["label_map"]
         if own not in (None, tuple(asked)):
-            names = f"{', '.join(asked)} by --label-order; the checkpoint itself says {', '.join(own or ())}"
-            lines["label order"] = names
+            order = f"{', '.join(asked)} by --label-order; the checkpoint itself says {', '.join(own or ())}"
+            lines["label order"] = order
         return lines
 
     def _times(self) -> str:
-        spent = self.seconds
         steps = {
-            "to list the input": spent.planning,
-            "to start": spent.startup,
-            "to label": spent.labelling,
-            "to publish": spent.publishing,
+            "to list the input": self.seconds.planning,
+            "to start": self.seconds.startup,
+            "to label": self.seconds.labelling,
+            "to publish": self.seconds.publishing,
         }
         return ", ".join(f"{seconds:.1f} s {step}" for step, seconds in steps.items())
 
 
 def quarantine_counts(quarantined: Quarantined) -> QuarantineCounts:
-    """How many files and units could not be read, the rows that are known of, and why."""
+    """The number of files and units that could not be read, by reason, and their known rows."""
     reasons = [*(file.reason for file in quarantined.files), *(unit.reason for unit in quarantined.units)]
     return QuarantineCounts(
         files=len(quarantined.files),
@@ -266,7 +266,7 @@ def quarantine_counts(quarantined: Quarantined) -> QuarantineCounts:
 
 
 def installed_versions() -> dict[str, str]:
-    """What decides how this run behaves, by version."""
+    """The versions of Python and of the packages that a run depends on."""
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 

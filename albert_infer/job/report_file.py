@@ -1,4 +1,4 @@
-"""`report.json`, which each start of a run writes into the run's folder as it ends."""
+"""Writes `report.json` into the run's folder at the end of each start."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from albert_infer.storage import Folder
 
 @contextmanager
 def reported(report: Report, output: Folder) -> Iterator[None]:
-    """Write the report of a start into its run's folder, whatever its end; one that was refused writes nothing."""
+    """Write the report of a start into its run's folder, after success and failure. A refused start writes nothing."""
     try:
         yield
     except RefusedError:
         raise
     except BaseException as error:
         report.exit_code = getattr(error, "exit_code", InfrastructureError.exit_code)
-        # The end that is being reported matters more than a report that could not be written.
+        # The error of the start is more important than an error of writing the report.
         with suppress(AlbertInferError):
             _write(report, output)
         raise
@@ -28,6 +28,6 @@ def reported(report: Report, output: Folder) -> Iterator[None]:
 
 
 def _write(report: Report, output: Folder) -> None:
-    """Put the report of this start in place of an earlier one's."""
+    """Write the report of this start over the report of an earlier one."""
     name = layout.report_name(str(report.plan_id))
     output.replace(name, report.to_json(), output.stat(name))

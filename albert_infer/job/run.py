@@ -1,7 +1,7 @@
 """One start of a run, from settings to report: survey, plan, label what is missing, seal, publish.
 
-Reads like the way of the data; every step is another folder's. What is published or sealed at the output is one value
-of `output.inspection.State`, on which `output.publication` matches.
+The functions follow the order of the steps, and each step is in another folder. The state of the output is one value
+of `output.inspection.State`, and `output.publication` chooses the next step by it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from albert_infer.common import failpoints, logs
 from albert_infer.config import LabelSettings
 from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import InputError, ObjectMissingError, OutputError
+from albert_infer.job.access import input_access, output_access
 from albert_infer.job.gate_pairs import gold_before_ray, gold_set
-from albert_infer.job.kept_plan import kept_plan
-from albert_infer.job.places import input_access, output_access
 from albert_infer.job.report import Report
 from albert_infer.job.report_file import reported
+from albert_infer.job.stored_plan import stored_plan
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
 from albert_infer.output import limits, publication, sealing
 from albert_infer.output.inspection import Snapshot
@@ -44,7 +44,7 @@ from albert_infer.storage import Folder, InputObjects, S3Access
 
 @dataclass(frozen=True)
 class Run:
-    """A plan, where it is worked on, and with what."""
+    """A plan, with the task, the workers and the executor that it runs on."""
 
     settings: LabelSettings
     plan: Plan
@@ -54,8 +54,8 @@ class Run:
     report: Report
     metrics: RunMetrics
     # On the monotonic clock.
-    begun: float
-    # What lay at the output, and the gold set, where a gold set made this start look before the session.
+    started_at: float
+    # The first look at the output, and the gold set. Both are None if the settings name no gold set.
     first: Snapshot | None
     gold: GoldSet | None
 
@@ -65,13 +65,13 @@ def label_pairs(
     load: Callable[..., Checkpoint] = load_checkpoint,
     executor: Executor | None = None,
 ) -> Report:
-    """Label everything at `settings.input` and publish it at `settings.output`.
+    """Label all pairs of `settings.input`, and publish the labels at `settings.output`.
 
-    Returns the report of this start, which is written into the run's folder too, also when the run ends unpublished.
-    `load` is for who labels several times with one checkpoint. `executor` is Ray where none is given; `InlineExecutor`
-    needs no Ray. Raises AlbertInferError.
+    Returns the report of this start. The report is also written into the run's folder, even if the run fails. A caller
+    that labels several times may pass a `load` that returns the same checkpoint. The default `executor` is Ray;
+    `InlineExecutor` needs no Ray. Raises AlbertInferError.
     """
-    begun, retries = time.monotonic(), storage.s3_retries()
+    started_at, retries = time.monotonic(), storage.s3_retries()
     output = storage.open_folder(settings.output, output_access(settings))
     survey = _survey(settings, output)
     checkpoint = load(
@@ -83,7 +83,7 @@ def label_pairs(
     tokenizer = checkpoint.tokenizer(max_length=settings.max_length, long_premise=settings.long_premise)
     storage.check_writable(output)
     first, gold = gold_before_ray(settings, output)
-    planned = time.monotonic() - begun
+    planning_seconds = time.monotonic() - started_at
     executor = executor or on_ray()
     with executor.session(debug=settings.debug) as nodes:
         workers = worker_resources(settings, nodes)
@@ -98,11 +98,11 @@ def label_pairs(
             executor=executor,
             report=Report.of_plan(plan, survey, checkpoint, workers),
             metrics=RunMetrics(plan.plan_id, retries_before=retries, recorder=executor.recorder),
-            begun=begun,
+            started_at=started_at,
             first=first,
             gold=gold,
         )
-        run.report.seconds.planning = planned
+        run.report.seconds.planning = planning_seconds
         try:
             _take_to_published(run)
         finally:
@@ -112,17 +112,17 @@ def label_pairs(
 
 def _survey(settings: LabelSettings, output: Folder) -> Survey:
     access = input_access(settings)
-    found = find_input(settings.input, access, ignore_table_format=settings.ignore_table_format)
-    if storage.overlaps(found.uri, output.uri):
-        remedy = "choose an output folder that neither lies inside the input nor holds it"
-        raise OutputError(f"--output {output.uri}", f"it overlaps the input {found.uri}", remedy)
-    survey = survey_input(found, settings)
+    input_objects = find_input(settings.input, access, ignore_table_format=settings.ignore_table_format)
+    if storage.overlaps(input_objects.uri, output.uri):
+        remedy = "choose an output folder that is not inside the input and does not contain it"
+        raise OutputError(f"--output {output.uri}", f"it overlaps the input {input_objects.uri}", remedy)
+    survey = survey_input(input_objects, settings)
     survey.refuse_unreadable(settings)
     survey.refuse_mixed_classes()
     if survey.in_paths:
         names = ", ".join(f"`{name}`" for name in survey.in_paths)
-        told = "they are in the paths of the files and not in the files; --carry-source keeps each row's path"
-        logs.warn("columns_not_carried", f"--carry all leaves out {names}: {told}")
+        reason = "they are in the paths of the files and not in the files; --carry-source keeps each row's path"
+        logs.warn("columns_not_carried", f"--carry all leaves out {names}: {reason}")
     return survey
 
 
@@ -139,7 +139,7 @@ def _plan(settings: LabelSettings, survey: Survey, task: LabelTask, workers: Wor
 
 @dataclass
 class _Steps:
-    """What a start does beside publishing."""
+    """The steps of a start that `output.publication` calls back."""
 
     run: Run
     # Closed when the start ends.
@@ -161,7 +161,7 @@ class _Steps:
         try:
             return storage.resolve_input(self.run.settings.input, input_access(self.run.settings))
         except InputError as error:
-            # It was there when the run was planned: not the operator's mistake, and not too late.
+            # The input existed when the run was planned, so this is no wrong setting, and a retry may succeed.
             raise ObjectMissingError(error.asked, error.problem, "put it back, then run it again") from error
 
     def accounted(self, seal: Seal, input_objects: InputObjects) -> None:
@@ -169,7 +169,7 @@ class _Steps:
         self.run.report.count(seal)
 
     def keep_plan(self) -> None:
-        _keep_plan(self.run)
+        _store_plan(self.run)
 
 
 def _take_to_published(run: Run) -> None:
@@ -185,9 +185,9 @@ def _take_to_published(run: Run) -> None:
 
 
 def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None:
-    """Label the missing units, and note how fast that went; `check` the checkpoint before.
+    """Label the missing units, and report the speed. With `check`, the preflight checks run first.
 
-    Units that were labelled by starts without a gold set are held against this start's.
+    With a gold set, they run even if no unit is missing: an earlier start without `--gold` may have labelled the units.
     """
     report, wait = run.report, run.settings.gpu_wait_minutes
     if check:
@@ -197,7 +197,7 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
             labelling = run.executor.begin(run.task, run.workers)
             labelling.wait_for_gpu(wait)
             _check(run, labelling)
-        _keep_plan(run)
+        _store_plan(run)
         return
     labelling = run.executor.begin(run.task, run.workers)
     so_far = run.metrics.watched(labelling.so_far, done=done, to_do=len(missing))
@@ -209,19 +209,19 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
     ):
         if check:
             shown.begin("checking the model on one worker")
-            # Before anything is written: a checkpoint that computes nonsense is a refusal.
+            # Before any object is written, because a bad checkpoint refuses the run.
             _check(run, labelling)
         failpoints.reach("planned")
-        _keep_plan(run)
+        _store_plan(run)
         failpoints.reach("plan_put")
         shown.begin("starting workers")
         labelling.label(missing, max_batch_tokens=report.max_batch_tokens)
     report.units["labelled"] += len(missing)
-    report.count_labelling(so_far(), begun=run.begun)
+    report.count_labelling(so_far(), started_at=run.started_at)
 
 
 def _check(run: Run, labelling: Labelling) -> None:
-    """Check the checkpoint before anything is labelled with it, and note what was found. Raises AlbertInferError."""
+    """Run the preflight checks, and add the results to the report. Raises AlbertInferError if a check fails."""
     settings, task = run.settings, run.task
     compared = task.precision is not Precision.FP32 and settings.agreement_pairs > 0
     checks = Checks(
@@ -234,13 +234,13 @@ def _check(run: Run, labelling: Labelling) -> None:
         gold=run.gold or gold_set(settings),
     )
     chosen = chosen_rows(run.plan.units, settings.agreement_pairs if compared else LABELLED_PAIRS)
-    found = labelling.preflight(chosen, checks)
-    run.report.preflight = found
-    if found.swap.suspected:
-        logs.warn("columns_exchanged", found.swap.warning())
-    refuse_limits(found, min_agreement=settings.least_agreement, min_accuracy=settings.min_accuracy)
+    preflight = labelling.preflight(chosen, checks)
+    run.report.preflight = preflight
+    if preflight.swap.suspected:
+        logs.warn("columns_exchanged", preflight.swap.warning())
+    refuse_limits(preflight, min_agreement=settings.least_agreement, min_accuracy=settings.min_accuracy)
 
 
-def _keep_plan(run: Run) -> None:
-    """Put the plan into the run's folder; a plan that was begun earlier keeps its token budget."""
-    run.report.max_batch_tokens = kept_plan(run.plan, run.settings, run.task.output).max_batch_tokens
+def _store_plan(run: Run) -> None:
+    """Store the plan in the run's folder. A plan that is stored already keeps its token budget."""
+    run.report.max_batch_tokens = stored_plan(run.plan, run.settings, run.task.output).max_batch_tokens

@@ -1,4 +1,4 @@
-"""Signals that ask a job to end, SIGTERM and SIGHUP, made what Ctrl-C is: a KeyboardInterrupt in the main thread."""
+"""Turns the signals that end a job, SIGTERM and SIGHUP, into a KeyboardInterrupt in the main thread, like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,72 +16,73 @@ from typing import Final
 
 from albert_infer.errors import InfrastructureError
 
-# SIGHUP comes when a terminal or an SSH connection closes.
+# SIGHUP is sent when a terminal or an SSH connection closes.
 ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
-# A service manager sends both of them, at once: the second must not cut short what the first began.
+# A service manager may send both signals at once. The second one must not interrupt the clean-up after the first.
 ONE_ENDING_SECONDS: Final = 1.0
-# What to do where nothing was begun.
+# The remedy for a job that has nothing to resume.
 RUN_AGAIN: Final = "run the same command again"
 
 
 class Ending:
-    """Which signal asked for the end; None if none has."""
+    """A signal handler that ends the job. `signal` is the signal that ended it, or None."""
 
     def __init__(self) -> None:
-        self.asked_by: signal.Signals | None = None
-        self._deaf_until = 0.0
+        self.signal: signal.Signals | None = None
+        self._ignores_until = 0.0
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        """Raise KeyboardInterrupt: Ray, asyncio and thread pools know it, and end what they do."""
+        """Raise KeyboardInterrupt. Ray, asyncio and thread pools stop their work for it."""
         now = time.monotonic()
-        if now < self._deaf_until:
+        if now < self._ignores_until:
             return
-        self.asked_by, self._deaf_until = signal.Signals(number), now + ONE_ENDING_SECONDS
-        raise KeyboardInterrupt(f"by {self.asked_by.name}")
+        self.signal, self._ignores_until = signal.Signals(number), now + ONE_ENDING_SECONDS
+        raise KeyboardInterrupt(f"by {self.signal.name}")
 
-    def is_near(self) -> None:
-        """From now on no signal interrupts: what is left is to say how it ended."""
-        self._deaf_until = math.inf
+    def ignore_signals(self) -> None:
+        """Ignore signals from now on, so that none interrupts the last lines of the job."""
+        self._ignores_until = math.inf
 
 
 @contextmanager
 def ending_as_interrupt() -> Iterator[Ending]:
-    """Interrupt the block where one of the signals comes. One that the process ignores, as below `nohup`, stays so."""
+    """Interrupt the block if one of the signals arrives. Signals that the process ignores stay ignored (`nohup`)."""
     ending = Ending()
-    if threading.current_thread() is not threading.main_thread():  # where Python takes no handlers
+    if threading.current_thread() is not threading.main_thread():  # Python sets handlers in the main thread only
         yield ending
         return
     before = {each: signal.getsignal(each) for each in ENDING}
-    taken = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
-    for each in taken:
+    replaced = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
+    for each in replaced:
         signal.signal(each, ending)
     try:
         yield ending
     finally:
-        for each, handler in taken.items():
-            # None: it was not set from Python, and cannot be set from there.
+        for each, handler in replaced.items():
+            # None: the handler was not set from Python, and Python cannot set it again.
             if handler is not None:
                 signal.signal(each, handler)
 
 
-def interruption(asked: str, asked_by: signal.Signals | None, kept: str = RUN_AGAIN) -> InfrastructureError:
-    """The error of what Ctrl-C ended, or one of the signals; `kept` says what is left and how to go on."""
-    found = f"ended from outside by {asked_by.name}" if asked_by else "interrupted"
-    return InfrastructureError(asked, found, kept)
+def interruption(asked: str, by_signal: signal.Signals | None, remedy: str = RUN_AGAIN) -> InfrastructureError:
+    """The error of a job that a signal or Ctrl-C ended. `remedy` says what is left, and how to resume."""
+    cause = f"ended from outside by {by_signal.name}" if by_signal else "interrupted"
+    return InfrastructureError(asked, cause, remedy)
 
 
 @contextmanager
 def starting(script: str) -> Iterator[None]:
-    """Where a job script imports its parts, which takes seconds: Ctrl-C or a signal ends it there as it does later."""
-    begun, program = time.monotonic(), Path(script).name
+    """Handle Ctrl-C and signals during the imports of a job script, which take seconds, like during the job."""
+    started_at, program = time.monotonic(), Path(script).name
     with ending_as_interrupt() as ending:
         try:
             yield
         except KeyboardInterrupt:
-            ending.is_near()
-            error = interruption("the job", ending.asked_by)
+            ending.ignore_signals()
+            error = interruption("the job", ending.signal)
             sys.stderr.write(f"{program}: {error}\n")
             facts = {"program": program, "exit_code": error.exit_code, "error": str(error)}
             if not sys.stdout.isatty():
-                sys.stdout.write(f"summary {json.dumps({**facts, 'seconds': round(time.monotonic() - begun, 1)})}\n")
+                seconds = round(time.monotonic() - started_at, 1)
+                sys.stdout.write(f"summary {json.dumps({**facts, 'seconds': seconds})}\n")
             sys.exit(error.exit_code)

@@ -1,7 +1,7 @@
-"""stdout and stderr of a job: what is written to them never decides how the job ends.
+"""Makes stdout and stderr of a job unable to fail: no write to them changes the exit code.
 
-A pipe may be closed, a disk full, an encoding without the letter: by then the labels may be published, and a scheduler
-would run the night again for a line that nobody reads. Knows nothing of what the lines say.
+A pipe may be closed, a disk may be full, or an encoding may lack a letter. The labels may be published at that time,
+and a scheduler would repeat the run because of a lost line. Knows nothing of the contents of the lines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def unfailing_streams() -> Iterator[None]:
-    """Let stdout and stderr escape what their encoding lacks, and lose what cannot be written, while the block runs."""
+    """During the block, stdout and stderr escape letters that their encoding lacks, and drop lines on write errors."""
     with redirect_stdout(_unfailing(sys.stdout)), redirect_stderr(_unfailing(sys.stderr)):
         try:
             yield
@@ -31,20 +31,20 @@ def unfailing_streams() -> Iterator[None]:
 
 
 def _unfailing(stream: TextIO | None) -> Any:
-    """A stream to the same file; a stream that is no text file, such as a test's, stays as it is."""
-    if stream is None:  # the process was started without one
+    """A stream to the same file that never fails. A stream that is no text file, such as a test's, stays as it is."""
+    if stream is None:  # the process was started without this stream
         return Path(os.devnull).open("w", encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.reconfigure(errors="backslashreplace")
     try:
         descriptor = stream.fileno()
-    except OSError:  # it is in memory
+    except OSError:  # the stream is in memory
         return stream
     with suppress(OSError):
         stream.flush()
     return io.TextIOWrapper(
-        _LossyFile(descriptor, "wb", closefd=False),  # without a buffer, as Python's own with -u
+        _LossyFile(descriptor, "wb", closefd=False),  # without a buffer, like Python's own stream with -u
         encoding=stream.encoding,
         errors="backslashreplace",
         newline="\n",
@@ -54,15 +54,15 @@ def _unfailing(stream: TextIO | None) -> Any:
 
 
 class _LossyFile(io.FileIO):
-    """A file that takes whatever is written to it; what it cannot keep is lost."""
+    """A file whose writes never fail. Data that cannot be written is lost."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of it, as no buffer stands before; the number of bytes that were given."""
+        """Write all of `data`, because there is no buffer. Returns the length of `data`."""
         left = memoryview(data)
         with suppress(OSError):
             while left:
                 written = super().write(left)
-                if written is None:  # whoever shares the file has set it to refuse rather than wait
+                if written is None:  # another process made the file non-blocking, and it is full
                     select.select([], [self], [])
                 else:
                     left = left[written:]

@@ -26,8 +26,8 @@ from albert_infer.common.tables import table_lines
 from albert_infer.config import LabellingSettings, LabelSettings, NightlySettings
 from albert_infer.config.values import DATE_PLACEHOLDER
 from albert_infer.errors import AlbertInferError, NoInputError, SupersededError
+from albert_infer.job.access import output_access
 from albert_infer.job.command import job_error
-from albert_infer.job.places import output_access
 from albert_infer.job.report import Report
 from albert_infer.job.run import label_pairs
 from albert_infer.model.checkpoint import load_checkpoint
