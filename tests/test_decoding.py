@@ -23,7 +23,7 @@ from albert_infer.common.column_types import plain_type
 from albert_infer.errors import ObjectChangedError
 from albert_infer.read.decoded_size import MAX_DECODED_BYTES
 from albert_infer.read.decoding import READ_BYTES, PairReader, read_pairs
-from albert_infer.read.fitness import unfit
+from albert_infer.read.fitness import footer_error
 from albert_infer.read.footers import RowRange, UnreadableError, read_footer
 from albert_infer.read.planning import unit_ranges
 from albert_infer.schema import PairColumns, Quarantine
@@ -335,5 +335,5 @@ def test_a_text_may_be_carried_under_its_own_name_too(tmp_path: Path) -> None:
 def test_a_carried_column_that_a_file_lacks_is_null(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "a.parquet", numbered_pairs(3))
     columns = replace(IDS, carried=(pa.field("note", pa.string()),), may_lack_carried=True)
-    assert unfit(read_footer(*pinned(path)), columns) is None
+    assert footer_error(read_footer(*pinned(path)), columns) is None
     assert read_pairs(*pinned(path), whole(path), columns)["note"].to_pylist() == [None] * 3

@@ -44,7 +44,7 @@ def test_a_wrong_column_name_is_refused_with_the_columns_that_are_there(tmp_path
 def test_an_input_whose_objects_are_all_left_out_says_what_is_there(tmp_path: Path, name: str) -> None:
     (tmp_path / "in" / name).parent.mkdir(parents=True)
     (tmp_path / "in" / name).write_bytes(b"premise,hypothesis")
-    assert f"first {name}; rename, convert or unpack what is data" in told(tmp_path / "in", tmp_path / "out")
+    assert f"first {name}; rename, convert or unpack files with data" in told(tmp_path / "in", tmp_path / "out")
 
 
 def test_a_single_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:

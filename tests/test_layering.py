@@ -244,7 +244,7 @@ def test_messages_are_put_on_one_line_in_one_place() -> None:
         if isinstance(node, ast.Call) and re.fullmatch(r"' '\.join\(.+\.split\(\)\)", ast.unparse(node))
     }
     assert by_hand == {
-        "albert_infer.common.printable: ' '.join(str(told).split())",
+        "albert_infer.common.printable: ' '.join(str(value).split())",
         # Of details that are stored: what is not printable is a question mark there.
         "albert_infer.read.footers: ' '.join(str(error).split())",
         # A text for a tokenizer, and the paragraphs of a help text.

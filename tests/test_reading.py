@@ -19,8 +19,8 @@ from pairs import FILE_PROPERTY, numbered_pairs, pair_table, write_pairs
 
 from albert_infer import storage
 from albert_infer.read.decoding import read_pairs
-from albert_infer.read.fitness import id_type, unfit, unfit_column
-from albert_infer.read.footers import MAX_FILE_ROWS, RowRange, UnreadableError, begins_as_parquet, read_footer, told
+from albert_infer.read.fitness import footer_error, id_type, schema_error
+from albert_infer.read.footers import MAX_FILE_ROWS, RowRange, UnreadableError, begins_as_parquet, read_footer, redacted
 from albert_infer.read.planning import unit_ranges
 from albert_infer.schema import PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
@@ -78,7 +78,7 @@ def test_texts_of_every_arrow_string_type_are_read_as_strings(tmp_path: Path, ki
     texts = [None, None] if pa.types.is_null(kind) else ["a", None]
     pairs = pa.table({"premise": pa.array(texts, kind), "hypothesis": ["c", "d"]})
     path = write_pairs(tmp_path / "a.parquet", pairs)
-    assert unfit_column(read_footer(*pinned(path)).schema, PairColumns()) is None
+    assert schema_error(read_footer(*pinned(path)).schema, PairColumns()) is None
     read = whole(path, PairColumns())
     assert read.schema.field("premise").type == pa.string()
     assert read["premise"].to_pylist() == texts
@@ -176,7 +176,7 @@ def read_or_reason(path: Path) -> Any:
     try:
         folder, pin = pinned(path)
         footer = read_footer(folder, pin)
-        return unfit_column(footer.schema, IDS) or whole(path, IDS)
+        return schema_error(footer.schema, IDS) or whole(path, IDS)
     except UnreadableError as unreadable:
         return unreadable.reason
 
@@ -228,7 +228,7 @@ def test_a_file_that_has_fewer_rows_than_planned_is_told(tmp_path: Path) -> None
 def test_a_schema_that_does_not_fit_is_told_with_reason_and_column(
     fields: list[tuple[str, pa.DataType]], reason: Quarantine, told: str
 ) -> None:
-    unfit = unfit_column(pa.schema(fields), PairColumns())
+    unfit = schema_error(pa.schema(fields), PairColumns())
     assert unfit is not None
     assert (unfit.reason, told in unfit.detail) == (reason, True)
 
@@ -237,12 +237,12 @@ def test_ids_and_carried_columns_must_have_the_types_of_the_run() -> None:
     topic = pa.field("topic", pa.int32())
     columns = PairColumns(pair_id="key", id_type=pa.int64(), carried=(topic,))
     fields = {"key": pa.int16(), "premise": pa.string(), "hypothesis": pa.string(), "topic": pa.int32()}
-    assert unfit_column(pa.schema(fields), columns) is None
+    assert schema_error(pa.schema(fields), columns) is None
     for name, kind, reason in (
         ("key", pa.string(), Quarantine.SCHEMA_ID),
         ("topic", pa.int64(), Quarantine.SCHEMA_TYPE),
     ):
-        unfit = unfit_column(pa.schema({**fields, name: kind}), columns)
+        unfit = schema_error(pa.schema({**fields, name: kind}), columns)
         assert unfit is not None
         assert unfit.reason == reason
 
@@ -270,12 +270,12 @@ def test_a_footer_that_claims_more_rows_than_a_plan_can_hold_is_told(
 def test_a_codec_that_is_not_built_in_is_told_for_the_columns_that_have_it(tmp_path: Path, codec: int) -> None:
     pairs = numbered_pairs(9).append_column("tags", pa.array([["x"]] * 9))
     path = write_pairs(tmp_path / "a.parquet", pairs, 4)
-    assert unfit(read_footer(*pinned(path)), IDS) is None
+    assert footer_error(read_footer(*pinned(path)), IDS) is None
     footer = read_footer(*pinned(claim_codec(path, "hypothesis", codec)))
-    unreadable = unfit(footer, IDS)
+    unreadable = footer_error(footer, IDS)
     assert unreadable is not None
     assert (unreadable.reason, "`hypothesis`" in unreadable.detail) == (Quarantine.CODEC, True)
-    assert unfit(footer, PairColumns("premise", "pair_id")) is None
+    assert footer_error(footer, PairColumns("premise", "pair_id")) is None
 
 
 def test_extension_types_are_found_at_any_depth(tmp_path: Path) -> None:
@@ -295,13 +295,13 @@ def test_extension_types_are_found_at_any_depth(tmp_path: Path) -> None:
     texts = {"premise": pa.string(), "hypothesis": pa.string()}
     for name, found in nested.items():
         columns = PairColumns(carried=(pa.field(name, found),))
-        unreadable = unfit_column(pa.schema({**texts, name: found}), columns)
+        unreadable = schema_error(pa.schema({**texts, name: found}), columns)
         assert unreadable is not None, name
         assert unreadable.reason == Quarantine.SCHEMA_EXTENSION
-        assert unfit_column(pa.schema({**texts, name: found}), PairColumns()) is None
+        assert schema_error(pa.schema({**texts, name: found}), PairColumns()) is None
     for harmless in (pa.list_(pa.string()), pa.struct([("a", pa.map_(pa.string(), pa.int8()))]), pa.decimal128(9)):
         assert (
-            unfit_column(pa.schema({**texts, "x": harmless}), PairColumns(carried=(pa.field("x", harmless),))) is None
+            schema_error(pa.schema({**texts, "x": harmless}), PairColumns(carried=(pa.field("x", harmless),))) is None
         )
     pairs = pair_table(["a", "b"], ["c", "d"]).append_column("objects", objects)
     path = write_pairs(tmp_path / "a.parquet", pairs)
@@ -322,10 +322,10 @@ def test_an_extension_is_one_whether_its_type_is_registered_or_not(tmp_path: Pat
         found = field if kind == field.type else pa.field("x", kind)
         pairs = pair_table(["a"], ["b"]).append_column(found, pa.nulls(1, kind))
         footer = read_footer(*pinned(write_pairs(tmp_path / "a.parquet", pairs)))
-        unreadable = unfit(footer, PairColumns(carried=(found,)))
+        unreadable = footer_error(footer, PairColumns(carried=(found,)))
         assert unreadable is not None, kind
         assert unreadable.reason == Quarantine.SCHEMA_EXTENSION
-        assert unfit(footer, PairColumns()) is None
+        assert footer_error(footer, PairColumns()) is None
 
 
 def test_an_extension_that_does_not_understand_its_own_footer_is_a_bad_footer(tmp_path: Path) -> None:
@@ -361,8 +361,8 @@ def test_what_a_library_says_is_told_without_what_it_quotes() -> None:
     with pytest.raises(pa.ArrowInvalid) as raised:
         pa.array(["a secret"]).cast(pa.int64())
     assert "secret" in str(raised.value)
-    assert "secret" not in told(raised.value)
-    assert told(ValueError("a\x1b[31m\nb" + "c" * 999)) == ("a?[31m b" + "c" * 999)[:200]
+    assert "secret" not in redacted(raised.value)
+    assert redacted(ValueError("a\x1b[31m\nb" + "c" * 999)) == ("a?[31m b" + "c" * 999)[:200]
 
 
 def seconds_to_tell_a_codec(path: Path, columns: int) -> float:
@@ -401,9 +401,9 @@ def test_a_type_that_a_copy_would_lose_is_told_where_it_is_carried(
             str(path)
         )
     footer = read_footer(*pinned(path))
-    assert unfit(footer, PairColumns()) is None
+    assert footer_error(footer, PairColumns()) is None
     for name in ("x.y", "nested"):
-        unreadable = unfit(footer, PairColumns(carried=(footer.schema.field(name),)))
+        unreadable = footer_error(footer, PairColumns(carried=(footer.schema.field(name),)))
         if told is None:
             assert unreadable is None
         else:
@@ -424,9 +424,9 @@ def test_a_geometry_is_told_where_it_is_carried_whether_the_type_or_a_note_says_
             f"TO '{path}' (FORMAT parquet, GEOPARQUET_VERSION '{version}')"
         )
     footer = read_footer(*pinned(path))
-    assert unfit(footer, PairColumns(carried=(footer.schema.field("raw"),))) is None
+    assert footer_error(footer, PairColumns(carried=(footer.schema.field("raw"),))) is None
     for name in ("g", "list", "nested"):
-        unreadable = unfit(footer, PairColumns(carried=(footer.schema.field(name),)))
+        unreadable = footer_error(footer, PairColumns(carried=(footer.schema.field(name),)))
         assert unreadable is not None
         assert (unreadable.reason, "a GEOMETRY" in unreadable.detail) == (Quarantine.SCHEMA_TYPE, True)
 

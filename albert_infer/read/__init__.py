@@ -1,4 +1,4 @@
-"""From input objects to pairs of texts.
+"""Reads input objects into pairs of texts.
 
-`survey` reads the footers of an input, `planning` cuts it into units, and `decoding` reads the rows of a unit.
+`survey` reads the footers of an input, `planning` cuts the input into units, and `decoding` reads the rows of a unit.
 """

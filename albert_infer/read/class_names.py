@@ -1,6 +1,6 @@
-"""What a Parquet file says that the numbers of a column mean: the class names of Hugging Face's `datasets`.
+"""Reads and writes the class names of a column of numbers, in the metadata that Hugging Face's `datasets` uses.
 
-Knows nothing of labels; `gold` says which names are ours.
+Knows nothing of labels. `preflight.gold` maps class names to labels.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ import pyarrow as pa
 
 from albert_infer.common.json_input import parsed_json
 
-# Where `datasets` keeps the types of a table that Arrow does not have: JSON in the metadata of the schema.
+# The key of the schema's metadata where `datasets` stores its own types, as JSON.
 KEY: Final = b"huggingface"
-# A name for each of a thousand columns is some ten kilobytes.
+# The names of a thousand columns have some ten kilobytes.
 MAX_BYTES: Final = 1 << 22
 
 ClassNames = tuple[str, ...]
 
 
-def class_names(found: pa.Schema, columns: Iterable[str]) -> dict[str, ClassNames]:
-    """For each of the columns of numbers that the file names: the name of each number from 0 on.
+def class_names(schema: pa.Schema, columns: Iterable[str]) -> dict[str, ClassNames]:
+    """The class names of those `columns` that have numbers and names: the name of each number, from 0 on.
 
-    A `ClassLabel` without names of its own has its numbers as names: these say nothing.
+    Ignores a `ClassLabel` whose names are just its numbers.
     """
-    raw = (found.metadata or {}).get(KEY)
+    raw = (schema.metadata or {}).get(KEY)
     if raw is None:
         return {}
     try:
-        told = parsed_json(raw, max_bytes=MAX_BYTES)
+        metadata = parsed_json(raw, max_bytes=MAX_BYTES)
     except ValueError:
         return {}
     for key in ("info", "features"):
-        told = told.get(key) if isinstance(told, dict) else None
-    features = told if isinstance(told, dict) else {}
-    kinds = dict(zip(found.names, found.types, strict=True))
+        metadata = metadata.get(key) if isinstance(metadata, dict) else None
+    features = metadata if isinstance(metadata, dict) else {}
+    kinds = dict(zip(schema.names, schema.types, strict=True))
     numbered = (name for name in columns if name in kinds and _is_numeric(kinds[name]))
     named = ((name, _names_of(features.get(name))) for name in numbered)
     return {name: names for name, names in named if names}
 
 
-def with_class_names(found: pa.Schema, classes: Iterable[tuple[str, ClassNames]]) -> pa.Schema:
-    """The schema with metadata that says what the numbers of these columns mean, as `datasets` writes and reads it."""
+def with_class_names(schema: pa.Schema, classes: Iterable[tuple[str, ClassNames]]) -> pa.Schema:
+    """The schema with the class names of these columns in its metadata, in the format of `datasets`."""
     features = {name: {"names": [*names], "_type": "ClassLabel"} for name, names in classes}
     if not features:
-        return found
-    return found.with_metadata({**(found.metadata or {}), KEY: json.dumps({"info": {"features": features}}).encode()})
+        return schema
+    return schema.with_metadata({**(schema.metadata or {}), KEY: json.dumps({"info": {"features": features}}).encode()})
 
 
 def _is_numeric(kind: pa.DataType) -> bool:
@@ -55,7 +55,7 @@ def _is_numeric(kind: pa.DataType) -> bool:
 
 
 def _names_of(feature: Any) -> ClassNames:
-    """The names that the feature of a column gives; none if it gives none."""
+    """The class names in the feature of a column, or an empty tuple."""
     names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return ()

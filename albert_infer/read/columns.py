@@ -1,7 +1,7 @@
-"""Which columns a run has: named by the settings, found in the footers of all its files, one type for each.
+"""Decides the columns of a run and one type for each, from the settings and the footers of all files.
 
-Knows nothing of rows. The types of several files are united where that changes no value; a file whose type cannot be
-united with those before it does not decide, and is told apart by `fitness.unfit`.
+Knows nothing of rows. Types of several files are united if that changes no value. A file whose type cannot be united
+with those of earlier files does not decide the type, and `fitness.footer_error` then returns an error for the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ALL = ("all",)
 
 
 class ColumnSettings(Protocol):
-    """Which columns of an input make its pairs, and which are kept: `LabelSettings`, or a gold set's."""
+    """The settings of input columns: those of the pairs, and those to carry. From `LabelSettings`, or of a gold set."""
 
     @property
     def premise_column(self) -> str: ...  # noqa: D102  (each as the setting of its name)
@@ -50,43 +50,43 @@ class ColumnSettings(Protocol):
 
     @property
     def reserved_names(self) -> frozenset[str]:
-        """What a kept column must not be called."""
+        """Names that a carried column must not have."""
         ...
 
 
 @dataclass(frozen=True)
 class FileColumns:
-    """The columns of one readable file, and what it is called in messages."""
+    """The columns of one readable file, and the name of the file in messages."""
 
     name: str
     schema: pa.Schema
 
     @cached_property
     def types(self) -> Mapping[str, Any]:
-        """The plain type of each column; of several with one name the first, and `fitness.unfit` tells of them."""
+        """The plain type of each column. Of columns with the same name, the first: `fitness` refuses such a file."""
         names, types = self.schema.names, self.schema.types
         return {name: plain_type(kind) for name, kind in zip(reversed(names), reversed(types), strict=True)}
 
     @cached_property
     def extensions(self) -> frozenset[str]:
-        """The columns that are or hold an extension type that is not taken."""
+        """The columns that are, or contain, an extension type that is not accepted."""
         return frozenset(field.name for field in self.schema if is_unknown_extension(field))
 
 
 @dataclass(frozen=True)
 class RunColumns:
-    """The columns of a run, and for those whose type a file decided, which file that was."""
+    """The columns of a run. `origins` has the file that decided the type of a column."""
 
     columns: PairColumns
     origins: Mapping[str, str] = field(default_factory=dict)
-    # Columns that `--carry all` leaves out: the paths hold them, and no file does.
+    # Columns that `--carry all` leaves out, because only the paths of files have them.
     in_paths: tuple[str, ...] = ()
 
 
 def run_columns(files: Sequence[FileColumns], paths: Sequence[str], settings: ColumnSettings) -> RunColumns:
-    """The columns of a run over these files; `paths` are the names of all of them, below the input.
+    """The columns of a run over these files. `paths` are the names of all files, relative to the input.
 
-    Raises SettingsError for a carried column that no file has, or that is called as one of ours.
+    Raises SettingsError for a carried column that no file has, or that has the name of an output column.
     """
     texts = PairColumns(
         settings.premise_column,
@@ -96,7 +96,7 @@ def run_columns(files: Sequence[FileColumns], paths: Sequence[str], settings: Co
         with_windows=settings.long_premise == "window",
         may_lack_carried=settings.carry == ALL,
     )
-    fit = [file for file in files if fitness.unfit_column(file.schema, texts) is None]
+    fit = [file for file in files if fitness.schema_error(file.schema, texts) is None]
     if not fit:
         return RunColumns(texts)
     pair_id, id_type, id_origin = _ids(fit, settings)
@@ -113,67 +113,68 @@ def run_columns(files: Sequence[FileColumns], paths: Sequence[str], settings: Co
 
 
 def _ids(fit: Sequence[FileColumns], settings: ColumnSettings) -> tuple[str | None, pa.DataType | None, str | None]:
-    """The column of the ids, their type in the output, and the file that decides it; the first that has any does.
+    """The column of the ids, their type in the output, and the file that decides it: the first one with usable ids.
 
-    Floats decide last: pandas makes them of integers where one is missing, and another file has the integers.
+    Files with float ids decide last. pandas writes integers as floats if one is missing, and another file may have
+    integers.
     """
     if settings.id_column == schema.NO_IDS:
         return None, None, None
     name = settings.id_column or schema.PAIR_ID
-    there = [file for file in fit if name in file.types]
-    if not there and settings.id_column is None:
+    with_ids = [file for file in fit if name in file.types]
+    if not with_ids and settings.id_column is None:
         return None, None, None
-    found = [(file.name, file.types[name]) for file in there if name not in file.extensions]
-    for origin, kind in sorted(found, key=lambda entry: pa.types.is_floating(entry[1])):
+    candidates = [(file.name, file.types[name]) for file in with_ids if name not in file.extensions]
+    for origin, kind in sorted(candidates, key=lambda entry: pa.types.is_floating(entry[1])):
         if (id_type := fitness.id_type(kind)) is not None:
             return name, id_type, origin
-    # Without any id that could be one, strings: each file is then told apart by its own schema.
+    # No file has a usable id column. `fitness` then refuses each file by its own schema.
     return name, pa.string(), None
 
 
 def _carried_names(
     fit: Sequence[FileColumns], paths: Sequence[str], settings: ColumnSettings, pair_id: str | None
 ) -> tuple[list[str], tuple[str, ...]]:
-    """The columns to carry, and those of the paths that `--carry all` cannot: of all files, in the order they come."""
-    there = dict.fromkeys(name for file in fit for name in file.schema.names)
-    in_paths = tuple(name for name in _path_columns(paths) if name not in there)
+    """The columns to carry, in the order of all files, and the columns of paths that `--carry all` leaves out."""
+    in_files = dict.fromkeys(name for file in fit for name in file.schema.names)
+    in_paths = tuple(name for name in _path_columns(paths) if name not in in_files)
     asked = f"--carry {','.join(settings.carry)}"
     names = list(settings.carry)
     if settings.carry == ALL:
-        taken = {settings.premise_column, settings.hypothesis_column, pair_id or schema.PAIR_ID}
-        names = [name for name in there if name not in taken]
+        of_pairs = {settings.premise_column, settings.hypothesis_column, pair_id or schema.PAIR_ID}
+        names = [name for name in in_files if name not in of_pairs]
     remedy = "rename it in the input, or name the columns that you want"
     if (clash := schema.same_name(names, settings.reserved_names)) is not None:
-        raise SettingsError(asked, clean(f"`{clash}` is a column of ours"), remedy)
+        raise SettingsError(asked, clean(f"the output has its own column `{clash}`"), remedy)
     if (alike := schema.names_alike(names)) is not None:
-        found = f"`{alike[0]}` and `{alike[1]}` are one column to readers that do not look at case"
-        raise SettingsError(asked, clean(found), remedy)
-    missing = [name for name in names if name not in there]
+        reason = f"`{alike[0]}` and `{alike[1]}` are the same column to readers that ignore case"
+        raise SettingsError(asked, clean(reason), remedy)
+    missing = [name for name in names if name not in in_files]
     if missing and missing[0] in in_paths:
         remedy = "use --carry-source, which keeps the path of each row"
         raise SettingsError(asked, f"`{missing[0]}` is in the paths of the files and not in the files", remedy)
     if missing:
-        found = f"the readable files have no `{missing[0]}`, but {', '.join(there)}"
-        raise SettingsError(asked, clean(found), "name columns of the input")
+        reason = f"the readable files have no `{missing[0]}`, but {', '.join(in_files)}"
+        raise SettingsError(asked, clean(reason), "name columns of the input")
     return names, in_paths if settings.carry == ALL else ()
 
 
 def _carried_type(name: str, fit: Sequence[FileColumns], *, may_be_lacked: bool) -> tuple[Any, str]:
     """The type of a carried column in the run, and the file that decided it.
 
-    One where it is an extension must not decide, unless there is no other.
+    A file where the column is an extension decides only if there is no other file.
     """
-    there = [file for file in fit if name in file.types]
-    safe = [file for file in there if name not in file.extensions] or there[:1]
+    with_column = [file for file in fit if name in file.types]
+    safe = [file for file in with_column if name not in file.extensions] or with_column[:1]
     kind, origin = _united([(file.name, file.types[name]) for file in safe])
-    # Null for every row of a file that lacks it, so nothing inside is required.
-    return optional(kind) if may_be_lacked and len(there) < len(fit) else kind, origin
+    # A file without the column gives nulls, so all inner fields must be nullable.
+    return optional(kind) if may_be_lacked and len(with_column) < len(fit) else kind, origin
 
 
-def _united(found: Sequence[tuple[str, Any]]) -> tuple[Any, str]:
-    """The type that holds the values of all these files, and the last that changed it; one that cannot does not."""
-    origin, kind = found[0]
-    for name, other in found[1:]:
+def _united(types_by_file: Sequence[tuple[str, Any]]) -> tuple[Any, str]:
+    """The type for the values of all files, and the last file that changed the type. Skips types that do not unite."""
+    origin, kind = types_by_file[0]
+    for name, other in types_by_file[1:]:
         both = united(kind, other)
         if both is not None and both is not kind:
             origin, kind = name, both
@@ -181,7 +182,7 @@ def _united(found: Sequence[tuple[str, Any]]) -> tuple[Any, str]:
 
 
 def _path_columns(paths: Sequence[str]) -> list[str]:
-    """The names of Hive partitions, `year` of `year=2026/a.parquet`."""
+    """The names of Hive partitions: `year` in `year=2026/a.parquet`."""
     folders = dict.fromkeys(folder for path in paths for folder in path.split("/")[:-1])
     parts = (folder.partition("=") for folder in folders)
     return list(dict.fromkeys(name for name, equals, _ in parts if name and equals))

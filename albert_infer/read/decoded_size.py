@@ -1,6 +1,6 @@
-"""How much of a file may be decoded at a time: rows, and the bytes that their texts come to.
+"""Limits how much of a file is decoded at a time: the number of rows, and the bytes of their texts.
 
-A few hundred bytes of dictionary can stand for gigabytes of text. Nothing is decoded here but the first row of a group.
+A few hundred bytes of dictionary can expand to gigabytes of text. Decodes only the first row of each row group.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import pyarrow.parquet as pq
 from albert_infer.read.footers import RowRange, UnreadableError
 from albert_infer.schema import Quarantine
 
-# Rows decoded at a time: some megabytes of text.
+# Rows decoded at a time, as dictionaries: some megabytes of text.
 DECODE_ROWS: Final = 16_384
-# The same where a text may take its whole length at once: 64 of 4 MB are what a unit may have.
+# Rows decoded at a time if a text of unknown length may expand: 64 texts of 4 MB are the limit of a unit.
 PLAIN_DECODE_ROWS: Final = 64
-# The same where the dictionaries are known: of a page without one, each text takes its length in the file, too. Texts
-# of 1 MiB, the longest that are labelled, are then what a unit may have.
+# Rows decoded at a time if all dictionaries are known. Texts of a page without a dictionary have their full length in
+# the file. 256 texts of 1 MiB, the longest that are labelled, are the limit of a unit.
 PEEKED_DECODE_ROWS: Final = 256
-# The bytes of one text column that so many rows may have by the longest in its dictionary.
+# The most bytes of a text column that are decoded at a time, if each text is as long as the longest in the dictionary.
 MAX_PLAIN_BYTES: Final = 16 << 20
-# 256 MiB, what a read task asks Ray for; 16 kB of text for each of 16,384 rows, a hundred times what a pair has.
+# 256 MiB, the memory that a read task reserves in Ray: 16 kB for each of 16,384 rows, a hundred times a normal pair.
 MAX_DECODED_BYTES: Final = 256 << 20
 # Enough for the first page of most columns.
 PEEK_BYTES: Final = 1 << 14
 
 
 def rows_at_a_time(file: Any, metadata: pq.FileMetaData, groups: list[int], texts: list[str]) -> int:
-    """How many rows can be decoded as plain texts: few, where the dictionary of a column holds a long one."""
+    """The number of rows that may be decoded as plain texts at a time: few if a dictionary has a long text."""
     peeking = {"pre_buffer": False, "buffer_size": PEEK_BYTES, "arrow_extensions_enabled": False}
     parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, **peeking)
     longest, at_a_time = 1, PEEKED_DECODE_ROWS
     for group, name in product(groups, texts):
         try:
-            # The first row comes with all that the dictionary page holds.
+            # The first row comes with the whole dictionary.
             first = next(parquet.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
         except (pa.ArrowException, OSError):
-            at_a_time = PLAIN_DECODE_ROWS  # no dictionary, or a bad page, which decoding tells of
+            at_a_time = PLAIN_DECODE_ROWS  # no dictionary, or a bad page: decoding then raises the error
             continue
         if first is not None and pa.types.is_dictionary(first.column(0).type):
             lengths = pc.binary_length(_without_view(first.column(0).dictionary))
@@ -50,7 +50,7 @@ def rows_at_a_time(file: Any, metadata: pq.FileMetaData, groups: list[int], text
 
 
 def is_flat_text(kind: Any) -> bool:
-    """Whether the values are texts or bytes, and none of them inside another."""
+    """Whether the values are texts or bytes, and not nested."""
     return _is_flat_bytes(kind) or isinstance(kind, pa.JsonType)
 
 
@@ -66,13 +66,13 @@ def within_limit(batches: Iterator[pa.RecordBatch], rows: RowRange) -> Iterator[
     for batch in batches:
         decoded_bytes += sum(_decoded_bytes(column) for column in batch.columns)
         if decoded_bytes > MAX_DECODED_BYTES:
-            found = f"its {rows.rows} rows hold more than {MAX_DECODED_BYTES} bytes of text"
-            raise UnreadableError(Quarantine.LIMIT_DECODED_BYTES, f"{found}; lower --unit-rows if they are meant")
+            size = f"its {rows.rows} rows hold more than {MAX_DECODED_BYTES} bytes of text"
+            raise UnreadableError(Quarantine.LIMIT_DECODED_BYTES, f"{size}; lower --unit-rows if they are meant")
         yield batch
 
 
 def _decoded_bytes(column: pa.Array) -> int:
-    """The bytes that the column's values take one by one."""
+    """The bytes of all values of the column, without a dictionary."""
     column = column.storage if isinstance(column.type, pa.JsonType) else column
     kind = column.type
     if pa.types.is_fixed_size_binary(kind):

@@ -1,7 +1,7 @@
-"""Parquet in: the rows of one unit, under our names, without ever holding more than a unit may have.
+"""Decodes the rows of a unit from Parquet, with the package's column names, and within a unit's memory limit.
 
-A unit that cannot be decoded is told as a `Quarantine`, never raised; trouble with the store is raised, never told.
-Only the columns that were asked for are ever decoded.
+A unit that cannot be decoded raises UnreadableError with a `Quarantine`. Errors of the store are raised as they are.
+Decodes no column that the run does not need.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import pyarrow.parquet as pq
 from albert_infer.common.column_values import converted
 from albert_infer.errors import ObjectChangedError
 from albert_infer.read.decoded_size import DECODE_ROWS, PEEK_BYTES, is_flat_text, rows_at_a_time, within_limit
-from albert_infer.read.footers import RowRange, UnreadableError, clean, told
+from albert_infer.read.footers import RowRange, UnreadableError, clean, redacted
 from albert_infer.read.int96 import READ_OPTIONS, column_that_loses_digits, int96_columns
 from albert_infer.schema import PAIR_ID, PairColumns, Quarantine
 from albert_infer.storage import Folder, ObjectPin
 
-# Of each column of a row group that several units come from, 1 MiB is held at a time, however large the group.
+# The read buffer of a column, for a row group that has several units. Memory does not grow with the row group.
 READ_BYTES: Final = 1 << 20
-# The same of all columns together, where there are many.
+# The read buffers of all columns together.
 MAX_READ_BYTES: Final = 64 << 20
 
 
 def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns) -> pa.Table:
-    """The rows of one unit, as `PairReader.read` gives them."""
+    """The rows of one unit, from `PairReader.read`."""
     reader = PairReader(folder, columns)
     try:
         return reader.read(pin, rows)
@@ -42,78 +42,78 @@ def read_pairs(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColu
 
 @lru_cache(maxsize=2)
 def cached_reader(folder: Folder, columns: PairColumns) -> PairReader:
-    """The reader of this process for one input: its next unit is mostly one further on in the same row group.
+    """The reader of this process for one input. The next unit is mostly the next one in the same row group.
 
-    Two are kept, because an evaluation may compare two gold sets slice by slice.
+    Caches two readers, because an evaluation may read two gold sets in turn.
     """
     return PairReader(folder, columns)
 
 
 class PairReader:
-    """Reads units of one input, in any order; fastest in that of the file.
+    """Reads units of one input, in any order. The order of the file is fastest.
 
-    Units that follow each other in one row group are decoded as one stream, which stays open between them.
+    Consecutive units of a row group are decoded as one stream, which stays open between them.
     """
 
     def __init__(self, folder: Folder, columns: PairColumns) -> None:
         self._folder = folder
         self.columns = columns
-        # By the input's names, of which one may be carried that is a text, too.
+        # The names in the input, with the fields of the result. A text column that is carried, too, occurs twice.
         self._fields = list(zip(columns.input_names, columns.pair_fields, strict=True))
         self._stream: _Stream | None = None
-        # The file whose texts do not come as dictionaries.
+        # The file whose texts cannot be decoded as dictionaries.
         self._plain_pin: ObjectPin | None = None
 
     def read(self, pin: ObjectPin, rows: RowRange) -> pa.Table:
-        """The rows of one unit, columns as `columns.pair_fields`, in the order of the file.
+        """The rows of one unit, in the order of the file. The columns are `columns.pair_fields`.
 
-        Raises UnreadableError if the pages cannot be decoded, hold another number of rows than the footer says, decode
-        to more than MAX_DECODED_BYTES of text, or hold a value that the column's type in the run cannot.
+        Raises UnreadableError if pages cannot be decoded, if the number of rows differs from the footer, if the texts
+        have more than MAX_DECODED_BYTES, or if a value does not fit the column's type in the run.
 
-        A few hundred bytes of dictionary, times thousands of rows, can stand for gigabytes. So texts are decoded as
-        dictionaries, which Arrow keeps as small as they are, and become texts once their lengths are added up. Where
-        Arrow cannot (delta-coded texts), or the dictionary would be that of a huge row group, a few rows are decoded at
-        a time. What may expand otherwise (one page with a header that claims gigabytes, nested carried columns) kills
-        its worker, and a unit that does so again and again is quarantined as poison.
+        A few hundred bytes of dictionary can expand to gigabytes over thousands of rows. So texts are decoded as
+        dictionaries, which stay small, and are converted to texts after their lengths are summed. If Arrow cannot do
+        this (delta-coded texts), or the dictionary is that of a huge row group, only a few rows are decoded at a time.
+        Other data that expands (a page header that claims gigabytes, nested carried columns) may kill the worker. A
+        unit that kills several workers is quarantined as poison.
         """
         try:
             pairs = self._read(pin, rows)
         except UnreadableError as error:
             if error.reason != Quarantine.BAD_PAGE or self._plain_pin == pin:
                 raise
-            # Not told apart by what Arrow says: a page that is damaged is so either way.
+            # Tries again without dictionaries, for any error of Arrow: a damaged page fails again.
             self._plain_pin = pin
             pairs = self._read(pin, rows)
         if pairs.num_rows != rows.rows:
-            found = f"{pairs.num_rows} rows where the footer says {rows.rows}"
-            raise UnreadableError(Quarantine.ROW_COUNT, found)
+            detail = f"{pairs.num_rows} rows where the footer says {rows.rows}"
+            raise UnreadableError(Quarantine.ROW_COUNT, detail)
         return pairs
 
     def close(self) -> None:
-        """Let go of the file. Raises ObjectChangedError if it changed meanwhile."""
+        """Close the file. Raises ObjectChangedError if the object changed while it was open."""
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.file.close()
 
     def _read(self, pin: ObjectPin, rows: RowRange) -> pa.Table:
-        is_whole = False
+        stays_open = False
         try:
             stream = self._stream_at(pin, rows)
-            kept = [_under_our_names(batch, self._fields) for batch in within_limit(stream.take(rows), rows)]
-            is_whole = stream.goes_on and self._folder.stat(pin.name) == pin
+            batches = [_with_run_fields(batch, self._fields) for batch in within_limit(stream.take(rows), rows)]
+            stays_open = stream.has_rows_left and self._folder.stat(pin.name) == pin
         except MemoryError:
-            raise  # this machine's trouble, not the file's
+            raise  # a problem of this machine, not of the file
         except (pa.ArrowException, OSError) as error:
-            raise UnreadableError(Quarantine.BAD_PAGE, told(error)) from error
+            raise UnreadableError(Quarantine.BAD_PAGE, redacted(error)) from error
         finally:
-            if not is_whole:
+            if not stays_open:
                 self.close()
-        return pa.Table.from_batches(kept, schema=pa.schema([field for _, field in self._fields]))
+        return pa.Table.from_batches(batches, schema=pa.schema([field for _, field in self._fields]))
 
     def _stream_at(self, pin: ObjectPin, rows: RowRange) -> _Stream:
-        """The open stream if the rows are ahead of it, else a new one, from the beginning of their row groups."""
+        """The open stream if these rows come later in it, else a new stream from the start of their row groups."""
         stream, is_plain = self._stream, self._plain_pin == pin
-        if stream is None or not stream.leads_to(pin, rows, is_plain=is_plain):
+        if stream is None or not stream.reaches(pin, rows, is_plain=is_plain):
             self.close()
             self._stream = stream = _opened(self._folder, pin, rows, self.columns, is_plain=is_plain)
         return stream
@@ -121,7 +121,7 @@ class PairReader:
 
 @dataclass
 class _Stream:
-    """The rows of one row group, or of several that are one unit, as they are decoded."""
+    """The decoded rows of one row group, or of several row groups that are one unit."""
 
     pin: ObjectPin
     file: Any
@@ -129,22 +129,23 @@ class _Stream:
     rows: int
     is_plain: bool
     batches: Iterator[pa.RecordBatch]
-    # Rows of the groups before `rest`, which is decoded and not taken yet.
+    # The number of rows that are taken already.
     begin: int = 0
+    # Rows that are decoded, but not taken yet.
     rest: pa.RecordBatch | None = None
 
     @property
-    def goes_on(self) -> bool:
-        """Whether rows are left that another unit may ask for."""
+    def has_rows_left(self) -> bool:
+        """Whether there are rows for another unit."""
         return self.begin < self.rows
 
-    def leads_to(self, pin: ObjectPin, rows: RowRange, *, is_plain: bool) -> bool:
-        """Whether the rows are in what is still to come."""
+    def reaches(self, pin: ObjectPin, rows: RowRange, *, is_plain: bool) -> bool:
+        """Whether the rows come later in this stream."""
         is_same = (self.pin, self.first_group, self.is_plain) == (pin, rows.first_group, is_plain)
         return is_same and rows.first_group == rows.last_group and self.begin <= rows.skip
 
     def take(self, rows: RowRange) -> Iterator[pa.RecordBatch]:
-        """The unit's rows, batch by batch: never the whole of a huge row group, and nothing behind the unit."""
+        """Yield the unit's rows in batches. Decodes no more than needed, even in a huge row group."""
         stop = rows.skip + rows.rows
         while self.begin < stop:
             batch = self.rest if self.rest is not None else next(self.batches, None)
@@ -164,69 +165,72 @@ def _opened(folder: Folder, pin: ObjectPin, rows: RowRange, columns: PairColumns
     file = folder.open_pinned(pin)
     try:
         metadata = pq.read_metadata(file)
-        held = sum(metadata.row_group(group).num_rows for group in groups)
-        there = _types(metadata)
-        names = [name for name in dict.fromkeys(columns.input_names) if name in there]
-        texts = [name for name in names if is_flat_text(there[name])]
-        is_part = rows.rows < held
-        how: dict[str, object] = {"pre_buffer": True}
+        group_rows = sum(metadata.row_group(group).num_rows for group in groups)
+        types = _types(metadata)
+        names = [name for name in dict.fromkeys(columns.input_names) if name in types]
+        texts = [name for name in names if is_flat_text(types[name])]
+        is_part = rows.rows < group_rows
+        options: dict[str, object] = {"pre_buffer": True}
         if is_part:
-            how = {
+            options = {
                 "pre_buffer": False,
                 "buffer_size": max(min(READ_BYTES, MAX_READ_BYTES // len(columns.input_names)), PEEK_BYTES),
             }
-        # Plain, too, from a huge row group: a dictionary grows with each of its texts, and so does the time to look one
-        # up. And JSON, which Arrow gives as no dictionary.
-        if is_part or is_plain or any(isinstance(there[name], pa.JsonType) for name in names):
+        # A huge row group is decoded without dictionaries, because its dictionary grows with each text, and lookups get
+        # slower. So is JSON, which Arrow cannot decode as a dictionary.
+        if is_part or is_plain or any(isinstance(types[name], pa.JsonType) for name in names):
             at_a_time = rows_at_a_time(file, metadata, groups, texts)
         else:
-            at_a_time, how = DECODE_ROWS, {**how, "read_dictionary": texts}
-        parquet = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **how, **READ_OPTIONS)
+            at_a_time, options = DECODE_ROWS, {**options, "read_dictionary": texts}
+        parquet = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **options, **READ_OPTIONS)
         batches = parquet.iter_batches(at_a_time, row_groups=groups, columns=names, use_threads=False)
         if old_times := int96_columns(metadata, names):
-            exact = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **how)
+            exact = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, **options)
             batches = _exact(
                 batches, exact.iter_batches(at_a_time, row_groups=groups, columns=old_times, use_threads=False)
             )
     except BaseException:
         file.close()
         raise
-    stream = _Stream(pin, file, rows.first_group, held, is_plain, batches)
-    # Of a reader that is not closed: a process keeps one for the next unit, and there may be none.
-    weakref.finalize(stream, _let_go, file)
+    stream = _Stream(pin, file, rows.first_group, group_rows, is_plain, batches)
+    # Closes the file of a reader that is never closed: a process caches its reader for a next unit.
+    weakref.finalize(stream, _close, file)
     return stream
 
 
 def _exact(batches: Iterator[pa.RecordBatch], exact: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches, as long as microseconds hold all their times. Raises UnreadableError."""
+    """Yield the batches. Raises UnreadableError for a time that has digits below a microsecond."""
     for batch, nanoseconds in zip(batches, exact, strict=True):
         if (name := column_that_loses_digits(batch, nanoseconds)) is not None:
-            found = f"column `{name}` is INT96 and holds digits below a microsecond; do not carry it"
-            raise UnreadableError(Quarantine.CARRIED_VALUE, clean(found))
+            detail = f"column `{name}` is INT96 and holds digits below a microsecond; do not carry it"
+            raise UnreadableError(Quarantine.CARRIED_VALUE, clean(detail))
         yield batch
 
 
-def _let_go(file: Any) -> None:
-    with suppress(ObjectChangedError):  # of no unit's concern any more
+def _close(file: Any) -> None:
+    with suppress(ObjectChangedError):  # no unit needs this object any more
         file.close()
 
 
 def _types(metadata: pq.FileMetaData) -> dict[str, pa.DataType]:
-    """The columns and types as Parquet has them, whatever Arrow's own notes say."""
+    """The types of the columns in Parquet's schema, without the Arrow schema that a writer may store."""
     schema = metadata.schema.to_arrow_schema()
     return dict(zip(schema.names, schema.types, strict=True))
 
 
-def _under_our_names(batch: pa.RecordBatch, fields: list[tuple[str, pa.Field]]) -> pa.RecordBatch:
-    """The batch with our fields, each beside the input's name. Raises UnreadableError for a value that does not fit."""
-    found = dict(zip(batch.schema.names, batch.columns, strict=True))
-    nothing, plain = pa.nulls(batch.num_rows), []
+def _with_run_fields(batch: pa.RecordBatch, fields: list[tuple[str, pa.Field]]) -> pa.RecordBatch:
+    """The batch with the fields of the run. `fields` are pairs of an input name and a field.
+
+    Raises UnreadableError for a value that does not fit the type of its field.
+    """
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    nulls, plain = pa.nulls(batch.num_rows), []
     for name, field in fields:
-        column = found.get(name, nothing)
+        column = columns.get(name, nulls)
         try:
             plain.append((_ids if field.name == PAIR_ID else converted)(column, field.type))
         except pa.ArrowInvalid as error:
-            # Not told what Arrow says, since it quotes the value.
+            # Without Arrow's own message, which quotes the value.
             is_id = field.name == PAIR_ID
             wanted = f"{field.type}, its type in the run"
             if is_id and pa.types.is_floating(column.type):
@@ -239,10 +243,10 @@ def _under_our_names(batch: pa.RecordBatch, fields: list[tuple[str, pa.Field]]) 
 
 
 def _ids(column: pa.Array, kind: Any) -> pa.Array:
-    """Ids as texts or integers. Raises ArrowInvalid for a float that is not a whole number of 64 bits."""
+    """The ids as texts or integers. Raises ArrowInvalid for a float that is not a whole number of 64 bits."""
     if isinstance(column.type, pa.UuidType):
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], kind)
     if pa.types.is_floating(column.type):
-        # pandas's hole.
+        # pandas writes a missing integer as NaN.
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column).cast(pa.int64())
     return column.cast(kind) if pa.types.is_decimal(column.type) else converted(column, kind)

@@ -1,6 +1,6 @@
-"""Whether a file can give the columns of a run, by its schema alone; and if not, why, and what helps.
+"""Checks by the schema alone whether a file has the columns of a run. Returns the reason and a remedy if not.
 
-A file that cannot is told as a `Quarantine`, never raised.
+A file that does not fit is returned as an UnreadableError with a `Quarantine`, and nothing is raised.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from albert_infer.schema import PairColumns, Quarantine, is_text
 ID_REMEDY: Final = "ids are texts or whole numbers; cast it to those, or take no ids with --id-column none"
 TEXT_REMEDY: Final = "cast it in the file"
 CARRIED_REMEDY: Final = "cast it in the file, or do not carry it"
-NOWHERE: Final[Mapping[str, str]] = {}
+NO_ORIGINS: Final[Mapping[str, str]] = {}
 
 
-def unfit(footer: Footer, columns: PairColumns, origins: Mapping[str, str] = NOWHERE) -> UnreadableError | None:
-    """Why a file with this footer cannot give `columns`, or None if it can.
+def footer_error(
+    footer: Footer, columns: PairColumns, origins: Mapping[str, str] = NO_ORIGINS
+) -> UnreadableError | None:
+    """The reason why a file with this footer does not have `columns`, or None if the file fits.
 
-    `origins` says for columns of the run which file gave them their type. A file without rows has no value that could
-    be of another type, nor null in a column that it lacks: it needs the columns of the pairs alone.
+    `origins` has the file that decided the type of a column. A file without rows needs the columns of the pairs only,
+    of any type.
     """
     if not footer.rows:
         pair = [name for name in (columns.pair_id, columns.premise, columns.hypothesis) if name is not None]
@@ -37,15 +39,15 @@ def unfit(footer: Footer, columns: PairColumns, origins: Mapping[str, str] = NOW
             return UnreadableError(Quarantine.CODEC, f"column `{name}` is compressed with a codec that is not built in")
     for carried in columns.carried:
         if (kind := footer.unwritable.get(carried.name)) is not None:
-            found = f"column `{carried.name}` is {kind}, which cannot be written as it is; do not carry it"
-            return UnreadableError(Quarantine.SCHEMA_TYPE, clean(found))
-    return unfit_column(footer.schema, columns, origins)
+            detail = f"column `{carried.name}` is {kind}, which cannot be written as it is; do not carry it"
+            return UnreadableError(Quarantine.SCHEMA_TYPE, clean(detail))
+    return schema_error(footer.schema, columns, origins)
 
 
-def unfit_column(
-    schema: pa.Schema, columns: PairColumns, origins: Mapping[str, str] = NOWHERE
+def schema_error(
+    schema: pa.Schema, columns: PairColumns, origins: Mapping[str, str] = NO_ORIGINS
 ) -> UnreadableError | None:
-    """Why a file with this schema cannot give `columns`, or None if it can."""
+    """The reason why a file with this schema does not have `columns`, or None if the file fits."""
     times, texts = Counter(schema.names), (columns.premise, columns.hypothesis)
     may_lack = {field.name for field in columns.carried} if columns.may_lack_carried else set()
     fields = {field.name: field for field in schema}
@@ -61,23 +63,23 @@ def unfit_column(
             return UnreadableError(Quarantine.SCHEMA_EXTENSION, f"column `{name}` is or holds an extension type")
     for name, (reason, wanted, fits) in _expectations(columns, origins).items():
         if name in kinds and not fits(kinds[name]):
-            found = clean(f"column `{name}` is {kinds[name]}, not {wanted}")
+            difference = clean(f"column `{name}` is {kinds[name]}, not {wanted}")
             type_remedy = TEXT_REMEDY if name in texts else CARRIED_REMEDY
             remedy = ID_REMEDY if reason == Quarantine.SCHEMA_ID else type_remedy
-            # Not cut, however long a type or a name is.
-            return UnreadableError(reason, f"{found}; {remedy}")
+            # The remedy is never cut, even if a type or a name is long.
+            return UnreadableError(reason, f"{difference}; {remedy}")
     return None
 
 
 def _is_extension(field: pa.Field, *, is_text: bool) -> bool:
-    """Whether the field is an extension that is not taken: as a text none is, else Arrow's own ones are."""
+    """Whether the field is an extension type that is not accepted: for texts all, for others all but Arrow's own."""
     return (is_text and isinstance(field.type, pa.BaseExtensionType)) or is_unknown_extension(field)
 
 
 def _expectations(
     columns: PairColumns, origins: Mapping[str, str]
 ) -> dict[str, tuple[Quarantine, str, Callable[[Any], bool]]]:
-    """By input column: the reason if its type does not fit, the type that was expected, and whether a type fits."""
+    """For each input column: the reason if its type does not fit, the expected type as text, and the test of a type."""
     expected: dict[str, tuple[Quarantine, str, Callable[[Any], bool]]] = {}
     for carried in columns.carried:
         origin = f" as in {origins[carried.name]}" if carried.name in origins else ""
@@ -93,20 +95,21 @@ def _expectations(
 
 
 def _widens(wanted: Any, kind: Any) -> bool:
-    """Whether every value of `kind` is one of the run's type, too."""
-    found = united(wanted, plain_type(kind))
-    return found is not None and bool(found.equals(wanted))
+    """Whether the run's type `wanted` can store every value of `kind`."""
+    common = united(wanted, plain_type(kind))
+    return common is not None and bool(common.equals(wanted))
 
 
 def _is_id(wanted: Any, kind: Any) -> bool:
-    """Whether a column gives ids of the run's type; a float may hold whole numbers alone, which its values show."""
+    """Whether a column may have ids of the run's type. Floats may: their values are checked when they are decoded."""
     return bool(pa.types.is_null(kind) or pa.types.is_floating(kind) or id_type(kind) == wanted)
 
 
 def id_type(kind: Any) -> pa.DataType | None:
-    """The type that ids of type `kind` have in the output; None for what is not an id.
+    """The type in the output of ids of type `kind`, or None if `kind` is not a type of ids.
 
-    Texts, UUIDs, JSON and whole decimals are texts, and so are floats, which hold integers where pandas met a hole.
+    Texts, UUIDs, JSON and decimals without a fraction become texts. Floats become texts too: pandas writes integers as
+    floats if one is missing.
     """
     types = pa.types
     if is_text(kind) or isinstance(kind, pa.UuidType | pa.JsonType) or types.is_floating(kind):
@@ -114,7 +117,7 @@ def id_type(kind: Any) -> pa.DataType | None:
     if types.is_decimal(kind) and kind.scale == 0:
         return pa.string()
     if types.is_uint64(kind):
-        return kind  # hashes: half of them are beyond int64
+        return kind  # hashes: half of them do not fit into int64
     return pa.int64() if types.is_integer(kind) else None
 
 

@@ -1,6 +1,6 @@
-"""Parquet in: what a file's footer says. `fitness` judges by it, and `decoding` decodes rows.
+"""Reads the footer of a Parquet file. `fitness` checks its columns, and `decoding` decodes rows.
 
-A file that cannot be read is told as a `Quarantine`, never raised; trouble with the store is raised, never told.
+A file that cannot be read raises UnreadableError with a `Quarantine`. Errors of the store are raised as they are.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
 MAGIC: Final = b"PAR1"
 ENCRYPTED_MAGIC: Final = b"PARE"
-# A thousand million rows are a year of labelling on one GPU; a footer that claims more is damaged, or means harm: its
-# units alone would fill the driver's memory.
+# A thousand million rows are a year of labelling on one GPU. A footer that claims more is damaged or malicious: the
+# list of its units would fill the driver's memory.
 MAX_FILE_ROWS: Final = 1 << 30
-# What a file notes of its own geometries is a few kilobytes.
+# The metadata of geometries in a file has a few kilobytes.
 MAX_NOTE_BYTES: Final = 1 << 22
-# Names of columns in a message.
+# The most column names in a message.
 MAX_NAMES: Final = 20
-# What Arrow says of a file that Polars wrote with an Int128, and it does not say of which column.
+# Part of Arrow's message for an Int128 column of Polars. The message does not name the column.
 WIDE_INTEGERS: Final = "more than 64 bits"
 WIDE_REMEDY: Final = "cast the columns of Int128 in the file, to Int64 or a text"
-# What a bad footer makes Arrow raise, and the extension types that it calls on the way.
+# The errors that Arrow, and extension types that Arrow calls, raise for a bad footer.
 FOOTER_ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
 
 
 class UnreadableError(Exception):
-    """A file or unit is to be quarantined; caught where its rows are accounted for, never seen by a user."""
+    """A file or unit must be quarantined. Always caught in the package: users never get this error."""
 
     def __init__(self, reason: Quarantine, detail: str) -> None:
         super().__init__(reason, detail)
@@ -46,10 +46,10 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file says of itself: its columns, the rows of each row group, and columns of two kinds.
+    """The facts of a Parquet footer: the columns, and the rows of each row group.
 
-    `undecodable` ones have an unknown codec. Of `unwritable` ones Arrow keeps the bytes and not the type, which is
-    named: a copy would be another column to other readers.
+    `undecodable` columns have an unknown codec. `unwritable` columns, with the names of their types, have a type that
+    Arrow does not keep: readers would see a copy as another type.
     """
 
     schema: pa.Schema
@@ -65,7 +65,7 @@ class Footer:
 
 @dataclass(frozen=True)
 class RowRange:
-    """Consecutive rows of one file: `rows` rows from `skip` on in row groups `first_group` to `last_group`."""
+    """Consecutive rows of a file: `rows` rows after the first `skip` rows of groups `first_group` to `last_group`."""
 
     first_row: int
     rows: int
@@ -75,14 +75,14 @@ class RowRange:
 
 
 def begins_as_parquet(folder: Folder, pin: ObjectPin) -> bool:
-    """Whether the first bytes are Parquet's, encrypted or not; also where an archived object cannot be looked at."""
+    """Whether the first bytes are those of Parquet, encrypted or not. True for an archived object."""
     if pin.size < len(MAGIC):
         return False
     try:
         with folder.open_pinned(pin) as file:
             return file.read(len(MAGIC)) in (MAGIC, ENCRYPTED_MAGIC)
     except ArchivedError:
-        return True  # `read_footer` then says why it cannot be read: never ignored unseen
+        return True  # `read_footer` then raises the reason, so that the object is not ignored
 
 
 def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
@@ -97,53 +97,53 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
         if magic == ENCRYPTED_MAGIC:
             raise UnreadableError(Quarantine.ENCRYPTED, "an encrypted footer")
         if magic != MAGIC:
-            # What it begins with instead may be a text, and this goes into messages.
+            # The message does not quote the first bytes, which may be a text.
             raise UnreadableError(Quarantine.NOT_PARQUET, f"does not begin with {MAGIC.decode()}")
         file.seek(0)
         try:
-            # No more is asked of the footer than this: of one that is damaged, Arrow's metadata of a column chunk
-            # (`row_group(…).column(…)`) ends the process.
+            # Reads no metadata of column chunks (`row_group(…).column(…)`): with a damaged footer, Arrow ends the
+            # process there.
             parquet = pq.ParquetFile(file, **READ_OPTIONS)
             metadata = parquet.metadata
             groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-            # Names are decoded when they are first asked for.
+            # Arrow decodes names at their first use, and may raise an error here.
             names = parquet.schema_arrow.names
             undecodable = _undecodable(metadata, pin.size, names)
             footer = Footer(parquet.schema_arrow, groups, undecodable, _unwritable(parquet))
         except FOOTER_ERRORS as error:
             remedy = f"; {WIDE_REMEDY}" if WIDE_INTEGERS in str(error) else ""
-            raise UnreadableError(Quarantine.BAD_FOOTER, f"{told(error)}{remedy}") from error
+            raise UnreadableError(Quarantine.BAD_FOOTER, f"{redacted(error)}{remedy}") from error
     if max(sum(groups), metadata.num_rows) > MAX_FILE_ROWS:
-        found = f"the footer claims {max(sum(groups), metadata.num_rows)} rows, at most {MAX_FILE_ROWS}"
-        raise UnreadableError(Quarantine.LIMIT_ROWS, found)
+        detail = f"the footer claims {max(sum(groups), metadata.num_rows)} rows, at most {MAX_FILE_ROWS}"
+        raise UnreadableError(Quarantine.LIMIT_ROWS, detail)
     if min(groups, default=0) < 0 or sum(groups) != metadata.num_rows:
-        found = f"row groups of {sum(groups)} rows in a file of {metadata.num_rows}"
-        raise UnreadableError(Quarantine.BAD_FOOTER, found)
+        detail = f"row groups of {sum(groups)} rows in a file of {metadata.num_rows}"
+        raise UnreadableError(Quarantine.BAD_FOOTER, detail)
     return footer
 
 
-def told(error: Exception) -> str:
-    """What a library says, on one line and without what it may quote from the file: an Arrow error can hold a value."""
+def redacted(error: Exception) -> str:
+    """The message of a library's error, in one line and without quotes: Arrow may quote a value of the file."""
     return clean(re.sub(r"""(['"`]).*\1""", "(left out)", " ".join(str(error).split())))
 
 
 def clean(text: str) -> str:
-    """At most 200 printable characters: a file's own names reach the log, and may hold more or other."""
+    """The first 200 characters, with `?` for characters that are not printable. For names that come from a file."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
 
 
 def some(names: Sequence[str]) -> str:
-    """The names of columns for a message: a file may have thousands, and any letters."""
+    """The first MAX_NAMES column names, for a message. A file may have thousands of columns, with any letters."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return f"{', '.join(f'`{clean(name)}`' for name in names[:MAX_NAMES]) or 'no column'}{more}"
 
 
 class _Zeros(io.RawIOBase):
-    """A file of zeros: pages that nobody can read."""
+    """A file of zeros. None of its pages can be decoded."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._place = 0
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -152,28 +152,28 @@ class _Zeros(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        return self._place
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
 
     def read(self, size: int | None = -1) -> bytes:
-        size = self._size - self._place if size is None or size < 0 else size
-        self._place += size
+        size = self._size - self._position if size is None or size < 0 else size
+        self._position += size
         return bytes(size)
 
 
 def _undecodable(metadata: pq.FileMetaData, size: int, names: list[str]) -> frozenset[str]:
-    """The columns whose codec Arrow cannot decode, as the first row group has them; costs no read.
+    """The columns whose codec in the first row group Arrow cannot decode. Reads nothing from the store.
 
-    Arrow looks at the codec before the first page, so it is given pages of zeros. The footer cannot be asked:
-    `ColumnChunkMetaData.compression` ends the process at a codec that the format does not have.
+    Arrow checks the codec before it decodes a page, so pages of zeros are enough. The codec is not taken from the
+    footer, because `ColumnChunkMetaData.compression` ends the process for an unknown codec.
     """
     if not metadata.num_row_groups:
         return frozenset()
-    # One for all columns, since it looks at all of the footer. With a buffer a column is read as it is needed, else as
-    # a whole before the codec is looked at.
+    # One reader for all columns, because opening it parses the whole footer. Without a buffer, Arrow would read a whole
+    # column before it checks the codec.
     pages = pq.ParquetFile(_Zeros(size), metadata=metadata, buffer_size=4096)
     if not _refuses_codec(pages, names):
         return frozenset()
@@ -189,37 +189,37 @@ def _refuses_codec(pages: pq.ParquetFile, names: list[str]) -> bool:
 
 
 def _unwritable(parquet: pq.ParquetFile) -> dict[str, str]:
-    """The columns whose Parquet type has no Arrow type that is written as the same, and what they are."""
-    # Arrow's own times were long written as if they were of a zone.
+    """The columns whose Parquet type Arrow would write as another type, and the names of their types."""
+    # Older versions of Arrow wrote their own times as times with a zone.
     from_arrow = b"ARROW:schema" in (parquet.metadata.metadata or {})
     names, shapes = set(parquet.schema_arrow.names), _geometries(parquet.metadata)
-    found: dict[str, str] = {}
-    for place in range(len(parquet.schema)):
-        leaf = parquet.schema.column(place)
+    unwritable: dict[str, str] = {}
+    for index in range(len(parquet.schema)):
+        leaf = parquet.schema.column(index)
         kind, column = leaf.logical_type.type, _column_of(leaf.path, names)
         if leaf.converted_type == "INTERVAL":
-            found[column] = "an INTERVAL"
+            unwritable[column] = "an INTERVAL"
         elif kind in ("GEOMETRY", "GEOGRAPHY"):
-            found[column] = f"a {kind}"
+            unwritable[column] = f"a {kind}"
         elif column in shapes or (leaf.name in shapes and leaf.physical_type == "BYTE_ARRAY"):
-            found[column] = "a GEOMETRY"
+            unwritable[column] = "a GEOMETRY"
         elif not from_arrow and kind == "TIME" and "UTC=true" in str(leaf.logical_type):
-            found[column] = "a TIME WITH TIME ZONE"
-    return found
+            unwritable[column] = "a TIME WITH TIME ZONE"
+    return unwritable
 
 
 def _geometries(metadata: pq.FileMetaData) -> Collection[str]:
-    """The columns that GeoParquet's note calls geometries, as nothing else does; DuckDB's names inner fields, too."""
+    """The geometry columns in GeoParquet's metadata, which is their only mark. DuckDB also lists inner fields there."""
     try:
-        told = parsed_json((metadata.metadata or {}).get(b"geo", b"{}"), max_bytes=MAX_NOTE_BYTES)
+        geo = parsed_json((metadata.metadata or {}).get(b"geo", b"{}"), max_bytes=MAX_NOTE_BYTES)
     except ValueError:
         return ()
-    columns = told.get("columns") if isinstance(told, dict) else None
+    columns = geo.get("columns") if isinstance(geo, dict) else None
     return columns.keys() if isinstance(columns, dict) else ()
 
 
 def _column_of(path: str, names: set[str]) -> str:
-    """The column that a leaf is in; its own name may have dots, too."""
+    """The column of a leaf with this path. The name of a column may have dots."""
     parts = path.split(".")
     prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((prefix for prefix in prefixes if prefix in names), path)

@@ -1,6 +1,6 @@
-"""INT96, the old timestamp of Spark, Hive and Impala: days and nanoseconds of a day, which Arrow has no type for.
+"""INT96, the old timestamp of Spark, Hive and Impala. Arrow has no type for it.
 
-Read in nanoseconds, years before 1678 and after 2261 become others; read in microseconds, digits are cut off.
+As nanoseconds, years before 1678 and after 2261 become other years. As microseconds, the last digits are cut off.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import pyarrow.parquet as pq
 
 from albert_infer.common.column_values import list_values
 
-# How Parquet becomes Arrow, wherever an input file is opened.
+# The options with which all input files are opened.
 READ_OPTIONS: Final = {"coerce_int96_timestamp_unit": "us"}
 
 
 def int96_columns(metadata: pq.FileMetaData, names: list[str]) -> list[str]:
-    """Those of `names` that hold INT96, at any depth."""
-    leaves = (metadata.schema.column(place) for place in range(len(metadata.schema)))
-    found = {leaf.path for leaf in leaves if leaf.physical_type == "INT96"}
-    return [name for name in names if any(path == name or path.startswith(f"{name}.") for path in found)]
+    """The columns among `names` that contain INT96, at any depth."""
+    leaves = (metadata.schema.column(index) for index in range(len(metadata.schema)))
+    paths = {leaf.path for leaf in leaves if leaf.physical_type == "INT96"}
+    return [name for name in names if any(path == name or path.startswith(f"{name}.") for path in paths)]
 
 
 def column_that_loses_digits(microseconds: pa.RecordBatch, nanoseconds: pa.RecordBatch) -> str | None:
-    """The first column of `nanoseconds`, read without `READ_OPTIONS`, that the same rows in microseconds cut short."""
+    """The first column that loses digits in microseconds. `nanoseconds` are the same rows without `READ_OPTIONS`."""
     for name, exact in zip(nanoseconds.schema.names, nanoseconds.columns, strict=True):
         if _loses_digits(microseconds.column(microseconds.schema.get_field_index(name)), exact):
             return str(name)
@@ -40,7 +40,7 @@ def _loses_digits(microseconds: pa.Array, nanoseconds: pa.Array) -> bool:
     if not pa.types.is_timestamp(kind):
         return any(map(_loses_digits, _parts(microseconds), _parts(nanoseconds)))
     cut, exact = (column.drop_null().view(pa.int64()).to_numpy() for column in (microseconds, nanoseconds))
-    # Nanoseconds of a distant year have gone around 64 bits, and so does this product.
+    # The nanoseconds of a distant year overflow 64 bits, and this product overflows in the same way.
     return not np.array_equal(cut * 1000, exact)
 
 

@@ -1,7 +1,7 @@
-"""A surveyed input to a plan: in which units it is labelled, and what they are called.
+"""Turns a surveyed input into a plan: cuts the files into units, and gives each unit its id.
 
-A plan names its units by what decides their labels, so that a resume, a late file and a re-run are one thing: label the
-units that are not there yet.
+The id of a unit is a hash of everything that decides its labels. So a resume, a late file and a re-run are the same
+task: label the units that do not exist yet.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from albert_infer.read.survey import BadFile, InputFile, Survey
 from albert_infer.schema import ModelRecipe, PairColumns
 from albert_infer.storage import Folder, InputObjects, ObjectPin
 
-# Raised when a change of the code may change a label, so that finished units of the old code are not taken for done.
+# Increased when a change of the code may change a label, so that units of the old code are labelled again.
 LABELS_VERSION: Final = 3
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The slice of one file that is labelled and committed as one."""
+    """A slice of one file that is labelled and committed as one object."""
 
     unit_id: str
     pin: ObjectPin
@@ -33,7 +33,7 @@ class Unit:
 
 
 class LabelRecipe(TypedDict, total=False):
-    """What decides labels beside the rows and the columns."""
+    """Everything that decides labels, except the rows and the columns."""
 
     model: ModelRecipe
     precision: str
@@ -42,9 +42,9 @@ class LabelRecipe(TypedDict, total=False):
 
 
 class ColumnRecipe(TypedDict):
-    """What of the columns decides a unit's files; the last two only where they are asked for.
+    """The facts of the columns that decide a unit's files.
 
-    So units of runs without them keep their names.
+    The last two keys exist only if the settings ask for them, so units of other runs keep their ids.
     """
 
     columns: list[str]
@@ -55,14 +55,14 @@ class ColumnRecipe(TypedDict):
 
 
 class Recipe(LabelRecipe, ColumnRecipe):
-    """All that decides a unit's files beside its rows."""
+    """Everything that decides a unit's files, except its rows."""
 
     labels_version: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The pinned inputs and their units, in input order; `recipe` is what else decides the labels."""
+    """The pinned inputs and their units, in input order. `recipe` has everything else that decides the labels."""
 
     plan_id: str
     input_uri: str
@@ -75,19 +75,19 @@ class Plan:
 
     @property
     def rows_in(self) -> int:
-        """Rows of all readable footers."""
+        """The rows of all files with a readable footer."""
         return sum(file.rows for file in self.files) + sum(bad.rows or 0 for bad in self.bad)
 
     def to_json(self) -> dict[str, object]:
-        """The plan as it is written into the run's folder."""
+        """The contents of `plan.json` in the run's folder."""
         return {"format": 1, "rows_in": self.rows_in, **asdict(self)}
 
 
 def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_batch_tokens: int) -> Plan:
-    """Cut every file into units and name them. `labels` is what decides labels beside the rows: model, precision, cut.
+    """Cut every file into units, and compute their ids. `labels` has the model, the precision and the truncation.
 
-    The names follow from each file, the recipe and `unit_rows` alone: another file changes nothing for them, unless it
-    widens a type of the run's columns, and so every row of the output.
+    An id depends on the file, the recipe and `unit_rows` alone. Another file does not change it, unless that file
+    changes a type of the run's columns, and so every row of the output.
     """
     recipe: Recipe = {"labels_version": LABELS_VERSION, **labels, **_column_recipe(survey.columns)}
     units = tuple(
@@ -110,17 +110,20 @@ def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_
     )
 
 
-def late_inputs(plan: Plan, found: InputObjects) -> tuple[str, ...]:
-    """URIs of what has become input since the plan was made; the next run labels it."""
-    uri_of = found.folder.uri_of
+def late_inputs(plan: Plan, input_objects: InputObjects) -> tuple[str, ...]:
+    """URIs of input objects that were added after planning. The next run labels them."""
+    uri_of = input_objects.folder.uri_of
     planned = {uri_of(file.pin.name) for file in plan.files} | {bad.uri for bad in plan.bad}
-    new = (pin for pin in found.pins if uri_of(pin.name) not in planned and pin.name not in plan.ignored)
-    late, _ = selection.select(replace(found, pins=tuple(new)))
+    new = (pin for pin in input_objects.pins if uri_of(pin.name) not in planned and pin.name not in plan.ignored)
+    late, _ = selection.select(replace(input_objects, pins=tuple(new)))
     return tuple(uri_of(pin.name) for pin in late)
 
 
 def unit_ranges(row_groups: Sequence[int], unit_rows: int) -> Iterator[RowRange]:
-    """Every row of a file once, in order: consecutive row groups up to `unit_rows`, or a range of a huge one."""
+    """Cut a file into ranges of at most `unit_rows` rows: several whole row groups, or a part of a large one.
+
+    Every row is in exactly one range, in order.
+    """
     first_row = 0
     group = 0
     while group < len(row_groups):
@@ -157,7 +160,7 @@ def _pinned(folder: Folder, pin: ObjectPin) -> dict[str, str | int]:
 
 
 def canonical_json(value: Any) -> bytes:
-    """One byte string for one value, whatever the order of its keys."""
+    """The value as JSON. The order of keys does not change the result."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 

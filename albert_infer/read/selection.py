@@ -1,6 +1,6 @@
-"""An input to the objects that are read: by their names and first bytes, and never out of a table behind its back.
+"""Selects the input objects by their names and first bytes. Refuses files of a table format, such as Delta Lake.
 
-`input_names` has the rules for names. Reads the first bytes of an object at most.
+`storage.input_names` has the rules for names. Reads only the first bytes of objects.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ RULES: Final = "docs/reference/inputs.md"
 
 
 def find_input(uri: str, access: S3Access, *, ignore_table_format: bool = False) -> InputObjects:
-    """What an input URI names. Raises as `storage.resolve_input`, and TableError unless tables are ignored.
+    """The objects at an input URI. Raises like `storage.resolve_input`.
 
-    A file that was named is read whatever it belongs to.
+    Raises TableError for the files of a table format, unless `ignore_table_format` is set or the URI names one file.
     """
-    found = storage.resolve_input(uri, access)
-    if found.uri == found.folder.uri and not ignore_table_format:
-        refuse_tables(found, access)
-    return found
+    input_objects = storage.resolve_input(uri, access)
+    if input_objects.uri == input_objects.folder.uri and not ignore_table_format:
+        refuse_tables(input_objects, access)
+    return input_objects
 
 
-def select(found: InputObjects) -> tuple[list[ObjectPin], dict[str, str]]:
-    """The objects that are input, and the others with the reason. A file that was named is input."""
-    if found.uri != found.folder.uri:
-        return list(found.pins), {}
+def select(input_objects: InputObjects) -> tuple[list[ObjectPin], dict[str, str]]:
+    """The objects that are input, and the other objects with the reason. A file that the URI names is always input."""
+    if input_objects.uri != input_objects.folder.uri:
+        return list(input_objects.pins), {}
     candidates, ignored = [], {}
-    for pin in found.pins:
+    for pin in input_objects.pins:
         reason = left_out(pin.name)
-        if reason is None and not is_named_parquet(pin.name) and not _begins_as_parquet(found.folder, pin):
+        if reason is None and not is_named_parquet(pin.name) and not _begins_as_parquet(input_objects.folder, pin):
             reason = LeftOut.NOT_PARQUET
         if reason is None:
             candidates.append(pin)
@@ -56,7 +56,7 @@ def select(found: InputObjects) -> tuple[list[ObjectPin], dict[str, str]]:
 
 
 def _begins_as_parquet(folder: Folder, pin: ObjectPin) -> bool:
-    """Whether the first bytes are Parquet's. Raises if they cannot be seen and the name leaves it open."""
+    """Whether the first bytes are those of Parquet. Raises if they cannot be read and the name does not decide."""
     try:
         return reading.begins_as_parquet(folder, pin)
     except (AccessError, DeadLinkError):
@@ -65,33 +65,35 @@ def _begins_as_parquet(folder: Folder, pin: ObjectPin) -> bool:
         return False
 
 
-def no_input(found: InputObjects, ignored: dict[str, str]) -> InputError:
-    """Why there is nothing to read: a night may be empty, but one whose objects were all left out is not."""
-    asked = f"the input {found.uri}"
-    if all(is_mark(pin.name, pin.size) for pin in found.pins):
-        marks = f"no Parquet file, but {len(found.pins):,} marks and empty objects, first {found.pins[0].name}"
+def no_input(input_objects: InputObjects, ignored: dict[str, str]) -> InputError:
+    """The error for an input without a file to read: NoInputError if it is empty, else LeftOutError."""
+    asked = f"the input {input_objects.uri}"
+    pins = input_objects.pins
+    if all(is_mark(pin.name, pin.size) for pin in pins):
+        marks = f"no Parquet file, but {len(pins):,} marks and empty objects, first {pins[0].name}"
         return NoInputError(asked, marks, "point --input at a folder with .parquet files, or at one file")
-    every = f"no Parquet file to read, all objects are left out: {left_out_text(ignored)}"
-    remedy = f"rename, convert or unpack what is data (see {RULES}), or remove it if there is nothing to label"
-    return LeftOutError(asked, every, remedy)
+    reason = f"no Parquet file to read, all objects are left out: {left_out_text(ignored)}"
+    remedy = f"rename, convert or unpack files with data (see {RULES}), or remove them if there is nothing to label"
+    return LeftOutError(asked, reason, remedy)
 
 
-def refuse_tables(found: InputObjects, access: S3Access) -> None:
-    """Raise TableError if objects that would be read lie in a table: below the input, at it, or above it."""
-    names = [pin.name for pin in found.pins if left_out(pin.name) is None]
-    tables = dict.fromkeys(table for table in (table_of(pin.name) for pin in found.pins) if table is not None)
+def refuse_tables(input_objects: InputObjects, access: S3Access) -> None:
+    """Raise TableError if objects of the input belong to a table below the input, at the input, or above it."""
+    names = [pin.name for pin in input_objects.pins if left_out(pin.name) is None]
+    tables = dict.fromkeys(table for table in (table_of(pin.name) for pin in input_objects.pins) if table is not None)
     for table_format, folder in tables:
         if any(name.startswith(folder) for name in names):
-            raise _refused(found, table_format, found.folder.uri_of(folder.rstrip("/")) if folder else found.uri)
+            folder_uri = input_objects.folder.uri_of(folder.rstrip("/")) if folder else input_objects.uri
+            raise _refused(input_objects, table_format, folder_uri)
     if names:
-        for uri in _around(found.uri):
-            above = _format_at(uri, access)
-            if above is not None:
-                raise _refused(found, above, uri)
+        for uri in _parents(input_objects.uri):
+            parent_format = _format_at(uri, access)
+            if parent_format is not None:
+                raise _refused(input_objects, parent_format, uri)
 
 
-def _around(uri: str) -> Iterator[str]:
-    """The folders above that the input may be a partition of."""
+def _parents(uri: str) -> Iterator[str]:
+    """The parent folders of the input, as long as the path below looks like a partition."""
     while is_partition(uri.rpartition("/")[2]):
         uri = uri.rpartition("/")[0]
         if not uri or uri == "s3:/":
@@ -100,23 +102,23 @@ def _around(uri: str) -> Iterator[str]:
 
 
 def _format_at(uri: str, access: S3Access) -> TableFormat | None:
-    """The format of the table at this folder; None also where there is no right to see it."""
+    """The format of the table in this folder. None if there is none, or without the permission to list the folder."""
     folder = storage.open_folder(uri, access)
     for table_format in TABLE_FORMATS:
         try:
             marks = folder.stored(table_format.log)
         except AccessError:
-            continue  # who may list the input alone cannot know
+            continue  # credentials that may list only the input cannot decide this
         if any(table_of(mark.name) is not None for mark in marks):
             return table_format
     return None
 
 
-def _refused(found: InputObjects, table_format: TableFormat, table: str) -> TableError:
-    where = table_format.name if table == found.uri else f"{table_format.name} ({table})"
-    told = f"its files are those of {where}, and may hold rows that were deleted, replaced or never committed"
+def _refused(input_objects: InputObjects, table_format: TableFormat, table: str) -> TableError:
+    where = table_format.name if table == input_objects.uri else f"{table_format.name} ({table})"
+    reason = f"its files belong to {where}, and may have rows that were deleted, replaced or never committed"
     remedy = (
-        f"export the rows first, as spark.read.{table_format.reader}(TABLE).write.parquet(FOLDER), and label FOLDER; "
-        "or read every file all the same with --ignore-table-format"
+        f"export the rows with spark.read.{table_format.reader}(TABLE).write.parquet(FOLDER), and label FOLDER; "
+        "or read every file anyway with --ignore-table-format"
     )
-    return TableError(f"the input {found.uri}", told, remedy)
+    return TableError(f"the input {input_objects.uri}", reason, remedy)

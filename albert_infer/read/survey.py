@@ -1,6 +1,6 @@
-"""An input as it is found: which objects are read, which cannot be, and the columns that they have together.
+"""Surveys an input: the objects to read, the objects that cannot be read, and the columns of the run.
 
-Footers only; no row is decoded here.
+Reads footers only. Decodes no row.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from albert_infer.errors import InputError
 from albert_infer.read import selection
 from albert_infer.read.class_names import ClassNames, class_names
 from albert_infer.read.columns import ColumnSettings, FileColumns, run_columns
-from albert_infer.read.fitness import unfit
+from albert_infer.read.fitness import footer_error
 from albert_infer.read.footers import Footer, UnreadableError, clean, read_footer, some
 from albert_infer.schema import PairColumns
 from albert_infer.storage import AccessError, DeadLinkError, Folder, InputObjects, ObjectPin
 
-# Footers are waits, not work.
+# Reading a footer mostly waits for the store.
 FOOTER_THREADS: Final = 16
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A readable input object, pinned, with the rows of each of its row groups.
+    """A readable input object, pinned, with the number of rows of each row group.
 
-    `classes` are the carried columns whose numbers the file names, each with its names.
+    `classes` are the carried columns with class names, each with its names.
     """
 
     pin: ObjectPin
@@ -44,7 +44,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class BadFile:
-    """An input object that cannot be read, and why. `rows` is None where it has no readable footer."""
+    """An input object that cannot be read, and the reason. `rows` is None without a readable footer."""
 
     uri: str
     size: int
@@ -56,22 +56,22 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Survey:
-    """The input as found: every object is in exactly one of `files`, `bad` and `ignored`."""
+    """A surveyed input. Every object is in exactly one of `files`, `bad` and `ignored`."""
 
     folder: Folder
     columns: PairColumns
     files: tuple[InputFile, ...]
     bad: tuple[BadFile, ...]
-    # Names of objects that are no input by rule, and the rule.
+    # Names of objects that a rule excludes, and the rule.
     ignored: dict[str, str]
-    # The columns of the first file that has a footer, and those of the run that no file has.
+    # The columns of the first file with a footer, and the columns of the run that no file has.
     names: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
-    # Columns that were asked for with all others, and that only the paths of the files hold.
+    # Columns that `--carry all` leaves out, because only the paths of files have them.
     in_paths: tuple[str, ...] = ()
 
     def refuse_unreadable(self, settings: ColumnSettings) -> None:
-        """Raise InputError if no row of the files can be read: nothing would be published, whatever limits allow."""
+        """Raise InputError if no row of the files can be read, whatever the limits for bad files allow."""
         if not self.bad or any(file.rows for file in self.files):
             return
         files, first = len(self.bad), self.bad[0]
@@ -83,67 +83,64 @@ class Survey:
             }
             named = [flags.get(name, "--carry") for name in self.absent]
             asked = ", ".join(f"{flag} {name}" for flag, name in zip(named, self.absent, strict=True))
-            has = f"none of {files:,} files has it; the columns of the first are {some(self.names)}"
-            raise InputError(asked, has, f"name the columns of the input with {' and '.join(dict.fromkeys(named))}")
-        found = f"none of its {files:,} files can be read, first {first.uri}: {first.reason} ({first.detail})"
-        raise InputError(f"the input {self.folder.uri}", found, "mend or replace the files; only Parquet is read")
+            columns = f"none of {files:,} files has it; the columns of the first are {some(self.names)}"
+            raise InputError(asked, columns, f"name the columns of the input with {' and '.join(dict.fromkeys(named))}")
+        reason = f"none of its {files:,} files can be read, first {first.uri}: {first.reason} ({first.detail})"
+        raise InputError(f"the input {self.folder.uri}", reason, "repair or replace the files; only Parquet is read")
 
     def refuse_mixed_classes(self) -> None:
-        """Raise InputError where two files give the numbers of a carried column other names: the output has one."""
+        """Raise InputError if two files have different class names for a carried column: the output has one list."""
         first: dict[str, tuple[InputFile, ClassNames]] = {}
         for file in self.files:
             for name, names in file.classes:
                 other, before = first.setdefault(name, (file, names))
                 if names != before:
                     one, two = (self.folder.uri_of(entry.pin.name) for entry in (other, file))
-                    told = [clean(", ".join(order)) for order in (before, names)]
-                    found = f"{one} calls its numbers {told[0]}, and {two} calls them {told[1]}"
+                    lists = [clean(", ".join(order)) for order in (before, names)]
+                    difference = f"{one} calls its numbers {lists[0]}, and {two} calls them {lists[1]}"
                     remedy = "do not carry it, or write its labels as text in every file"
-                    raise InputError(f"--carry {clean(name)}", found, remedy)
+                    raise InputError(f"--carry {clean(name)}", difference, remedy)
 
 
-def survey_input(found: InputObjects, settings: ColumnSettings) -> Survey:
-    """Read every footer and decide which columns the run has, of one type for all its files.
+def survey_input(input_objects: InputObjects, settings: ColumnSettings) -> Survey:
+    """Read every footer, and decide the columns of the run, with one type for all files.
 
-    Raises NoInputError if there is nothing, InputError if all of it is left out or there is no right to read it,
-    SettingsError for a carried column that is not there or clashes.
+    Raises NoInputError if there is no input. Raises InputError if all objects are excluded, or without the permission
+    to read them. Raises SettingsError for a carried column that is missing or has the name of an output column.
     """
-    folder = found.folder
+    folder = input_objects.folder
     try:
-        candidates, ignored = selection.select(found)
+        candidates, ignored = selection.select(input_objects)
         with ThreadPoolExecutor(FOOTER_THREADS) as threads:
             footers = list(threads.map(lambda pin: _footer(folder, pin), candidates))
     except (AccessError, DeadLinkError) as error:
         raise InputError(error.asked, error.problem, error.remedy) from error
     if not candidates:
-        raise selection.no_input(found, ignored)
+        raise selection.no_input(input_objects, ignored)
     readable = {
         pin: FileColumns(folder.uri_of(pin.name), footer.schema)
         for pin, footer in zip(candidates, footers, strict=True)
         if isinstance(footer, Footer)
     }
-    # A file without rows does not decide, unless no file has any.
-    full = [readable[pin] for pin, footer in zip(candidates, footers, strict=True) if _rows(footer)]
-    found_columns = run_columns(full or [*readable.values()], [pin.name for pin in candidates], settings)
-    columns = found_columns.columns
+    # A file without rows does not decide the columns, unless all files are without rows.
+    with_rows = [readable[pin] for pin, footer in zip(candidates, footers, strict=True) if _rows(footer)]
+    of_run = run_columns(with_rows or [*readable.values()], [pin.name for pin in candidates], settings)
+    columns = of_run.columns
     files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
-        trouble = unfit(footer, columns, found_columns.origins) if isinstance(footer, Footer) else footer
-        if trouble is None and isinstance(footer, Footer):
+        error = footer_error(footer, columns, of_run.origins) if isinstance(footer, Footer) else footer
+        if error is None and isinstance(footer, Footer):
             carried = (field.name for field in columns.carried)
             classes = tuple(class_names(footer.schema, carried).items()) if _rows(footer) else ()
             files.append(InputFile(pin, footer.row_groups, classes))
-        elif trouble is not None:
-            bad.append(
-                BadFile(
-                    folder.uri_of(pin.name), pin.size, pin.version, str(trouble.reason), trouble.detail, _rows(footer)
-                )
-            )
+        elif error is not None:
+            uri, reason = folder.uri_of(pin.name), str(error.reason)
+            bad.append(BadFile(uri, pin.size, pin.version, reason, error.detail, _rows(footer)))
     columns = replace(columns, classes=_classes_of_all(files, columns))
     names = tuple(next(iter(readable.values())).schema.names) if readable else ()
-    there = {name for file in readable.values() for name in file.schema.names}
-    absent = tuple(name for name in columns.input_names if readable and name not in there)
-    return Survey(folder, columns, tuple(files), tuple(bad), ignored, names, absent, found_columns.in_paths)
+    in_files = {name for file in readable.values() for name in file.schema.names}
+    absent = tuple(name for name in columns.input_names if readable and name not in in_files)
+    return Survey(folder, columns, tuple(files), tuple(bad), ignored, names, absent, of_run.in_paths)
 
 
 def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
@@ -158,8 +155,8 @@ def _rows(footer: Footer | UnreadableError) -> int | None:
 
 
 def _classes_of_all(files: Sequence[InputFile], columns: PairColumns) -> tuple[tuple[str, ClassNames], ...]:
-    """The carried columns of whole numbers that all files with rows give the same names."""
-    told = [dict(file.classes) for file in files if file.rows]
+    """The carried columns of whole numbers that have the same class names in all files with rows."""
+    by_file = [dict(file.classes) for file in files if file.rows]
     whole = [field.name for field in columns.carried if pa.types.is_integer(field.type)]
-    names = {name: {classes.get(name, ()) for classes in told} for name in whole}
-    return tuple((name, next(iter(found))) for name, found in names.items() if len(found) == 1 and found != {()})
+    names = {name: {classes.get(name, ()) for classes in by_file} for name in whole}
+    return tuple((name, next(iter(lists))) for name, lists in names.items() if len(lists) == 1 and lists != {()})
