@@ -1,4 +1,4 @@
-"""`albert-infer clean` as a script, for a checkout.
+"""`albert-infer clean` as a script for a checkout.
 
 python jobs/clean_runs.py --output-root s3://labels/ --keep-days 30
 """
@@ -15,7 +15,7 @@ with starting(__file__):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. `albert_infer.errors` lists the exit codes."""
     return CLEAN.run(argv, program="clean_runs.py", call="python jobs/clean_runs.py")
 
 

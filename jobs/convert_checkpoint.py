@@ -1,4 +1,4 @@
-"""`albert-infer convert` as a script, for a checkout.
+"""`albert-infer convert` as a script for a checkout.
 
 python jobs/convert_checkpoint.py --model NAME@REVISION --output DIR
 """
@@ -15,7 +15,7 @@ with starting(__file__):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. `albert_infer.errors` lists the exit codes."""
     return CONVERT.run(argv, program="convert_checkpoint.py", call="python jobs/convert_checkpoint.py")
 
 

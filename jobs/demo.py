@@ -1,4 +1,4 @@
-"""`albert-infer demo` as a script, for a checkout, in which its output stays.
+"""`albert-infer demo` as a script for a checkout. Writes its output into the checkout.
 
 python jobs/demo.py
 """
@@ -18,12 +18,12 @@ with starting(__file__):
 
 
 ROOT = Path(__file__).resolve().parent.parent
-# What starts the labelling job.
+# The command that starts the labelling job.
 LABEL = (sys.executable, str(ROOT / "jobs/label_pairs.py"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. `albert_infer.errors` lists the exit codes."""
     given = given_to_demo(ROOT / "demo-output")
     job = replace(DEMO, work=partial(demonstrated, label=LABEL), given=given)
     return job.run(argv, program="demo.py", call="python jobs/demo.py")

@@ -1,4 +1,4 @@
-"""`albert-infer evaluate` as a script, for a checkout.
+"""`albert-infer evaluate` as a script for a checkout.
 
 python jobs/evaluate.py --run s3://labels/dt=2026-11-21/ --output evaluation/
 """
@@ -15,7 +15,7 @@ with starting(__file__):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. `albert_infer.errors` lists the exit codes."""
     return EVALUATE.run(argv, program="evaluate.py", call="python jobs/evaluate.py")
 
 

@@ -1,4 +1,4 @@
-"""`albert-infer finetune` as a script, for `ray job submit`, which uploads this folder.
+"""`albert-infer finetune` as a script for `ray job submit`, which uploads this folder.
 
 ray job submit --working-dir . -- python jobs/finetune.py --train s3://pairs/train/ --eval s3://pairs/dev/ --output s3://models/nli/
 """
@@ -17,7 +17,7 @@ CALL = "ray job submit --working-dir . -- python jobs/finetune.py"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. `albert_infer.errors` lists the exit codes."""
     return FINETUNE.run(argv, program="finetune.py", call=CALL)
 
 

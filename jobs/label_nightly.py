@@ -1,4 +1,4 @@
-"""`albert-infer nightly` as a script, for `ray job submit`, which uploads this folder.
+"""`albert-infer nightly` as a script for `ray job submit`, which uploads this folder.
 
 ray job submit --working-dir . -- python jobs/label_nightly.py --input-root s3://inbox/ --output-root s3://labels/
 """
@@ -23,7 +23,7 @@ CALL = "ray job submit --working-dir . -- python jobs/label_nightly.py"
 
 
 def main(argv: Sequence[str] | None = None, executor: Executor | None = None) -> int:
-    """Run the job with `argv`, on Ray without an `executor`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. Without an `executor`, it runs on Ray. `albert_infer.errors` lists the exit codes."""
     job = replace(NIGHTLY, work=partial(nights_labelled, executor=executor))
     return job.run(argv, program="label_nightly.py", call=CALL)
 

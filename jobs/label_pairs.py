@@ -1,4 +1,4 @@
-"""`albert-infer label` as a script, for `ray job submit`, which uploads this folder.
+"""`albert-infer label` as a script for `ray job submit`, which uploads this folder.
 
 ray job submit --working-dir . -- python jobs/label_pairs.py --input s3://inbox/dt=2026-11-21/ --output s3://labels/dt=2026-11-21/
 """
@@ -23,7 +23,7 @@ CALL = "ray job submit --working-dir . -- python jobs/label_pairs.py"
 
 
 def main(argv: Sequence[str] | None = None, executor: Executor | None = None) -> int:
-    """Run the job with `argv`, on Ray without an `executor`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. Without an `executor`, it runs on Ray. `albert_infer.errors` lists the exit codes."""
     job = replace(LABEL, work=partial(labelled, executor=executor))
     return job.run(argv, program="label_pairs.py", call=CALL)
 

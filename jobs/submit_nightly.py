@@ -1,4 +1,4 @@
-"""`albert-infer submit` as a script, for a checkout, which it uploads.
+"""`albert-infer submit` as a script for a checkout. Uploads the checkout.
 
 python jobs/submit_nightly.py --address http://HEAD:8265 --input-root s3://inbox/ --output-root s3://labels/
 """
@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. `albert_infer.errors` lists the exit codes."""
     job = replace(SUBMIT, work=partial(submitted, project=PROJECT))
     return job.run(argv, program="submit_nightly.py", call="python jobs/submit_nightly.py")
 

@@ -1,4 +1,4 @@
-"""`albert-infer verify` as a script, for `ray job submit`, which uploads this folder.
+"""`albert-infer verify` as a script for `ray job submit`, which uploads this folder.
 
 ray job submit --working-dir . -- python jobs/verify_labels.py --output s3://labels/dt=2026-11-21/ --input s3://inbox/dt=2026-11-21/
 """
@@ -17,7 +17,7 @@ CALL = "ray job submit --working-dir . -- python jobs/verify_labels.py"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job with `argv`; the exit codes are listed in `albert_infer.errors`."""
+    """Run the job with `argv`. `albert_infer.errors` lists the exit codes."""
     return VERIFY.run(argv, program="verify_labels.py", call=CALL)
 
 

@@ -303,8 +303,8 @@ def test_precision_and_device_are_the_jobs_unless_they_are_asked_for(folder: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"precision": "fp8"}, "precision='fp8': it is none; give one of auto, fp32, bf16, int8"),
-        ({"device": "tpu"}, "device='tpu': it is none; give one of auto, cpu, cuda"),
+        ({"precision": "fp8"}, "precision='fp8': it is not a known value; give one of auto, fp32, bf16, int8"),
+        ({"device": "tpu"}, "device='tpu': it is not a known value; give one of auto, cpu, cuda"),
     ],
 )
 def test_a_precision_or_device_that_is_none_is_refused(folder: Path, arguments: dict[str, str], message: str) -> None:

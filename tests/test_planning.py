@@ -256,7 +256,7 @@ def test_all_refuses_an_input_column_with_the_name_of_ours(tmp_path: Path, name:
 def test_columns_that_readers_without_regard_to_case_take_for_one_are_refused(tmp_path: Path) -> None:
     write_pairs(tmp_path / "a.parquet", numbered_pairs(2).append_column("topic", pa.array(["x", "y"])))
     write_pairs(tmp_path / "b.parquet", numbered_pairs(2).append_column("Topic", pa.array(["x", "y"])))
-    with pytest.raises(SettingsError, match="`topic` and `Topic` are one column"):
+    with pytest.raises(SettingsError, match="`topic` and `Topic` are the same column"):
         surveyed(tmp_path, carry="all")
     assert surveyed(tmp_path).bad == ()
 

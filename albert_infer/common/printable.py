@@ -43,7 +43,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def how_many(count: float, what: str, plural: str | None = None) -> str:
-    """The count with its noun: `1 file`, `3,000 files`. `plural` is for a noun whose plural is not formed with an s."""
+    """The count with its noun: `1 file`, `3,000 files`. `plural` is for other plurals, such as `batches`."""
     number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
     return f"{number} {what if count == 1 else plural or what + 's'}"
 

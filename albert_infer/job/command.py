@@ -131,7 +131,9 @@ def job_error(
         error = interruption(asked, signal, remedy)
     else:  # an unexpected exception becomes one line, without a traceback
         reason = f"{type(raised).__name__}: {one_line(raised)[:300]}"
-        error = InfrastructureError(asked, reason, "run it again; if it stays, run it with --debug and report it")
+        error = InfrastructureError(
+            asked, reason, "run it again; if the error stays, run it with --debug and report it"
+        )
     return error.with_traceback(raised.__traceback__)
 
 

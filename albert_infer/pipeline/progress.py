@@ -23,7 +23,7 @@ STARTING: Final = "starting"
 NOTHING_LABELLED: Final = "no part of the input is labelled yet"
 DEVICE_MISSING: Final = (
     "Ray gave a worker a GPU, but torch finds no CUDA device there, so it labels on the CPU; "
-    "mend the node's driver or torch, or give --gpus-per-worker 0"
+    "repair the node's driver or torch, or set --gpus-per-worker 0"
 )
 
 

@@ -203,7 +203,7 @@ def stage_error(error: BaseException, asked: str) -> AlbertInferError:
         # The reason is the last line. A worker's traceback may be before it.
         reason = reason.rpartition("\n")[2]
     summary = f"{type(root).__name__}: {one_line(reason)[:300]}"
-    return InfrastructureError(asked, summary, "run it again and it goes on; --debug shows more")
+    return InfrastructureError(asked, summary, "run it again, and it resumes; --debug shows more")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

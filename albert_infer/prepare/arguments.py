@@ -14,7 +14,7 @@ def location(name: str, value: str | os.PathLike[str]) -> str:
     """A path or a name as a string. Raises SettingsError with the argument's name, like all functions here."""
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
-        raise _refused(name, value, "it is no text", "give a path or a name")
+        raise _refused(name, value, "it is not a text", "give a path or a name")
     return path
 
 
@@ -25,25 +25,26 @@ def label_order(name: str, value: Sequence[str]) -> tuple[str, ...]:
         labels = tuple(label.strip() for part in parts for label in part.split(",") if label.strip())
         if not labels or sorted(labels) == sorted(NliLabel):
             return labels
-    raise _refused(name, value, "it is no order of the three labels", f"give each of {', '.join(NliLabel)} once")
+    raise _refused(name, value, "it is not an order of the three labels", f"give each of {', '.join(NliLabel)} once")
 
 
 def choice(name: str, value: str, choices: Collection[str]) -> None:
     """Accept one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise _refused(name, value, "it is none", f"give one of {', '.join(choices)}")
+        raise _refused(name, value, "it is not a known value", f"give one of {', '.join(choices)}")
 
 
 def whole_number(name: str, value: object, *, least: int) -> None:
     """Accept a whole number of at least `least`, or None."""
     if isinstance(value, bool) or not (value is None or (isinstance(value, Integral) and int(value) >= least)):
-        raise _refused(name, value, "it is none", f"give a whole number of at least {least}, or leave it out")
+        remedy = f"give a whole number of at least {least}, or leave it out"
+        raise _refused(name, value, "it is not such a number", remedy)
 
 
 def share(name: str, value: object) -> None:
     """Accept a number from 0 to 1, or None."""
     if isinstance(value, bool) or not (value is None or (isinstance(value, Real) and 0 <= float(value) <= 1)):
-        raise _refused(name, value, "it is no probability", "give a number from 0 to 1")
+        raise _refused(name, value, "it is not a probability", "give a number from 0 to 1")
 
 
 def _refused(name: str, value: object, reason: str, remedy: str) -> SettingsError:
