@@ -37,9 +37,9 @@ class RunBoard:
         """A new, empty board."""
         return cls(started(_board_class()))
 
-    def report_progress(self, unit_id: str, done: UnitProgress, actor: str) -> None:
+    def report_progress(self, unit_id: str, progress: UnitProgress, actor: str) -> None:
         """Report the progress of a unit, and its actor. Does not wait."""
-        self.actor.report_progress.remote(unit_id, done, actor)
+        self.actor.report_progress.remote(unit_id, progress, actor)
 
     def report_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
         """Report that a unit is durable, and its rejected rows by reason. Does not wait."""

@@ -93,7 +93,7 @@ class Board(Protocol):
     def report_device(self, device: DeviceKind) -> None:
         """Report a worker that is ready, by its device."""
 
-    def report_progress(self, unit_id: str, done: UnitProgress, actor: str) -> None:
+    def report_progress(self, unit_id: str, progress: UnitProgress, actor: str) -> None:
         """Report the progress of a unit, and its actor."""
 
     def report_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
@@ -114,11 +114,11 @@ class ProgressCounts:
         """Report a worker that is ready, by its device."""
         self._devices |= {device}
 
-    def report_progress(self, unit_id: str, done: UnitProgress, actor: str = "") -> None:
+    def report_progress(self, unit_id: str, progress: UnitProgress, actor: str = "") -> None:
         """Report the progress of a unit, and its actor."""
         if self._first_reported is None:
             self._first_reported = time.time()
-        self._units[unit_id] = (actor, done)
+        self._units[unit_id] = (actor, progress)
 
     def report_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
         """Report that a unit is durable, and its rejected rows by reason."""

@@ -141,15 +141,15 @@ class _Reported:
         self._board = board
         self._unit_id = unit_id
         self._worker = worker
-        self._done = UnitProgress()
+        self._progress = UnitProgress()
         # A report before the first row starts the clock of rows per second.
         self.report()
 
     def __call__(self, batch: ComputedBatch) -> None:
-        self._done = self._done.after(batch)
+        self._progress = self._progress.after(batch)
         if time.monotonic() - self._reported_at >= SECONDS_BETWEEN_MESSAGES:
             self.report()
 
     def report(self) -> None:
         self._reported_at = time.monotonic()
-        self._board.report_progress(self._unit_id, self._done, self._worker)
+        self._board.report_progress(self._unit_id, self._progress, self._worker)

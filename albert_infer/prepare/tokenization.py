@@ -118,7 +118,7 @@ class PairTokenizer:
         premise, hypothesis = texts.take(slice(len(premises))), texts.take(slice(len(premises), None))
         failed = ~skip & (premise.failed | hypothesis.failed)
         blank = ~skip & ~failed & ((premise.lengths == 0) | (hypothesis.lengths == 0))
-        premise_kept, hypothesis_kept = self._kept(premise.lengths, hypothesis.lengths)
+        premise_kept, hypothesis_kept = self._truncated_lengths(premise.lengths, hypothesis.lengths)
         fits = skip | failed | blank | (premise_kept > 0)
         usable = fits & ~skip & ~failed & ~blank
         cut = usable & (premise_kept + hypothesis_kept < premise.lengths + hypothesis.lengths)
@@ -152,7 +152,7 @@ class PairTokenizer:
         encodings: list[Any] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return encodings
 
-    def _kept(
+    def _truncated_lengths(
         self, premise: NDArray[np.int64], hypothesis: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The number of tokens of each text after truncation. 0 or less for a premise: the hypothesis does not fit."""
