@@ -128,14 +128,14 @@ def survey_input(input_objects: InputObjects, settings: ColumnSettings) -> Surve
     columns = of_run.columns
     files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
-        error = footer_error(footer, columns, of_run.origins) if isinstance(footer, Footer) else footer
-        if error is None and isinstance(footer, Footer):
+        fault = footer_error(footer, columns, of_run.origins) if isinstance(footer, Footer) else footer
+        if fault is None and isinstance(footer, Footer):
             carried = (field.name for field in columns.carried)
             classes = tuple(class_names(footer.schema, carried).items()) if _rows(footer) else ()
             files.append(InputFile(pin, footer.row_groups, classes))
-        elif error is not None:
-            uri, reason = folder.uri_of(pin.name), str(error.reason)
-            bad.append(BadFile(uri, pin.size, pin.version, reason, error.detail, _rows(footer)))
+        elif fault is not None:
+            uri, reason = folder.uri_of(pin.name), str(fault.reason)
+            bad.append(BadFile(uri, pin.size, pin.version, reason, fault.detail, _rows(footer)))
     columns = replace(columns, classes=_classes_of_all(files, columns))
     names = tuple(next(iter(readable.values())).schema.names) if readable else ()
     in_files = {name for file in readable.values() for name in file.schema.names}
