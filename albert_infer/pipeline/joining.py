@@ -31,7 +31,7 @@ BETWEEN_TRIES_SECONDS: Final = 1.0
 # The first bytes of every gRPC client: the HTTP/2 preface and an empty SETTINGS frame. A gRPC server answers these at
 # once, before it asks for a token.
 GREETING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-# Errors of a file system that a retry does not mend.
+# Errors of a file system that stay after a retry.
 PERMANENT_ERRORS: Final = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )

@@ -111,8 +111,8 @@ def own_signals() -> Iterator[None]:
 def _own_environment(cluster: Cluster | None) -> Iterator[None]:
     """Run workers on this machine in this process's environment, also under `uv run`.
 
-    Under `uv run`, Ray would upload the working folder, and uv would make an environment for each worker. On another
-    cluster this stays on, because it may be how workers get the package.
+    Under `uv run`, Ray would upload the working folder, and uv would make an environment for each worker. For a cluster
+    that is joined, nothing changes, because workers may get the package in this way.
     """
     before = ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
     # Ray reads the environment variable at its import, which may be long ago. So its constant is changed.
@@ -135,7 +135,7 @@ def session_settings() -> Iterator[None]:
     context.target_max_block_size = MAX_PREPARED_BYTES
     # A failed block is a lost unit. It must end the run, so Ray must not drop it.
     context.max_errored_blocks = 0
-    # Without this, Ray raises its own error, and the exit code of ours is lost.
+    # Without this, Ray raises its own error, and the exit code of the original error is lost.
     context.raise_original_map_exception = True
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3

@@ -39,7 +39,7 @@ def wait_for_first_gpu(workers: WorkerResources, minutes: float | None, log: Cal
             )
             raise InfrastructureError(
                 f"{how_many(workers.num_gpus, 'GPU')} within {how_many(minutes, 'minute')}",
-                f"none has come since {since}",
+                f"no GPU became available since {since}",
                 remedy,
             )
     finally:
