@@ -4,7 +4,7 @@ from albert_infer import __version__
 
 project = "albert-infer"
 release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"albert-infer {__version__}"
 # Docstrings name code in single backticks.
@@ -13,8 +13,6 @@ default_role = "literal"
 highlight_language = "none"
 # Headings that other pages link to, down to this depth.
 myst_heading_anchors = 3
-# GitHub draws such blocks, too.
-myst_fence_as_directive = ["mermaid"]
 # A name of ours that has no page is a mistake; those of other projects have no index on this machine.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!albert_infer\.).*")]
