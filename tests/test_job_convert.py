@@ -249,9 +249,7 @@ def test_the_page_has_a_row_for_each_and_the_commands_that_were_tried() -> None:
         if "model.safetensors" in published.weights:
             assert f"`--model {published.name}@main`" in page or order.strip() in page
         else:
-            command = (
-                rf"python jobs/convert_checkpoint.py --model {re.escape(published.name)}@main --output [\w-]+{order}\n"
-            )
+            command = rf"albert-infer convert --model {re.escape(published.name)}@main --output [\w-]+{order}\n"
             assert re.search(command, page)
 
 
