@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
@@ -29,10 +29,31 @@ FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OF_USERS: Final = [
     page for page in PAGES if page.parent.name not in ("docs", "explanation") or page.name == "tutorial.md"
 ]
-# Flags of every job, and of Ray and the shell.
-OTHER_FLAGS: Final = {"--config", "--help", "--help-all", "--metrics-export-port", "--net", "--user"}
+# Flags of every job and of the program, and of pip, Ray and the shell.
+OTHER_FLAGS: Final = {
+    "--config",
+    "--extra-index-url",
+    "--help",
+    "--help-all",
+    "--install-completion",
+    "--metrics-export-port",
+    "--net",
+    "--user",
+}
 LINK: Final = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
-# Flags of other programs that the pages name.
+EXTERNAL: Final = re.compile(r"\]\((\w+://[^)\s]+)\)|<(\w+://[^>\s]+)>")
+# Hosts that have moved, and where to.
+MOVED: Final = {
+    "arrow.readthedocs.io": "arrow.apache.org",
+    "docs.huggingface.co": "huggingface.co",
+    "min.io/docs": "docs.min.io",
+    "pypi.python.org": "pypi.org",
+    "pytorch.org/docs": "docs.pytorch.org",
+    "ray.readthedocs.io": "docs.ray.io",
+    "www.github.com": "github.com",
+}
+# Pages with links to other sites.
+WITH_LINKS: Final = (*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "examples/README.md")))
 
 
 def exit_codes() -> Iterator[tuple[str, int]]:
@@ -88,6 +109,35 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         assert target.is_relative_to(ROOT), link
         assert target.exists(), link
         assert not heading or heading in headings(target), link
+
+
+def external_links(text: str) -> list[str]:
+    """The links of a page to other sites, without its code."""
+    return [link or bare for link, bare in EXTERNAL.findall(re.sub(r"`[^`\n]*`", "", FENCED.sub("", text)))]
+
+
+def faults_of_links(links: Iterable[str]) -> Iterator[str]:
+    """A line for each link to another site that is not https, names a host that has moved, or has two spellings."""
+    spellings: dict[str, set[str]] = {}
+    for link in links:
+        scheme, _, address = link.partition("://")
+        spellings.setdefault(re.sub(r"^www\.|/$", "", address), set()).add(link)
+        if scheme != "https":
+            yield f"{link}: write https://"
+        yield from (f"{link}: write {now}" for old, now in MOVED.items() if address.startswith(old))
+    yield from (f"write one of {sorted(same)}" for same in spellings.values() if len(same) > 1)
+
+
+def test_links_to_other_sites_are_https_and_have_one_spelling() -> None:
+    links = [link for page in WITH_LINKS for link in external_links(page.read_text("utf-8"))]
+    assert links
+    assert list(faults_of_links(links)) == []
+
+
+def test_a_link_with_a_wrong_form_is_a_fault() -> None:
+    text = "[a](http://x.org/a) <https://x.org/b> [c](https://www.x.org/b/) [d](https://pypi.python.org/d) `<http://e>`"
+    assert len(external_links(text)) == 4
+    assert len(list(faults_of_links(external_links(text)))) == 3
 
 
 def test_the_readme_and_the_tutorial_show_one_output_of_the_demo() -> None:
