@@ -7,7 +7,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 .PHONY: demo test test-quick test-all soak simulate mutants check docs bench checkpoint image clean
 
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
-	$(BIN)/python jobs/demo.py
+	$(BIN)/albert-infer demo
 
 # Two at a time, since much of a test is waiting; each process takes whole modules, with a Ray session and an S3 server of
 # its own, and takes 3 GB. In the order of tests/conftest.py, which has the longest modules first.

@@ -7,6 +7,10 @@ release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"albert-infer {__version__}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_theme_options = {"top_of_page_buttons": []}
+html_show_copyright = False
 # Docstrings name code in single backticks.
 default_role = "literal"
 # Blocks without a language are output.

@@ -24,32 +24,40 @@ from albert_infer.config import (
 from albert_infer.config.groups import Mark, flag_of, variable_of
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
-# By their scripts; a job that has all settings of an earlier one lists its own only.
+# By the commands of `albert-infer`; a job that has all settings of an earlier one lists its own only.
 JOBS: Final[dict[str, tuple[type[BaseModel], type[BaseModel] | None]]] = {
-    "label_pairs.py": (LabelSettings, None),
-    "label_nightly.py": (NightlySettings, LabelSettings),
-    "submit_nightly.py": (SubmitSettings, NightlySettings),
-    "verify_labels.py": (VerifySettings, None),
-    "clean_runs.py": (CleanSettings, None),
-    "evaluate.py": (EvaluateSettings, None),
-    "finetune.py": (FinetuneSettings, None),
-    "convert_checkpoint.py": (ConvertSettings, None),
+    "label": (LabelSettings, None),
+    "nightly": (NightlySettings, LabelSettings),
+    "submit": (SubmitSettings, NightlySettings),
+    "verify": (VerifySettings, None),
+    "clean": (CleanSettings, None),
+    "evaluate": (EvaluateSettings, None),
+    "finetune": (FinetuneSettings, None),
+    "convert": (ConvertSettings, None),
 }
 HEAD: Final = """\
 # Settings
 
-This page is made from the declarations in `albert_infer/config/` by `python -m recipes.reference`. A test
-compares the two.
+This page lists the settings of each command of `albert-infer`. `python -m recipes.reference` makes it from the
+declarations in `albert_infer/config/`, and a test compares the two.
 
-A setting is read from its flag, else from its variable, else from the TOML file of `--config`, else its default is
-taken. The first column has its name, which is the TOML key, its flag and its variable. Every job also takes:
+The first column has three names of a setting: its key in a TOML file, its flag, and its environment variable. A job
+looks for a value in this order:
+
+1. the flag
+2. the variable
+3. the TOML file that `--config` names
+4. the default
+
+Every job also has these flags:
 
 | flag | what it does |
 |---|---|
-| `--config FILE` | reads settings from a TOML file; flags and variables override it |
-| `--help`, `--help-all` | the settings that most people need, or all |
+| `--config FILE` | reads settings from a TOML file |
+| `--help` | shows the common settings |
+| `--help-all` | shows all settings |
 
-A TOML file has one setting a line:
+A TOML file has one setting on each line:
 
 ```toml
 input = "s3://inbox/pairs/"
@@ -58,9 +66,11 @@ carry = ["genre", "id"]
 s3_kms_key = "alias/labels"
 ```
 
-`demo.py` takes the settings of `label_pairs.py`, except `input`, `output`, `carry` and `replace`, which it sets itself.
+`albert-infer demo` has the settings of `albert-infer label`. It sets `input`, `output`, `carry` and `replace` itself.
+
+The scripts in `jobs/` have the same settings as the commands.
 """
-KINDS: Final = {str: "text", int: "integer", float: "number", bool: "yes or no"}
+KINDS: Final = {str: "text", int: "integer", float: "number", bool: "`true` or `false`"}
 
 
 def settings_page() -> str:
@@ -70,20 +80,21 @@ def settings_page() -> str:
 
 def _section(job: str) -> Iterator[str]:
     settings, earlier = JOBS[job]
-    yield f"## `{job}`\n"
+    yield f"## `albert-infer {job}`\n"
     known = set() if earlier is None else earlier.model_fields.keys()
     if earlier is not None:
         other = next(name for name, (declared, _) in JOBS.items() if declared is earlier)
         missing = sorted(known - settings.model_fields.keys())
         without = f", except {', '.join(f'`{name}`' for name in missing)}" if missing else ""
-        yield f"All settings of `{other}`{without}, and these:\n"
-    yield "| setting | takes | default | what it does |"
-    yield "|---|---|---|---|"
+        yield f"It has all settings of `albert-infer {other}`{without}, and these:\n"
+    yield "| setting | value | what it does |"
+    yield "|---|---|---|"
     hints = get_type_hints(settings, include_extras=True)
     for name, field in _in_order_of_help(settings):
         if name not in known:
             flag = "no flag" if Mark.NO_FLAG in field.metadata else f"`{flag_of(name)}`"
-            cells = (f"`{name}`<br>{flag}<br>`{variable_of(name)}`", takes(hints[name]), _default(field), _help(field))
+            value = "<br>".join(filter(None, (takes(hints[name]), _default(field))))
+            cells = (f"`{name}`<br>{flag}<br>`{variable_of(name)}`", value, _help(field))
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
 
@@ -109,10 +120,10 @@ def _help(field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return "**must be given**"
+        return "**required**"
     if field.default in (None, (), ""):
         return ""
-    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+    return f"default: `{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 def takes(hint: Any) -> str:
@@ -132,7 +143,7 @@ def _kind(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
     if get_origin(hint) is tuple:
-        return "texts, as `a,b`"
+        return "list, as `a,b`"
     if hint in KINDS:
         return KINDS[hint]
     [inner, *_] = [part for part in get_args(hint) if part is not type(None)] or [None]
