@@ -1,12 +1,13 @@
 #!/bin/sh
-# deploy/nightly.sh COMMAND...: a night's command, run again while running it again can help.
+# deploy/nightly.sh COMMAND...: runs the command of a night, and runs it again if that can help.
 #
-# A night is published or not by its `_SUCCESS`, and the command looks there first: run again after it is published it
-# does nothing and exits 0. So its exit code is the judge:
-#   0, 2, 3, 5, 6 and all else   an answer, handed on at once
-#   4                            storage or cluster failed, or a signal asked for the end
-#   1, 128 and more              killed; Ray ends a driver whose machine dies
-# The last three are tried NIGHTLY_ATTEMPTS times in all (5), NIGHTLY_PAUSE_SECONDS apart (60, doubled each time).
+# The command first looks at the `_SUCCESS` of the night. If the night is published, the command does nothing and exits 0.
+# So one run too many does no harm. The exit code decides:
+#   0, 2, 3, 5, 6 and all others   the script ends with this code at once
+#   4                              storage or cluster failed, or a signal ended the job: run again
+#   1, 128 and more                the job was killed, or its machine died: run again
+# The script makes NIGHTLY_ATTEMPTS attempts (5). The first pause is NIGHTLY_PAUSE_SECONDS (60), and each next pause is
+# twice as long.
 set -u
 attempts=${NIGHTLY_ATTEMPTS:-5}
 pause_seconds=${NIGHTLY_PAUSE_SECONDS:-60}

@@ -29,16 +29,16 @@ with DAG(
 ) as dag:
     label = BashOperator(
         task_id="label",
-        # Submits `jobs/label_nightly.py` as a job of Ray, and ends with its exit code. `ray job submit` returns 1 for
+        # Submits `albert-infer nightly` as a job of Ray, and ends with its exit code. `ray job submit` returns 1 for
         # every failure, and 0 for a job that was stopped.
         bash_command=(
-            "deploy/nightly.sh .venv/bin/python jobs/submit_nightly.py"
+            "deploy/nightly.sh .venv/bin/albert-infer submit"
             f" --address {JOB_SERVER} --input-root {INPUT} --output-root {OUTPUT} --date {DATE} --gpu-wait-minutes 120"
         ),
         execution_timeout=datetime.timedelta(hours=20),
     )
     verify = BashOperator(
         task_id="verify",
-        bash_command=f".venv/bin/python jobs/verify_labels.py --output {OUTPUT}dt={DATE}/ --input {INPUT}dt={DATE}/",
+        bash_command=f".venv/bin/albert-infer verify --output {OUTPUT}dt={DATE}/ --input {INPUT}dt={DATE}/",
     )
     label >> verify

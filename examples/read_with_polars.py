@@ -2,7 +2,7 @@
 
 python examples/read_with_polars.py s3://labels/
 
-The argument is an `--output-root` of `jobs/label_nightly.py`, with one folder `dt=YYYY-MM-DD` for each night.
+The argument is an `--output-root` of `albert-infer nightly`, with one folder `dt=YYYY-MM-DD` for each night.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 spark-submit examples/read_with_spark.py s3a://labels/ s3a://inbox/
 
-The arguments are an `--output-root` and an `--input-root` of `jobs/label_nightly.py`. In a night, each pair needs a
+The arguments are an `--output-root` and an `--input-root` of `albert-infer nightly`. In a night, each pair needs a
 `pair_id` of its own.
 """
 

@@ -149,7 +149,7 @@ def test_ray_start_knows_each_parameter(rayjob: Any) -> None:
 
 def test_a_night_is_tried_again_on_its_cluster_by_the_script_and_on_a_new_one_once(rayjob: Any) -> None:
     spec = rayjob["spec"]
-    assert spec["entrypoint"].startswith("/app/deploy/nightly.sh python /app/jobs/label_nightly.py ")
+    assert spec["entrypoint"].startswith("/app/deploy/nightly.sh albert-infer nightly ")
     assert spec["backoffLimit"] == 1
     assert spec["shutdownAfterJobFinishes"] is True
 

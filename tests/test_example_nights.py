@@ -28,22 +28,23 @@ from jinja2 import Environment, StrictUndefined
 from pydantic import BaseModel
 
 from albert_infer.config import NightlySettings, SubmitSettings, VerifySettings, parse_settings
+from albert_infer.operations.program import PROGRAM
 
 EXAMPLES: Final = ROOT / "examples"
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 SETTINGS: Final[dict[str, type[BaseModel]]] = {
-    "jobs/label_nightly.py": NightlySettings,
-    "jobs/submit_nightly.py": SubmitSettings,
-    "jobs/verify_labels.py": VerifySettings,
+    "nightly": NightlySettings,
+    "submit": SubmitSettings,
+    "verify": VerifySettings,
 }
 NIGHT: Final = datetime.date(2026, 11, 27)
 
 
 def settings_of(command: list[str]) -> Any:
-    """The settings that the job of a command reads from it; programs and job are files of the checkout or the image."""
-    [place] = [place for place, word in enumerate(command) if word in SETTINGS]
-    assert all((ROOT / word).is_file() for word in command[: place + 1] if word.endswith((".py", ".sh")))
-    job, argv = command[place], [word.replace("FILL-IN", "fill-in") for word in command[place + 1 :]]
+    """The settings that the job of a command reads from it. Scripts are files of the checkout or the image."""
+    [program] = [number for number, word in enumerate(command) if Path(word).name == PROGRAM]
+    assert all((ROOT / word).is_file() for word in command[:program] if word.endswith(".sh"))
+    job, argv = command[program + 1], [word.replace("FILL-IN", "fill-in") for word in command[program + 2 :]]
     return parse_settings(SETTINGS[job], argv, program=job, about="")
 
 
@@ -218,7 +219,7 @@ def test_cron_labels_the_nights_of_the_last_week_on_this_machine() -> None:
     assert "%" not in fields[5].replace("\\%", "")
     command = fields[5].replace("\\%", "%")
     subprocess.run(["sh", "-n", "-c", command], check=True)
-    echoed = re.sub(r"^.*?(?=\S+ jobs/)", "echo ", command.partition(" >>")[0])
+    echoed = re.sub(r"^.*?(?=\S+/albert-infer nightly )", "echo ", command.partition(" >>")[0])
     before = yesterday()
     printed = subprocess.run(["sh", "-c", echoed], capture_output=True, text=True, check=True).stdout
     settings = settings_of(shlex.split(printed))
