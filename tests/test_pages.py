@@ -140,6 +140,15 @@ def test_a_link_with_a_wrong_form_is_a_fault() -> None:
     assert len(list(faults_of_links(external_links(text)))) == 3
 
 
+def test_no_page_loads_anything_from_another_host() -> None:
+    languages = {language for text in TEXTS.values() for language, _ in FENCED.findall(text)}
+    assert "mermaid" not in languages, "its script is on another host"
+    images = {link for text in TEXTS.values() for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)}
+    assert images == {"docs/images/row.svg"}
+    drawn = (ROOT / "docs" / "images" / "row.svg").read_text("utf-8")
+    assert not re.search(r"<script|<image|@import|\burl\((?!#)|href=", drawn)
+
+
 def test_the_readme_and_the_tutorial_show_one_output_of_the_demo() -> None:
     shown = [
         [block for _, block in FENCED.findall(TEXTS[page]) if "published " in block and "gold label " in block]
