@@ -26,7 +26,7 @@ PLAIN: Final = {
     r"told": "'reported', 'shown' or 'returned'",
     r"held against": "'compared with'",
 }
-# How many such words a page may still have, by the name of its file.
+# How many such words a page may still have, by the name of its file: none has one.
 EXCEPTIONS: Final[dict[str, int]] = {}
 NOTEBOOKS: Final = [str(path.relative_to(ROOT)) for path in (ROOT / "examples").glob("*.ipynb")]
 PAGES: Final = sorted(
