@@ -172,8 +172,8 @@ def test_a_calibrated_copy_is_loaded_and_there_is_nothing_left_to_calibrate(chec
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        ((), "give either --run, a published run, or --pairs"),
-        (("--run", "a", "--pairs", "b"), "give either --run, a published run, or --pairs"),
+        ((), "give either --run (a published run) or --pairs"),
+        (("--run", "a", "--pairs", "b"), "give either --run (a published run) or --pairs"),
         (("--run", "a", "--other-model", "b"), "--other-model needs --pairs"),
         (("--run", "a", "--fit-temperature", "b"), "--fit-temperature needs --pairs"),
         (("--pairs", "a", "--other-run", "b"), "--other-run needs --run"),
