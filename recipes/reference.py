@@ -18,6 +18,8 @@ from albert_infer.config import (
     FinetuneSettings,
     LabelSettings,
     NightlySettings,
+    ReportSettings,
+    ReviewSettings,
     SubmitSettings,
     VerifySettings,
 )
@@ -30,6 +32,8 @@ JOBS: Final[dict[str, tuple[type[BaseModel], type[BaseModel] | None]]] = {
     "nightly": (NightlySettings, LabelSettings),
     "submit": (SubmitSettings, NightlySettings),
     "verify": (VerifySettings, None),
+    "report": (ReportSettings, None),
+    "review": (ReviewSettings, None),
     "clean": (CleanSettings, None),
     "evaluate": (EvaluateSettings, None),
     "finetune": (FinetuneSettings, None),

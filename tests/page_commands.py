@@ -23,6 +23,8 @@ SCRIPTS: Final = {
     "nightly": "label_nightly.py",
     "submit": "submit_nightly.py",
     "verify": "verify_labels.py",
+    "report": "report_labels.py",
+    "review": "review_labels.py",
 }
 SETTINGS: Final[dict[str, type[BaseModel]]] = {SCRIPTS[name]: job.settings for name, job in JOBS.items()}
 # A job, and all up to what is the shell's own.

@@ -23,6 +23,8 @@ SCRIPTS = {
     "nightly": "label_nightly",
     "submit": "submit_nightly",
     "verify": "verify_labels",
+    "report": "report_labels",
+    "review": "review_labels",
     "evaluate": "evaluate",
     "finetune": "finetune",
     "clean": "clean_runs",

@@ -21,7 +21,7 @@ from albert_infer.operations import commands
 
 JOBS = tuple(job.settings for job in commands.JOBS.values())
 # Every job says in its own words what these are; each has one type, in `config/shared.py`.
-IN_EACH_JOBS_WORDS = {"input", "output", "output_root", "replace", "workers"}
+IN_EACH_JOBS_WORDS = {"input", "output", "run", "output_root", "replace", "workers"}
 # Where a job does something else with a setting that is declared for all, and says so.
 IN_OTHER_WORDS = {
     ("model", "ConvertSettings"),

@@ -17,6 +17,8 @@ from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.groups import VARIABLE_PREFIX, variable_of
 from albert_infer.config.nightly import NightlySettings
+from albert_infer.config.reporting import ReportSettings
+from albert_infer.config.review import ReviewSettings
 from albert_infer.config.settings import LabelSettings
 from albert_infer.config.submission import SubmitSettings
 from albert_infer.config.verification import VerifySettings
@@ -41,6 +43,8 @@ JOBS = (
     NightlySettings,
     SubmitSettings,
     CleanSettings,
+    ReportSettings,
+    ReviewSettings,
     VerifySettings,
     EvaluateSettings,
     FinetuneSettings,

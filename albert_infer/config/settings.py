@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from albert_infer import schema
+from albert_infer.config.drift import DriftGate, References
 from albert_infer.config.groups import DATA, LIMITS, MODEL, NO_FLAGS, SPEED, Mark
 from albert_infer.config.shared import (
     CheckpointChoice,
@@ -252,7 +253,9 @@ class GoldGate(GoldLabels):
 
 
 # The settings of the last base come first in the help, because pydantic puts its fields first.
-class LabellingSettings(Job, GoldGate, Limits, Resources, Classifying, PinnedCheckpoint, S3Rules, InputColumns):
+class LabellingSettings(
+    Job, GoldGate, DriftGate, Limits, Resources, Classifying, PinnedCheckpoint, S3Rules, InputColumns
+):
     """How pairs are labelled: the settings of runs and of nights."""
 
     after_interrupt: ClassVar[str] = "run the same command again: it resumes from the finished units"
@@ -273,5 +276,5 @@ class LabellingSettings(Job, GoldGate, Limits, Resources, Classifying, PinnedChe
         return schema.RESERVED_NAMES | {name for name, is_added in added.items() if is_added}
 
 
-class LabelSettings(LabellingSettings, PairLocations):
+class LabelSettings(References, LabellingSettings, PairLocations):
     """The settings of `albert-infer label` and `jobs/label_pairs.py`."""

@@ -17,8 +17,11 @@ from typing import Final
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.common.tables import fact_lines
+from albert_infer.job.drift import Drift
+from albert_infer.job.pace import Pace, PacePoint
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import layout, sealing
+from albert_infer.output.distribution import Distribution
 from albert_infer.output.manifest import Manifest, Quarantined
 from albert_infer.pipeline.progress import RunProgress
 from albert_infer.pipeline.resources import WorkerResources
@@ -68,6 +71,8 @@ class Report:
 
     plan_id: str | None = None
     exit_code: int = 0
+    # The line that says why, for a start that failed.
+    error: str = ""
     rows: int = 0
     labelled: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
@@ -87,6 +92,12 @@ class Report:
     seconds: Seconds = field(default_factory=Seconds)
     pairs_per_second: float = 0.0
     tokens_per_second: float = 0.0
+    # The progress of this start over time.
+    pace: tuple[PacePoint, ...] = ()
+    # None if nothing is published, or if the labels cannot be read.
+    distribution: Distribution | None = None
+    # None if there is no earlier run to compare with.
+    drift: Drift | None = None
     # Micro-batches that did not fit into the device's memory, so they ran in parts. This may change the last bits of
     # their probabilities.
     out_of_memory: int = 0
@@ -144,9 +155,11 @@ class Report:
         self.windowed = manifest.windowed
         self.quarantined = quarantine_counts(manifest.quarantined)
 
-    def count_labelling(self, progress: RunProgress, *, started_at: float) -> None:
+    def count_labelling(self, progress: RunProgress, pace: Pace, *, started_at: float) -> None:
         """Compute the speeds of a start that has just labelled. `started_at` is on the monotonic clock."""
         ended_at = time.time()
+        pace.note(progress, last=True)
+        self.pace = pace.points
         self.seconds.labelling = max(ended_at - (progress.first_reported or ended_at), 1e-3)
         self.seconds.startup = time.monotonic() - started_at - self.seconds.planning - self.seconds.labelling
         self.device = ", ".join(sorted(progress.devices))
@@ -178,6 +191,7 @@ class Report:
             **self._cost_lines(),
             **(self._model_lines(self.model) if self.model is not None else {}),
             **(self.preflight.lines() if self.preflight is not None else {}),
+            **({"drift": self.drift.to_text()} if self.drift is not None else {}),
         }
         return text_of(fact_lines(facts, width=width))
 

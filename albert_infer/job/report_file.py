@@ -1,13 +1,17 @@
-"""Writes `report.json` into the run's folder at the end of each start."""
+"""Writes `report.json` and `report.html` into the run's folder at the end of each start."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from albert_infer.common import logs
 from albert_infer.errors import AlbertInferError, InfrastructureError, RefusedError
 from albert_infer.job.report import Report
+from albert_infer.job.report_page import page_of
 from albert_infer.output import layout
+from albert_infer.output.distribution import Distribution, distribution_of
+from albert_infer.output.manifest import Manifest, published_at
 from albert_infer.storage import Folder
 
 
@@ -20,6 +24,7 @@ def reported(report: Report, output: Folder) -> Iterator[None]:
         raise
     except BaseException as error:
         report.exit_code = getattr(error, "exit_code", InfrastructureError.exit_code)
+        report.error = str(error) if isinstance(error, AlbertInferError) else type(error).__name__
         # The error of the start is more important than an error of writing the report.
         with suppress(AlbertInferError):
             _write(report, output)
@@ -27,7 +32,31 @@ def reported(report: Report, output: Folder) -> Iterator[None]:
     _write(report, output)
 
 
+def label_distribution(manifest: Manifest, output: Folder) -> Distribution | None:
+    """How the labels of a published run are distributed; None, and a warning, where they cannot be read again."""
+    try:
+        return distribution_of(manifest, output)
+    except AlbertInferError as error:  # the run is published: a report without this is no failure
+        logs.warn("no_distribution", f"the report has no distribution of labels: {error}")
+        return None
+
+
 def _write(report: Report, output: Folder) -> None:
-    """Write the report of this start over the report of an earlier one."""
-    name = layout.report_name(str(report.plan_id))
-    output.replace(name, report.to_json(), output.stat(name))
+    """Write the report of this start and its page over those of an earlier one."""
+    _put(layout.report_name(str(report.plan_id)), report.to_json(), output)
+    try:
+        write_page(report, output)
+    except AlbertInferError as error:
+        logs.warn("no_report_page", f"report.html was not written: {error}")
+
+
+def write_page(report: Report, output: Folder) -> str:
+    """Write the page next to the report. Returns its name below the output. Raises AlbertInferError."""
+    published = published_at(output) if report.exit_code == 0 else None
+    name = layout.page_name(str(report.plan_id))
+    _put(name, page_of(report, output, published.manifest if published else None).html(), output)
+    return name
+
+
+def _put(name: str, data: bytes, output: Folder) -> None:
+    output.replace(name, data, output.stat(name))

@@ -7,20 +7,23 @@ of `output.inspection.State`, and `output.publication` chooses the next step by 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from albert_infer import storage
 from albert_infer.classify.classification import default_batch_tokens
 from albert_infer.common import failpoints, logs
 from albert_infer.config import LabelSettings
 from albert_infer.engine.processor import cpu_flags, resolved_precision
-from albert_infer.errors import InputError, ObjectMissingError, OutputError
-from albert_infer.job.access import input_access, output_access
+from albert_infer.errors import OutputError
+from albert_infer.job.access import input_access, output_access, planned_input
+from albert_infer.job.drift import RunCounts
+from albert_infer.job.drift_gate import drift_of, reference_runs
 from albert_infer.job.gate_pairs import gold_before_ray, gold_set
+from albert_infer.job.pace import Pace
 from albert_infer.job.report import Report
-from albert_infer.job.report_file import reported
+from albert_infer.job.report_file import label_distribution, reported
 from albert_infer.job.stored_plan import stored_plan
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
 from albert_infer.output import limits, publication, sealing
@@ -119,10 +122,7 @@ def _survey(settings: LabelSettings, output: Folder) -> Survey:
     survey = survey_input(input_objects, settings)
     survey.refuse_unreadable(settings)
     survey.refuse_mixed_classes()
-    if survey.in_paths:
-        names = ", ".join(f"`{name}`" for name in survey.in_paths)
-        reason = "they are in the paths of the files and not in the files; --carry-source keeps each row's path"
-        logs.warn("columns_not_carried", f"--carry all leaves out {names}: {reason}")
+    survey.warn_of_columns_in_paths()
     return survey
 
 
@@ -144,6 +144,7 @@ class _Steps:
     run: Run
     # Closed when the start ends.
     until_the_end: ExitStack
+    references: Mapping[str, RunCounts] = field(default_factory=dict)
     is_checked: bool = False
 
     def begin(self, replaced_plan: str | None) -> None:
@@ -152,21 +153,21 @@ class _Steps:
         self.until_the_end.enter_context(reported(run.report, run.task.output))
         limits.refuse_too_many_rows(run.plan.rows_in, run.settings.max_rows)
         limits.refuse_bad_files(sealing.quarantined_of(run.plan), run.settings.max_bad_files)
+        self.references = reference_runs(run.settings, output_access(run.settings))
 
     def label(self, missing: Sequence[Unit], done: int) -> None:
         _label(self.run, missing, done, check=not self.is_checked)
         self.is_checked = True
 
     def current_input(self) -> InputObjects:
-        try:
-            return storage.resolve_input(self.run.settings.input, input_access(self.run.settings))
-        except InputError as error:
-            # The input existed when the run was planned, so this is no wrong setting, and a retry may succeed.
-            raise ObjectMissingError(error.asked, error.problem, "put it back, then run it again") from error
+        return planned_input(self.run.settings)
 
     def accounted(self, seal: Seal, input_objects: InputObjects) -> None:
-        self.run.report.late_inputs = late_inputs(self.run.plan, input_objects)
-        self.run.report.count(seal)
+        report = self.run.report
+        report.late_inputs = late_inputs(self.run.plan, input_objects)
+        report.count(seal)
+        report.distribution = label_distribution(seal, self.run.task.output)
+        report.drift = drift_of(seal, report.distribution, self.references, self.run.settings)
 
     def keep_plan(self) -> None:
         _store_plan(self.run)
@@ -180,6 +181,7 @@ def _take_to_published(run: Run) -> None:
         if not steps.is_checked:
             report.units["done_before"] = len(run.plan.units)
         report.count(end.published.manifest)
+        report.distribution = report.distribution or label_distribution(end.published.manifest, run.task.output)
         report.leftovers, report.leftovers_reason = end.leftovers.count, end.leftovers.reason
         report.seconds.publishing = end.publishing_seconds
 
@@ -200,7 +202,8 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
         _store_plan(run)
         return
     labelling = run.executor.begin(run.task, run.workers)
-    so_far = run.metrics.watched(labelling.so_far, done=done, to_do=len(missing))
+    pace = Pace(run.started_at)
+    so_far = pace.noted(run.metrics.watched(labelling.so_far, done=done, to_do=len(missing)))
     labelling.wait_for_gpu(wait)
     done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
     with (
@@ -217,7 +220,7 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
         shown.begin("starting workers")
         labelling.label(missing, max_batch_tokens=report.max_batch_tokens)
     report.units["labelled"] += len(missing)
-    report.count_labelling(so_far(), started_at=run.started_at)
+    report.count_labelling(so_far(), pace, started_at=run.started_at)
 
 
 def _check(run: Run, labelling: Labelling) -> None:

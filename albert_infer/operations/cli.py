@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "evaluate": "Compare labels with gold labels, or with another run.",
     "nightly": "Label one night, or several.",
     "submit": "Submit one night, or several, to a Ray cluster.",
+    "report": "Write the page of a published run, or an index of runs.",
+    "review": "Write pairs for a person to label, or read the answers.",
     "clean": "List or delete the leftovers of finished and abandoned runs.",
     "finetune": "Fine-tune an ALBERT on labelled pairs.",
     "convert": "Convert a checkpoint with pickled weights.",

@@ -20,6 +20,8 @@ from albert_infer.config import (
     FinetuneSettings,
     LabelSettings,
     NightlySettings,
+    ReportSettings,
+    ReviewSettings,
     SubmitSettings,
     VerifySettings,
 )
@@ -89,6 +91,20 @@ def finetuned(settings: FinetuneSettings) -> PrintableText:
     from albert_infer.learning.training.summary import summary
 
     return summary(finetune(settings), settings.output, width=terminal_width())
+
+
+def pages_made(settings: ReportSettings) -> PrintableText:
+    """Write the page of a run, or the index of runs; where it is, as text."""
+    from albert_infer.operations.reporting import make_pages
+
+    return make_pages(settings)
+
+
+def reviewed(settings: ReviewSettings) -> PrintableText:
+    """Write pairs for a review, or read its answers; what was done as text."""
+    from albert_infer.operations.reviewing import review
+
+    return review(settings)
 
 
 def cleaned(settings: CleanSettings) -> PrintableText:
@@ -196,6 +212,29 @@ FINETUNE: Final = Command(
     large one. A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the
     --config file.""",
 )
+REPORT: Final = Command(
+    ReportSettings,
+    pages_made,
+    """Write report.html, the page of a published run; or an index of all runs below a folder.
+
+    {call} --output s3://labels/dt=2026-11-21/
+
+    Each start of a run writes the page without texts. With --include-texts the page has pairs with their texts. With
+    --index it is one page of all runs in and below --output: how labels, rejected rows and sizes differ from run to
+    run. Needs no Ray.""",
+)
+REVIEW: Final = Command(
+    ReviewSettings,
+    reviewed,
+    """Write pairs of a published run for a person to label; or make a gold set of the answers.
+
+    {call} --run s3://labels/dt=2026-11-21/ --file tasks.json
+
+    {call} --file answers.json --gold-output gold/
+
+    A .json file is for Label Studio: import it there, and export the annotations as JSON. In a .csv or .parquet file a
+    person fills in the column gold_label. The gold set is for evaluate, finetune and --gold. Needs no Ray.""",
+)
 CLEAN: Final = Command(
     CleanSettings,
     cleaned,
@@ -240,6 +279,8 @@ JOBS: Final[dict[str, Command[Any]]] = {
     "verify": VERIFY,
     "evaluate": EVALUATE,
     "finetune": FINETUNE,
+    "report": REPORT,
+    "review": REVIEW,
     "clean": CLEAN,
     "convert": CONVERT,
     "demo": DEMO,

@@ -12,10 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from functools import cache, partial
-from typing import Final
+from typing import ClassVar, Final
 
 from rich.table import Column
 
@@ -41,6 +41,8 @@ SUMMARY: Final = "nightly.json"
 SUMMARY_FORMAT: Final = 1
 # The width of the whole table. A narrower terminal gets a table without the plans.
 WIDTH: Final = 110
+# Of the nights before one, the last seven that are published are compared with it.
+EARLIER_NIGHTS: Final = 14
 
 
 class NightEnd(StrEnum):
@@ -182,15 +184,26 @@ def _written(nights: Nights, summaries: Folder) -> Nights:
     return nights
 
 
+class NightSettings(LabelSettings):
+    """The settings of the run that labels one night. Its labels are compared with those of the nights before it."""
+
+    requires_reference: ClassVar[bool] = False
+
+
 def night_settings(settings: NightlySettings, night: date) -> LabelSettings:
     """The settings of the run that labels one night."""
-    folder = settings.partition.replace(DATE_PLACEHOLDER, night.isoformat())
-    return LabelSettings(
-        input=storage.subfolder(settings.input_root, folder),
-        output=storage.subfolder(settings.output_root, folder),
+    earlier = [night - timedelta(days=days) for days in range(1, EARLIER_NIGHTS + 1)]
+    return NightSettings(
+        input=storage.subfolder(settings.input_root, _folder_of(settings, night)),
+        output=storage.subfolder(settings.output_root, _folder_of(settings, night)),
         replace=settings.on_change == "relabel",
+        reference=tuple(storage.subfolder(settings.output_root, _folder_of(settings, each)) for each in earlier),
         **settings.model_dump(include=set(LabellingSettings.model_fields)),
     )
+
+
+def _folder_of(settings: NightlySettings, night: date) -> str:
+    return settings.partition.replace(DATE_PLACEHOLDER, night.isoformat())
 
 
 def _labelled(

@@ -85,6 +85,11 @@ def report_name(plan_id: str) -> str:
     return f"{run_folder(plan_id)}report.json"
 
 
+def page_name(plan_id: str) -> str:
+    """The page of that report."""
+    return f"{run_folder(plan_id)}report.html"
+
+
 def begun_name(plan_id: str) -> str:
     """The name of the mark that a start writes before it uses objects of earlier starts."""
     return f"{run_folder(plan_id)}begun.json"

@@ -12,6 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from albert_infer.common import logs
 from albert_infer.errors import InputError
 from albert_infer.read import selection
 from albert_infer.read.class_names import ClassNames, class_names
@@ -87,6 +88,13 @@ class Survey:
             raise InputError(asked, columns, f"name the columns of the input with {' and '.join(dict.fromkeys(named))}")
         reason = f"none of its {files:,} files can be read, first {first.uri}: {first.reason} ({first.detail})"
         raise InputError(f"the input {self.folder.uri}", reason, "repair or replace the files; only Parquet is read")
+
+    def warn_of_columns_in_paths(self) -> None:
+        """Warn of columns that --carry all leaves out: they are in the paths of the files, and not in the files."""
+        if self.in_paths:
+            names = ", ".join(f"`{name}`" for name in self.in_paths)
+            why = "they are in the paths of the files and not in the files; --carry-source keeps each row's path"
+            logs.warn("columns_not_carried", f"--carry all leaves out {names}: {why}")
 
     def refuse_mixed_classes(self) -> None:
         """Raise InputError if two files have different class names for a carried column: the output has one list."""

@@ -1,0 +1,152 @@
+"""Whether the labels of a run differ from those of earlier runs by more than chance and ordinary variation.
+
+Each measure is a table of counts. Its distance is the Jensen-Shannon distance of the shares (base 2: 0 is the same, 1
+has nothing in common). Its p-value is that of the G statistic (the likelihood ratio of two multinomials), from draws
+under the pooled shares. Where there are three earlier runs or more, their own differences say how much larger than
+chance the ordinary variation is, and all counts are divided by that.
+
+Knows nothing of files. Sources: Lin 1991, Divergence measures based on the Shannon entropy; McCullagh and Nelder 1989,
+Generalized Linear Models, 4.5 (over-dispersion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from albert_infer.common.printable import how_many
+from albert_infer.output.distribution import Distribution
+
+# Four measures at 0.2 % each: fewer than one ordinary run in a hundred is reported.
+MAX_P_VALUE: Final = 0.002
+DRAWS: Final = 5_000
+# Fewer earlier runs say too little of their ordinary variation.
+LEAST_RUNS_FOR_VARIATION: Final = 3
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """What is compared of one run: rows by label, by reason without a label, and the distribution of the labels."""
+
+    labels: Mapping[str, int]
+    rejected: Mapping[str, int]
+    distribution: Distribution
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One comparison. `variation` is how much larger than chance the earlier runs differ among themselves."""
+
+    name: str
+    distance: float
+    p_value: float
+    variation: float
+    drifted: bool
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What was compared with which runs, and the result of each measure."""
+
+    references: tuple[str, ...]
+    measures: tuple[Measure, ...]
+
+    @property
+    def drifted(self) -> tuple[Measure, ...]:
+        """The measures that differ by more than chance, ordinary variation and the limit."""
+        return tuple(measure for measure in self.measures if measure.drifted)
+
+    def to_text(self) -> str:
+        """One line for a person."""
+        runs = how_many(len(self.references), "earlier run")
+        if not self.drifted:
+            return f"labels, probabilities, lengths and rejected rows are as in {runs}"
+        names = ", ".join(f"{measure.name} (distance {measure.distance:.3f})" for measure in self.drifted)
+        return f"differs from {runs} in {names}"
+
+
+def compared(run: RunCounts, references: Mapping[str, RunCounts], *, max_distance: float, draws: int = DRAWS) -> Drift:
+    """Compare a run with earlier runs, by their URIs. A measure has drifted above `max_distance` and beyond chance."""
+    measures = []
+    for name, tables in _tables(run, list(references.values())).items():
+        of_run, of_references = tables[0], tables[1:]
+        variation = _variation(of_references)
+        pooled = of_references.sum(axis=0)
+        distance = jensen_shannon(of_run, pooled)
+        p_value = _p_value(of_run / variation, pooled / variation, draws)
+        drifted = bool(p_value <= MAX_P_VALUE and distance > max_distance)
+        measures.append(Measure(name, round(distance, 4), p_value, round(variation, 2), drifted))
+    return Drift(tuple(references), tuple(measures))
+
+
+def _tables(run: RunCounts, references: Sequence[RunCounts]) -> dict[str, NDArray[np.float64]]:
+    """Of each measure the counts of the run and of each earlier run, (runs, bins)."""
+    runs = [run, *references]
+    return {
+        "labels": _table([each.labels for each in runs]),
+        "probabilities": np.array([_flat(each.distribution) for each in runs], float),
+        "lengths": np.array([each.distribution.tokens for each in runs], float),
+        "rejected rows": _table([{**each.rejected, "labelled": sum(each.labels.values())} for each in runs]),
+    }
+
+
+def _flat(distribution: Distribution) -> list[int]:
+    return [rows for _, counts in sorted(distribution.confidence.items()) for rows in counts]
+
+
+def _table(counts: Sequence[Mapping[str, int]]) -> NDArray[np.float64]:
+    names = sorted({name for each in counts for name in each})
+    return np.array([[each.get(name, 0) for name in names] for each in counts], float)
+
+
+def jensen_shannon(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """The distance of two tables of counts; 0 where one of them is empty."""
+    if not one.sum() or not other.sum():
+        return 0.0
+    p, q = one / one.sum(), other / other.sum()
+    middle = (p + q) / 2
+    divergence = (_entropy_terms(p, middle) + _entropy_terms(q, middle)) / 2
+    return float(np.sqrt(max(divergence / np.log(2), 0.0)))
+
+
+def _entropy_terms(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of o·ln(o/e) over the last axis; 0 where o is 0."""
+    ratio = np.divide(observed, expected, out=np.ones_like(observed), where=observed > 0)
+    terms: NDArray[np.float64] = (observed * np.log(ratio)).sum(axis=-1)
+    return terms
+
+
+def _g(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The likelihood ratio of two multinomials against one, over the last axis."""
+    both = one + other
+    rows_one, rows_other = one.sum(axis=-1, keepdims=True), other.sum(axis=-1, keepdims=True)
+    shares = both / (rows_one + rows_other)
+    return 2 * (_entropy_terms(one, shares * rows_one) + _entropy_terms(other, shares * rows_other))
+
+
+def _variation(references: NDArray[np.float64]) -> float:
+    """The mean G statistic of each earlier run against the others, over what chance alone gives; at least 1."""
+    if len(references) < LEAST_RUNS_FOR_VARIATION:
+        return 1.0
+    total = references.sum(axis=0)
+    freedom = max(int(np.count_nonzero(total)) - 1, 1)
+    ratios = [float(_g(each, total - each)) / freedom for each in references]
+    return max(1.0, float(np.mean(ratios)))
+
+
+def _p_value(one: NDArray[np.float64], other: NDArray[np.float64], draws: int) -> float:
+    """The share of draws under the pooled shares that differ at least as much."""
+    sizes = [round(one.sum()), round(other.sum())]
+    if not all(sizes):
+        return 1.0
+    used = (one + other) > 0
+    one, other = one[used], other[used]
+    shares = (one + other) / (one + other).sum()
+    chance = np.random.default_rng(0)
+    drawn = [chance.multinomial(size, shares, size=draws).astype(float) for size in sizes]
+    beyond = np.count_nonzero(_g(*drawn) >= float(_g(one, other)))
+    return float((1 + beyond) / (1 + draws))
