@@ -19,7 +19,7 @@ from torch.nn import functional
 from transformers import AlbertForSequenceClassification
 
 from albert_infer.classify.batching import micro_batches
-from albert_infer.engine import AlbertShape
+from albert_infer.engine import AlbertShape, packing
 from albert_infer.engine.albert import AlbertEngine, ForwardPass
 from albert_infer.engine.attention import PackedAttention, RectangleAttention
 from albert_infer.engine.cpu.fused import fused_layers
@@ -315,6 +315,20 @@ def test_micro_batch_logits_name_their_rows(checkpoint: Checkpoint) -> None:
         np.testing.assert_array_equal(batch.logits_BC, expected_RC[batch.rows_B])
         assert batch.fitted_B.all()
         assert not batch.halved
+
+
+def test_a_micro_batch_of_more_rows_than_a_pass_may_have_comes_in_parts(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert packing.MOST_ROWS < 1 << 16
+    pairs, rows = random_pairs(), np.arange(len(LENGTHS))
+    engine = engine_of(checkpoint)
+    expected_RC = engine.logits(pairs, [rows])
+    monkeypatch.setattr(packing, "MOST_ROWS", 4)
+    parts = list(engine.micro_batch_logits(pairs, [rows]))
+    assert [sorted(batch.rows_B) for batch in parts] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    for batch in parts:
+        assert largest_difference(batch.logits_BC, expected_RC[batch.rows_B]) < FP32_TOLERANCE
 
 
 class Unfetchable(torch.Tensor):

@@ -6,7 +6,7 @@ Shapes: R rows of the call, B rows of a micro-batch, T its tokens, E embedding, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -23,7 +23,7 @@ from albert_infer.engine.cpu.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.cpu.threads import Threads
 from albert_infer.engine.devices import to_device
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
-from albert_infer.engine.packing import PackedTokens, packed_tokens
+from albert_infer.engine.packing import PackedTokens, packed_tokens, with_rows_in_bounds
 from albert_infer.engine.plain import PlainLayers, PlainProduct
 from albert_infer.engine.processor import cpu_flags, cpu_vendor, mkl_is_slow
 from albert_infer.engine.shape import AlbertShape
@@ -77,7 +77,8 @@ class AlbertEngine:
     ) -> Iterator[MicroBatchLogits]:
         """Yield the logits of each micro-batch. Every row of `batches` appears once, usually in order of length.
 
-        Raises ModelError for a token id or a position without an embedding.
+        A micro-batch of more rows than attention takes on a GPU comes in parts. Raises ModelError for a token id or a
+        position without an embedding.
         """
         return self._computed(pairs, batches, self._forward)
 
@@ -98,12 +99,13 @@ class AlbertEngine:
     ) -> Iterator[MicroBatchLogits]:
         _refuse_unknown_tokens(pairs, self.shape)
 
-        def within_memory(group: Sequence[NDArray[np.int64]]) -> Iterator[MicroBatchLogits]:
+        def within_memory(group: Iterable[NDArray[np.int64]]) -> Iterator[MicroBatchLogits]:
             return logits_within_memory(group, partial(forward.logits, pairs), self.shape.num_labels)
 
+        passes = with_rows_in_bounds(batches)
         if self._threads is None:
-            return within_memory(batches)
-        calls = (partial(list[MicroBatchLogits], within_memory([rows_B])) for rows_B in batches)
+            return within_memory(passes)
+        calls = (partial(list[MicroBatchLogits], within_memory([rows_B])) for rows_B in passes)
         return chain.from_iterable(self._threads.results(calls))
 
 

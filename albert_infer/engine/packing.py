@@ -6,12 +6,17 @@ Shapes: R rows of the call, B rows of a micro-batch, T its tokens.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from albert_infer.schema import EncodedPairs
+
+# Attention on a GPU numbers the rows of a pass in a dimension of its grid that has 16 bits.
+MOST_ROWS: Final = 65_535
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,12 @@ def packed_tokens(pairs: EncodedPairs, rows_B: NDArray[np.int64]) -> PackedToken
         positions_T=positions_T.astype(np.int32),
         token_type_ids_T=(positions_T >= np.repeat(pairs.premise_segment_tokens[rows_B], lengths_B)).astype(np.int32),
     )
+
+
+def with_rows_in_bounds(batches: Iterable[NDArray[np.int64]]) -> Iterator[NDArray[np.int64]]:
+    """The micro-batches in order; one of more than `MOST_ROWS` rows is cut into the fewest parts that have no more."""
+    for rows_B in batches:
+        yield from np.array_split(rows_B, -(-len(rows_B) // MOST_ROWS) or 1)
 
 
 def _length_runs(sorted_lengths_B: NDArray[np.int64]) -> tuple[LengthRun, ...]:
