@@ -161,7 +161,7 @@ def test_the_aws_endpoint_stands_where_no_other_source_names_one(
         (("--label-order", "entailment,neutral,neutral"), "--label-order"),
         (("--label-order", "entailment,neutral,maybe"), "--label-order"),
         (("--gpus-per-worker", "-1"), "--gpus-per-worker"),
-        (("--gpus-per-worker", "1.5"), "--gpus-per-worker"),
+        *[(("--gpus-per-worker", value), "an actor computes on one GPU") for value in ("1.5", "2")],
         (("--gpu-wait-minutes", "0"), "--gpu-wait-minutes"),
         (("--gpu-wait-minutes", "inf"), "--gpu-wait-minutes"),
         (("--gpu-wait-minutes", "60", "--gpus-per-worker", "0"), "gpu_wait_minutes: with gpus_per_worker=0"),

@@ -51,7 +51,7 @@ def resources(nodes: list[Node], **settings: Any) -> WorkerResources:
         ([Node(4, 0)], {"gpu_wait_minutes": 60}, (CUDA, 1, None, 1, 0, None)),
         ([Node(0, 0)], {"gpu_wait_minutes": 60}, (CUDA, 1, None, 1, 0, None)),
         ([Node(8, 1)], {"gpu_wait_minutes": 60, "workers": "4:8"}, (CUDA, 4, 8, 1, 0, None)),
-        ([Node(4, 0)], {"gpu_wait_minutes": 60, "gpus_per_worker": 2}, (CUDA, 1, None, 2, 0, None)),
+        ([Node(4, 0)], {"gpu_wait_minutes": 60, "gpus_per_worker": 0.5}, (CUDA, 1, None, 0.5, 0, None)),
     ],
 )
 def test_actors_follow_from_the_cluster_and_the_settings(
@@ -81,7 +81,7 @@ def test_units_are_committed_by_as_many_tasks_as_there_are_cpus(
         ([Node(2, 0), Node(2, 0)], {"cpus_per_worker": 3}),
         ([Node(8, 0)], {"gpus_per_worker": 1}),
         ([Node(8, 1)], {"workers": "2"}),
-        ([Node(8, 1), Node(8, 1)], {"gpus_per_worker": 2}),
+        ([Node(8, 0.5), Node(8, 0.5)], {"gpus_per_worker": 1}),
     ],
 )
 def test_what_could_never_be_scheduled_is_refused(nodes: list[Node], settings: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ class Resources(BaseModel):
     gpus_per_worker: Annotated[
         float | None,
         Field(ge=0),
-        Parameter(group=SPEED, help="GPUs per actor; default: 1 if there are GPUs. 0 forces the CPU."),
+        Parameter(group=SPEED, help="GPUs per actor, 0 to 1; default: 1 if there are GPUs. 0 forces the CPU."),
         Mark.RARE,
     ] = None
     # No default: only the operator knows whether the cluster starts GPUs. A run on CPUs must not wait for them.
@@ -157,9 +157,9 @@ class Resources(BaseModel):
 
     @field_validator("gpus_per_worker")
     @classmethod
-    def _gpus_are_whole_or_a_part_of_one(cls, value: float | None) -> float | None:
-        if value is not None and value > 1 and not value.is_integer():
-            raise ValueError("expected a fraction of one GPU, or a whole number")  # Ray schedules no other number
+    def _an_actor_has_at_most_one_gpu(cls, value: float | None) -> float | None:
+        if value is not None and value > 1:
+            raise ValueError("an actor computes on one GPU: give 1, or a part of one as 0.5; --workers takes more GPUs")
         return value
 
     @model_validator(mode="after")
