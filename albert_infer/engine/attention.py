@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from albert_infer.engine.devices import to_device
 from albert_infer.engine.packing import LengthRun, PackedTokens
 
 # The limits of flash attention for packed rows: compute capability (bf16), and columns of a head.
@@ -35,7 +36,7 @@ def attention_of(packed: PackedTokens, hidden_TH: Tensor, heads: int) -> Attenti
     if not _flash_takes(hidden_TH, heads):
         return RectangleAttention(packed.runs, heads)
     tokens_P = np.append(packed.first_token_B, len(packed.input_ids_T)).astype(np.int32)
-    return PackedAttention(torch.from_numpy(tokens_P).to(hidden_TH.device), packed.runs[-1].length, heads)
+    return PackedAttention(to_device(tokens_P, hidden_TH.device), packed.runs[-1].length, heads)
 
 
 def _flash_takes(hidden_TH: Tensor, heads: int) -> bool:

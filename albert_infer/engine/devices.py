@@ -38,7 +38,8 @@ def requested_device(requested: str, precision: str, *, flag: str) -> DeviceKind
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """Copy `array` to the device, without waiting for a GPU."""
     tensor = torch.from_numpy(array)
-    # A copy from pageable memory would wait until the GPU has finished all earlier work.
+    # A copy from pageable memory would wait until the GPU has finished all earlier work. torch keeps the pinned blocks:
+    # a block whose copy has ended is used again, so that only the first passes of a process pin memory.
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
@@ -50,7 +51,8 @@ class HostCopy:
         self._tensor = tensor
         if tensor.is_cuda:
             self._tensor = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
-            self._copied = torch.cuda.Event()
+            # Waits asleep: a wait that spins would take a core from the tokenizers.
+            self._copied = torch.cuda.Event(blocking=True)
             self._copied.record()
 
     def array(self) -> NDArray[Any]:
