@@ -19,12 +19,14 @@ from torch.nn import functional
 from transformers import AlbertForSequenceClassification
 
 from albert_infer.classify.batching import micro_batches
-from albert_infer.engine import AlbertShape, packing
+from albert_infer.engine import AlbertShape, memory, packing
 from albert_infer.engine.albert import AlbertEngine, ForwardPass
 from albert_infer.engine.attention import PackedAttention, RectangleAttention
 from albert_infer.engine.cpu.fused import fused_layers
 from albert_infer.engine.cpu.int8 import Int8Dense, largest_weight
 from albert_infer.engine.cpu.kernels import kernels
+from albert_infer.engine.devices import HostCopy
+from albert_infer.engine.faults import is_device_lost
 from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.packing import LengthRun
 from albert_infer.engine.shape import ACTIVATIONS
@@ -331,6 +333,12 @@ def test_a_micro_batch_of_more_rows_than_a_pass_may_have_comes_in_parts(
         assert largest_difference(batch.logits_BC, expected_RC[batch.rows_B]) < FP32_TOLERANCE
 
 
+def coded(error: torch.AcceleratorError, code: int) -> torch.AcceleratorError:
+    """The error with CUDA's number for it."""
+    error.error_code = code  # type: ignore[attr-defined]  # set by torch itself, and in no stub
+    return error
+
+
 class Unfetchable(torch.Tensor):
     """Logits that the device computes but has no memory to hand over."""
 
@@ -406,12 +414,119 @@ def test_a_row_that_met_another_on_the_device_is_tried_again_alone() -> None:
     assert (batch.rows_B.tolist(), batch.fitted_B.tolist(), batch.halved) == ([7], [True], True)
 
 
-def test_another_error_of_the_device_is_raised() -> None:
-    def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
-        raise RuntimeError("device-side assert")
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: out of memory"),
+        coded(torch.AcceleratorError("CUDA error: an error of a later release"), 2),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+    ],
+    ids=str,
+)
+def test_a_device_may_say_in_several_ways_that_it_is_full(error: RuntimeError) -> None:
+    assert halves_tried(error) == [2, 1, 1]
 
-    with pytest.raises(RuntimeError, match="device-side assert"):
+
+def test_memory_of_the_host_that_cannot_be_pinned_halves_a_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = iter([torch.AcceleratorError("CUDA error: out of memory")])
+
+    def pinned(logits_BC: torch.Tensor) -> HostCopy:
+        for refusal in refusals:
+            raise refusal
+        return HostCopy(logits_BC)
+
+    monkeypatch.setattr(memory, "HostCopy", pinned)
+    assert halves_tried() == [2, 1, 1]
+
+
+def halves_tried(error: RuntimeError | None = None) -> list[int]:
+    """The rows of each pass of a micro-batch of two rows, the first of which raises `error`."""
+    tried: list[int] = []
+
+    def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+        tried.append(len(rows_B))
+        if error is not None and len(tried) == 1:
+            raise error
+        return rows_B, torch.zeros(len(rows_B), 3)
+
+    (batch,) = logits_within_memory([np.array([0, 1])], forward, 3)
+    assert batch.halved
+    assert batch.fitted_B.all()
+    return tried
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("device-side assert"),
+        RuntimeError("the model ran out of memory of its own"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    ],
+    ids=str,
+)
+def test_another_error_of_the_device_is_raised(error: RuntimeError) -> None:
+    def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
         list(logits_within_memory([np.array([0])], forward, 3))
+
+
+def test_a_lost_device_that_looks_full_rejects_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    def refuse() -> None:
+        raise lost
+
+    def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], torch.Tensor]:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`")
+
+    monkeypatch.setattr(memory, "refuse_lost_device", refuse)
+    with pytest.raises(torch.AcceleratorError, match="unspecified launch failure"):
+        list(logits_within_memory([np.array([0])], forward, 3))
+
+
+@pytest.mark.parametrize(
+    ("error", "answers", "is_lost"),
+    [
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), False, True),
+        # The launch was wrong, and the device is well.
+        (torch.AcceleratorError("CUDA error: invalid configuration argument"), True, False),
+        (torch.AcceleratorError("CUDA error: out of memory"), False, False),
+        (ValueError("CUDA error: a text of somebody else"), False, False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False, False),
+    ],
+    ids=str,
+)
+def test_a_device_is_lost_if_it_answers_with_an_error_after_an_error(
+    error: Exception, answers: bool, is_lost: bool
+) -> None:
+    def ask_device() -> None:
+        if not answers:
+            raise error
+
+    assert is_device_lost(error, ask_device) == is_lost
+
+
+def test_a_device_without_memory_for_the_weights_in_fp32_tries_a_pass_again(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, engine = random_pairs(), engine_of(checkpoint, Precision.BF16)
+    expected_RC = logits_of(engine_of(checkpoint), pairs)
+    prepared, failures = ForwardPass.prepared, iter([torch.OutOfMemoryError("no memory for the weights")])
+
+    def cramped_once(tensors: AlbertTensors, precision: Precision, device: DeviceKind) -> ForwardPass:
+        for failure in failures:
+            raise failure
+        return prepared(tensors, precision, device)
+
+    monkeypatch.setattr(ForwardPass, "prepared", cramped_once)
+    (batch,) = engine.fp32_micro_batch_logits(pairs, [np.arange(len(LENGTHS))])
+    assert (batch.halved, batch.fitted_B.all()) == (True, True)
+    assert largest_difference(batch.logits_BC, expected_RC[batch.rows_B]) < FP32_TOLERANCE
 
 
 @pytest.mark.gpu

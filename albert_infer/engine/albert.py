@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
+from threading import Lock
 from typing import Final, Protocol
 
 import numpy as np
@@ -59,6 +60,8 @@ class AlbertEngine:
         self._threads = Threads(threads or torch.get_num_threads()) if device is DeviceKind.CPU else None
         self._tensors = AlbertTensors.read(shape, weights)
         self._forward = ForwardPass.prepared(self._tensors, precision, device)
+        self._fp32 = self._forward if precision is Precision.FP32 else None
+        self._preparing_fp32 = Lock()
 
     @property
     def fused(self) -> bool:
@@ -80,7 +83,7 @@ class AlbertEngine:
         A micro-batch of more rows than attention takes on a GPU comes in parts. Raises ModelError for a token id or a
         position without an embedding.
         """
-        return self._computed(pairs, batches, self._forward)
+        return self._computed(pairs, batches, lambda: self._forward)
 
     def fp32_micro_batch_logits(
         self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]
@@ -88,19 +91,23 @@ class AlbertEngine:
         """The same in fp32, for an engine of any precision. The first call prepares the fp32 weights."""
         return self._computed(pairs, batches, self._fp32_forward) if batches else iter(())
 
-    @cached_property
     def _fp32_forward(self) -> ForwardPass:
-        if self.precision is Precision.FP32:
-            return self._forward
-        return ForwardPass.prepared(self._tensors, Precision.FP32, self._device)
+        with self._preparing_fp32:
+            if self._fp32 is None:
+                self._fp32 = ForwardPass.prepared(self._tensors, Precision.FP32, self._device)
+            return self._fp32
 
     def _computed(
-        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]], forward: ForwardPass
+        self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]], forward_of: Callable[[], ForwardPass]
     ) -> Iterator[MicroBatchLogits]:
+        """Each pass by `forward_of()`, called inside the guard: the device may have no memory for its weights."""
         _refuse_unknown_tokens(pairs, self.shape)
 
+        def forward(rows_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
+            return forward_of().logits(pairs, rows_B)
+
         def within_memory(group: Iterable[NDArray[np.int64]]) -> Iterator[MicroBatchLogits]:
-            return logits_within_memory(group, partial(forward.logits, pairs), self.shape.num_labels)
+            return logits_within_memory(group, forward, self.shape.num_labels)
 
         passes = with_rows_in_bounds(batches)
         if self._threads is None:

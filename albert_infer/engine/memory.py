@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from albert_infer.engine.devices import HostCopy
+from albert_infer.engine.faults import is_out_of_memory, refuse_lost_device
 
 # One forward pass. It takes rows, and returns them in the order of their logits, with the logits (B, C) on the device.
 Forward = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], Tensor]]
@@ -38,7 +39,7 @@ def logits_within_memory(
 ) -> Iterator[MicroBatchLogits]:
     """Yield the logits of each micro-batch, in order. While the caller uses one, the device computes the next.
 
-    Never raises `torch.OutOfMemoryError`: neither from `forward` nor from the copy of its result.
+    Never raises an error that `is_out_of_memory`: neither from `forward` nor from the copy of its result.
     """
     ahead: _Pass | None = None
     for rows_B in batches:
@@ -66,7 +67,9 @@ def _started(forward: Forward, rows_B: NDArray[np.int64]) -> _Pass:
     try:
         in_order_B, logits_BC = forward(rows_B)
         return _Pass(in_order_B, HostCopy(logits_BC))
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         # Returned outside the exception, whose traceback would keep the tensors of the pass alive.
         return _Pass(rows_B, None)
 
@@ -76,7 +79,9 @@ def _fetched(current: _Pass) -> NDArray[np.float32] | None:
     logits_BC, current.logits_BC = current.logits_BC, None
     try:
         return None if logits_BC is None else logits_BC.array()
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return None
 
 
@@ -95,6 +100,8 @@ def _in_parts(rows_B: NDArray[np.int64], forward: Forward, num_labels: int) -> M
         part = pending.pop()
         # Called outside of every handler, so the tensors of the failed pass are freed. Without CUDA this does nothing.
         torch.cuda.empty_cache()
+        # A lost device may look full to cuBLAS, and every row would be rejected.
+        refuse_lost_device()
         started = _started(forward, part)
         logits = _fetched(started)
         if logits is not None:
