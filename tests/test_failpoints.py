@@ -48,5 +48,5 @@ def test_several_points_may_be_armed_and_one_may_wait(tmp_path: Path) -> None:
 
 
 def test_an_unknown_action_is_said() -> None:
-    with pytest.raises(ValueError, match="choose from kill, segfault, wait"):
+    with pytest.raises(ValueError, match="choose from kill, segfault, wait, lose_gpu"):
         FailPoint.parsed("part_put:explode:1:folder")

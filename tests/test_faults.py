@@ -316,6 +316,21 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
     assert labelled.items() < state_of(night.output, "part-*").items()
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("session")
+def test_a_unit_that_loses_the_gpu_of_three_workers_is_given_up_and_the_others_are_labelled(night: Night) -> None:
+    armed = night.on_ray(f"classifying@{units_of(night)[2]}:lose_gpu:1-99")
+    outcome = run_alone(*night.accepting(bad_files=2), env=armed)
+
+    assert outcome.exit_code == 0, outcome.stderr
+    assert night.hits("classifying") == 3, "three processes, no more"
+    verify(night.output, night.source)
+    assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": 1}
+    warnings = [line for line in outcome.stderr.splitlines() if line.startswith("warning: the GPU of a worker on node")]
+    assert len(warnings) == 3, outcome.stderr
+    assert all("CUDA error: unspecified launch failure" in line for line in warnings)
+
+
 def units_of(night: Night, *more: object) -> list[str]:
     """The ids of the seven units, in the order of the input, from a plan; the output is as it was."""
     assert run_inline(*night.accepting(bad_files=0), *more).exit_code == 3, "the broken page is not accepted yet"

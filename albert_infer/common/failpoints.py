@@ -2,9 +2,9 @@
 
 `NLI_FAIL_POINT=POINT[@TEXT]:ACTION:HITS:FOLDER` arms a point. Several are separated by `;`. With TEXT, a hit counts
 only if the name of the current unit or file contains TEXT. Hits within HITS (`2`, or `1-3`) act: `kill` and `segfault`
-end the process like the kernel, and `wait` stops it until FOLDER has a file `go`. Each hit creates an empty file in
-FOLDER, so hits are counted across processes, and a test sees that its fault happened. Without the variable, a point
-costs one look at an empty list.
+end the process like the kernel, `wait` stops it until FOLDER has a file `go`, and `lose_gpu` raises an error of a lost
+GPU. Each hit creates an empty file in FOLDER, so hits are counted across processes, and a test sees that its fault
+happened. Without the variable, a point costs one look at an empty list.
 """
 
 from __future__ import annotations
@@ -71,7 +71,11 @@ def _wait(folder: Path) -> None:
         time.sleep(0.02)
 
 
-ACTIONS: Final = {"kill": _kill, "segfault": _segfault, "wait": _wait}
+def _lose_gpu(folder: Path) -> None:
+    raise RuntimeError("CUDA error: unspecified launch failure")
+
+
+ACTIONS: Final = {"kill": _kill, "segfault": _segfault, "wait": _wait, "lose_gpu": _lose_gpu}
 _ARMED: Final = [FailPoint.parsed(armed) for armed in os.environ.get(VARIABLE, "").split(";") if armed]
 
 

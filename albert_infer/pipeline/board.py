@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import ray
@@ -15,6 +15,8 @@ from albert_infer import storage
 from albert_infer.pipeline.attempts import AttemptCounts
 from albert_infer.pipeline.progress import ProgressCounts, RunProgress, UnitProgress
 from albert_infer.schema import DeviceKind
+
+SECONDS_FOR_LAST_WORDS: Final = 5.0
 
 
 def started(counts: type) -> Any:
@@ -48,6 +50,10 @@ class RunBoard:
     def report_device(self, device: DeviceKind) -> None:
         """Report the device of a worker. Does not wait."""
         self.actor.report_device.remote(device)
+
+    def report_lost_device(self, line: str) -> None:
+        """Report a worker that ends because its GPU is lost. Waits a moment, because its process ends next."""
+        ray.wait([self.actor.report_lost_device.remote(line)], timeout=SECONDS_FOR_LAST_WORDS)
 
     def so_far(self) -> RunProgress:
         """The progress that workers reported so far."""

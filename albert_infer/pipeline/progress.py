@@ -65,6 +65,7 @@ class RunProgress:
     `first_reported` is the time of the first report of a unit (seconds since the epoch, None before). `devices` are
     the devices that workers really use. `actors` has the share of each classify actor in `done`. `committed` units are
     durable. `rejected` is the number of their rejected rows, by reason. `s3_retries` counts retries of the workers.
+    `lost_devices` has a line for each worker that ended because its GPU was lost.
     """
 
     units: int
@@ -75,6 +76,7 @@ class RunProgress:
     committed: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     s3_retries: int = 0
+    lost_devices: tuple[str, ...] = ()
 
     @property
     def padding_share(self) -> float:
@@ -109,10 +111,15 @@ class ProgressCounts:
         self._devices: frozenset[DeviceKind] = frozenset()
         self._rejected: dict[str, Mapping[str, int]] = {}
         self._s3_retries: dict[str, int] = {}
+        self._lost_devices: list[str] = []
 
     def report_device(self, device: DeviceKind) -> None:
         """Report a worker that is ready, by its device."""
         self._devices |= {device}
+
+    def report_lost_device(self, line: str) -> None:
+        """Report a worker that ends because its GPU is lost: which GPU, and the error."""
+        self._lost_devices.append(line)
 
     def report_progress(self, unit_id: str, progress: UnitProgress, actor: str = "") -> None:
         """Report the progress of a unit, and its actor."""
@@ -146,6 +153,7 @@ class ProgressCounts:
             committed=len(self._rejected),
             rejected=rejected,
             s3_retries=sum(self._s3_retries.values()),
+            lost_devices=tuple(self._lost_devices),
         )
 
 
@@ -208,14 +216,25 @@ def progressed(total: int, done: int, speed: float, step: str = STARTING) -> Pro
 
 
 def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Callable[[], RunProgress]:
-    """A function that calls `so_far`, and logs one warning if a worker uses a device that was not planned."""
-    is_warned = threading.Event()
+    """A function that calls `so_far`, and logs one warning if a worker uses a device that was not planned.
+
+    It logs one warning for each lost device, too.
+    """
+    warned, lock = set[tuple[str, int]](), threading.Lock()
+
+    def warn_once(event: str, number: int, text: str) -> None:
+        with lock:
+            is_new = (event, number) not in warned
+            warned.add((event, number))
+        if is_new:
+            logs.warn(event, text)
 
     def so_far_warning() -> RunProgress:
         progress = so_far()
-        if not progress.devices <= {planned} and not is_warned.is_set():
-            is_warned.set()
-            logs.warn("device_missing", DEVICE_MISSING)
+        if not progress.devices <= {planned}:
+            warn_once("device_missing", 0, DEVICE_MISSING)
+        for number, line in enumerate(progress.lost_devices):
+            warn_once("device_lost", number, f"{line}; its worker was ended, and Ray starts another")
         return progress
 
     return so_far_warning

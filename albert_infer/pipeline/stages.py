@@ -21,6 +21,7 @@ from albert_infer.classify.classification import Classifier
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import commit
 from albert_infer.pipeline.board import RunBoard
+from albert_infer.pipeline.lost_devices import ending_with_the_device
 from albert_infer.pipeline.reader import UnitReader, poison_detail, poison_marker, unpickled
 from albert_infer.pipeline.resources import WorkerResources, commits_at_once
 from albert_infer.pipeline.session import READ_TASK_MEMORY, reserved, session_settings, shared, stage_error
@@ -101,7 +102,14 @@ class ClassifyActor:
         with self._board.attempt("classify", unit_id) as healthy:
             if not healthy:
                 return self._classifier.classified(poison_marker(unit_id, "labelling", prepared.schema))
-            return classified_unit(prepared, self._classifier, self._board, self._actor_id)
+            # Inside the attempt, which stays open if the process ends.
+            with ending_with_the_device(self._report_lost_device):
+                return classified_unit(prepared, self._classifier, self._board, self._actor_id)
+
+    def _report_lost_device(self, error: str) -> None:
+        self._board.report_lost_device(
+            f"the GPU of a worker on node {ray.util.get_node_ip_address()} is lost ({error})"
+        )
 
 
 class UnitSink(Datasink[None]):
