@@ -11,6 +11,7 @@
     │   └── OutputError         the output location
     ├── LimitError           3  a limit was exceeded; nothing was published
     ├── InfrastructureError  4  storage or cluster failed; the same command resumes the run
+    │   ├── DeviceError         a planned GPU cannot be used
     │   ├── ObjectMissingError  an expected object is gone
     │   └── ObjectChangedError  an object is not the one that was pinned
     ├── IntegrityError       5  durable state contradicts the plan; a person must look
@@ -87,6 +88,10 @@ class InfrastructureError(AlbertInferError):
     """Storage or cluster failed; finished units stay, and the same command resumes the run."""
 
     exit_code = 4
+
+
+class DeviceError(InfrastructureError):
+    """A GPU that was planned cannot be used, or does not compute in the run's precision."""
 
 
 class ObjectMissingError(InfrastructureError):

@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 import pyarrow as pa
 
 from albert_infer.classify.classification import Classifier, default_batch_tokens, ignore_progress
+from albert_infer.engine.cards import Card
 from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import InputError, SettingsError
 from albert_infer.model import checkpoint as model
@@ -65,7 +66,8 @@ class Labeler:
         arguments.whole_number("max_batch_tokens", max_batch_tokens, least=1)
         arguments.share("review_below", review_below)
         self.device = _device(device, precision)
-        self.precision = _precision(precision, self.device)
+        card = _card(self.device)
+        self.precision = _precision(precision, self.device, card)
         self._source = source
         checkpoint = model.load_checkpoint(source, label_order=label_order)
         self._tokenizer = checkpoint.tokenizer(max_length=max_length, long_premise=long_premise)
@@ -126,10 +128,18 @@ def _device(device: DeviceKind | str, precision: Precision | str) -> DeviceKind:
     return requested_device(str(device), str(precision), flag="device=cuda")
 
 
-def _precision(precision: Precision | str, device: DeviceKind) -> Precision:
+def _card(device: DeviceKind) -> Card | None:
+    from albert_infer.engine.devices import card_of
+
+    return card_of(device)
+
+
+def _precision(precision: Precision | str, device: DeviceKind, card: Card | None) -> Precision:
     if precision == Precision.INT8 and device is DeviceKind.CUDA:
         raise SettingsError("precision=int8 with device=cuda", "int8 is for CPUs", "leave one of them out")
-    return resolved_precision(str(precision), device, cpu_flags())
+    if precision == Precision.FP16 and device is DeviceKind.CPU:
+        raise SettingsError("precision=fp16", "fp16 is for GPUs", "leave it out, or give precision=fp32")
+    return resolved_precision(str(precision), device, cpu_flags(), card)
 
 
 def _refuse_doubled_columns(pairs: pa.Table, added: Sequence[str]) -> None:

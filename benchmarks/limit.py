@@ -103,7 +103,8 @@ def _ways_on_cpu(tokens: int, precision: str) -> dict[str, Way]:
         return {"oneDNN, quantised beforehand": _onednn_int8_product}
     ways: dict[str, Way] = {"torch linear": _torch_product}
     # oneDNN packs bf16 weights only where the processor has instructions for it.
-    if precision == Precision.FP32 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    is_packed_bf16 = precision == Precision.BF16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if precision == Precision.FP32 or is_packed_bf16:
         ways["oneDNN, packed weights"] = lambda weight, bias: _onednn_product(weight, bias, tokens)
     if precision == Precision.FP32 and hasattr(torch.ops.mkl, "_mkl_linear"):
         ways["MKL, packed weights"] = lambda weight, bias: _mkl_product(weight, bias, tokens)

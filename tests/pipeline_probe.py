@@ -1,7 +1,8 @@
 """Labels a folder on a cluster of a given size and tells what the stages did; started by test_pipeline.
 
 python pipeline_probe.py TOLD CPUS GPUS INPUT OUTPUT MODEL PICKLINGS [FLAGS...]: what is told goes to the file TOLD, as
-JSON. A cluster that RAY_ADDRESS names is joined, and has that size already. With FLAGS the job runs there as well.
+JSON. A cluster that RAY_ADDRESS names is joined, and has that size already. With FLAGS the job runs there as well,
+first without --allow-cpu and then with it.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, 
     if address == "local":
         size = {"num_cpus": int(cpus), "num_gpus": int(gpus), "include_dashboard": False}
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **size)
-    settings = LabelSettings(input=source, output=output, model=model, unit_rows=16)
+    settings = LabelSettings(input=source, output=output, model=model, unit_rows=16, allow_cpu=True)
     survey = survey_input(storage.resolve_input(source), settings)
     checkpoint = load_checkpoint(model)
     plan = make_plan(survey, settings, {"model": {"digests": {}, "label_map": []}}, 1024)
@@ -63,7 +64,8 @@ def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, 
     with connected(debug=False) as nodes:
         stages = seen(settings, survey, plan, watched, worker_resources(settings, nodes))
     if flags:
-        stages["job"] = job_of(flags)
+        stages["refused"] = job_of(flags)
+        stages["job"] = job_of((*flags, "--allow-cpu"))
     Path(told).write_text(json.dumps(stages), "utf-8")
 
 

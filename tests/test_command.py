@@ -30,6 +30,7 @@ CODES = {
     errors.OutputError: 2,
     errors.LimitError: 3,
     errors.InfrastructureError: 4,
+    errors.DeviceError: 4,
     errors.ObjectMissingError: 4,
     errors.ObjectChangedError: 4,
     AccessError: 4,

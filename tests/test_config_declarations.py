@@ -28,6 +28,7 @@ IN_OTHER_WORDS = {
     ("model", "FinetuneSettings"),
     ("max_length", "FinetuneSettings"),
     ("precision", "FinetuneSettings"),
+    ("allow_cpu", "FinetuneSettings"),
     ("review_below", "EvaluateSettings"),
     ("gold_column", "GoldGate"),
     # What the demo gives itself.

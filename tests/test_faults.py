@@ -326,7 +326,7 @@ def test_a_unit_that_loses_the_gpu_of_three_workers_is_given_up_and_the_others_a
     assert night.hits("classifying") == 3, "three processes, no more"
     verify(night.output, night.source)
     assert report_of(night.output)["quarantined"]["reasons"] == {"bad_page": 1, "poison_unit": 1}
-    warnings = [line for line in outcome.stderr.splitlines() if line.startswith("warning: the GPU of a worker on node")]
+    warnings = [line for line in outcome.stderr.splitlines() if line.startswith("warning: the GPU of a worker on ")]
     assert len(warnings) == 3, outcome.stderr
     assert all("CUDA error: unspecified launch failure" in line for line in warnings)
 

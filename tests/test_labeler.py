@@ -22,7 +22,7 @@ from checkpoints import random_checkpoint
 from pairs import bytes_column, wordpiece
 
 from albert_infer import Labeler
-from albert_infer.engine.devices import usable_device
+from albert_infer.engine.devices import card_here, card_of, requested_device
 from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import InputError, ModelError, SettingsError
 from albert_infer.model.checkpoint_files import checkpoint_folder
@@ -292,8 +292,9 @@ def test_a_data_set_without_a_table_is_refused(labeler: Labeler) -> None:
 
 
 def test_precision_and_device_are_the_jobs_unless_they_are_asked_for(folder: Path, labeler: Labeler) -> None:
-    device = usable_device(DeviceKind.CUDA)
-    assert (labeler.device, labeler.precision) == (device, resolved_precision("auto", device, cpu_flags()))
+    device = requested_device("auto", "auto", flag="device")
+    expected = resolved_precision("auto", device, cpu_flags(), card_of(device))
+    assert (labeler.device, labeler.precision) == (device, expected)
     asked = Labeler(str(folder), precision="int8")
     assert (asked.device, asked.precision) == (DeviceKind.CPU, Precision.INT8)
     exact = Labeler(str(folder), precision=Precision.FP32, device=DeviceKind.CPU)
@@ -303,7 +304,8 @@ def test_precision_and_device_are_the_jobs_unless_they_are_asked_for(folder: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"precision": "fp8"}, "precision='fp8': it is not a known value; give one of auto, fp32, bf16, int8"),
+        ({"precision": "fp64"}, "precision='fp64': it is not a known value; give one of auto, fp32, bf16, fp16, int8"),
+        ({"precision": "fp16", "device": "cpu"}, "precision=fp16: fp16 is for GPUs; leave it out, or give"),
         ({"device": "tpu"}, "device='tpu': it is not a known value; give one of auto, cpu, cuda"),
     ],
 )
@@ -313,9 +315,9 @@ def test_a_precision_or_device_that_is_none_is_refused(folder: Path, arguments: 
 
 
 def test_a_gpu_that_is_not_there_is_refused(folder: Path) -> None:
-    if usable_device(DeviceKind.CUDA) is DeviceKind.CUDA:
+    if not card_here().obstacle:
         pytest.skip("there is one")
-    with pytest.raises(SettingsError, match="device=cuda: torch finds no CUDA device here"):
+    with pytest.raises(SettingsError, match=r"device=cuda: torch [\w.+]+ finds no CUDA device"):
         Labeler(str(folder), device="cuda")
 
 

@@ -120,11 +120,23 @@ def test_actors_leave_a_core_for_reading(seen: Seen) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is there")
-def test_a_gpu_that_is_declared_but_not_there_is_said_and_the_cpu_labels(seen_in: Callable[[str], Seen]) -> None:
+def test_a_gpu_that_is_declared_but_not_there_ends_the_job_with_4_before_anything_is_labelled(
+    seen_in: Callable[[str], Seen],
+) -> None:
+    refused = seen_in(WITH_A_JOB).told["refused"]
+    (line,) = [line for line in refused["errors"] if line.startswith("label_pairs.py: ")]
+    assert refused["exit_code"] == 4
+    for words in ("a GPU on ", f"torch {torch.__version__} finds no CUDA device", "--allow-cpu"):
+        assert words in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is there")
+def test_the_cpu_labels_instead_of_a_gpu_that_is_not_there_where_it_may(seen_in: Callable[[str], Seen]) -> None:
     seen = seen_in(WITH_A_JOB)
     output, job = seen.folder / "job", seen.told["job"]
     assert job["exit_code"] == 0, job["errors"]
     (warning,) = [line for line in job["errors"] if line.startswith("warning: ")]
     assert "--gpus-per-worker 0" in warning
-    assert report_of(output)["device"] == "cpu"
+    report = report_of(output)
+    assert (report["device"], report["card"], report["max_batch_tokens"]) == ("cpu", None, 512)
     assert labelled_rows(output).num_rows == PAIRS.num_rows

@@ -31,6 +31,7 @@ KEYS = {
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
     "leftovers_reason", "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
     "error", "pace", "distribution", "drift",
+    "card",
 }  # fmt: skip
 BAD_UNIT = {"reason": "bad_page", "detail": "damaged", "uri": "in/b.parquet", "first_row": 0, "rows": 1}
 BAD_FILE = {"uri": "in/a.parquet", "size": 1, "version": "1", "reason": "bad_footer", "detail": "cut", "rows": None}

@@ -129,6 +129,7 @@ def test_without_settings_any_cluster_with_a_cpu_labels(nodes: list[Node]) -> No
         ("fp32", CUDA, frozenset(), Precision.FP32),
         ("bf16", CPU, frozenset(), Precision.BF16),
         ("int8", CPU, frozenset(), Precision.INT8),
+        ("fp16", CUDA, frozenset(), Precision.FP16),
     ],
 )
 def test_auto_is_bf16_where_the_device_computes_in_it(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from albert_infer.config.groups import DATA, LEARNING, MODEL, Mark
 from albert_infer.config.shared import (
+    AllowCpu,
     CheckpointChoice,
     Computing,
     GoldLabels,
@@ -148,6 +149,12 @@ class FinetuneSettings(
     save_precision: Annotated[
         Literal["fp32", "fp16"], Parameter(group=MODEL, help="Precision of the stored weights; fp16 halves the file.")
     ] = "fp32"
+    allow_cpu: Annotated[
+        AllowCpu,
+        Parameter(
+            help="Train on CPUs if torch cannot use the GPUs of the cluster, instead of ending with exit code 4."
+        ),
+    ] = False
     workers: Annotated[Workers, Parameter(help="Training workers, N; default: one per GPU, or one without GPUs.")] = (
         None
     )
@@ -155,8 +162,8 @@ class FinetuneSettings(
     @field_validator("precision")
     @classmethod
     def _trains_in_floats(cls, value: str) -> str:
-        if value == "int8":
-            raise ValueError("int8 is for labelling; give auto, fp32 or bf16")
+        if value in ("int8", "fp16"):
+            raise ValueError(f"{value} is for labelling; give auto, fp32 or bf16")
         return value
 
     @field_validator("workers")

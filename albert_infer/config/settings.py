@@ -12,6 +12,7 @@ from albert_infer import schema
 from albert_infer.config.drift import DriftGate, References
 from albert_infer.config.groups import DATA, LIMITS, MODEL, NO_FLAGS, SPEED, Mark
 from albert_infer.config.shared import (
+    AllowCpu,
     CheckpointChoice,
     Classifying,
     GoldColumn,
@@ -142,6 +143,12 @@ class Resources(BaseModel):
         ),
         Mark.RARE,
     ] = None
+    allow_cpu: Annotated[
+        AllowCpu,
+        Parameter(
+            help="Label on the CPU where torch cannot use a GPU of the cluster, instead of ending with exit code 4."
+        ),
+    ] = False
     cpus_per_worker: Annotated[
         int | None,
         Field(ge=0),

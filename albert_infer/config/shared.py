@@ -16,7 +16,7 @@ from albert_infer.config.groups import DATA, LIMITS, MODEL, NO_FLAGS, SPEED, Mar
 from albert_infer.config.values import AwsAccount, Count, LabelOrder, Location, OutputFolder, Root, Share, WorkerRange
 
 # The choices of the operator. A run resolves each to a `schema.Precision`.
-PrecisionSetting = Literal["auto", "fp32", "bf16", "int8"]
+PrecisionSetting = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 # Settings that every job describes in its own words.
 Input = Annotated[Location, Parameter(group=DATA)]
@@ -31,6 +31,7 @@ MaxLength = Annotated[int | None, Field(ge=schema.MIN_LENGTH), Parameter(group=M
 PrecisionChoice = Annotated[PrecisionSetting, Parameter(group=MODEL)]
 ReviewBelow = Annotated[Share | None, Parameter(group=MODEL)]
 GoldColumn = Annotated[str, Parameter(group=DATA)]
+AllowCpu = Annotated[bool, Parameter(group=SPEED), Mark.RARE]
 
 
 class Job(BaseModel):
@@ -109,7 +110,7 @@ class Computing(BaseModel):
     ] = None
     precision: Annotated[
         PrecisionChoice,
-        Parameter(help="`auto` is bf16 where the device supports it, else fp32; int8 is for CPUs."),
+        Parameter(help="`auto` is bf16 where the device supports it, fp16 on older GPUs, else fp32; int8 is for CPUs."),
     ] = "auto"
 
 

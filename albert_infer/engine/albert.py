@@ -33,7 +33,13 @@ from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
 # The type of the embeddings, and of the hidden states in plain layers.
-DTYPES: Final = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.INT8: torch.float32}
+DTYPES: Final = {
+    Precision.FP32: torch.float32,
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+    Precision.INT8: torch.float32,
+}
+FUSED_ON_CPUS: Final = (Precision.BF16, Precision.INT8)
 
 
 class AlbertEngine:
@@ -135,7 +141,7 @@ class ForwardPass:
     def prepared(cls, tensors: AlbertTensors, precision: Precision, device: DeviceKind) -> ForwardPass:
         """The forward pass, with fused layers where they are available."""
         where, dtype = torch.device(device.value), DTYPES[precision]
-        if device is DeviceKind.CPU and precision is not Precision.FP32:
+        if device is DeviceKind.CPU and precision in FUSED_ON_CPUS:
             fused = fused_layers(tensors, precision)
             if fused is not None:
                 return cls(tensors.ends(dtype, where), fused, where)

@@ -19,8 +19,9 @@ from torch.nn import functional
 from albert_infer.engine.devices import to_device
 from albert_infer.engine.packing import LengthRun, PackedTokens
 
-# The limits of flash attention for packed rows: compute capability (bf16), and columns of a head.
+# The limits of flash attention for packed rows: compute capability, types, and columns of a head.
 LEAST_CAPABILITY: Final = (8, 0)
+FLASH_DTYPES: Final = (torch.bfloat16, torch.float16)
 WIDEST_HEAD: Final = 256
 
 
@@ -40,7 +41,7 @@ def attention_of(packed: PackedTokens, hidden_TH: Tensor, heads: int) -> Attenti
 
 
 def _flash_takes(hidden_TH: Tensor, heads: int) -> bool:
-    if not hidden_TH.is_cuda or hidden_TH.dtype is not torch.bfloat16:
+    if not hidden_TH.is_cuda or hidden_TH.dtype not in FLASH_DTYPES:
         return False
     head_size = hidden_TH.shape[1] // heads
     fits = head_size % 8 == 0 and head_size <= WIDEST_HEAD

@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from albert_infer.errors import SettingsError
+from albert_infer.engine.cards import Card, driver_version, unusable
+from albert_infer.errors import DeviceError, SettingsError
 from albert_infer.schema import DeviceKind, Precision
 
 
-def usable_device(planned: DeviceKind) -> DeviceKind:
-    """`planned`, or the CPU if torch finds no CUDA device. A cluster may declare GPUs that do not exist."""
-    return planned if planned is DeviceKind.CPU or torch.cuda.is_available() else DeviceKind.CPU
+def card_here() -> Card:
+    """The first GPU that torch finds in this process, and the torch that is to use it."""
+    facts = {"torch": torch.__version__, "cuda": torch.version.cuda or "", "driver": driver_version()}
+    if not torch.cuda.is_available():
+        return Card(**facts, machine=platform.node())
+    properties: Any = torch.cuda.get_device_properties(0)
+    return Card(
+        name=properties.name,
+        capability=(properties.major, properties.minor),
+        memory_bytes=properties.total_memory,
+        l2_bytes=getattr(properties, "L2_cache_size", 0),
+        processors=properties.multi_processor_count,
+        architectures=tuple(torch.cuda.get_arch_list()),
+        machine=platform.node(),
+        **facts,
+    )
+
+
+def card_of(device: DeviceKind) -> Card | None:
+    """The card of this process if `device` is a GPU."""
+    return card_here() if device is DeviceKind.CUDA else None
+
+
+def usable_device(
+    planned: DeviceKind, precision: Precision, *, allow_cpu: bool, card: Card | None = None
+) -> DeviceKind:
+    """The device on which this process computes: `planned`, or the CPU if the GPU cannot be used and `allow_cpu`.
+
+    `card` is the card of this process unless a caller knows it. Raises DeviceError for a GPU that cannot be used, and
+    for one that does not compute in `precision`: a run never mixes precisions.
+    """
+    if planned is DeviceKind.CPU:
+        return planned
+    card = card or card_here()
+    if card.obstacle:
+        if allow_cpu:
+            return DeviceKind.CPU
+        raise unusable(card)
+    if not card.computes_in(precision):
+        reason = f"its card is {card}, which computes in {card.precision}"
+        remedy = f"give --precision {card.precision} if all cards compute in it, or run on one kind of card"
+        raise DeviceError(f"precision {precision} on {card.machine}", reason, remedy)
+    return planned
 
 
 def gpus_here() -> int:
@@ -27,12 +69,12 @@ def requested_device(requested: str, precision: str, *, flag: str) -> DeviceKind
 
     Raises SettingsError, which names the `flag`, for a GPU that cannot be used.
     """
-    if requested == "auto":
-        return DeviceKind.CPU if precision == Precision.INT8 else usable_device(DeviceKind.CUDA)
-    device = DeviceKind(requested)
-    if usable_device(device) is not device:
-        raise SettingsError(flag, "torch finds no CUDA device here", "repair the driver, or leave the flag out")
-    return device
+    if requested == DeviceKind.CPU or (requested == "auto" and precision == Precision.INT8):
+        return DeviceKind.CPU
+    card = card_here()
+    if card.obstacle and requested == DeviceKind.CUDA:
+        raise SettingsError(flag, card.obstacle, f"{card.remedy}, or leave it out")
+    return DeviceKind.CPU if card.obstacle else DeviceKind.CUDA
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:

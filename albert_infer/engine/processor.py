@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from albert_infer.engine.cards import CAPABILITY_OF_KIND, LEAST_CAPABILITY, PREFERRED, Card, precision_of
 from albert_infer.errors import SettingsError
 from albert_infer.schema import DeviceKind, Precision
 
@@ -28,18 +30,55 @@ def mkl_is_slow(flags: frozenset[str], vendor: str) -> bool:
     return "avx512f" in flags and vendor != "GenuineIntel"
 
 
-def resolved_precision(requested: str, device: DeviceKind, cpu_flags: frozenset[str]) -> Precision:
-    """The precision for `--precision`. `auto` is bf16 on a GPU or a CPU with bf16 products, else fp32.
+def resolved_precision(
+    requested: str, device: DeviceKind, cpu_flags: frozenset[str], card: Card | None = None
+) -> Precision:
+    """The precision for `--precision`. `auto` is the fastest that the `card` or the processor multiplies in.
 
-    Raises SettingsError for int8 on a GPU.
+    A GPU of which nothing is known is taken for one with bf16. Raises SettingsError for int8 on a GPU, fp16 on a CPU,
+    and what the card does not compute in.
     """
     if requested == "int8" and device is DeviceKind.CUDA:
         remedy = "give --precision bf16, or --gpus-per-worker 0 to label on the CPU"
         raise SettingsError("--precision int8", "the cluster has GPUs, and int8 is for CPUs", remedy)
+    if requested == Precision.FP16 and device is DeviceKind.CPU:
+        raise SettingsError("--precision fp16", "fp16 is for GPUs", "leave it out, or give --precision fp32")
     if requested != "auto":
-        return Precision(requested)
-    fast_bf16 = device is DeviceKind.CUDA or bool(cpu_flags & BF16_FLAGS)
-    return Precision.BF16 if fast_bf16 else Precision.FP32
+        precision = Precision(requested)
+        if card is not None and not card.computes_in(precision):
+            remedy = f"leave it out, or give --precision {card.precision}"
+            raise SettingsError(f"--precision {precision}", f"it is not for {card}", remedy)
+        return precision
+    if device is DeviceKind.CUDA:
+        return Precision.BF16 if card is None else card.precision
+    return Precision.BF16 if cpu_flags & BF16_FLAGS else Precision.FP32
+
+
+def possible_precisions(requested: str) -> Sequence[Precision]:
+    """The precisions that a `--precision` may come to on a GPU."""
+    return PREFERRED if requested == "auto" else (Precision(requested),)
+
+
+def refuse_mixed_cards(requested: str, kinds: Iterable[str]) -> None:
+    """Raise SettingsError if cards of these `kinds`, named as Ray does, compute in different precisions for `requested`.
+
+    Kinds that nothing is known of are left to the workers.
+    """
+    cards = {kind: CAPABILITY_OF_KIND[kind] for kind in sorted(kinds) if kind in CAPABILITY_OF_KIND}
+    if requested == "auto":
+        by_kind = {kind: precision_of(capability) for kind, capability in cards.items()}
+        if len(set(by_kind.values())) > 1:
+            named = ", ".join(f"{kind} ({precision})" for kind, precision in by_kind.items())
+            common = precision_of(min(cards.values()))
+            remedy = f"give --precision {common}, in which all compute, or run on one kind of card"
+            raise SettingsError("--precision auto", f"the cluster has cards of different precisions: {named}", remedy)
+        return
+    least = LEAST_CAPABILITY.get(Precision(requested), (0, 0))
+    too_old = [kind for kind, capability in cards.items() if capability < least]
+    if too_old:
+        common = precision_of(min(cards.values()))
+        reason = f"the cluster has cards that do not compute in it: {', '.join(too_old)}"
+        raise SettingsError(f"--precision {requested}", reason, f"give --precision {common}, or run on other cards")
 
 
 def cpu_vendor() -> str:

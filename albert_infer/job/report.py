@@ -17,6 +17,7 @@ from typing import Final
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.common.tables import fact_lines
+from albert_infer.engine.cards import Card
 from albert_infer.job.drift import Drift
 from albert_infer.job.pace import Pace, PacePoint
 from albert_infer.model.checkpoint import Checkpoint
@@ -103,6 +104,8 @@ class Report:
     out_of_memory: int = 0
     units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
     workers: WorkerResources | None = None
+    # The card of the worker that was asked before the plan; None on CPUs, and where an earlier start published.
+    card: Card | None = None
     device: str = ""
     precision: str = ""
     max_batch_tokens: int = 0
@@ -120,7 +123,9 @@ class Report:
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
 
     @classmethod
-    def of_plan(cls, plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerResources) -> Report:
+    def of_plan(
+        cls, plan: Plan, survey: Survey, checkpoint: Checkpoint, workers: WorkerResources, card: Card | None = None
+    ) -> Report:
         """A report with the facts that are known before labelling."""
         return cls(
             plan_id=plan.plan_id,
@@ -135,6 +140,7 @@ class Report:
                 **plan.recipe["model"],
             },
             workers=workers,
+            card=card,
             device=str(workers.device),
             precision=plan.recipe["precision"],
             max_batch_tokens=plan.max_batch_tokens,

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from albert_infer import storage
-from albert_infer.classify.classification import default_batch_tokens
 from albert_infer.common import failpoints, logs
 from albert_infer.config import LabelSettings
-from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import OutputError
 from albert_infer.job.access import input_access, output_access, planned_input
+from albert_infer.job.computing import Computing, Deciding
 from albert_infer.job.drift import RunCounts
 from albert_infer.job.drift_gate import drift_of, reference_runs
 from albert_infer.job.gate_pairs import gold_before_ray, gold_set
@@ -38,6 +38,7 @@ from albert_infer.preflight.checks import Checks, refuse_limits
 from albert_infer.preflight.gold import GoldSet
 from albert_infer.preflight.sample import chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
+from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.read.planning import LabelRecipe, Plan, Unit, late_inputs, make_plan
 from albert_infer.read.selection import find_input
 from albert_infer.read.survey import Survey, survey_input
@@ -90,16 +91,17 @@ def label_pairs(
     executor = executor or on_ray()
     with executor.session(debug=settings.debug) as nodes:
         workers = worker_resources(settings, nodes)
-        precision = resolved_precision(settings.precision, workers.device, cpu_flags())
-        task = LabelTask(survey.folder, output, survey.columns, checkpoint, tokenizer, precision)
-        plan = _plan(settings, survey, task, workers)
+        ask_card = partial(executor.card, workers, settings.gpu_wait_minutes)
+        deciding = Deciding(settings, checkpoint.shape, workers, nodes, ask_card)
+        computing, plan = deciding.planned(output, partial(_plan, settings, survey, checkpoint, tokenizer))
+        task = LabelTask(survey.folder, output, survey.columns, checkpoint, tokenizer, computing.precision)
         run = Run(
             settings=settings,
             plan=plan,
             task=task,
             workers=workers,
             executor=executor,
-            report=Report.of_plan(plan, survey, checkpoint, workers),
+            report=Report.of_plan(plan, survey, checkpoint, workers, computing.card),
             metrics=RunMetrics(plan.plan_id, retries_before=retries, recorder=executor.recorder),
             started_at=started_at,
             first=first,
@@ -126,15 +128,16 @@ def _survey(settings: LabelSettings, output: Folder) -> Survey:
     return survey
 
 
-def _plan(settings: LabelSettings, survey: Survey, task: LabelTask, workers: WorkerResources) -> Plan:
+def _plan(
+    settings: LabelSettings, survey: Survey, checkpoint: Checkpoint, tokenizer: PairTokenizer, computing: Computing
+) -> Plan:
     recipe: LabelRecipe = {
-        "model": task.checkpoint.recipe,
-        "precision": task.precision,
-        "truncation": task.tokenizer.truncation,
-        "max_length": task.tokenizer.max_length,
+        "model": checkpoint.recipe,
+        "precision": computing.precision,
+        "truncation": tokenizer.truncation,
+        "max_length": tokenizer.max_length,
     }
-    budget = settings.max_batch_tokens or default_batch_tokens(workers.device, task.checkpoint.shape)
-    return make_plan(survey, settings, recipe, budget)
+    return make_plan(survey, settings, recipe, computing.max_batch_tokens)
 
 
 @dataclass

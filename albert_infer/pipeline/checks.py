@@ -48,7 +48,14 @@ def preflighted(
     try:
         preflight: Preflight = ray.get(
             # Ray starts the task when its arguments exist. A task that waits for its sample could hold the last CPU.
-            task.remote(checkpoint, *sample, checks=checks, device=workers.device, threads=workers.threads)
+            task.remote(
+                checkpoint,
+                *sample,
+                checks=checks,
+                device=workers.device,
+                threads=workers.threads,
+                allow_cpu=workers.allow_cpu,
+            )
         )
     except Exception as error:
         raise stage_error(error, "checking the model on one worker") from error

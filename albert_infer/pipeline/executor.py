@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from albert_infer.engine.cards import Card
 from albert_infer.pipeline.metrics import Declared, Record
 from albert_infer.pipeline.progress import RunProgress
 from albert_infer.pipeline.resources import Node, WorkerResources
@@ -39,6 +40,9 @@ class Executor(Protocol):
 
     def recorder(self, declared: Declared) -> Record:
         """A function that exports values of a metric."""
+
+    def card(self, workers: WorkerResources, gpu_wait_minutes: float | None) -> Card:
+        """The card of a worker of the GPU pool; waits as `Labelling.wait_for_gpu`. Raises InfrastructureError."""
 
     def begin(self, task: LabelTask, workers: WorkerResources) -> Labelling:
         """Begin a task. Reads and classifies nothing yet."""

@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from albert_infer.classify.classification import Classifier
+from albert_infer.engine.cards import Card
 from albert_infer.errors import InfrastructureError
 from albert_infer.output.commit import commit_unit
+from albert_infer.pipeline.loading import classifier_of_worker
 from albert_infer.pipeline.metrics import Declared, Record
 from albert_infer.pipeline.progress import ProgressCounts
 from albert_infer.pipeline.resources import Node, WorkerResources
@@ -20,7 +21,6 @@ from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.sample import ChosenRows
 from albert_infer.read.decoding import PairReader
 from albert_infer.read.planning import Unit
-from albert_infer.schema import DeviceKind
 
 
 class InlineExecutor:
@@ -39,6 +39,13 @@ class InlineExecutor:
         del declared
         return lambda value, tags: None
 
+    def card(self, workers: WorkerResources, gpu_wait_minutes: float | None) -> Card:
+        """The card of this process. Raises InfrastructureError where a GPU is waited for: none comes to a process."""
+        from albert_infer.engine.devices import card_here
+
+        _refuse_waiting(workers, gpu_wait_minutes)
+        return card_here()
+
     def begin(self, task: LabelTask, workers: WorkerResources) -> InlineLabelling:
         """Begin a task. This process is its only worker."""
         return InlineLabelling(task, workers)
@@ -56,40 +63,43 @@ class InlineLabelling:
 
     def wait_for_gpu(self, minutes: float | None) -> None:
         """Return at once. Raises InfrastructureError if the task needs a GPU and this machine has none."""
-        from albert_infer.engine.devices import gpus_here
-
-        if minutes is not None and self._workers.num_gpus and not gpus_here():
-            remedy = "label on Ray, whose clusters may grow, or on the CPU with --gpus-per-worker 0"
-            raise InfrastructureError("a GPU in this process", "torch finds no CUDA device here", remedy)
+        _refuse_waiting(self._workers, minutes)
 
     def preflight(self, chosen: Sequence[ChosenRows], checks: Checks) -> Preflight:
         """Run the checks in this process."""
         sample = [sampled_unit(rows, self._reader, self._task.tokenizer) for rows in chosen]
+        workers = self._workers
         return checked(
-            self._task.checkpoint, *sample, checks=checks, device=self._workers.device, threads=self._workers.threads
+            self._task.checkpoint,
+            *sample,
+            checks=checks,
+            device=workers.device,
+            threads=workers.threads,
+            allow_cpu=workers.allow_cpu,
         )
 
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
         """Label and commit every unit, in order."""
         task = self._task
-        classifier = Classifier.load(
+        classifier, device = classifier_of_worker(
             task.checkpoint,
-            precision=task.precision,
-            device=self._device(),
+            task.precision,
+            self._workers,
             max_batch_tokens=max_batch_tokens,
-            threads=self._workers.threads,
             review_below=task.columns.review_below,
         )
+        self._board.report_device(device)
         for unit in units:
             prepared = prepared_unit(unit, self._reader, task.tokenizer)
             labelled = classified_unit(prepared, classifier, self._board)
             summary = commit_unit(task.output, unit.unit_id, source_of(unit, task.source), labelled, task.columns)
             self._board.report_committed(unit.unit_id, summary.rejected if summary else {})
 
-    def _device(self) -> DeviceKind:
-        # Imported here, because torch takes seconds to load.
-        from albert_infer.engine.devices import usable_device
 
-        device = usable_device(self._workers.device)
-        self._board.report_device(device)
-        return device
+def _refuse_waiting(workers: WorkerResources, minutes: float | None) -> None:
+    # Imported here, because torch takes seconds to load.
+    from albert_infer.engine.devices import gpus_here
+
+    if minutes is not None and workers.num_gpus and not gpus_here():
+        remedy = "label on Ray, whose clusters may grow, or on the CPU with --gpus-per-worker 0"
+        raise InfrastructureError("a GPU in this process", "torch finds no CUDA device here", remedy)

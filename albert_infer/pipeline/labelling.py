@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from ray.util import metrics as ray_metrics
 
+from albert_infer.engine.cards import Card
 from albert_infer.pipeline.board import RunBoard
+from albert_infer.pipeline.cards import card_of_worker
 from albert_infer.pipeline.checks import preflighted, sampled
 from albert_infer.pipeline.metrics import PREFIX, Declared, Record
 from albert_infer.pipeline.progress import RunProgress, log_waiting
@@ -40,6 +42,11 @@ class RayExecutor:
             return add
         replace: Record = ray_metrics.Gauge(name, declared.help, tags).set
         return replace
+
+    def card(self, workers: WorkerResources, gpu_wait_minutes: float | None) -> Card:
+        """The card of a worker, which Ray starts for this; waits for the first GPU of a cluster that grows."""
+        wait_for_first_gpu(workers, gpu_wait_minutes, log_waiting)
+        return card_of_worker(workers.num_gpus, log_waiting)
 
     def begin(self, task: LabelTask, workers: WorkerResources) -> RayLabelling:
         """Start the board of a task."""

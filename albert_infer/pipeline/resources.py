@@ -25,6 +25,8 @@ class Node:
 
     cpus: float
     gpus: float
+    # The kinds of its GPUs, by Ray's names.
+    card_kinds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class WorkerResources:
     """The number of classify actors, and the resources of each.
 
     If `max_workers` is None, there are as many as fit on the cluster, which may grow. `threads` is the number of
-    torch's threads, or None for torch's default.
+    torch's threads, or None for torch's default. With `allow_cpu` a worker whose GPU cannot be used computes on the
+    CPU.
     """
 
     device: DeviceKind
@@ -41,6 +44,7 @@ class WorkerResources:
     num_gpus: float
     num_cpus: float
     threads: int | None
+    allow_cpu: bool = False
 
 
 # Ray keeps a worker process of 150 MB for each. With two, one may wait for the store. Sixteen commit 50 units per
@@ -84,7 +88,7 @@ def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: fl
         remedy = "lower one of them, add GPU nodes, or give --gpu-wait-minutes if they come on demand"
         raise SettingsError(f"{how_many(low, 'worker')} of {how_many(gpus_per_worker, 'GPU')}", reason, remedy)
     # num_cpus=0: with the default of one logical CPU per actor, a small machine would have no CPU for reading.
-    return WorkerResources(DeviceKind.CUDA, low, high, gpus_per_worker, 0, None)
+    return WorkerResources(DeviceKind.CUDA, low, high, gpus_per_worker, 0, None, settings.allow_cpu)
 
 
 def _on_cpus(settings: LabelSettings, nodes: Sequence[Node]) -> WorkerResources:

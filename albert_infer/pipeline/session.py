@@ -34,6 +34,8 @@ Shared = TypeVar("Shared")
 # memory, so Ray does not fuse reading into them, where reading would delay the device.
 READ_TASK_MEMORY: Final = 256 << 20
 
+# The resource of a node that names the kind of its GPUs begins with this.
+CARD_KIND: Final = "accelerator_type:"
 # The text that Ray Data adds to the message of an error that ends a task.
 RETRY_ADVICE: Final = re.compile(r"(?:\\n|[\s:'])*Failed to [\w ]+ after \d+/\d+ attempts.*", re.DOTALL)
 
@@ -48,14 +50,16 @@ def connected(*, debug: bool) -> Iterator[list[Node]]:
     if opened:
         _open(debug=debug)
     try:
-        yield [
-            Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
+        yield [_node(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         if opened:
             ray.shutdown()
+
+
+def _node(resources: Mapping[str, float]) -> Node:
+    kinds = (name.removeprefix(CARD_KIND) for name in resources if name.startswith(CARD_KIND))
+    gpus = resources.get("GPU", 0)
+    return Node(resources.get("CPU", 0), gpus, frozenset(kinds) if gpus else frozenset())
 
 
 def _open(*, debug: bool) -> None:

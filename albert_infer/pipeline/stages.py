@@ -6,6 +6,7 @@ steps of a unit.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,17 +18,17 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
-from albert_infer.classify.classification import Classifier
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import commit
 from albert_infer.pipeline.board import RunBoard
+from albert_infer.pipeline.loading import classifier_of_worker
 from albert_infer.pipeline.lost_devices import ending_with_the_device
 from albert_infer.pipeline.reader import UnitReader, poison_detail, poison_marker, unpickled
 from albert_infer.pipeline.resources import WorkerResources, commits_at_once
 from albert_infer.pipeline.session import READ_TASK_MEMORY, reserved, session_settings, shared, stage_error
 from albert_infer.pipeline.unit import classified_unit, source_of
 from albert_infer.read.planning import Unit
-from albert_infer.schema import UNIT, DeviceKind, PairColumns, Precision, Quarantine
+from albert_infer.schema import UNIT, PairColumns, Precision, Quarantine
 from albert_infer.storage import Folder
 
 
@@ -69,23 +70,13 @@ class ClassifyActor:
         self,
         checkpoint: ray.ObjectRef[Checkpoint],
         precision: Precision,
-        device: DeviceKind,
+        workers: WorkerResources,
         max_batch_tokens: int,
-        threads: int | None,
         review_below: float | None,
         board: RunBoard,
     ) -> None:
-        # Imported here, because torch takes seconds to load, and the driver and the read tasks do not use torch.
-        from albert_infer.engine.devices import usable_device
-
-        device = usable_device(device)
-        self._classifier = Classifier.load(
-            ray.get(checkpoint),
-            precision=precision,
-            device=device,
-            max_batch_tokens=max_batch_tokens,
-            threads=threads,
-            review_below=review_below,
+        self._classifier, device = classifier_of_worker(
+            ray.get(checkpoint), precision, workers, max_batch_tokens=max_batch_tokens, review_below=review_below
         )
         # Units run one after another. The board counts an attempt only when it runs, not while it waits.
         self._turn = ThreadPoolExecutor(max_workers=1)
@@ -107,9 +98,7 @@ class ClassifyActor:
                 return classified_unit(prepared, self._classifier, self._board, self._actor_id)
 
     def _report_lost_device(self, error: str) -> None:
-        self._board.report_lost_device(
-            f"the GPU of a worker on node {ray.util.get_node_ip_address()} is lost ({error})"
-        )
+        self._board.report_lost_device(f"the GPU of a worker on {platform.node()} is lost ({error})")
 
 
 class UnitSink(Datasink[None]):
@@ -187,9 +176,8 @@ class Stages:
             fn_constructor_kwargs={
                 "checkpoint": self.checkpoint,
                 "precision": self.precision,
-                "device": workers.device,
+                "workers": workers,
                 "max_batch_tokens": max_batch_tokens,
-                "threads": workers.threads,
                 "review_below": self.reader.columns.review_below,
                 "board": self.reader.board,
             },

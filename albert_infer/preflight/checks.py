@@ -77,12 +77,17 @@ class Preflight:
 
 
 def checked(
-    checkpoint: Checkpoint, *sample: SampledUnit, checks: Checks, device: DeviceKind, threads: int | None
+    checkpoint: Checkpoint,
+    *sample: SampledUnit,
+    checks: Checks,
+    device: DeviceKind,
+    threads: int | None,
+    allow_cpu: bool = False,
 ) -> Preflight:
     """Load the checkpoint like a classify actor, and check its results on packaged pairs and on the `sample`.
 
-    Raises ModelError for a checkpoint that fails a check, and InputError for a gold set that cannot be read. The caller
-    checks the limits of agreement and accuracy.
+    Raises ModelError for a checkpoint that fails a check, InputError for a gold set that cannot be read, and DeviceError
+    for a GPU that cannot be used, unless `allow_cpu`. The caller checks the limits of agreement and accuracy.
     """
     # Imported here, because the driver does not need torch, which takes seconds to load.
     from albert_infer.engine.devices import usable_device
@@ -97,7 +102,7 @@ def checked(
             review_below=checks.review_below,
         )
 
-    device = usable_device(device)
+    device = usable_device(device, checks.precision, allow_cpu=allow_cpu)
     classifier = loaded(checks.precision, device)
     exact = classifier if checks.precision is Precision.FP32 else loaded(Precision.FP32, device)
     # A GPU is compared with the CPU, to detect a broken GPU.

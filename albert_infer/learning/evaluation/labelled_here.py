@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from albert_infer.classify.classification import Classifier, default_batch_tokens
 from albert_infer.config import EvaluateSettings
+from albert_infer.engine.cards import Card
 from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.learning.evaluation.rows import COLUMNS, POSITION, positions, split_position
 from albert_infer.model.checkpoint import Checkpoint
@@ -37,7 +38,8 @@ class LabelledHere:
         self._slices = slices
         self._tokenizer = checkpoint.tokenizer(max_length=settings.max_length, long_premise=settings.long_premise)
         self._device = _device(settings)
-        self._precision = resolved_precision(settings.precision, self._device, cpu_flags())
+        card = _card(self._device)
+        self._precision = resolved_precision(settings.precision, self._device, cpu_flags(), card)
         self._classifier = Classifier.load(
             checkpoint,
             precision=self._precision,
@@ -113,3 +115,9 @@ def _device(settings: EvaluateSettings) -> DeviceKind:
     from albert_infer.engine.devices import requested_device
 
     return requested_device(settings.device, settings.precision, flag="--device cuda")
+
+
+def _card(device: DeviceKind) -> Card | None:
+    from albert_infer.engine.devices import card_of
+
+    return card_of(device)

@@ -24,7 +24,6 @@ from albert_infer.common.extras import refuse_missing
 from albert_infer.common.json_input import parsed_json
 from albert_infer.common.printable import how_many, reason_of
 from albert_infer.config import FinetuneSettings
-from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import (
     InfrastructureError,
     InputError,
@@ -43,7 +42,7 @@ from albert_infer.learning.training.sources import Sources, read_sources, run_id
 from albert_infer.learning.training.start import files_of, starting_model
 from albert_infer.learning.training.summary import summary
 from albert_infer.learning.training.worker import EVAL, TRAIN, TrainTask, train_on_worker
-from albert_infer.learning.training.workers import TrainingWorkers, training_workers
+from albert_infer.learning.training.workers import TrainingWorkers, computing_workers
 from albert_infer.model.checkpoint import verified
 from albert_infer.model.known_files import CONFIG
 from albert_infer.pipeline.resources import Node
@@ -126,8 +125,7 @@ def _trained(settings: FinetuneSettings, sources: Sources, output: Folder, run_i
     # Imported here, after the check that the library is installed.
     from albert_infer.learning.training.curve import curve_png
 
-    workers = training_workers(settings, nodes)
-    precision = resolved_precision(settings.precision, workers.device, cpu_flags())
+    workers, precision = computing_workers(settings, nodes)
     checkpoint = verified(sources.start)
     max_length = settings.max_length or min(MAX_TRAINING_TOKENS, checkpoint.shape.max_position_embeddings)
     tokenizer = checkpoint.tokenizer(max_length=max_length)

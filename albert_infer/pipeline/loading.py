@@ -1,0 +1,41 @@
+"""The classifier of a worker: on the device that was planned, or on the CPU where an operator allows it."""
+
+from __future__ import annotations
+
+import os
+
+from albert_infer.classify.classification import CPU_BATCH_TOKENS, Classifier
+from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.pipeline.resources import WorkerResources
+from albert_infer.schema import DeviceKind, Precision
+
+
+def classifier_of_worker(
+    checkpoint: Checkpoint,
+    precision: Precision,
+    workers: WorkerResources,
+    *,
+    max_batch_tokens: int,
+    review_below: float | None,
+) -> tuple[Classifier, DeviceKind]:
+    """The checkpoint on the device of this worker, and that device.
+
+    A worker whose planned GPU cannot be used has the CPU's token budget and all CPUs of its machine, because Ray gave
+    it none. Raises ModelError, and DeviceError as `usable_device`.
+    """
+    # Imported here, because the driver and the read tasks have no use for torch, and torch takes seconds to load.
+    from albert_infer.engine.devices import usable_device
+
+    device = usable_device(workers.device, precision, allow_cpu=workers.allow_cpu)
+    threads = workers.threads
+    if device is not workers.device:
+        max_batch_tokens, threads = min(max_batch_tokens, CPU_BATCH_TOKENS), os.cpu_count()
+    classifier = Classifier.load(
+        checkpoint,
+        precision=precision,
+        device=device,
+        max_batch_tokens=max_batch_tokens,
+        threads=threads,
+        review_below=review_below,
+    )
+    return classifier, device
