@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
-import sentencepiece
 import torch
-from pairs import WORDS
 from transformers import AlbertConfig, AlbertForSequenceClassification
+from vocabulary import WORDS
+
+if TYPE_CHECKING:
+    import sentencepiece
 
 # Small, and no two sizes alike, so that a tensor in the wrong place does not fit.
 SMALL: Mapping[str, object] = {
@@ -82,6 +84,9 @@ def sentencepiece_model(
     path: Path, *, more_sentences: Sequence[str] = (), **how: Any
 ) -> sentencepiece.SentencePieceProcessor:
     """A tiny SentencePiece model with ALBERT's special pieces, trained on the words of the tests."""
+    # Imported here, because the GPU tests run without it.
+    import sentencepiece
+
     words = [word for word in WORDS if not word.startswith("#")]
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([*(" ".join(pair) for pair in permutations(words, 2)), *more_sentences]),

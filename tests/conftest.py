@@ -6,12 +6,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from hypothesis import settings
 
 if TYPE_CHECKING:
     from s3_server import S3Location, S3Server
@@ -34,10 +34,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
-# How many examples a property is tried on; `make test-all` asks for the second.
-settings.register_profile("quick", deadline=None, max_examples=30)
-settings.register_profile("thorough", deadline=None, max_examples=300)
-settings.load_profile("quick")
+# How many examples a property is tried on; `make test-all` asks for the second. The GPU tests need no hypothesis.
+if find_spec("hypothesis") is not None:
+    from hypothesis import settings
+
+    settings.register_profile("quick", deadline=None, max_examples=30)
+    settings.register_profile("thorough", deadline=None, max_examples=300)
+    settings.load_profile("quick")
 # A test that starts Python says so, or `make test-quick` would run it.
 MARKS_OF_PYTHON = ("process", "ray", "s3")
 RUNNING: list[pytest.Item] = []

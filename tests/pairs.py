@@ -9,6 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import vocabulary
 from hypothesis import settings
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -24,7 +25,7 @@ PROPERTY: Final = settings(deadline=None)
 # The same for those that write files or load a checkpoint, which takes longer.
 FILE_PROPERTY: Final = settings(PROPERTY, max_examples=PROPERTY.max_examples // 2)
 
-WORDS: Final = ("a", "man", "woman", "dog", "plays", "sleeps", "runs", "outside", "music", "in", "the", "park", "##s")
+WORDS: Final = vocabulary.WORDS
 SPECIAL_TOKENS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 RECIPE: Final[LabelRecipe] = {
     "model": {"digests": {"model.safetensors": "0"}, "label_map": [*NliLabel]},

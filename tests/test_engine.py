@@ -25,7 +25,7 @@ from albert_infer.engine.attention import PackedAttention, RectangleAttention
 from albert_infer.engine.cpu.fused import fused_layers
 from albert_infer.engine.cpu.int8 import Int8Dense, largest_weight
 from albert_infer.engine.cpu.kernels import kernels
-from albert_infer.engine.devices import HostCopy
+from albert_infer.engine.devices import HostCopy, card_here
 from albert_infer.engine.faults import is_device_lost
 from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.packing import LengthRun
@@ -148,7 +148,8 @@ def test_each_activation_equals_transformers(tmp_path: Path, activation: str) ->
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance"), [(Precision.BF16, BF16_TOLERANCE), (Precision.INT8, INT8_TOLERANCE)]
+    ("precision", "tolerance"),
+    [(Precision.BF16, BF16_TOLERANCE), (Precision.FP16, BF16_TOLERANCE / 8), (Precision.INT8, INT8_TOLERANCE)],
 )
 def test_logits_of_fewer_digits_are_close_to_fp32(
     checkpoint: Checkpoint, precision: Precision, tolerance: float
@@ -571,8 +572,12 @@ def test_weights_may_come_in_several_files_and_in_half_precision(checkpoint: Che
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize(("precision", "tolerance"), [(Precision.FP32, FP32_TOLERANCE), (Precision.BF16, 0.03)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [(Precision.FP32, FP32_TOLERANCE), (Precision.BF16, 0.03), (Precision.FP16, 0.01)]
+)
 def test_cuda_logits_equal_cpu(vector_checkpoint: Checkpoint, precision: Precision, tolerance: float) -> None:
+    if not card_here().computes_in(precision):
+        pytest.skip(f"the card does not compute in {precision}")
     pairs = random_pairs(VECTOR_LENGTHS)
     cuda_RC = logits_of(engine_of(vector_checkpoint, precision, device="cuda"), pairs, max_batch_tokens=200)
     assert largest_difference(cuda_RC, logits_of(engine_of(vector_checkpoint), pairs)) < tolerance

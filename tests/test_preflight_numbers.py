@@ -81,12 +81,3 @@ def test_outputs_far_from_fp32_are_refused(folder: Path) -> None:
     assert "and at most 0.1 is sound" in told.problem
     assert told.remedy == "give --precision fp32"
     assert found(folder, Precision.FP32).numbers.largest_difference < MAX_DIFFERENCE[Precision.FP32]
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("precision", Precision)
-def test_a_cuda_device_agrees_with_the_cpu(precision: Precision) -> None:
-    told = found("builtin", precision, DeviceKind.CUDA)
-    assert told.device is DeviceKind.CUDA
-    assert told.numbers.largest_difference < MAX_DIFFERENCE[precision] / 4

@@ -60,7 +60,7 @@ def possible_precisions(requested: str) -> Sequence[Precision]:
 
 
 def refuse_mixed_cards(requested: str, kinds: Iterable[str]) -> None:
-    """Raise SettingsError if cards of these `kinds`, named as Ray does, compute in different precisions for `requested`.
+    """Raise SettingsError if cards of these `kinds`, by Ray's names, compute in different precisions for `requested`.
 
     Kinds that nothing is known of are left to the workers.
     """
