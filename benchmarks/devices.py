@@ -7,18 +7,18 @@ from typing import Final
 
 import torch
 
+from albert_infer.engine.devices import card_here
 from albert_infer.schema import DeviceKind, Precision
 from benchmarks import machine
 
-# No precision of ours; peers have it on GPUs.
-FP16: Final = "fp16"
-# What Hugging Face's models are loaded in; by the names of `Precision` where there is one.
+# What Hugging Face's models are loaded in.
 FLOAT_DTYPES: Final[Mapping[str, torch.dtype]] = {
     Precision.FP32: torch.float32,
     Precision.BF16: torch.bfloat16,
-    FP16: torch.float16,
+    Precision.FP16: torch.float16,
 }
 NO_BF16: Final = "no bf16 instructions"
+NO_FP16: Final = "fp16 is for GPUs"
 
 
 def this_device() -> DeviceKind:
@@ -33,8 +33,12 @@ def gpu_name(device: DeviceKind) -> str | None:
 
 def obstacle(device: DeviceKind, precision: str) -> str:
     """Why figures in `precision` mean nothing on `device`; empty where they mean something."""
-    emulated = device is DeviceKind.CPU and precision == Precision.BF16 and not machine.has_bf16_instructions()
-    return NO_BF16 if emulated else ""
+    if device is DeviceKind.CUDA:
+        is_emulated = precision in FLOAT_DTYPES and not card_here().computes_in(Precision(precision))
+        return f"the card does not multiply in {precision}" if is_emulated else ""
+    if precision == Precision.FP16:
+        return NO_FP16
+    return NO_BF16 if precision == Precision.BF16 and not machine.has_bf16_instructions() else ""
 
 
 def finish(device: DeviceKind) -> None:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +23,9 @@ from albert_infer.schema import DeviceKind, Precision
 from benchmarks import devices, machine, ours, peers, section, table
 from benchmarks.contender import Absent, Contender, Pairs
 
-# What its documentation uses, and enough to keep a GPU busy.
-BATCHES: Final = (peers.BATCH_PAIRS, 256)
+# What the peers' documentation uses, and what keeps each kind of device busy.
+BATCHES: Final = {DeviceKind.CPU: (peers.BATCH_PAIRS, 256), DeviceKind.CUDA: (peers.BATCH_PAIRS, 256, 1024)}
+MODEL_BATCHES: Final = {DeviceKind.CPU: (peers.BATCH_PAIRS,), DeviceKind.CUDA: BATCHES[DeviceKind.CUDA]}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -45,11 +47,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def engine_contenders(model: Path, _: Pairs, device: DeviceKind) -> list[Contender | Absent]:
     """Hugging Face's model in fp32 first, which the others are compared with; then what each can on the device."""
-    floats = [Precision.FP32, Precision.BF16, *([devices.FP16] if device is DeviceKind.CUDA else [])]
-    there = [precision for precision in floats if not devices.obstacle(device, precision)]
-    rows: list[Contender | Absent] = [peers.model_contender(model, precision, device) for precision in there]
+    there = [precision for precision in devices.FLOAT_DTYPES if not devices.obstacle(device, precision)]
+    rows: list[Contender | Absent] = [
+        peers.model_contender(model, precision, device, size)
+        for precision, size in product(there, MODEL_BATCHES[device])
+    ]
     for precision in there:
-        rows += peers.cross_encoder_contenders(model, precision, device, BATCHES)
+        rows += peers.cross_encoder_contenders(model, precision, device, BATCHES[device])
     return rows + [_our_engine(model, precision, device) for precision in Precision]
 
 

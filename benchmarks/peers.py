@@ -74,28 +74,33 @@ def cross_encoder_name(precision: str, size: int = BATCH_PAIRS) -> str:
     return f"CrossEncoder.predict, {precision}, batches of {size}"
 
 
-def model_contender(model: Path, precision: str, device: DeviceKind = DeviceKind.CPU) -> Contender:
+def model_contender(
+    model: Path, precision: str, device: DeviceKind = DeviceKind.CPU, size: int = BATCH_PAIRS
+) -> Contender:
     """Hugging Face's model called directly on batches that were tokenized, sorted and padded beforehand."""
     albert = AutoModelForSequenceClassification.from_pretrained(model, dtype=FLOAT_DTYPES[precision]).eval()
-    return batches_contender(model_name(precision), precision, "", model, partial(_logits, albert.to(device.value)))
+    logits = partial(_logits, albert.to(device.value))
+    return batches_contender(model_name(precision, size), precision, "", model, logits, size)
 
 
-def batches_contender(name: str, precision: str, settings: str, model: Path, logits: BatchLogits) -> Contender:
-    """Something that computes `logits` of batches that were tokenized, sorted and padded beforehand."""
+def batches_contender(
+    name: str, precision: str, settings: str, model: Path, logits: BatchLogits, size: int = BATCH_PAIRS
+) -> Contender:
+    """Something that computes `logits` of batches of `size` that were tokenized, sorted and padded beforehand."""
     tokenizer = AutoTokenizer.from_pretrained(model)
 
     def sorted_by_length(pairs: Pairs) -> Labelling:
         order_R = length_order(tokenizer, pairs)
-        batches = padded_batches(tokenizer, [pairs[row] for row in order_R])
+        batches = padded_batches(tokenizer, [pairs[row] for row in order_R], size)
         return lambda: rows_as_before(softmax(logits(batches)), order_R)
 
-    told = f"{precision}, {settings}batches of {BATCH_PAIRS}, sorted by tokens, tokenizing not timed"
+    told = f"{precision}, {settings}batches of {size}, sorted by tokens, tokenizing not timed"
     return Contender(name, told, precision, sorted_by_length)
 
 
-def model_name(precision: str) -> str:
-    """The row of the model called directly."""
-    return f"Hugging Face model, {precision}, sorted"
+def model_name(precision: str, size: int = BATCH_PAIRS) -> str:
+    """The row of the model called directly on batches of `size`."""
+    return f"Hugging Face model, {precision}, sorted{'' if size == BATCH_PAIRS else f', batches of {size}'}"
 
 
 def hugging_face_pipeline(model: Path) -> TextClassificationPipeline:
@@ -127,11 +132,11 @@ def length_order(tokenizer: Any, pairs: Pairs) -> NDArray[np.int64]:
     return np.argsort(lengths_R, kind="stable")
 
 
-def padded_batches(tokenizer: Any, pairs: Pairs) -> list[Batch]:
-    """Model inputs (B, L) for consecutive runs of `BATCH_PAIRS` pairs."""
+def padded_batches(tokenizer: Any, pairs: Pairs, size: int = BATCH_PAIRS) -> list[Batch]:
+    """Model inputs (B, L) for consecutive runs of `size` pairs."""
     return [
-        dict(_encoded(tokenizer, pairs[first : first + BATCH_PAIRS], padding=True, return_tensors="pt"))
-        for first in range(0, len(pairs), BATCH_PAIRS)
+        dict(_encoded(tokenizer, pairs[first : first + size], padding=True, return_tensors="pt"))
+        for first in range(0, len(pairs), size)
     ]
 
 

@@ -28,6 +28,8 @@ from benchmarks.workloads import Workload
 # What a round of a row costs where nobody says how many pairs: about 190 SNLI pairs in the base shape.
 ROUND_FLOP: Final = 0.9e12
 FEWEST_PAIRS: Final = 8
+# One unit of the job. Fewer pairs are one pass, and its time is that of the launches.
+FEWEST_PAIRS_ON_GPU: Final = 16_384
 # Pairs that choose a peer's settings before it is timed: two of its batches.
 TRIAL_PAIRS: Final = 64
 
@@ -80,7 +82,7 @@ def take_section(wanted: Asked, scratch: Path, contenders: Contenders, device: D
     """Time the contenders in turn, and in every round the products alone in each precision of theirs."""
     model = saved_model(scratch, wanted.shape)
     shape = load_checkpoint(str(model)).shape
-    count = wanted.pairs or default_pairs(shape, wanted.workload)
+    count = wanted.pairs or default_pairs(shape, wanted.workload, device)
     texts = pairs.text_pairs(workloads.workload_pairs(wanted.workload, wanted.data, count))
     work = _work(wanted, model, texts, device)
     rows = contenders(model, texts[:TRIAL_PAIRS])
@@ -101,10 +103,11 @@ def saved_model(scratch: Path, shape: str) -> Path:
     return model
 
 
-def default_pairs(shape: AlbertShape, workload: Workload) -> int:
-    """As many pairs as `ROUND_FLOP` pays for, but not fewer than tell anything."""
+def default_pairs(shape: AlbertShape, workload: Workload, device: DeviceKind = DeviceKind.CPU) -> int:
+    """As many pairs as `ROUND_FLOP` pays for, but not fewer than tell anything about the device."""
     flop = limit.forward_flop(shape, np.array([workloads.MEAN_TOKENS[workload]]))
-    return max(FEWEST_PAIRS, round(ROUND_FLOP / flop))
+    fewest = FEWEST_PAIRS if device is DeviceKind.CPU else FEWEST_PAIRS_ON_GPU
+    return max(fewest, round(ROUND_FLOP / flop))
 
 
 def tell(line: str) -> None:

@@ -22,6 +22,7 @@ from albert_infer.engine import AlbertShape
 from albert_infer.schema import HYPOTHESIS, DeviceKind, Precision
 from benchmarks import (
     checkpoint,
+    engine,
     exported,
     limit,
     memory,
@@ -214,6 +215,16 @@ def test_a_section_is_taken_for_each_shape_with_each_workload() -> None:
 def test_rounds_cost_about_the_same_whatever_the_shape_and_the_pairs() -> None:
     assert section.default_pairs(BASE_SHAPE, Workload.SNLI) == pytest.approx(190, rel=0.05)
     assert section.default_pairs(BASE_SHAPE, Workload.LONG) == pytest.approx(190 * 28 / 340, rel=0.2)
+
+
+def test_a_round_on_a_gpu_is_a_unit_at_least() -> None:
+    for workload in (Workload.SNLI, Workload.LONG):
+        assert section.default_pairs(BASE_SHAPE, workload, DeviceKind.CUDA) == 16_384
+
+
+def test_a_gpu_gets_batches_that_keep_it_busy() -> None:
+    assert max(engine.MODEL_BATCHES[DeviceKind.CUDA]) == max(engine.BATCHES[DeviceKind.CUDA]) == 1024
+    assert peers.model_name("fp16", 1024) != peers.model_name("fp16", 256) != peers.model_name("fp16")
 
 
 def test_a_section_has_its_rows_and_the_limits_of_its_shape(tmp_path: Path) -> None:
