@@ -39,7 +39,7 @@ def probe(growing: Path, tail: Path, flags: list[str]) -> dict[str, Any]:
         wait_unless_ended(job, lambda: at_work(growing) == 1)
         first = at_work(growing)
         add_gpu_nodes(cluster, 2)
-        wait_unless_ended(job, lambda: at_work(growing) == 3)
+        wait_unless_ended(job, lambda: at_work(growing) == 3 and hits(growing) == 6)
         all_three = at_work(growing)
         (growing / "go").touch()
         wait_unless_ended(job, lambda: bool(list(tail.iterdir())) and len(actors()) == 1)
@@ -67,9 +67,14 @@ def waits_for_a_gpu() -> bool:
     return any(group["state"] == "PENDING" for group in placement_group_table().values())
 
 
-def at_work(growing: Path) -> int:
-    """How many actors have begun a unit; each waits in its first."""
+def hits(growing: Path) -> int:
+    """How many units were begun."""
     return len(list(growing.glob("classifying.*")))
+
+
+def at_work(growing: Path) -> int:
+    """How many actors have begun units; each waits in its first two."""
+    return len({hit.read_text() for hit in growing.glob("classifying.*")} - {""})
 
 
 def actors() -> list[int]:

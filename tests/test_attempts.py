@@ -54,6 +54,16 @@ def test_an_attempt_whose_reply_was_lost_begins_again_as_itself() -> None:
     assert not counts.begin("unit", "next", "n1")
 
 
+def test_a_unit_is_suspected_while_an_attempt_at_it_is_open() -> None:
+    counts = AttemptCounts(lambda: {"n1"})
+    assert not counts.is_suspected("unit")
+    lost(counts, 1)
+    assert counts.is_suspected("unit")
+    assert not counts.is_suspected("another unit")
+    counts.end("unit", "n1 0")
+    assert not counts.is_suspected("unit")
+
+
 def test_an_attempt_is_closed_once() -> None:
     counts = AttemptCounts(lambda: {"n1"})
     lost(counts, MAX_LOST_ATTEMPTS)

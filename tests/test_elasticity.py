@@ -83,7 +83,7 @@ def grown(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Grow
     flags = ("--input", folder / "in", "--output", folder / "out", "--gpu-wait-minutes", 5, *UNITS)
     with FaultProxy(place.location.endpoint) as proxy:
         model = ("--model", f"{place.location.uri}/in/model", "--s3-endpoint", proxy.endpoint)
-        waits = {VARIABLE: f"classifying:wait:1-3:{growing};classifying:wait:4:{tail}"}
+        waits = {VARIABLE: f"classifying:wait:1-6:{growing};classifying:wait:7:{tail}"}
         told = run_probe(PROBE, folder / "told", growing, tail, *flags, *model, env={**place.location.env, **waits})
         return Grown(told, folder / "in", folder / "out", proxy.seen("GET", "/in/model/[^?]+$"))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -71,7 +72,11 @@ def default_batch_tokens(device: DeviceKind, shape: AlbertShape) -> int:
 
 
 class Classifier:
-    """Labels encoded pairs with a checkpoint on a device. `label_order` names the engine's outputs."""
+    """Labels encoded pairs with a checkpoint on a device. `label_order` names the engine's outputs.
+
+    Several threads may classify at the same time. The device computes for one of them, while the others prepare and
+    finish their tables.
+    """
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class Classifier:
         self._review_below = review_below
         # Output columns of the classifier in the order of the probability columns.
         self._columns = [label_order.index(label) for label in NliLabel]
+        self._device = Lock()
 
     @classmethod
     def load(
@@ -210,16 +216,20 @@ class Classifier:
         finished = np.bincount(first, copies * is_last, len(first)).astype(np.int64)
         lengths = pairs.lengths
         batches = [rows[positions] for positions in micro_batches(lengths[rows], self._max_batch_tokens)]
-        # The device computes the next batch while the last one is reported. So all time of this loop is device time.
-        since = time.monotonic()
-        for batch in self._engine.micro_batch_logits(pairs, batches):
-            logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
-            reported_lengths = np.repeat(lengths[batch.rows_B], represented[batch.rows_B])
-            before, since = since, time.monotonic()
-            on_batch(ComputedBatch(reported_lengths, int(finished[batch.rows_B].sum()), batch.halved, since - before))
-        again = np.flatnonzero(fitted & ~np.isfinite(logits).all(axis=1))
-        for batch in self._engine.fp32_micro_batch_logits(pairs, [again[[index]] for index in range(len(again))]):
-            logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
+        # The rest of a unit's work is outside, so that another thread prepares its unit while the device computes.
+        with self._device:
+            # The device computes the next batch while the last one is reported. So all time of this loop is device time.
+            since = time.monotonic()
+            for batch in self._engine.micro_batch_logits(pairs, batches):
+                logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
+                reported_lengths = np.repeat(lengths[batch.rows_B], represented[batch.rows_B])
+                before, since = since, time.monotonic()
+                on_batch(
+                    ComputedBatch(reported_lengths, int(finished[batch.rows_B].sum()), batch.halved, since - before)
+                )
+            again = np.flatnonzero(fitted & ~np.isfinite(logits).all(axis=1))
+            for batch in self._engine.fp32_micro_batch_logits(pairs, [again[[index]] for index in range(len(again))]):
+                logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
         return logits[first], fitted[first]
 
     def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:

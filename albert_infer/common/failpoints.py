@@ -3,8 +3,8 @@
 `NLI_FAIL_POINT=POINT[@TEXT]:ACTION:HITS:FOLDER` arms a point. Several are separated by `;`. With TEXT, a hit counts
 only if the name of the current unit or file contains TEXT. Hits within HITS (`2`, or `1-3`) act: `kill` and `segfault`
 end the process like the kernel, `wait` stops it until FOLDER has a file `go`, and `lose_gpu` raises an error of a lost
-GPU. Each hit creates an empty file in FOLDER, so hits are counted across processes, and a test sees that its fault
-happened. Without the variable, a point costs one look at an empty list.
+GPU. Each hit creates a file with the process id in FOLDER, so hits are counted across processes, and a test sees that
+its fault happened. Without the variable, a point costs one look at an empty list.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class FailPoint:
         number = 1
         while True:
             try:
-                (self.folder / f"{point}.{number}").touch(exist_ok=False)
+                with (self.folder / f"{point}.{number}").open("x") as hit:
+                    hit.write(str(os.getpid()))
             except FileExistsError:
                 number += 1
             else:

@@ -99,6 +99,8 @@ class Report:
     distribution: Distribution | None = None
     # None if there is no earlier run to compare with.
     drift: Drift | None = None
+    # Share of the workers' time, from their first unit to their last, in which their devices compute.
+    device_busy_share: float = 0.0
     # Micro-batches that did not fit into the device's memory, so they ran in parts. This may change the last bits of
     # their probabilities.
     out_of_memory: int = 0
@@ -173,6 +175,7 @@ class Report:
         self.padding_share = progress.padding_share
         self.pairs_per_second = progress.done.rows / self.seconds.labelling
         self.tokens_per_second = progress.done.tokens / self.seconds.labelling
+        self.device_busy_share = progress.device_busy_share
 
     def to_json(self) -> bytes:
         """The bytes of `report.json`."""
@@ -248,6 +251,8 @@ class Report:
         if labelled:
             lines["speed"] = f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s"
             lines["time"] = self._times()
+            if self.card is not None:
+                lines["busy"] = f"the GPUs computed {self.device_busy_share:.0%} of their workers' time"
         if self.out_of_memory:
             split = how_many(self.out_of_memory, "batch", "batches")
             lines["memory"] = f"{split} did not fit into the device and ran in halves; lower --max-batch-tokens"

@@ -35,6 +35,10 @@ class AttemptCounts:
         attempts[attempt_id] = node_id
         return True
 
+    def is_suspected(self, work: str) -> bool:
+        """Whether an attempt is open. The next attempt should share its process with no other."""
+        return bool(self._open.get(work))
+
     def end(self, work: str, attempt_id: str) -> None:
         """Close an attempt that returned or raised."""
         self._open.get(work, {}).pop(attempt_id, None)

@@ -60,6 +60,11 @@ class RunBoard:
         progress: RunProgress = ray.get(self.actor.so_far.remote())
         return progress
 
+    def is_suspected(self, step: str, unit_id: str) -> bool:
+        """Whether the unit may have taken a worker with it in this `step`."""
+        suspected: bool = ray.get(self.actor.is_suspected.remote(f"{step} {unit_id}"))
+        return suspected
+
     @contextmanager
     def attempt(self, step: str, unit_id: str) -> Iterator[bool]:
         """Count the block as one attempt at a unit. Yields False if the unit kills workers in `step`: skip it then.
@@ -72,7 +77,8 @@ class RunBoard:
         try:
             yield healthy
         finally:
-            # A process works on one unit at a time, so all S3 retries since the start are of this attempt.
+            # A process that sends requests works on one unit at a time, so all S3 retries since the start are of this
+            # attempt.
             if retries := storage.s3_retries() - s3_retries:
                 self.actor.report_s3_retries.remote(attempt_id, retries)
             if healthy:

@@ -77,6 +77,13 @@ class RunProgress:
     rejected: Mapping[str, int] = field(default_factory=dict)
     s3_retries: int = 0
     lost_devices: tuple[str, ...] = ()
+    # From the first message of each actor to its last, added up.
+    actor_seconds: float = 0.0
+
+    @property
+    def device_busy_share(self) -> float:
+        """Share of their time in which the actors' devices compute; 0 before the first."""
+        return min(1.0, self.done.forward_seconds / self.actor_seconds) if self.actor_seconds else 0.0
 
     @property
     def padding_share(self) -> float:
@@ -112,6 +119,8 @@ class ProgressCounts:
         self._rejected: dict[str, Mapping[str, int]] = {}
         self._s3_retries: dict[str, int] = {}
         self._lost_devices: list[str] = []
+        # When each actor reported first and last, on this process's monotonic clock.
+        self._spans: dict[str, tuple[float, float]] = {}
 
     def report_device(self, device: DeviceKind) -> None:
         """Report a worker that is ready, by its device."""
@@ -126,6 +135,8 @@ class ProgressCounts:
         if self._first_reported is None:
             self._first_reported = time.time()
         self._units[unit_id] = (actor, progress)
+        now = time.monotonic()
+        self._spans[actor] = (self._spans.get(actor, (now, now))[0], now)
 
     def report_committed(self, unit_id: str, rejected: Mapping[str, int]) -> None:
         """Report that a unit is durable, and its rejected rows by reason."""
@@ -154,6 +165,7 @@ class ProgressCounts:
             rejected=rejected,
             s3_retries=sum(self._s3_retries.values()),
             lost_devices=tuple(self._lost_devices),
+            actor_seconds=sum(last - first for first, last in self._spans.values()),
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from albert_infer.pipeline.lost_devices import ending_with_the_device
 from albert_infer.pipeline.reader import UnitReader, poison_detail, poison_marker, unpickled
 from albert_infer.pipeline.resources import WorkerResources, commits_at_once
 from albert_infer.pipeline.session import READ_TASK_MEMORY, reserved, session_settings, shared, stage_error
+from albert_infer.pipeline.turns import Turns
 from albert_infer.pipeline.unit import classified_unit, source_of
 from albert_infer.read.planning import Unit
 from albert_infer.schema import UNIT, PairColumns, Precision, Quarantine
@@ -78,19 +78,21 @@ class ClassifyActor:
         self._classifier, device = classifier_of_worker(
             ray.get(checkpoint), precision, workers, max_batch_tokens=max_batch_tokens, review_below=review_below
         )
-        # Units run one after another. The board counts an attempt only when it runs, not while it waits.
-        self._turn = ThreadPoolExecutor(max_workers=1)
+        self._turns = Turns()
         self._board = board
         self._actor_id = ray.get_runtime_context().get_actor_id() or ""
         board.report_device(device)
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
-        """Classify one unit. The marker of an unreadable unit is returned without change."""
-        return self._turn.submit(self._labelled, prepared).result()
+        """Classify one unit. The marker of an unreadable unit is returned without change.
 
-    def _labelled(self, prepared: pa.Table) -> pa.Table:
+        Ray calls this in several threads: one unit is prepared while the device computes another.
+        """
         unit_id = prepared[UNIT][0].as_py()
-        with self._board.attempt("classify", unit_id) as healthy:
+        # A worker that dies counts against all its units. A unit of which an attempt was lost has the next one alone,
+        # so that no unit is given up for the company of another.
+        is_suspected = self._board.is_suspected("classify", unit_id)
+        with self._turns.taken(alone=is_suspected), self._board.attempt("classify", unit_id) as healthy:
             if not healthy:
                 return self._classifier.classified(poison_marker(unit_id, "labelling", prepared.schema))
             # Inside the attempt, which stays open if the process ends.
@@ -188,7 +190,7 @@ class Stages:
             compute=ActorPoolStrategy(
                 min_size=workers.min_workers,
                 max_size=workers.max_workers,
-                # The next unit is fetched while a unit is on the device.
+                # While the device computes a unit, the next one is fetched and prepared, and the last one is finished.
                 max_concurrent_calls_per_actor=2,
             ),
             udf_modifying_row_count=False,

@@ -87,7 +87,8 @@ def checked(
     """Load the checkpoint like a classify actor, and check its results on packaged pairs and on the `sample`.
 
     Raises ModelError for a checkpoint that fails a check, InputError for a gold set that cannot be read, and
-    DeviceError for a GPU that cannot be used, unless `allow_cpu`. The caller checks the limits of agreement and accuracy.
+    DeviceError for a GPU that cannot be used, unless `allow_cpu`. The caller checks the limits of agreement and
+    accuracy.
     """
     # Imported here, because the driver does not need torch, which takes seconds to load.
     from albert_infer.engine.devices import usable_device
