@@ -75,7 +75,7 @@ class Labeler:
             checkpoint,
             precision=self.precision,
             device=self.device,
-            max_batch_tokens=max_batch_tokens or default_batch_tokens(self.device, checkpoint.shape),
+            max_batch_tokens=max_batch_tokens or default_batch_tokens(self.device, checkpoint.shape, card),
             review_below=review_below,
         )
         # The label order of the built-in checkpoint is known to be right.

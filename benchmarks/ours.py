@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from albert_infer.classify.batching import micro_batches
 from albert_infer.classify.classification import CPU_BATCH_TOKENS, default_batch_tokens, softmax
 from albert_infer.engine.albert import AlbertEngine
+from albert_infer.engine.devices import card_of
 from albert_infer.labeler import Labeler
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
 from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
@@ -33,7 +34,7 @@ def engine_contender(model: Path, precision: Precision, device: DeviceKind = Dev
     Raises ModelError where the device does not compute in `precision`.
     """
     checkpoint = load_checkpoint(str(model))
-    budget = default_batch_tokens(device, checkpoint.shape)
+    budget = default_batch_tokens(device, checkpoint.shape, card_of(device))
     engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=None)
 
     def on_tokens(pairs: Pairs) -> Labelling:

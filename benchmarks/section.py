@@ -17,6 +17,7 @@ import numpy as np
 from albert_infer.classify.batching import micro_batches
 from albert_infer.classify.classification import default_batch_tokens
 from albert_infer.engine import AlbertShape
+from albert_infer.engine.devices import card_of
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import DeviceKind
 from benchmarks import checkpoint, limit, ours, pairs, workloads
@@ -118,7 +119,7 @@ def tell(line: str) -> None:
 def _work(wanted: Asked, model: Path, texts: Pairs, device: DeviceKind) -> Work:
     loaded = load_checkpoint(str(model))
     lengths = ours.encoded_pairs(loaded, texts).lengths
-    batches = micro_batches(lengths, default_batch_tokens(device, loaded.shape))
+    batches = micro_batches(lengths, default_batch_tokens(device, loaded.shape, card_of(device)))
     return Work(
         shape=wanted.shape,
         workload=wanted.workload,

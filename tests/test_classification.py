@@ -29,6 +29,7 @@ import albert_infer
 from albert_infer.classify.classification import Classifier, default_batch_tokens
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine
+from albert_infer.engine.cards import Card
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
 from albert_infer.labeler import Labeler
 from albert_infer.model.calibration import CALIBRATION, calibration_json
@@ -525,6 +526,52 @@ def test_pairs_that_overflow_in_bf16_get_the_labels_of_fp32(checkpoint: Checkpoi
 def shape_of(hidden: int, heads: int) -> AlbertShape:
     sizes = {"hidden_size": hidden, "intermediate_size": 4 * hidden, "num_attention_heads": heads}
     return AlbertShape.from_config({**sizes, "model_type": "albert", "hidden_act": "gelu_new", "num_labels": 3})
+
+
+def card(name: str, capability: tuple[int, int], processors: int, l2_mb: int, memory_gb: int) -> Card:
+    return Card(name, capability, memory_gb << 30, l2_mb << 20, processors)
+
+
+CARDS: Final = {
+    "T4": card("Tesla T4", (7, 5), 40, 4, 15),
+    "V100": card("Tesla V100", (7, 0), 80, 6, 16),
+    "A10G": card("NVIDIA A10G", (8, 6), 80, 6, 23),
+    "L4": card("NVIDIA L4", (8, 9), 58, 48, 23),
+    "L40S": card("NVIDIA L40S", (8, 9), 142, 96, 45),
+    "A100": card("NVIDIA A100", (8, 0), 108, 40, 80),
+    "H100": card("NVIDIA H100", (9, 0), 132, 50, 80),
+    "H200": card("NVIDIA H200", (9, 0), 132, 50, 141),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "small", "base", "xxlarge"),
+    [
+        ("T4", 32_768, 32_768, 7_680),
+        ("V100", 32_768, 32_768, 8_192),
+        ("A10G", 32_768, 32_768, 8_192),
+        # Its activations stay in its cache.
+        ("L4", 32_768, 4_096, 8_192),
+        ("L40S", 32_768, 8_192, 8_192),
+        ("A100", 65_536, 32_768, 8_192),
+        # A narrow shape is computed faster than its launches, so that its passes are longer.
+        ("H100", 87_381, 32_768, 8_192),
+        ("H200", 87_381, 32_768, 8_192),
+    ],
+)
+def test_the_token_budget_follows_the_cache_the_speed_and_the_memory_of_a_card(
+    name: str, small: int, base: int, xxlarge: int
+) -> None:
+    shapes = (replace(shape_of(384, 12), num_hidden_layers=6), shape_of(768, 12), shape_of(4096, 64))
+    found = [default_batch_tokens(DeviceKind.CUDA, shape, CARDS[name]) for shape in shapes]
+    assert found == [small, base, xxlarge]
+
+
+def test_a_part_of_a_card_has_a_part_of_its_memory_and_its_cache() -> None:
+    base = shape_of(768, 12)
+    assert default_batch_tokens(DeviceKind.CUDA, base, CARDS["L4"], share=0.5) == 31_402
+    assert default_batch_tokens(DeviceKind.CUDA, base, CARDS["T4"], share=0.25) == 15 * 2**30 // 64 // 24_576
+    assert default_batch_tokens(DeviceKind.CUDA, base, Card("tiny", (9, 0), memory_bytes=1)) == 1
 
 
 def test_a_wide_shape_gets_fewer_tokens_a_pass_on_a_gpu() -> None:

@@ -15,7 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from albert_infer.classify.batching import micro_batches
+from albert_infer.classify.card_budget import ACTIVATION_BYTES, USUAL_TOKENS, activation_bytes, card_batch_tokens
 from albert_infer.engine import AlbertShape
+from albert_infer.engine.cards import Card
 from albert_infer.model.calibration import UNCALIBRATED
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.prepare import tokenization
@@ -47,28 +49,23 @@ Listener = Callable[[ComputedBatch], None]
 
 
 CPU_BATCH_TOKENS: Final = 512
-# Large enough for a GPU's full rate: kernel launches take a small part of the time.
-GPU_BATCH_TOKENS: Final = 32_768
-# A small part of any GPU's memory, because the allocator caches the memory of several passes.
-GPU_ACTIVATION_BYTES: Final = 1 << 30
 
 
 def ignore_progress(batch: ComputedBatch) -> None:
     """A listener that does nothing."""
 
 
-def default_batch_tokens(device: DeviceKind, shape: AlbertShape) -> int:
+def default_batch_tokens(device: DeviceKind, shape: AlbertShape, card: Card | None = None, share: float = 1.0) -> int:
     """The most tokens of a forward pass.
 
-    On a CPU the activations fit into the cache of one core. On a GPU, wide models get fewer tokens. The size of the
-    GPU's memory does not count, so the plan does not depend on the GPU model.
+    On a CPU the activations fit into the cache of one core. On a GPU they suit a `share` of the `card`. If the card is
+    unknown, they fit into the memory of any card.
     """
     if device is DeviceKind.CPU:
         return CPU_BATCH_TOKENS
-    # In bf16: eight tensors of the hidden size (query, key, value, context, residual, products), and two of the
-    # feed-forward size.
-    bytes_per_token = 2 * (8 * shape.hidden_size + 2 * shape.intermediate_size)
-    return min(GPU_BATCH_TOKENS, GPU_ACTIVATION_BYTES // bytes_per_token)
+    if card is None:
+        return min(USUAL_TOKENS, ACTIVATION_BYTES // activation_bytes(shape))
+    return card_batch_tokens(shape, card, share)
 
 
 class Classifier:
@@ -218,7 +215,7 @@ class Classifier:
         batches = [rows[positions] for positions in micro_batches(lengths[rows], self._max_batch_tokens)]
         # The rest of a unit's work is outside, so that another thread prepares its unit while the device computes.
         with self._device:
-            # The device computes the next batch while the last one is reported. So all time of this loop is device time.
+            # The device computes the next batch while the last one is reported: all time of this loop is device time.
             since = time.monotonic()
             for batch in self._engine.micro_batch_logits(pairs, batches):
                 logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B

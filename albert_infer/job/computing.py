@@ -74,7 +74,8 @@ class Deciding:
         return self._on_cpus()
 
     def _budget(self, device: DeviceKind, card: Card | None = None) -> int:
-        return self.settings.max_batch_tokens or default_batch_tokens(device, self.shape)
+        share = self.workers.num_gpus
+        return self.settings.max_batch_tokens or default_batch_tokens(device, self.shape, card, share)
 
     def _published(self, output: Folder, plan_of: PlanOf) -> tuple[Computing, Plan] | None:
         """The plan that is published at the output, if it is this run's in a precision that its GPUs may have."""

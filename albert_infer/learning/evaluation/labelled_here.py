@@ -44,7 +44,7 @@ class LabelledHere:
             checkpoint,
             precision=self._precision,
             device=self._device,
-            max_batch_tokens=settings.max_batch_tokens or default_batch_tokens(self._device, checkpoint.shape),
+            max_batch_tokens=settings.max_batch_tokens or default_batch_tokens(self._device, checkpoint.shape, card),
             threads=settings.threads,
         )
         self._files = {pin: index for index, pin in enumerate(dict.fromkeys(piece.pin for piece in gold.slices))}
