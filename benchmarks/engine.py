@@ -19,8 +19,9 @@ from typing import Final
 import torch
 
 from albert_infer.errors import ModelError
+from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import DeviceKind, Precision
-from benchmarks import devices, machine, ours, peers, section, table
+from benchmarks import busy, devices, machine, ours, peers, section, table, workloads
 from benchmarks.contender import Absent, Contender, Pairs
 
 # What the peers' documentation uses, and what keeps each kind of device busy.
@@ -39,10 +40,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="albert-infer-bench-") as scratch:
         contenders = partial(engine_contenders, device=device)
         sections = [section.take_section(each, Path(scratch), contenders, device) for each in section.asked(given)]
-    table.show_sections(header, sections)
+        units = [_busy(each, Path(scratch), device) for each in section.asked(given)]
+    console = table.show_sections(header, sections)
+    for busy_units in units:
+        console.print(busy_units.to_text())
     if given.json:
-        measured = {"machine": asdict(header), "sections": [each.to_json() for each in sections]}
+        told = {"sections": [each.to_json() for each in sections], "units": [asdict(each) for each in units]}
+        measured = {"machine": asdict(header), **told}
         given.json.write_text(json.dumps(measured, indent=1) + "\n")
+
+
+def _busy(wanted: section.Asked, scratch: Path, device: DeviceKind) -> busy.Busy:
+    model = section.saved_model(scratch, wanted.shape)
+    shape = load_checkpoint(str(model)).shape
+    count = wanted.pairs or section.default_pairs(shape, wanted.workload, device)
+    return busy.measured(model, workloads.workload_pairs(wanted.workload, wanted.data, count), device)
 
 
 def engine_contenders(model: Path, _: Pairs, device: DeviceKind) -> list[Contender | Absent]:

@@ -284,7 +284,10 @@ sys.argv = ["engine", *{arguments}, "--data", {str(pairs.BUILTIN_PAIRS)!r}]
 runpy.run_module("benchmarks.engine", run_name="__main__")
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=Path(__file__).parents[1])
-    [told] = json.loads((tmp_path / "told.json").read_text())["sections"]
+    measured = json.loads((tmp_path / "told.json").read_text())
+    [told], [units] = measured["sections"], measured["units"]
+    assert (units["shape"], units["units"], units["pairs"]) == ("tiny", 6, 12)
+    assert 0 < units["device_busy_share"] <= 1
     rows = {row["name"]: row for row in told["rows"]}
     for precision in Precision:
         row = rows[ours.engine_name(precision)]

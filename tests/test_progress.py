@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pairs import PROPERTY
 
 from albert_infer.common import display, logs
+from albert_infer.pipeline import progress
 from albert_infer.pipeline.progress import ProgressCounts, ShownRun, UnitProgress, progressed
-from albert_infer.schema import ComputedBatch
+from albert_infer.schema import ComputedBatch, DeviceKind
 
 BATCHES = st.lists(
     st.lists(st.integers(1, 40), min_size=1, max_size=9).map(lambda lengths: np.array(lengths, dtype=np.int64)),
@@ -95,6 +96,30 @@ def test_commits_rejections_and_retries_count_once_however_often_they_are_told()
     so_far = counts.so_far()
     assert (so_far.committed, so_far.rejected) == (3, {"empty_text": 3, "invalid_utf8": 3})
     assert so_far.s3_retries == 5
+
+
+def test_the_busy_share_is_of_the_time_from_an_actors_first_message_to_its_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([10.0, 12.0, 30.0, 31.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    counts = ProgressCounts()
+    assert counts.so_far().device_busy_share == 0
+    for actor, seconds in (("one", 0.0), ("one", 1.5), ("two", 0.0), ("two", 0.6)):
+        counts.report_progress(f"unit of {actor}", UnitProgress(forward_seconds=seconds), actor)
+    # Actor one was at work from 10 to 12, actor two from 30 to 31.
+    assert counts.so_far().device_busy_share == pytest.approx(2.1 / 3)
+
+
+def test_each_lost_gpu_is_warned_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = ProgressCounts()
+    with logs.lines_on_stderr("text"), progress.shown(9, 0, counts.so_far, DeviceKind.CUDA):
+        for number in (1, 2):
+            counts.report_lost_device(f"the GPU of a worker on node-{number} is lost")
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert [line.partition(";")[0] for line in lines] == [
+        f"warning: the GPU of a worker on node-{number} is lost" for number in (1, 2)
+    ]
 
 
 def told(log_format: logs.LogFormat, total: int, done: int, speed: float) -> str:
