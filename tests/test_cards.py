@@ -37,6 +37,7 @@ A100: Final = Card(
 T4: Final = replace(A100, name="Tesla T4", capability=(7, 5), memory_bytes=15 << 30, l2_bytes=4 << 20, processors=40)
 V100: Final = replace(A100, name="Tesla V100", capability=(7, 0))
 OLD_DRIVER: Final = Card(driver="535.104.05", torch="2.13.0+cu130", cuda="13.0", machine="node-7")
+BROKEN: Final = replace(OLD_DRIVER, driver="580.65.06", fault="CUDA error: unknown error")
 NO_CUDA: Final = Card(torch="2.13.0+cpu", machine="node-7")
 
 
@@ -72,8 +73,9 @@ def test_code_for_one_card_alone_runs_on_no_other() -> None:
         (V100, ["code for sm_75, sm_80", "Tesla V100 of capability 7.0, driver 580.65.06", "built for this card"]),
         (OLD_DRIVER, ["torch 2.13.0+cu130 finds no CUDA device", "driver 535.104.05", "CUDA 13.0 needs 580 or later"]),
         (NO_CUDA, ["torch 2.13.0+cpu", "no NVIDIA driver", "install a torch with CUDA"]),
+        (BROKEN, ["cannot start the CUDA device", "driver 580.65.06", "CUDA error: unknown error"]),
     ],
-    ids=["no code", "old driver", "no CUDA"],
+    ids=["no code", "old driver", "no CUDA", "broken"],
 )
 def test_a_planned_gpu_that_is_not_usable_ends_with_4_and_says_why_and_what_to_do(card: Card, told: list[str]) -> None:
     with pytest.raises(DeviceError) as refused:
@@ -93,6 +95,7 @@ def test_a_gpu_that_is_usable_is_used_and_a_planned_cpu_asks_for_no_card() -> No
 def test_without_a_gpu_this_machine_says_so() -> None:
     card = card_here()
     assert (card.name, card.torch) == ("", torch.__version__)
+    assert type(card.torch) is str, "torch's class would load torch in the driver"
     assert "finds no CUDA device" in card.obstacle
 
 

@@ -4,8 +4,8 @@
 early. `packing` lays the tokens of a micro-batch end to end, `weights` reads the tensors, `albert` is the forward pass.
 Its layers are `plain` torch with the `attention` for the device, or the `fused` layers of CPUs with bf16 or int8
 products. `compilation` compiles the `kernels` of the fused layers. `threads` runs several passes at once. `memory`
-halves micro-batches that do not fit the device's memory, and `faults` says what an error of a GPU means. Importing this
-package imports no heavy library.
+halves micro-batches that do not fit the device's memory, and `faults` says what an error of a GPU means. `cards` says
+what a GPU computes in. Importing this package imports no heavy library.
 """
 
 from albert_infer.engine.shape import AlbertShape

@@ -54,7 +54,8 @@ class Card:
 
     `name` is empty where torch finds no GPU. `capability` is CUDA's, `driver` and `cuda` are empty where unknown.
     `architectures` are those that torch has code for, as `sm_80` or `compute_90`. `l2_bytes` is the cache,
-    `processors` are the card's multiprocessors, `machine` is the name of its computer.
+    `processors` are the card's multiprocessors, `machine` is the name of its computer. `fault` is the error of a card
+    that does not start.
     """
 
     name: str = ""
@@ -67,10 +68,13 @@ class Card:
     cuda: str = ""
     architectures: tuple[str, ...] = ()
     machine: str = ""
+    fault: str = ""
 
     @property
     def obstacle(self) -> str:
         """Why torch cannot use the card; empty where it can."""
+        if self.fault:
+            return f"torch {self.torch} cannot start the CUDA device ({self._driver_text()}): {self.fault}"
         if not self.name:
             return f"torch {self.torch} finds no CUDA device ({self._driver_text()})"
         if not has_code(self.capability, self.architectures):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from albert_infer.common.printable import one_line
 from albert_infer.engine.cards import Card, driver_version, unusable
 from albert_infer.errors import DeviceError, SettingsError
 from albert_infer.schema import DeviceKind, Precision
@@ -16,19 +18,24 @@ from albert_infer.schema import DeviceKind, Precision
 
 def card_here() -> Card:
     """The first GPU that torch finds in this process, and the torch that is to use it."""
-    facts = {"torch": torch.__version__, "cuda": torch.version.cuda or "", "driver": driver_version()}
+    # A plain text: torch's own class would load torch where the card is unpickled.
+    version, cuda = str(torch.__version__), torch.version.cuda or ""
+    no_card = Card(torch=version, cuda=cuda, driver=driver_version(), machine=platform.node())
     if not torch.cuda.is_available():
-        return Card(**facts, machine=platform.node())
-    properties: Any = torch.cuda.get_device_properties(0)
-    return Card(
+        return no_card
+    try:
+        properties: Any = torch.cuda.get_device_properties(0)
+    except RuntimeError as error:
+        # A card that is found and does not start: of a torch that it is too new for, or a card that is broken.
+        return replace(no_card, fault=one_line(error))
+    return replace(
+        no_card,
         name=properties.name,
         capability=(properties.major, properties.minor),
         memory_bytes=properties.total_memory,
         l2_bytes=getattr(properties, "L2_cache_size", 0),
         processors=properties.multi_processor_count,
         architectures=tuple(torch.cuda.get_arch_list()),
-        machine=platform.node(),
-        **facts,
     )
 
 
