@@ -192,6 +192,8 @@ class Stages:
                 max_size=workers.max_workers,
                 # While the device computes a unit, the next one is fetched and prepared, and the last one is finished.
                 max_concurrent_calls_per_actor=2,
+                # Otherwise Ray Data runs the two calls one after the other.
+                enable_true_multi_threading=True,
             ),
             udf_modifying_row_count=False,
             **scheduling,
