@@ -26,6 +26,7 @@ from benchmarks import machine
 from benchmarks.pairs import BUILTIN_PAIRS
 
 if TYPE_CHECKING:
+    from albert_infer.engine.cards import Card
     from albert_infer.job.report import Report
     from albert_infer.pipeline.executor import Executor, Labelling
     from albert_infer.pipeline.metrics import Declared, Record
@@ -86,6 +87,10 @@ class Timed:
     def recorder(self, declared: Declared) -> Record:
         """That of the executor."""
         return self._executor.recorder(declared)
+
+    def card(self, workers: WorkerResources, gpu_wait_minutes: float | None) -> Card:
+        """That of the executor."""
+        return self._executor.card(workers, gpu_wait_minutes)
 
     def begin(self, task: LabelTask, workers: WorkerResources) -> TimedLabelling:
         """Begin the task."""

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+import time
 from contextlib import redirect_stderr
 from types import SimpleNamespace
 
@@ -102,7 +103,7 @@ def test_the_busy_share_is_of_the_time_from_an_actors_first_message_to_its_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = iter([10.0, 12.0, 30.0, 31.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     counts = ProgressCounts()
     assert counts.so_far().device_busy_share == 0
     for actor, seconds in (("one", 0.0), ("one", 1.5), ("two", 0.0), ("two", 0.6)):

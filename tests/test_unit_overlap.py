@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pairs import numbered_pairs
 
 from albert_infer.classify import classification
+from albert_infer.classify.batching import micro_batches
 from albert_infer.classify.classification import Classifier
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.engine.memory import MicroBatchLogits
@@ -79,7 +80,6 @@ def test_the_next_unit_is_prepared_while_the_device_computes(monkeypatch: pytest
             second.set()
         return micro_batches(lengths, budget)
 
-    micro_batches = classification.micro_batches
     monkeypatch.setattr(classification, "micro_batches", counted_micro_batches)
     engine: AlbertEngine = SlowEngine(second)  # type: ignore[assignment]
     classifier = Classifier(engine, list(NliLabel), max_batch_tokens=50)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 class RayExecutor:
     """Runs a task in the open Ray session, else on the cluster of RAY_ADDRESS, else on this machine."""
 
+    def __init__(self) -> None:
+        self._card: Card | None = None
+
     def session(self, *, debug: bool) -> AbstractContextManager[Sequence[Node]]:
         """A Ray session, from `connected`."""
         return connected(debug=debug)
@@ -44,9 +47,14 @@ class RayExecutor:
         return replace
 
     def card(self, workers: WorkerResources, gpu_wait_minutes: float | None) -> Card:
-        """The card of a worker, which Ray starts for this; waits for the first GPU of a cluster that grows."""
-        wait_for_first_gpu(workers, gpu_wait_minutes, log_waiting)
-        return card_of_worker(workers.num_gpus, log_waiting)
+        """The card of a worker, which Ray starts for this. Waits for the first GPU of a cluster that grows.
+
+        All runs of this executor have the same card. So nights in one session start one worker for it.
+        """
+        if self._card is None:
+            wait_for_first_gpu(workers, gpu_wait_minutes, log_waiting)
+            self._card = card_of_worker(workers.num_gpus, log_waiting)
+        return self._card
 
     def begin(self, task: LabelTask, workers: WorkerResources) -> RayLabelling:
         """Start the board of a task."""
