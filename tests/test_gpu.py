@@ -76,8 +76,8 @@ def test_a_card_agrees_with_the_cpu_on_the_pairs_of_the_preflight(precision: Pre
         AlbertEngine(checkpoint.shape, checkpoint.weights, precision=each, device=device, threads=None)
         for each, device in ((precision, DeviceKind.CUDA), (Precision.FP32, DeviceKind.CPU))
     )
-    measured = numbers.measured(checkpoint, engine, reference, max_length=40, device=DeviceKind.CUDA)
-    assert measured.largest_difference < numbers.MAX_DIFFERENCE[precision] / 4
+    compared = numbers.compare_numbers(checkpoint, engine, reference, max_length=40, device=DeviceKind.CUDA)
+    assert compared.largest_difference < numbers.MAX_DIFFERENCE[precision] / 4
 
 
 @pytest.mark.gpu
