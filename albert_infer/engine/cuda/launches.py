@@ -1,0 +1,121 @@
+"""The passes of `passes` on a card: which kernel, with which tiles.
+
+Tiles depend on the sizes of a checkpoint and on the longest row of a micro-batch, and on nothing that is measured: the
+same call gives the same bits. A checkpoint needs at most ten compiled kernels: the embeddings, one LayerNorm, two
+attentions for each of three tiles, and in fp8 two passes that quantise.
+
+Shapes: as in `passes`.
+"""
+# ruff: noqa: N803, N806 - arrays end in their shape
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from subprocess import CalledProcessError
+from typing import Any, Final
+
+import torch
+import triton
+from torch import Tensor
+from triton import TritonError
+
+from albert_infer.engine.cuda import kernels
+from albert_infer.engine.cuda.passes import FP8, Fp8Rows
+from albert_infer.engine.weights import EndWeights, Norm
+
+# A tile of whole rows has this many numbers, and more only where one row has more: 32 in each thread of four warps.
+TILE_NUMBERS: Final = 4096
+MOST_ROWS: Final = 16
+NUMBERS_A_WARP: Final = 1024
+MOST_WARPS: Final = 16
+# The least side of a product of tiles.
+LEAST_SIDE: Final = 16
+# For each tile of tokens the heads that one program computes: a program should have some kilobytes to wait for.
+HEADS_EACH: Final = {16: 4, 32: 2, 64: 1}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The tile of whole rows that one program computes, in `warps` warps."""
+
+    columns: int
+    rows: int
+    warps: int
+
+
+@cache
+def tile_of(width: int) -> Tile:
+    """The tile for rows of `width` columns."""
+    columns = max(LEAST_SIDE, triton.next_power_of_2(width))
+    rows = min(MOST_ROWS, max(1, TILE_NUMBERS // columns))
+    return Tile(columns, rows, min(MOST_WARPS, max(1, rows * columns // NUMBERS_A_WARP)))
+
+
+class TritonPasses:
+    """The passes as Triton kernels, on the device of their arguments."""
+
+    def embedded(self, ends: EndWeights, words_T: Tensor, types_T: Tensor, positions_T: Tensor) -> Tensor:
+        """As `Passes`."""
+        norm = ends.embedding_norm
+        embedded_TE = ends.words.new_empty(len(words_T), ends.words.shape[1])
+        arguments = (words_T, types_T, positions_T, norm.weight, norm.bias, embedded_TE, len(words_T), norm.eps)
+        _launch_rows(kernels.embed, embedded_TE, ends.words, ends.token_types, ends.positions, *arguments)
+        return embedded_TE
+
+    def add_and_normalize(self, product_XH: Tensor, bias_H: Tensor, residual_XH: Tensor, norm: Norm) -> Tensor:
+        """As `Passes`. Overwrites the product."""
+        arguments = (bias_H, residual_XH, norm.weight, norm.bias, len(product_XH), norm.eps)
+        _launch_rows(kernels.add_and_normalize, product_XH, product_XH, *arguments)
+        return product_XH
+
+    def attend(
+        self, query_XH: Tensor, key_TH: Tensor, value_TH: Tensor, tokens_P: Tensor, *, longest: int, heads: int
+    ) -> Tensor:
+        """As `Passes`, for rows of at most 64 tokens. The parts of one product need not be copied out of it."""
+        rows, head_size = len(tokens_P) - 1, query_XH.shape[1] // heads
+        tokens = max(LEAST_SIDE, triton.next_power_of_2(longest))
+        columns = max(LEAST_SIDE, triton.next_power_of_2(head_size))
+        context_XH = query_XH.new_empty(query_XH.shape)
+        arguments = (query_XH, key_TH, value_TH, context_XH, tokens_P)
+        strides = (query_XH.stride(0), key_TH.stride(0), value_TH.stride(0))
+        sizes = (math.log2(math.e) / math.sqrt(head_size), heads, head_size, columns, tokens)
+        if len(query_XH) == rows:
+            warps = max(1, tokens * columns // (2 * NUMBERS_A_WARP))
+            kernels.attend_first[rows * heads,](*arguments, *strides, *sizes, num_warps=warps)
+        else:
+            each = math.gcd(heads, HEADS_EACH[tokens])
+            grid, warps = (rows * heads // each,), tokens // LEAST_SIDE
+            kernels.attend[grid](*arguments, *strides, *sizes, each, num_warps=warps)
+        return context_XH
+
+    def quantized(self, states_XN: Tensor, *, gelu: bool) -> Fp8Rows:
+        """As `Passes`."""
+        rows = len(states_XN)
+        quantized = Fp8Rows(
+            states_XN.new_empty(states_XN.shape, dtype=FP8), states_XN.new_empty(rows, 1, dtype=torch.float32)
+        )
+        _launch_rows(kernels.quantize, states_XN, states_XN, quantized.values_XN, quantized.scales_X1, rows, GELU=gelu)
+        return quantized
+
+
+def _launch_rows(kernel: Any, tiled_XN: Tensor, *arguments: Tensor | float, **constants: bool) -> None:
+    """One program for each tile of `tiled_XN`."""
+    rows, width = tiled_XN.shape
+    tile = tile_of(width)
+    grid = (triton.cdiv(rows, tile.rows),)
+    kernel[grid](*arguments, width, tile.columns, tile.rows, num_warps=tile.warps, **constants)
+
+
+def compiled_passes(device: torch.device) -> TritonPasses | None:
+    """The passes, if a kernel can be compiled and run: it may lack a C compiler, or a folder for what it compiles."""
+    passes = TritonPasses()
+    row, states = torch.ones(LEAST_SIDE, device=device), torch.ones(1, LEAST_SIDE, device=device)
+    try:
+        passes.add_and_normalize(states, row, states.clone(), Norm(row, row, 1e-12))
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except (TritonError, RuntimeError, OSError, CalledProcessError):
+        return None
+    return passes
