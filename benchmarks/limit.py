@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.cpu.threads import Threads
+from albert_infer.engine.cuda.fp8 import scaled_product
+from albert_infer.engine.cuda.passes import FP8, Fp8Rows
 from albert_infer.schema import DeviceKind, Precision
 from benchmarks.devices import FLOAT_DTYPES, finish
 
@@ -94,6 +96,8 @@ def _product_sizes(shape: AlbertShape) -> list[tuple[int, int]]:
 def _ways_on_cuda(precision: str) -> dict[str, Way]:
     if precision == Precision.INT8:
         return {"torch int8": lambda weight, _: lambda hidden: torch._int_mm(hidden, weight.t())}
+    if precision == Precision.FP8:
+        return {"torch fp8, quantised beforehand": _fp8_product}
     return {"torch linear": _torch_product}
 
 
@@ -113,6 +117,17 @@ def _ways_on_cpu(tokens: int, precision: str) -> dict[str, Way]:
 
 def _torch_product(weight: Tensor, bias: Tensor) -> Product:
     return lambda hidden: functional.linear(hidden, weight, bias)
+
+
+def _fp8_product(weight: Tensor, _: Tensor) -> Product:
+    """From fp8 to bf16, a scale for each token and each output."""
+    scales = torch.ones(len(weight), 1, device=weight.device)
+    return lambda hidden: scaled_product(Fp8Rows(hidden, _ones(len(hidden), hidden.device)), Fp8Rows(weight, scales))
+
+
+@cache
+def _ones(rows: int, device: torch.device) -> Tensor:
+    return torch.ones(rows, 1, device=device)
 
 
 def _onednn_product(weight: Tensor, bias: Tensor, tokens: int) -> Product:
@@ -138,6 +153,8 @@ def _numbers(sizes: tuple[int, int], precision: str, device: DeviceKind, *, of_i
     """Random numbers on the device; in int8 of the type `of_int8`, seven bits of it."""
     if precision == Precision.INT8:
         return torch.randint(64, sizes, dtype=of_int8, device=device.value)
+    if precision == Precision.FP8:
+        return torch.randn(*sizes, device=device.value).to(FP8)
     return torch.randn(*sizes, dtype=FLOAT_DTYPES[precision], device=device.value)
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import safetensors.torch
 import torch
 from transformers import AlbertConfig, AlbertForSequenceClassification
 from vocabulary import WORDS
+
+from albert_infer.schema import Precision
 
 if TYPE_CHECKING:
     import sentencepiece
@@ -31,6 +33,9 @@ SMALL: Mapping[str, object] = {
     # Ten times the usual: with small weights attention is nearly uniform and layers nearly do nothing.
     "initializer_range": 0.2,
 }
+
+# What an engine on a processor takes.
+CPU_PRECISIONS: Final = tuple(precision for precision in Precision if precision is not Precision.FP8)
 
 
 @dataclass(frozen=True)

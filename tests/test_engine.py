@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from checkpoints import Checkpoint, random_checkpoint
+from checkpoints import CPU_PRECISIONS, Checkpoint, random_checkpoint
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -556,7 +556,7 @@ def test_fp32_logits_of_a_bf16_engine_are_an_fp32_engines(checkpoint: Checkpoint
     pairs = random_pairs()
     batches = micro_batches(pairs.lengths, 64)
     expected_RC = logits_of(engine_of(checkpoint), pairs)
-    for precision in Precision:
+    for precision in CPU_PRECISIONS:
         for batch in engine_of(checkpoint, precision).fp32_micro_batch_logits(pairs, batches):
             np.testing.assert_array_equal(batch.logits_BC, expected_RC[batch.rows_B])
 
@@ -610,7 +610,7 @@ def test_packed_attention_is_the_attention_of_rectangles() -> None:
         torch.testing.assert_close(packed(query_XH, key_TH, value_TH), rectangles(query_XH, key_TH, value_TH))
 
 
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", CPU_PRECISIONS)
 def test_the_number_of_threads_changes_no_bit_and_torch_has_its_own_back(
     vector_checkpoint: Checkpoint, precision: Precision
 ) -> None:

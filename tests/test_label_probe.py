@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from checkpoints import CPU_PRECISIONS
 from hypothesis import given
 from hypothesis import strategies as st
 from job_runs import tiny_checkpoint
@@ -73,7 +74,7 @@ def texts_of(pairs: pa.Table) -> set[str]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", CPU_PRECISIONS)
 def test_the_right_order_is_seen_to_be_right_in_every_precision(precision: Precision) -> None:
     told = found("builtin", precision=precision, required=True).probe
     assert told.pairs == 30

@@ -78,6 +78,11 @@ ACTIVATION_BY_NAME: Final[Mapping[str, Activation]] = {
 }
 
 
+def is_gelu_tanh(activation: str) -> bool:
+    """Whether the activation of that name in transformers is the tanh form of GELU."""
+    return ACTIVATION_BY_NAME[activation] is _gelu_tanh
+
+
 @dataclass(frozen=True)
 class Gate:
     """A GELU as `x · gate(x)`. The gate is 1/2 + x · Σ coefficients[i] · x²ⁱ up to `bound`, and constant beyond."""

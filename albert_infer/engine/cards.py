@@ -21,6 +21,7 @@ LEAST_CAPABILITY: Final[Mapping[Precision, Capability]] = {
     Precision.BF16: (8, 0),
     Precision.FP16: (7, 0),
     Precision.FP32: (0, 0),
+    Precision.FP8: (8, 9),
 }
 # The order in which `auto` prefers what a card computes in.
 PREFERRED: Final = (Precision.BF16, Precision.FP16, Precision.FP32)

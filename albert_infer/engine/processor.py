@@ -35,14 +35,15 @@ def resolved_precision(
 ) -> Precision:
     """The precision for `--precision`. `auto` is the fastest that the `card` or the processor multiplies in.
 
-    A GPU of which nothing is known is taken for one with bf16. Raises SettingsError for int8 on a GPU, fp16 on a CPU,
-    and what the card does not compute in.
+    A GPU of which nothing is known is taken for one with bf16. Raises SettingsError for int8 on a GPU, fp16 or fp8 on
+    a CPU, and what the card does not compute in.
     """
     if requested == "int8" and device is DeviceKind.CUDA:
         remedy = "give --precision bf16, or --gpus-per-worker 0 to label on the CPU"
         raise SettingsError("--precision int8", "the cluster has GPUs, and int8 is for CPUs", remedy)
-    if requested == Precision.FP16 and device is DeviceKind.CPU:
-        raise SettingsError("--precision fp16", "fp16 is for GPUs", "leave it out, or give --precision fp32")
+    if requested in (Precision.FP16, Precision.FP8) and device is DeviceKind.CPU:
+        remedy = "leave it out, or give --precision fp32"
+        raise SettingsError(f"--precision {requested}", f"{requested} is for GPUs", remedy)
     if requested != "auto":
         precision = Precision(requested)
         if card is not None and not card.computes_in(precision):

@@ -29,8 +29,14 @@ SHORT_PAIRS: Final = 9
 # The largest accepted difference from a probability in fp32, pair by pair on the CPU. Another order of sums in fp32
 # changes 1e-6; a thousand times that is a fault. bf16 has 8 bits: it may change the label of a close pair, so labels
 # are not compared. Probabilities of sound checkpoints change by hundredths.
-# fp16 has 11 bits.
-MAX_DIFFERENCE: Final = {Precision.FP32: 1e-3, Precision.BF16: 0.1, Precision.FP16: 0.05, Precision.INT8: 0.3}
+# fp16 has 11 bits. int8 and fp8 have fewer than bf16.
+MAX_DIFFERENCE: Final = {
+    Precision.FP32: 1e-3,
+    Precision.BF16: 0.1,
+    Precision.FP16: 0.05,
+    Precision.INT8: 0.3,
+    Precision.FP8: 0.3,
+}
 
 
 @dataclass(frozen=True)

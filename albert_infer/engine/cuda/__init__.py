@@ -1,5 +1,6 @@
-"""The layers on a CUDA card: `fused` layers, whose passes between two products are Triton kernels.
+"""The layers of a CUDA card.
 
-`passes` names the passes and has each in plain torch; `kernels` has them for Triton, `launches` calls those; `fp8`
-multiplies in eight bits. Only `kernels` and `launches` import Triton.
+`fused` has the layers. `passes` says what a layer computes between two products, and has a reference in plain torch.
+`kernels` has the same passes as Triton kernels, and `launches` calls these. `fp8` has the products in fp8. `choice`
+decides whether a card gets fused layers. Only `kernels` and `launches` import Triton.
 """

@@ -1,8 +1,8 @@
-"""The passes of `passes` on a card: which kernel, with which tiles.
+"""The passes of `passes` on a card: which kernel runs, with which tiles.
 
-Tiles depend on the sizes of a checkpoint and on the longest row of a micro-batch, and on nothing that is measured: the
-same call gives the same bits. A checkpoint needs at most ten compiled kernels: the embeddings, one LayerNorm, two
-attentions for each of three tiles, and in fp8 two passes that quantise.
+Tiles depend on the sizes of a checkpoint and on the longest row of a micro-batch only, so that the same call gives the
+same bits. A checkpoint needs at most ten compiled kernels: one for the embeddings, one LayerNorm, two attentions for
+each of three tiles, and two that quantise for fp8.
 
 Shapes: as in `passes`.
 """
@@ -25,14 +25,14 @@ from albert_infer.engine.cuda import kernels
 from albert_infer.engine.cuda.passes import FP8, Fp8Rows
 from albert_infer.engine.weights import EndWeights, Norm
 
-# A tile of whole rows has this many numbers, and more only where one row has more: 32 in each thread of four warps.
+# Numbers of a tile of whole rows: 32 for each thread of four warps. A tile of one row may have more.
 TILE_NUMBERS: Final = 4096
 MOST_ROWS: Final = 16
 NUMBERS_A_WARP: Final = 1024
 MOST_WARPS: Final = 16
 # The least side of a product of tiles.
 LEAST_SIDE: Final = 16
-# For each tile of tokens the heads that one program computes: a program should have some kilobytes to wait for.
+# Heads that one program computes, by the tokens of its tile. A program should load several kilobytes.
 HEADS_EACH: Final = {16: 4, 32: 2, 64: 1}
 
 
@@ -73,7 +73,7 @@ class TritonPasses:
     def attend(
         self, query_XH: Tensor, key_TH: Tensor, value_TH: Tensor, tokens_P: Tensor, *, longest: int, heads: int
     ) -> Tensor:
-        """As `Passes`, for rows of at most 64 tokens. The parts of one product need not be copied out of it."""
+        """As `Passes`, for rows of at most 64 tokens. Query, key and value may be views of one product."""
         rows, head_size = len(tokens_P) - 1, query_XH.shape[1] // heads
         tokens = max(LEAST_SIDE, triton.next_power_of_2(longest))
         columns = max(LEAST_SIDE, triton.next_power_of_2(head_size))
@@ -101,7 +101,7 @@ class TritonPasses:
 
 
 def _launch_rows(kernel: Any, tiled_XN: Tensor, *arguments: Tensor | float, **constants: bool) -> None:
-    """One program for each tile of `tiled_XN`."""
+    """Start one program for each tile of `tiled_XN`."""
     rows, width = tiled_XN.shape
     tile = tile_of(width)
     grid = (triton.cdiv(rows, tile.rows),)
@@ -109,7 +109,10 @@ def _launch_rows(kernel: Any, tiled_XN: Tensor, *arguments: Tensor | float, **co
 
 
 def compiled_passes(device: torch.device) -> TritonPasses | None:
-    """The passes, if a kernel can be compiled and run: it may lack a C compiler, or a folder for what it compiles."""
+    """The passes if Triton can compile and run a kernel here, else None.
+
+    Triton needs a C compiler, and a folder that it can write to.
+    """
     passes = TritonPasses()
     row, states = torch.ones(LEAST_SIDE, device=device), torch.ones(1, LEAST_SIDE, device=device)
     try:

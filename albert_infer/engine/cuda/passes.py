@@ -1,7 +1,7 @@
-"""What happens between two matrix products of fused layers, and each of these passes in plain torch.
+"""The passes over memory between two matrix products of fused layers.
 
-`PlainPasses` is the reference of the Triton kernels: any device, the same arguments and the same results, up to
-rounding.
+`PlainPasses` computes them in plain torch, on any device. It is the reference of the Triton kernels, which give the
+same results up to rounding.
 
 Shapes: T tokens of a micro-batch, B its rows, P where each row begins and where the last ends; X tokens or rows,
 H hidden, E embedding, N columns, A heads, D columns of a head, L tokens of a row.
@@ -28,7 +28,7 @@ SMALLEST_ROW: Final = 1e-12
 
 @dataclass(frozen=True)
 class Fp8Rows:
-    """A matrix in fp8: row x is `values_XN[x] · scales_X1[x]`."""
+    """A matrix in fp8. Row x is `values_XN[x] · scales_X1[x]`."""
 
     values_XN: Tensor
     scales_X1: Tensor
@@ -46,9 +46,11 @@ class Passes(Protocol):
     def attend(
         self, query_XH: Tensor, key_TH: Tensor, value_TH: Tensor, tokens_P: Tensor, *, longest: int, heads: int
     ) -> Tensor:
-        """The context (X, H). Each row attends to its own tokens; the queries are all tokens, or the first of each row.
+        """The context (X, H) of rows that attend to their own tokens.
 
-        Row b has the tokens from `tokens_P[b]` to `tokens_P[b + 1]`, int32; the longest row has `longest`.
+        The queries are all tokens, or the first token of each row.
+
+        Row b has the tokens from `tokens_P[b]` to `tokens_P[b + 1]`, int32. The longest row has `longest` tokens.
         """
 
     def quantized(self, states_XN: Tensor, *, gelu: bool) -> Fp8Rows:
@@ -86,7 +88,7 @@ class PlainPasses:
 
 
 def fp8_rows(numbers_XN: Tensor) -> Fp8Rows:
-    """fp32 numbers in fp8, each row with the scale that makes its largest number the largest of fp8."""
+    """Numbers in fp32 as fp8. The scale of a row maps its largest number to the largest number of fp8."""
     scales_X1 = numbers_XN.abs().amax(1, keepdim=True).clamp_(min=SMALLEST_ROW).div_(LARGEST_FP8)
     return Fp8Rows((numbers_XN / scales_X1).to(FP8), scales_X1)
 
