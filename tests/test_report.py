@@ -63,7 +63,7 @@ MANIFEST = Manifest.model_validate_json(
 PREFLIGHT = Preflight(
     precision=Precision.BF16,
     device=DeviceKind.CUDA,
-    fused=False,
+    fused=True,
     numbers=Numbers(10, 0.9, 0.0123),
     probe=Probe(30, 0.9, (E, N, C), 0.9),
     gold=Gold("gold/", 4, 2, Accuracy(2000, 1500, 0.75, 0.7306, 0.7685), None, None),
@@ -102,7 +102,7 @@ def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none()
     assert json.loads(filled().to_json())["preflight"] == {
         "precision": "bf16",
         "device": "cuda",
-        "fused": False,
+        "fused": True,
         "numbers": {"pairs": 10, "equal_labels": 0.9, "largest_difference": 0.0123},
         "probe": {
             "pairs": 30,
@@ -260,11 +260,13 @@ def test_the_text_fits_a_terminal_and_keeps_paths_whole(width: int) -> None:
 
 
 def test_kernels_that_are_not_there_are_told_where_they_would_matter() -> None:
-    assert "slow" not in filled().to_text("out"), "on a GPU"
-    on_cpu = replace(PREFLIGHT, device=DeviceKind.CPU)
-    assert "slow         bf16 without compiled kernels" in filled(preflight=on_cpu).to_text("out")
-    assert "slow" not in filled(preflight=replace(on_cpu, fused=True)).to_text("out")
-    assert "slow" not in filled(preflight=replace(on_cpu, precision=Precision.FP32)).to_text("out")
+    assert "slow" not in filled().to_text("out")
+    for device, missing in ((DeviceKind.CPU, "C++ compiler"), (DeviceKind.CUDA, "Triton")):
+        unfused = replace(PREFLIGHT, device=device, fused=False)
+        text = filled(preflight=unfused).to_text("out")
+        assert "slow         bf16 without compiled kernels" in text
+        assert missing in text
+        assert "slow" not in filled(preflight=replace(unfused, precision=Precision.FP32)).to_text("out")
 
 
 def test_the_facts_for_a_scheduler_add_up_and_are_plain_values() -> None:

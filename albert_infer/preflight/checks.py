@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Final
 
 from albert_infer.classify.classification import Classifier
 from albert_infer.model.checkpoint import Checkpoint
@@ -39,12 +40,21 @@ class Checks:
     gold: GoldSet | None = None
 
 
+# The loss of a device without the compiled kernels, and the possible reasons.
+SLOW: Final = {
+    DeviceKind.CPU: "takes two to three times as long; the workers have no C++ compiler, or the kernels do not support "
+    "the checkpoint's shape",
+    DeviceKind.CUDA: "moves half as much memory again; the workers have no Triton or no C compiler, or the kernels do "
+    "not support the card (before capability 8.0) or the checkpoint's shape",
+}
+
+
 @dataclass(frozen=True)
 class Preflight:
     """The results of the checks, and the device.
 
-    `fused`: the worker compiled the kernels that make bf16 and int8 fast on a CPU. `gold` is None without a gold set.
-    `agreement` is None without a comparison, or if no pair of the sample has a label.
+    `fused`: the worker compiled the kernels that make all precisions but fp32 fast on its device. `gold` is None without
+    a gold set. `agreement` is None without a comparison, or if no pair of the sample has a label.
     """
 
     precision: Precision
@@ -58,15 +68,14 @@ class Preflight:
 
     @property
     def is_slow(self) -> bool:
-        """Whether a CPU computes in bf16 or int8 without the compiled kernels."""
-        return self.device is DeviceKind.CPU and self.precision is not Precision.FP32 and not self.fused
+        """Whether the device computes in a lower precision than fp32 without the compiled kernels."""
+        return self.precision is not Precision.FP32 and not self.fused
 
     def lines(self) -> dict[str, str]:
         """One line of text for each check, by its name."""
         lines = {"arithmetic": self.numbers.to_text(), "label check": self.probe.to_text()}
         if self.is_slow:
-            reason = "the workers have no C++ compiler, or the kernels do not support the checkpoint's shape"
-            lines["slow"] = f"{self.precision} without compiled kernels takes two to three times as long; {reason}"
+            lines["slow"] = f"{self.precision} without compiled kernels {SLOW[self.device]}"
         if self.gold is not None:
             lines["gold"] = self.gold.to_text()
         if self.agreement is not None:
