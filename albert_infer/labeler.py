@@ -137,8 +137,10 @@ def _card(device: DeviceKind) -> Card | None:
 def _precision(precision: Precision | str, device: DeviceKind, card: Card | None) -> Precision:
     if precision == Precision.INT8 and device is DeviceKind.CUDA:
         raise SettingsError("precision=int8 with device=cuda", "int8 is for CPUs", "leave one of them out")
-    if precision == Precision.FP16 and device is DeviceKind.CPU:
-        raise SettingsError("precision=fp16", "fp16 is for GPUs", "leave it out, or give precision=fp32")
+    if precision in (Precision.FP16, Precision.FP8) and device is DeviceKind.CPU:
+        raise SettingsError(
+            f"precision={precision}", f"{precision} is for GPUs", "leave it out, or give precision=fp32"
+        )
     return resolved_precision(str(precision), device, cpu_flags(), card)
 
 

@@ -124,6 +124,8 @@ def test_the_driver_is_read_from_the_kernel(tmp_path: Path, text: str | None, ve
         ("fp16", A100, Precision.FP16),
         ("fp32", T4, Precision.FP32),
         ("bf16", A100, Precision.BF16),
+        ("fp8", replace(A100, capability=(8, 9)), Precision.FP8),
+        ("fp8", replace(A100, capability=(9, 0)), Precision.FP8),
     ],
 )
 def test_auto_is_what_the_card_multiplies_in(asked: str, card: Card, precision: Precision) -> None:
@@ -136,6 +138,8 @@ def test_auto_is_what_the_card_multiplies_in(asked: str, card: Card, precision: 
         ("bf16", CUDA, T4, "Tesla T4 of capability 7.5.*give --precision fp16"),
         ("fp16", CUDA, replace(A100, capability=(6, 1)), "give --precision fp32"),
         ("fp16", CPU, None, "fp16 is for GPUs"),
+        ("fp8", CPU, None, "fp8 is for GPUs"),
+        ("fp8", CUDA, A100, "A100.* of capability 8.0.*give --precision bf16"),
         ("int8", CUDA, A100, "int8 is for CPUs"),
     ],
 )
@@ -159,6 +163,7 @@ def test_a_worker_whose_card_does_not_compute_in_the_planned_precision_ends_the_
         ("auto", {"H200", "P100"}, "give --precision fp32"),
         ("bf16", {"A10G", "T4", "V100"}, "do not compute in it: T4, V100; give --precision fp16"),
         ("fp16", {"P4"}, "give --precision fp32"),
+        ("fp8", {"A100", "H100"}, "do not compute in it: A100; give --precision bf16"),
     ],
 )
 def test_a_cluster_whose_cards_differ_in_precision_is_refused(asked: str, kinds: set[str], message: str) -> None:

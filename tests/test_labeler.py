@@ -304,8 +304,12 @@ def test_precision_and_device_are_the_jobs_unless_they_are_asked_for(folder: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"precision": "fp64"}, "precision='fp64': it is not a known value; give one of auto, fp32, bf16, fp16, int8"),
+        (
+            {"precision": "fp64"},
+            "precision='fp64': it is not a known value; give one of auto, fp32, bf16, fp16, int8, fp8",
+        ),
         ({"precision": "fp16", "device": "cpu"}, "precision=fp16: fp16 is for GPUs; leave it out, or give"),
+        ({"precision": "fp8", "device": "cpu"}, "precision=fp8: fp8 is for GPUs; leave it out, or give"),
         ({"device": "tpu"}, "device='tpu': it is not a known value; give one of auto, cpu, cuda"),
     ],
 )

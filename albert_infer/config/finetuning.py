@@ -162,7 +162,7 @@ class FinetuneSettings(
     @field_validator("precision")
     @classmethod
     def _trains_in_floats(cls, value: str) -> str:
-        if value in ("int8", "fp16"):
+        if value in ("int8", "fp16", "fp8"):
             raise ValueError(f"{value} is for labelling; give auto, fp32 or bf16")
         return value
 

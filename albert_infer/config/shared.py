@@ -16,7 +16,7 @@ from albert_infer.config.groups import DATA, LIMITS, MODEL, NO_FLAGS, SPEED, Mar
 from albert_infer.config.values import AwsAccount, Count, LabelOrder, Location, OutputFolder, Root, Share, WorkerRange
 
 # The choices of the operator. A run resolves each to a `schema.Precision`.
-PrecisionSetting = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+PrecisionSetting = Literal["auto", "fp32", "bf16", "fp16", "int8", "fp8"]
 
 # Settings that every job describes in its own words.
 Input = Annotated[Location, Parameter(group=DATA)]
@@ -110,7 +110,10 @@ class Computing(BaseModel):
     ] = None
     precision: Annotated[
         PrecisionChoice,
-        Parameter(help="`auto` is bf16 where the device supports it, fp16 on older GPUs, else fp32; int8 is for CPUs."),
+        Parameter(
+            help="`auto` is bf16 where the device supports it, fp16 on older GPUs, else fp32; int8 is for CPUs, fp8 for "
+            "wide checkpoints on GPUs since Ada and Hopper."
+        ),
     ] = "auto"
 
 

@@ -53,8 +53,8 @@ SLOW: Final = {
 class Preflight:
     """The results of the checks, and the device.
 
-    `fused`: the worker compiled the kernels that make all precisions but fp32 fast on its device. `gold` is None without
-    a gold set. `agreement` is None without a comparison, or if no pair of the sample has a label.
+    `fused`: the worker compiled the kernels that make all precisions but fp32 fast. `gold` is None without a gold set.
+    `agreement` is None without a comparison, or if no pair of the sample has a label.
     """
 
     precision: Precision
