@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import torch
@@ -73,18 +74,30 @@ def numbers(device: str, dtype: torch.dtype) -> Numbers:
     return Numbers(device, dtype)
 
 
+def on_cpu(*parts: Any) -> tuple[Any, ...]:
+    """Tensors, and tensors in dataclasses, on the processor, whose fp32 is exact: a card's may be TF32."""
+    return tuple(
+        part.cpu() if isinstance(part, Tensor) else moved(part) if is_dataclass(part) else part for part in parts
+    )
+
+
+def moved(whole: Any) -> Any:
+    names = [each.name for each in fields(whole)]
+    return type(whole)(*on_cpu(*(getattr(whole, name) for name in names)))
+
+
 def assert_alike(found: Tensor, expected: Tensor) -> None:
     assert found.dtype == expected.dtype
     assert found.is_contiguous()
     tolerance = TOLERANCE[found.dtype]
-    torch.testing.assert_close(found.float(), expected.float(), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(found.cpu().float(), expected.float(), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("rows", [1, 17])
 def test_residual_and_layer_norm(passes: TritonPasses, numbers: Numbers, rows: int, width: int) -> None:
     product, residual, bias, norm = numbers(rows, width), numbers(rows, width), numbers(width), numbers.norm(width)
-    expected = REFERENCE.add_and_normalize(product, bias, residual, norm)
+    expected = REFERENCE.add_and_normalize(*on_cpu(product, bias, residual, norm))
     before = residual.clone()
     assert_alike(passes.add_and_normalize(product, bias, residual, norm), expected)
     assert torch.equal(residual, before)
@@ -96,7 +109,7 @@ def test_embeddings(passes: TritonPasses, numbers: Numbers, width: int) -> None:
     dense = Dense(numbers(1), numbers(1))
     ends = EndWeights(*tables, numbers.norm(width), dense, dense, dense)
     indices = numbers.indices(21, 50), numbers.indices(21, 2), numbers.indices(21, 40)
-    assert_alike(passes.embedded(ends, *indices), REFERENCE.embedded(ends, *indices))
+    assert_alike(passes.embedded(ends, *indices), REFERENCE.embedded(*on_cpu(ends, *indices)))
 
 
 def rows_of(lengths: Sequence[int], device: str) -> Tensor:
@@ -112,11 +125,9 @@ def test_attention(passes: TritonPasses, numbers: Numbers, device: str, head_siz
     query, key, value = numbers(sum(lengths), 3 * width).chunk(3, dim=1)
     first = query.index_select(0, tokens_P[:-1])
     for queries in (query, first):
-        found, expected = (
-            each.attend(queries, key, value, tokens_P, longest=max(lengths), heads=heads)
-            for each in (passes, REFERENCE)
-        )
-        assert_alike(found, expected)
+        arguments = (queries, key, value, tokens_P)
+        expected = REFERENCE.attend(*on_cpu(*arguments), longest=max(lengths), heads=heads)
+        assert_alike(passes.attend(*arguments, longest=max(lengths), heads=heads), expected)
 
 
 def test_attention_of_rows_of_one_token_is_their_value(passes: TritonPasses, numbers: Numbers, device: str) -> None:
@@ -149,7 +160,8 @@ def test_rows_in_fp8(passes: TritonPasses, numbers: Numbers, device: str, width:
         pytest.skip("the card has no fp8")
     states = numbers(5, width)
     states[0] = 0
-    found, expected = (each.quantized(states, gelu=gelu) for each in (passes, REFERENCE))
+    found = moved(passes.quantized(states, gelu=gelu))
+    expected = REFERENCE.quantized(states.cpu(), gelu=gelu)
     torch.testing.assert_close(found.scales_X1, expected.scales_X1, rtol=1e-5, atol=0)
     # Where a quotient is between two numbers of fp8, the last bits of fp32 decide; few are.
     differs = found.values_XN.float() != expected.values_XN.float()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -30,6 +31,7 @@ from albert_infer.engine.cuda.fp8 import (
 )
 from albert_infer.engine.cuda.fused import HalfProduct, fp8_layers, half_layers
 from albert_infer.engine.cuda.passes import Fp8Rows, Passes, PlainPasses, fp8_rows
+from albert_infer.engine.devices import card_here
 from albert_infer.engine.plain import PlainLayers
 from albert_infer.engine.shape import AlbertShape
 from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights, Norm
@@ -292,6 +294,40 @@ def test_fp8_without_a_card_is_refused(tmp_path: Path) -> None:
 def test_where_layers_are_fused(config: dict[str, object], capability: tuple[int, int], *, taken: bool) -> None:
     shape = AlbertShape.from_config({"model_type": "albert", **SMALL, **config})
     assert takes(shape, capability) is taken
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not HAS_CARD, reason="no CUDA device")
+@pytest.mark.parametrize("lengths", [SHORT, LONG], ids=str)
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [(Precision.BF16, 0.1), (Precision.FP16, 0.02), (Precision.FP8, 0.5)]
+)
+def test_an_engine_on_a_card_is_fused_and_gives_the_logits_of_the_cpu(
+    tmp_path: Path, precision: Precision, tolerance: float, lengths: tuple[int, ...]
+) -> None:
+    if not card_here().computes_in(precision) or not card_here().computes_in(Precision.BF16):
+        pytest.skip(f"the card has no kernels for {precision}")
+    checkpoint = random_checkpoint(tmp_path, max_position_embeddings=90, hidden_act="gelu_new", intermediate_size=80)
+    tensors = AlbertTensors.read(AlbertShape.from_config(checkpoint.config), [checkpoint.weights])
+    engine = AlbertEngine(
+        tensors.shape, [checkpoint.weights], precision=precision, device=DeviceKind.CUDA, threads=None
+    )
+    assert engine.fused
+    pairs = made_pairs(lengths)
+    logits = engine.logits(pairs, [np.arange(len(lengths))])
+    np.testing.assert_allclose(logits, logits_of(plain_pass(tensors), pairs), atol=tolerance)
+
+
+@pytest.mark.process
+def test_triton_is_not_taken_where_it_cannot_compile() -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    script = """
+import torch
+from albert_infer.engine.cuda.launches import compiled_passes
+assert compiled_passes(torch.device("cpu")) is None
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, env=environment)
 
 
 @pytest.mark.process
