@@ -123,8 +123,8 @@ def test_attention(passes: TritonPasses, numbers: Numbers, device: str, head_siz
     tokens_P = rows_of(lengths, device)
     # Side by side, as a product leaves them.
     query, key, value = numbers(sum(lengths), 3 * width).chunk(3, dim=1)
-    first = query.index_select(0, tokens_P[:-1])
-    for queries in (query, first):
+    # Queries for all tokens or one for each row, as views or alone.
+    for queries in (query, query.contiguous(), query[: len(lengths)], query[: len(lengths)].contiguous()):
         arguments = (queries, key, value, tokens_P)
         expected = REFERENCE.attend(*on_cpu(*arguments), longest=max(lengths), heads=heads)
         assert_alike(passes.attend(*arguments, longest=max(lengths), heads=heads), expected)

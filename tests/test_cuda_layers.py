@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -38,6 +38,8 @@ from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights, Norm
 from albert_infer.errors import ModelError
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import HYPOTHESIS, PREMISE, DeviceKind, EncodedPairs, Precision
+
+R = TypeVar("R")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,7 +142,7 @@ class Counted(PlainPasses):
         self.calls.append("quantized after gelu" if gelu else "quantized")
         return self.apart(lambda: super(Counted, self).quantized(states_XN, gelu=gelu))
 
-    def apart(self, compute: Callable[[], Any]) -> Any:
+    def apart(self, compute: Callable[[], R]) -> R:
         """What a pass computes; no operation of it is a launch of its own."""
         with torch._C._DisableTorchDispatch():
             return compute()
@@ -166,7 +168,7 @@ class Operations(TorchDispatchMode):
     FREE: Final = frozenset({"lift_fresh", "to", "chunk", "slice", "detach", "resolve_conj", "resolve_neg"})
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: Counter[str] = Counter()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -10,7 +10,7 @@ H hidden, E embedding, N columns, A heads, D columns of a head, L tokens of a ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -78,7 +78,7 @@ class PlainPasses:
         first_only = len(query_XH) != len(key_TH)
         queries_P = torch.arange(len(tokens_P)) if first_only else tokens_P
         rows = zip(_rows(query_XH, queries_P), _rows(key_TH, tokens_P), _rows(value_TH, tokens_P), strict=True)
-        contexts = [_attended(*(part.float() for part in row), heads) for row in rows]
+        contexts = [_attended([part.float() for part in row], heads) for row in rows]
         return torch.cat(contexts).to(query_XH.dtype)
 
     def quantized(self, states_XN: Tensor, *, gelu: bool) -> Fp8Rows:
@@ -101,9 +101,7 @@ def _rows(states_XH: Tensor, rows_P: Tensor) -> Iterator[Tensor]:
     return iter(torch.split(states_XH, rows_P.diff().tolist()))
 
 
-def _attended(query_LH: Tensor, key_LH: Tensor, value_LH: Tensor, heads: int) -> Tensor:
-    query_ALD, key_ALD, value_ALD = (
-        part.unflatten(1, (heads, -1)).transpose(0, 1) for part in (query_LH, key_LH, value_LH)
-    )
+def _attended(query_key_value: Sequence[Tensor], heads: int) -> Tensor:
+    query_ALD, key_ALD, value_ALD = (part_LH.unflatten(1, (heads, -1)).transpose(0, 1) for part_LH in query_key_value)
     context_ALD = functional.scaled_dot_product_attention(query_ALD, key_ALD, value_ALD)
     return context_ALD.transpose(0, 1).flatten(1)
