@@ -111,8 +111,8 @@ class Computing(BaseModel):
     precision: Annotated[
         PrecisionChoice,
         Parameter(
-            help="`auto` is bf16 where the device supports it, fp16 on older GPUs, else fp32; int8 is for CPUs, fp8 for "
-            "wide checkpoints on GPUs since Ada and Hopper."
+            help="`auto` is bf16 where the device supports it, fp16 on older GPUs, else fp32; int8 is for CPUs, fp8 "
+            "for wide checkpoints on GPUs since Ada and Hopper."
         ),
     ] = "auto"
 
