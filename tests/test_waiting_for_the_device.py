@@ -52,7 +52,8 @@ def test_no_module_of_a_pass_asks_the_device_for_a_number() -> None:
         for call in calls(path)
         if isinstance(call.func, ast.Attribute) and call.func.attr in WAITS
     }
-    assert waits - AFTER_AN_ERROR <= {("activations.py", "numpy")}, "a fit on the host, before the first pass"
+    # A fit on the host before the first pass, and the reference of the kernels, which no card runs.
+    assert waits - AFTER_AN_ERROR <= {("activations.py", "numpy"), ("passes.py", "tolist")}
 
 
 def test_the_host_sleeps_while_it_waits_for_logits() -> None:
