@@ -23,6 +23,7 @@ from triton import TritonError
 
 from albert_infer.engine.cuda import kernels
 from albert_infer.engine.cuda.passes import FP8, Fp8Rows
+from albert_infer.engine.faults import is_device_lost, is_out_of_memory
 from albert_infer.engine.weights import EndWeights, Norm
 
 # Numbers of a tile of whole rows: 32 for each thread of four warps. A tile of one row may have more.
@@ -111,14 +112,14 @@ def _launch_rows(kernel: Any, tiled_XN: Tensor, *arguments: Tensor | float, **co
 def compiled_passes(device: torch.device) -> TritonPasses | None:
     """The passes if Triton can compile and run a kernel here, else None.
 
-    Triton needs a C compiler, and a folder that it can write to.
+    Triton needs a C compiler, and a folder that it can write to. Raises the error of a full or lost device.
     """
     passes = TritonPasses()
     row, states = torch.ones(LEAST_SIDE, device=device), torch.ones(1, LEAST_SIDE, device=device)
     try:
         passes.add_and_normalize(states, row, states.clone(), Norm(row, row, 1e-12))
-    except (torch.OutOfMemoryError, torch.AcceleratorError):
-        raise
-    except (TritonError, RuntimeError, OSError, CalledProcessError):
+    except (TritonError, RuntimeError, OSError, CalledProcessError) as error:
+        if is_out_of_memory(error) or is_device_lost(error):
+            raise
         return None
     return passes
