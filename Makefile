@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-quick test-all soak simulate mutants check docs bench checkpoint image clean
+.PHONY: demo test test-quick test-all test-gpu soak simulate mutants check docs bench checkpoint image clean
 
 demo: $(VENV)/.installed  ## label the pairs in the package, print the report and the first rows
 	$(BIN)/albert-infer demo
@@ -23,6 +23,9 @@ test-quick: $(VENV)/.dev  ## the tests that start neither Ray, nor the S3 server
 
 test-all: $(VENV)/.dev  ## the slow tests too, and ten times as many examples of each property
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=thorough $(ARGS)
+
+test-gpu: $(VENV)/.dev  ## the tests that need a card, in one process; each is skipped with its reason where there is none
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 soak: SECONDS ?= 600
 soak: $(VENV)/.dev  ## nights and overlapping plans under kills, pauses and S3 faults, recounted: make soak SECONDS=600 SEED=1

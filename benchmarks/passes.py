@@ -36,6 +36,8 @@ SHORT_TILE: Final = 32
 # Operations that only ask or reserve, and the names of a norm and of a product, which depend on torch's mode.
 NO_KERNEL: Final = ("device", "empty", "new_empty", "empty_like", "lift_fresh")
 NORMS: Final = ("layer_norm", "native_layer_norm")
+# What plain layers need to know where rows begin, and fused layers have already.
+ROW_STARTS: Final = ("arange", "copy of torch.int64")
 PRODUCTS: Final = ("linear", "addmm", "mm")
 
 
@@ -96,10 +98,10 @@ def fused_pass(plain: Kernels) -> list[Kernel]:
     """The same pass with the fused kernels: GELU in the product before it, and one kernel for a sum and its norm.
 
     A fused kernel moves the bytes of its first part: what it adds or normalises stays in registers. The 8 bytes a token
-    of the second and third embedding's indices are left out.
+    of the second and third embedding's indices are left out. Where rows begin is copied once for all kernels.
     """
     fused: list[Kernel] = []
-    for kernel in plain:
+    for kernel in (each for each in plain if each.name not in ROW_STARTS):
         if not fused or not _joins(fused[-1], kernel.name):
             fused.append(kernel)
             continue
@@ -138,7 +140,7 @@ class _Counted(TorchDispatchMode):
         tensors = [each for each in args if isinstance(each, Tensor)]
         for each in tensors:
             if not isinstance(each, FakeTensor):
-                self.copies.append(Kernel("copy to the device", Kind.COPY, _bytes(each)))
+                self.copies.append(Kernel(f"copy of {each.dtype}", Kind.COPY, _bytes(each)))
         name = func.overloadpacket.__name__
         if name not in NO_KERNEL and not (func.is_view and _shares_memory(result, tensors)):
             self.kernels.append(_kernel(name, tensors, result))
@@ -196,6 +198,6 @@ class _PackedAttention(TorchFunctionMode):
     def _count_offsets(self, rows: int, queries: int) -> None:
         """Where rows begin, int32: copied to the device once, and made there for the queries of [CLS]."""
         if not any(kernel.kind is Kind.ATTENTION for kernel in self._counted.kernels):
-            self._counted.copies.append(Kernel("copy to the device", Kind.COPY, 4 * (rows + 1)))
+            self._counted.copies.append(Kernel("copy of torch.int32", Kind.COPY, 4 * (rows + 1)))
         if queries == 1:
             self._counted.kernels.append(Kernel("arange", Kind.ELEMENT_WISE, 4 * (rows + 1)))

@@ -7,12 +7,14 @@ The kernels of a pass and their bytes are counted by `passes`. The rates of a ca
 from __future__ import annotations
 
 import argparse
+import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,6 +25,10 @@ from benchmarks import checkpoint, limit
 from benchmarks.passes import FLASH_TILE, SHORT_TILE, AttentionKernel, Kernels, Kind, fused_pass, plain_pass
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "how-to" / "gpu-cards.md"
+# Each file is what `python -m benchmarks.gpu --json` wrote on a card.
+RESULTS: Final = Path(__file__).with_name("results")
+# The figure of `benchmarks.gpu` that compares a pass with its products alone.
+SHARE: Final = "share of the rate of the products"
 # Tokens of an SNLI pair.
 LENGTH: Final = 28
 SHAPES: Final = ("base", "xxlarge")
@@ -134,12 +140,32 @@ def cards_table() -> str:
     """What a reader asks first: which card does what, how fast."""
     rows = []
     for card in CARDS:
-        speeds = [
-            rounded(pass_time(card, name, kind).pairs_per_second) for name in SHAPES for kind in ("plain", "fused")
-        ]
+        times = [pass_time(card, name, kind) for name in SHAPES for kind in ("plain", "fused")]
+        speeds = [rounded(time.pairs_per_second) for time in times]
         rows.append([card.name, card.capability, card.precision, f"{card.memory_gb} GB", *speeds, "modelled"])
     heads = ["card", "capability", "`auto` is", "memory", "base, plain", "base, fused", "xxlarge, plain"]
     return markdown([*heads, "xxlarge, fused", "figures"], rows)
+
+
+def runs_table(results: Path = RESULTS) -> str:
+    """What has run on which card: a row for each file that `benchmarks.gpu` wrote on one."""
+    rows = []
+    for file in sorted(results.glob("*-gpu.json")):
+        run = json.loads(file.read_text("utf-8"))
+        steps = {step["name"]: step for step in run["steps"]}
+        verdicts = Counter(step["verdict"] or "PASS" for step in steps.values())
+        speeds = [_figure(steps, name, figure) for name in SHAPES for figure in ("speed", SHARE)]
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        rows.append([run["machine"]["gpu"], run["machine"]["date"][:10], *speeds, counts, f"`{file.name}`"])
+    heads = ["card", "date", "base, pairs/s", "of the product rate", "xxlarge, pairs/s", "of the product rate"]
+    return markdown([*heads, "steps", "file"], rows or [["none yet", *[""] * 7]])
+
+
+def _figure(steps: Mapping[str, Any], step: str, figure: str) -> str:
+    values = [each["value"] for each in steps.get(step, {}).get("figures", ()) if each["name"] == figure]
+    if not values:
+        return ""
+    return percent(values[0]) if figure == SHARE else f"{values[0]:,.0f}"
 
 
 def passes_table() -> str:
@@ -162,7 +188,7 @@ def limits_table() -> str:
         for kind in ("plain", "fused"):
             time = pass_time(card, "base", kind)
             parts = [f"{part:.1f}" for part in (time.products, time.element_wise, time.attention, time.host)]
-            rows.append([f"{card.name}, {kind}", *parts, f"{time.share:.0%}".replace("%", " %")])
+            rows.append([f"{card.name}, {kind}", *parts, percent(time.share)])
     return markdown(
         ["card", "products, ms", "element-wise, ms", "attention, ms", "host, ms", "of the product rate"], rows
     )
@@ -201,6 +227,7 @@ def pools_table() -> str:
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "cards": cards_table,
+    "runs": runs_table,
     "pools": pools_table,
     "passes": passes_table,
     "limits": limits_table,
@@ -212,6 +239,11 @@ def rounded(value: float) -> str:
     """Two digits: a model knows no more."""
     digits = 1 - math.floor(math.log10(value))
     return f"{round(value, digits):,.{max(digits, 0)}f}"
+
+
+def percent(share: float) -> str:
+    """A share as pages write it."""
+    return f"{share:.0%}".replace("%", " %")
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from benchmarks import machine
 from benchmarks.devices import gpu_name
-from benchmarks.gpu import machine_steps, numbers, rivals, speed, units
+from benchmarks.gpu import kernel_steps, machine_steps, numbers, rivals, speed, units
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.figures import Figure
 from benchmarks.gpu.running import Outcome, Run, Step, outcomes_in
@@ -31,6 +31,7 @@ STEPS: Final[Sequence[tuple[str, Callable[[Bench], Sequence[Figure]], float]]] =
     ("machine", machine_steps.machine, 5),
     ("rates", machine_steps.rates, 5),
     ("attention", numbers.attention, 15),
+    ("kernels", kernel_steps.references, 30),
     ("logits", numbers.logits, 20),
     ("waits", numbers.waits, 5),
     ("base", speed.base, 10),
@@ -42,7 +43,7 @@ STEPS: Final[Sequence[tuple[str, Callable[[Bench], Sequence[Figure]], float]]] =
     ("hugging-face", rivals.hugging_face, 30),
     ("memory", numbers.memory, 10),
     ("determinism", numbers.determinism, 30),
-    ("kernels", speed.kernels, 10),
+    ("profile", speed.profile, 10),
     ("budgets", speed.budgets, 15),
     ("small", speed.small, 10),
     ("epilogue", speed.epilogue, 5),

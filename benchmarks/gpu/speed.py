@@ -71,7 +71,7 @@ def _shape_speed(bench: Bench, name: str, model: Model | Checkpoint) -> Sequence
         Figure("pass", 1e3 * seconds, "ms"),
         Figure("speed", len(rows) / seconds, "pairs/s", least=speed, on_card=True),
         Figure("products alone", rate / 1e3, "TFLOP/s"),
-        Figure("share of the rate of the products", share, least=LEAST_SHARE.get(name), on_card=True),
+        Figure(roofline.SHARE, share, least=LEAST_SHARE.get(name), on_card=True),
     ]
 
 
@@ -92,7 +92,7 @@ def budgets(bench: Bench) -> Sequence[Figure]:
     return figures
 
 
-def kernels(bench: Bench) -> Sequence[Figure]:
+def profile(bench: Bench) -> Sequence[Figure]:
     """Where a pass of base goes, by kind of kernel, and its launches next to those counted without a card."""
     checkpoint = bench.checkpoint("base")
     engine, tokens = bench.engine(checkpoint, bench.half), DRY_TOKENS if bench.dry else bench.budget(checkpoint.shape)
