@@ -32,6 +32,7 @@ SHARE: Final = "share of the rate of the products"
 # Tokens of an SNLI pair.
 LENGTH: Final = 28
 SHAPES: Final = ("base", "xxlarge")
+LEAST_FUSED: Final = 8.0
 # Share of the datasheet's bandwidth that long copies reach.
 BANDWIDTH_SHARE: Final = 0.92
 # A launch from Python through torch, on one core.
@@ -59,6 +60,11 @@ class Card:
     peak_tflops: int
     products: Mapping[str, float]
     attention: float
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The layers that the card can have: Triton, which fused layers need, is for capability 8.0 and later."""
+        return ("plain", "fused") if float(self.capability) >= LEAST_FUSED else ("plain",)
 
 
 CARDS: Final = (
@@ -136,27 +142,37 @@ def hourly_price_of_a_million(price: float, pairs_per_second: float) -> float:
     return price * 1e6 / (3600 * pairs_per_second * JOB_SHARE)
 
 
-def cards_table() -> str:
+def cards_table(results: Path = RESULTS) -> str:
     """What a reader asks first: which card does what, how fast."""
+    ran_on = [run["machine"]["gpu"] for _, run in runs_in(results)]
     rows = []
     for card in CARDS:
-        times = [pass_time(card, name, kind) for name in SHAPES for kind in ("plain", "fused")]
-        speeds = [rounded(time.pairs_per_second) for time in times]
-        rows.append([card.name, card.capability, card.precision, f"{card.memory_gb} GB", *speeds, "modelled"])
+        speeds = [
+            rounded(pass_time(card, name, kind).pairs_per_second) if kind in card.kinds else "none"
+            for name in SHAPES
+            for kind in ("plain", "fused")
+        ]
+        measured_too = any(card.name in gpu.split() for gpu in ran_on)
+        figures = "modelled; measured below" if measured_too else "modelled"
+        rows.append([card.name, card.capability, card.precision, f"{card.memory_gb} GB", *speeds, figures])
     heads = ["card", "capability", "`auto` is", "memory", "base, plain", "base, fused", "xxlarge, plain"]
     return markdown([*heads, "xxlarge, fused", "figures"], rows)
+
+
+def runs_in(results: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The name and the content of each file that `benchmarks.gpu` wrote on a card."""
+    return [(file.name, json.loads(file.read_text("utf-8"))) for file in sorted(results.glob("*-gpu.json"))]
 
 
 def runs_table(results: Path = RESULTS) -> str:
     """What has run on which card: a row for each file that `benchmarks.gpu` wrote on one."""
     rows = []
-    for file in sorted(results.glob("*-gpu.json")):
-        run = json.loads(file.read_text("utf-8"))
+    for file, run in runs_in(results):
         steps = {step["name"]: step for step in run["steps"]}
         verdicts = Counter(step["verdict"] or "PASS" for step in steps.values())
         speeds = [_figure(steps, name, figure) for name in SHAPES for figure in ("speed", SHARE)]
         counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-        rows.append([run["machine"]["gpu"], run["machine"]["date"][:10], *speeds, counts, f"`{file.name}`"])
+        rows.append([run["machine"]["gpu"], run["machine"]["date"][:10], *speeds, counts, f"`{file}`"])
     heads = ["card", "date", "base, pairs/s", "of the product rate", "xxlarge, pairs/s", "of the product rate"]
     return markdown([*heads, "steps", "file"], rows or [["none yet", *[""] * 7]])
 
@@ -185,7 +201,7 @@ def limits_table() -> str:
     """Where the time of a pass of base goes."""
     rows = []
     for card in CARDS:
-        for kind in ("plain", "fused"):
+        for kind in card.kinds:
             time = pass_time(card, "base", kind)
             parts = [f"{part:.1f}" for part in (time.products, time.element_wise, time.attention, time.host)]
             rows.append([f"{card.name}, {kind}", *parts, percent(time.share)])

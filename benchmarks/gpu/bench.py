@@ -55,6 +55,7 @@ class Bench:
     dry: bool
     scratch: Path
     _checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    _random_models: dict[str, Model] = field(default_factory=dict)
 
     @property
     def device(self) -> DeviceKind:
@@ -94,17 +95,11 @@ class Bench:
 
     def random_model(self, name: str) -> Model:
         """Random weights in bf16 without a file: a wide checkpoint would take a minute to write and read."""
-        sizes = checkpoint.SHAPES[TINY if self.dry else name]
-        labels = {"id2label": {"0": "", "1": "", "2": ""}}
-        shape = AlbertShape.from_config({**sizes, **labels, "model_type": "albert", "vocab_size": 30_000})
-        generator = torch.Generator().manual_seed(0)
-        tensors = {
-            tensor: torch.ones(size, dtype=torch.bfloat16)
-            if "LayerNorm.weight" in tensor or "layer_norm.weight" in tensor
-            else torch.empty(size, dtype=torch.bfloat16).normal_(0, 0.02, generator=generator)
-            for tensor, size in albert_tensors(shape).items()
-        }
-        return Model(shape, [safetensors.torch.save(tensors)])
+        if name not in self._random_models:
+            labels = {"id2label": {"0": "", "1": "", "2": ""}}
+            sizes = {**checkpoint.SHAPES[TINY if self.dry else name], **labels, "vocab_size": 30_000}
+            self._random_models[name] = _random_model(AlbertShape.from_config({**sizes, "model_type": "albert"}))
+        return self._random_models[name]
 
     def engine(self, model: Model | Checkpoint, precision: Precision, device: DeviceKind | None = None) -> AlbertEngine:
         """An engine of the model; on the device under test where no other is given."""
@@ -124,6 +119,18 @@ class Bench:
         """The rows of a full micro-batch whose pairs are of a usual length."""
         batches = micro_batches(pairs.lengths, tokens)
         return batches[len(batches) // 2 if len(batches) > 1 else 0]
+
+
+def _random_model(shape: AlbertShape) -> Model:
+    """Norms of ones, and all else of the deviation of a new model."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        name: torch.ones(size, dtype=torch.bfloat16)
+        if name.lower().replace("_", "").endswith("layernorm.weight")
+        else torch.empty(size, dtype=torch.bfloat16).normal_(0, 0.02, generator=generator)
+        for name, size in albert_tensors(shape).items()
+    }
+    return Model(shape, [safetensors.torch.save(tensors)])
 
 
 def precision_named(name: str) -> Precision:

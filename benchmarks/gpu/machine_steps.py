@@ -39,7 +39,7 @@ def machine(bench: Bench) -> Sequence[Figure]:
         Figure("driver, power limit, clock, memory in use", _nvidia_smi()),
         Figure("CUDA of torch", str(torch.version.cuda)),
         Figure("memory", card.total_memory / 1e9, "GB"),
-        Figure("L2 cache", card.L2_cache_size / 1e6, "MB"),
+        Figure("L2 cache", getattr(card, "L2_cache_size", 0) / 1e6, "MB"),
         Figure("multiprocessors", float(card.multi_processor_count)),
         Figure("architectures of torch", ", ".join(architectures)),
         Figure("torch has kernels for the card (1 is yes)", float(fits(bench.capability, architectures)), least=1),
