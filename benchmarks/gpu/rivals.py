@@ -20,11 +20,12 @@ from albert_infer.classify.batching import micro_batches
 from albert_infer.schema import EncodedPairs
 from benchmarks import pairs, peers
 from benchmarks.contender import Contender, Labelling, not_installed
-from benchmarks.devices import FLOAT_DTYPES, FP16, finish
+from benchmarks.devices import FLOAT_DTYPES, finish
 from benchmarks.gpu import texts
 from benchmarks.gpu.bench import DRY_PAIRS, UNIT_PAIRS, Bench, seconds_of
 from benchmarks.gpu.figures import Figure, SkippedError
 
+FP16: Final = "fp16"
 BATCHES: Final = (64, 256, 1024)
 DRY_BATCHES: Final = (16, 32)
 # Of the batches of a compiled model, which compiles for each new size.
