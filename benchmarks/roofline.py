@@ -1,6 +1,6 @@
 """`python -m benchmarks.roofline`: the modelled speed of each card, and the tables of `docs/how-to/gpu-cards.md`.
 
-The kernels of a pass and their bytes are counted by `passes`. The rates of a card are assumptions, all in `CARDS`.
+`passes` counts the kernels of a pass and their bytes. `card_model` has the assumed rates of each card, and the model.
 `--write` writes the tables into the page. A test compares the page with this module.
 """
 
@@ -11,140 +11,35 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from albert_infer.classify.classification import default_batch_tokens
-from albert_infer.engine import AlbertShape
 from albert_infer.schema import DeviceKind
-from benchmarks import checkpoint, limit
-from benchmarks.passes import FLASH_TILE, SHORT_TILE, AttentionKernel, Kernels, Kind, fused_pass, plain_pass
+from benchmarks.card_model import (
+    CARDS,
+    CORE_PAIRS_PER_SECOND,
+    JOB_SHARE,
+    LENGTH,
+    SHAPES,
+    card_named,
+    hourly_price_of_a_million,
+    pass_time,
+    passes_of,
+    shape_of,
+)
+from benchmarks.passes import Kind
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "how-to" / "gpu-cards.md"
 # Each file is what `python -m benchmarks.gpu --json` wrote on a card.
 RESULTS: Final = Path(__file__).with_name("results")
 # The figure of `benchmarks.gpu` that compares a pass with its products alone.
 SHARE: Final = "share of the rate of the products"
-# Tokens of an SNLI pair.
-LENGTH: Final = 28
-SHAPES: Final = ("base", "xxlarge")
-LEAST_FUSED: Final = 8.0
-# Share of the datasheet's bandwidth that long copies reach.
-BANDWIDTH_SHARE: Final = 0.92
-# A launch from Python through torch, on one core.
-HOST_MICROSECONDS: Final = 22.0
-# Share of the engine's speed that a whole job has: units are prepared and finished while the device waits.
-JOB_SHARE: Final = 0.92
-# Pairs that one core tokenizes in a second, texts checked and decoded.
-CORE_PAIRS_PER_SECOND: Final = 100_000
-
-
-@dataclass(frozen=True)
-class Card:
-    """A card by its datasheet, and the rates that are assumed of it, in TFLOP/s.
-
-    `products` are large products of each shape, in the card's own precision. `attention` is flash attention with all
-    its tiles counted. On cards without packed attention it is that of rectangles.
-    """
-
-    name: str
-    capability: str
-    memory_gb: int
-    bandwidth_gbs: int
-    l2_mb: int
-    precision: str
-    peak_tflops: int
-    products: Mapping[str, float]
-    attention: float
-
-    @property
-    def kinds(self) -> Sequence[str]:
-        """The layers that the card can have: Triton, which fused layers need, is for capability 8.0 and later."""
-        return ("plain", "fused") if float(self.capability) >= LEAST_FUSED else ("plain",)
-
-
-CARDS: Final = (
-    Card("T4", "7.5", 16, 320, 4, "fp16", 65, {"base": 27, "xxlarge": 27}, 8),
-    Card("V100", "7.0", 32, 900, 6, "fp16", 125, {"base": 80, "xxlarge": 85}, 25),
-    Card("L4", "8.9", 24, 300, 48, "bf16", 121, {"base": 60, "xxlarge": 60}, 50),
-    Card("A10G", "8.6", 24, 600, 6, "bf16", 70, {"base": 60, "xxlarge": 60}, 32),
-    Card("A100", "8.0", 80, 2039, 40, "bf16", 312, {"base": 230, "xxlarge": 245}, 130),
-    Card("H100", "9.0", 80, 3350, 50, "bf16", 989, {"base": 620, "xxlarge": 650}, 270),
-    Card("H200", "9.0", 141, 4800, 60, "bf16", 989, {"base": 640, "xxlarge": 680}, 270),
-)
-
-
-@dataclass(frozen=True)
-class PassTime:
-    """Milliseconds of one pass, and what follows from them. `share` is of the rate of the products alone."""
-
-    products: float
-    element_wise: float
-    attention: float
-    host: float
-    share: float
-    pairs_per_second: float
-
-    @property
-    def device(self) -> float:
-        """Milliseconds of the device."""
-        return self.products + self.element_wise + self.attention
-
-
-@cache
-def shape_of(name: str) -> AlbertShape:
-    """The shape of that name, with three labels."""
-    config = {**checkpoint.SHAPES[name], "model_type": "albert", "id2label": {"0": "", "1": "", "2": ""}}
-    return AlbertShape.from_config(config)
-
-
-@cache
-def passes_of(name: str) -> Mapping[str, Kernels]:
-    """The kernels of a full pass of a shape, plain and fused."""
-    shape = shape_of(name)
-    plain = plain_pass(shape, default_batch_tokens(DeviceKind.CUDA, shape) // LENGTH, LENGTH)
-    return {"plain": plain, "fused": fused_pass(plain)}
-
-
-def pass_time(card: Card, name: str, kind: str) -> PassTime:
-    """What a full pass of pairs of `LENGTH` tokens takes on a card; `kind` is `plain` or `fused`."""
-    kernels, rate = passes_of(name)[kind], card.products[name] * 1e9
-    bandwidth = card.bandwidth_gbs * BANDWIDTH_SHARE * 1e6
-    tile = SHORT_TILE if kind == "fused" else FLASH_TILE
-    by_kind = dict.fromkeys(Kind, 0.0)
-    for kernel in kernels:
-        computed = kernel.flop / rate
-        if isinstance(kernel, AttentionKernel):
-            computed = kernel.tiled_flop(tile) / (card.attention * 1e9)
-        by_kind[kernel.kind] += max(computed, kernel.moved_bytes / bandwidth)
-    device = by_kind[Kind.PRODUCT] + by_kind[Kind.ELEMENT_WISE] + by_kind[Kind.ATTENTION]
-    host = len(kernels) * HOST_MICROSECONDS / 1e3
-    lengths = np.full(default_batch_tokens(DeviceKind.CUDA, shape_of(name)) // LENGTH, LENGTH)
-    needed = limit.needed_product_flop(shape_of(name), lengths) / rate
-    # While the device computes one pass, the host launches the next.
-    slower = max(device, host)
-    return PassTime(
-        products=by_kind[Kind.PRODUCT],
-        element_wise=by_kind[Kind.ELEMENT_WISE],
-        attention=by_kind[Kind.ATTENTION],
-        host=host,
-        share=needed / slower,
-        pairs_per_second=len(lengths) / slower * 1e3,
-    )
-
-
-def hourly_price_of_a_million(price: float, pairs_per_second: float) -> float:
-    """What a million pairs cost on a card that costs `price` an hour."""
-    return price * 1e6 / (3600 * pairs_per_second * JOB_SHARE)
 
 
 def cards_table(results: Path = RESULTS) -> str:
     """What a reader asks first: which card does what, how fast."""
-    ran_on = [run["machine"]["gpu"] for _, run in runs_in(results)]
+    ran_on = [card_named(run["machine"]["gpu"]) for _, run in runs_in(results)]
     rows = []
     for card in CARDS:
         speeds = [
@@ -152,8 +47,7 @@ def cards_table(results: Path = RESULTS) -> str:
             for name in SHAPES
             for kind in ("plain", "fused")
         ]
-        measured_too = any(card.name in gpu.split() for gpu in ran_on)
-        figures = "modelled; measured below" if measured_too else "modelled"
+        figures = "modelled; measured below" if card in ran_on else "modelled"
         rows.append([card.name, card.capability, card.precision, f"{card.memory_gb} GB", *speeds, figures])
     heads = ["card", "capability", "`auto` is", "memory", "base, plain", "base, fused", "xxlarge, plain"]
     return markdown([*heads, "xxlarge, fused", "figures"], rows)

@@ -19,10 +19,10 @@ from albert_infer.engine.plain import PlainLayers
 from albert_infer.engine.tensors import albert_tensors
 from albert_infer.engine.weights import AlbertTensors, Dense, EndWeights, Norm
 from albert_infer.schema import EncodedPairs
-from benchmarks import limit, passes, roofline
+from benchmarks import card_model, limit, passes, roofline
 from benchmarks.passes import AttentionKernel, Kernel, Kind, fused_pass, plain_pass
 
-BASE: Final = roofline.shape_of("base")
+BASE: Final = card_model.shape_of("base")
 ROWS, LENGTH = 10, 28
 TOKENS: Final = ROWS * LENGTH
 # A number in bf16.
@@ -43,8 +43,8 @@ def base_of(layers: int) -> AlbertShape:
 
 
 def test_launches_of_a_pass_of_base_and_of_xxlarge() -> None:
-    for name in roofline.SHAPES:
-        kernels = roofline.passes_of(name)
+    for name in card_model.SHAPES:
+        kernels = card_model.passes_of(name)
         # Four products a layer, five in the last one; the mapping of the embeddings, pooler and classifier.
         assert counts(kernels["plain"]) == {Kind.COPY: 6, Kind.PRODUCT: 52, Kind.ATTENTION: 12, Kind.ELEMENT_WISE: 70}
         assert counts(kernels["fused"]) == {Kind.COPY: 5, Kind.PRODUCT: 52, Kind.ATTENTION: 12, Kind.ELEMENT_WISE: 28}
@@ -133,7 +133,7 @@ def test_a_fused_pass_has_the_calls_of_the_engines_fused_layers() -> None:
 
 @pytest.mark.usefixtures("one_thread")
 def test_the_kernels_that_are_counted_are_operations_that_torch_runs() -> None:
-    shape = roofline.shape_of("tiny")
+    shape = card_model.shape_of("tiny")
     device = torch.device("cpu")
     tensors = AlbertTensors(shape, {name: torch.randn(size) for name, size in albert_tensors(shape).items()})
     layers = PlainLayers(shape, tensors.layers(torch.bfloat16, device, Dense))
@@ -149,27 +149,33 @@ def test_the_kernels_that_are_counted_are_operations_that_torch_runs() -> None:
 
 
 def test_a_card_with_more_bandwidth_is_faster_and_no_card_exceeds_its_products() -> None:
-    by_name = {card.name: card for card in roofline.CARDS}
-    for name in roofline.SHAPES:
-        for card in roofline.CARDS:
-            shares = [roofline.pass_time(card, name, kind).share for kind in card.kinds]
+    by_name = {card.name: card for card in card_model.CARDS}
+    for name in card_model.SHAPES:
+        for card in card_model.CARDS:
+            shares = [card_model.pass_time(card, name, kind).share for kind in card.kinds]
             assert 0.3 < shares[0] <= shares[-1] < 1
             assert len(shares) == 1 or shares[0] < shares[1]
             assert card.products[name] < card.peak_tflops
-        speeds = [roofline.pass_time(by_name[card], name, "plain").pairs_per_second for card in ("H100", "H200")]
+        speeds = [card_model.pass_time(by_name[card], name, "plain").pairs_per_second for card in ("H100", "H200")]
         assert speeds[0] < speeds[1]
 
 
+def test_a_card_is_known_by_the_name_that_torch_reports() -> None:
+    names = {"NVIDIA A100-SXM4-80GB": "A100", "Tesla T4": "T4", "NVIDIA L4": "L4", "NVIDIA H100 80GB HBM3": "H100"}
+    assert {name: getattr(card_model.card_named(name), "name", None) for name in names} == names
+    assert card_model.card_named("NVIDIA L40S") is None
+
+
 def test_a_slow_host_bounds_a_pass() -> None:
-    time = roofline.PassTime(1.0, 1.0, 1.0, 4.0, 0.2, 10.0)
+    time = card_model.PassTime(1.0, 1.0, 1.0, 4.0, 0.2, 10.0)
     assert time.device == 3.0
-    tiny = roofline.Card("tiny", "9.0", 1, 10**9, 1, "bf16", 10**9, {"base": 1e9, "xxlarge": 1e9}, 1e9)
-    modelled = roofline.pass_time(tiny, "base", "plain")
+    tiny = card_model.Card("tiny", "9.0", 1, 10**9, 1, "bf16", 10**9, {"base": 1e9, "xxlarge": 1e9}, 1e9)
+    modelled = card_model.pass_time(tiny, "base", "plain")
     assert modelled.pairs_per_second == pytest.approx(1170 / modelled.host * 1e3)
 
 
 def test_the_price_of_a_million_pairs_grows_with_the_price_of_an_hour() -> None:
-    assert roofline.hourly_price_of_a_million(3.0, 1e6 / 3600 / roofline.JOB_SHARE) == pytest.approx(3.0)
+    assert card_model.hourly_price_of_a_million(3.0, 1e6 / 3600 / card_model.JOB_SHARE) == pytest.approx(3.0)
 
 
 def test_each_file_of_a_card_is_a_row_of_the_page(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import re
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Final
 
 import torch
 
-from benchmarks import roofline
+from benchmarks import card_model
 from benchmarks.gpu.bench import BF16_CAPABILITY, Bench, seconds_of
 from benchmarks.gpu.figures import Figure
 
@@ -67,25 +67,24 @@ def rates(bench: Bench) -> Sequence[Figure]:
     source = torch.ones(DRY_BYTES if bench.dry else COPIED_BYTES, dtype=torch.uint8, device=bench.where)
     target = torch.empty_like(source)
     copied = 2 * source.numel() / seconds_of(lambda: target.copy_(source), bench.device)
-    name = "" if bench.dry else torch.cuda.get_device_name()
-    [card] = [card for card in roofline.CARDS if re.search(rf"\b{card.name}\b", name)][:1] or [None]
     return [
         Figure(f"product of {side} x {side}", product / 1e12, "TFLOP/s"),
         Figure("copy, bytes read and written", copied / 1e9, "GB/s"),
-        *_assumed(card),
+        *_assumed("" if bench.dry else torch.cuda.get_device_name()),
     ]
 
 
-def _assumed(card: Any) -> Sequence[Figure]:
+def _assumed(gpu: str) -> Sequence[Figure]:
+    card = card_model.card_named(gpu)
     if card is None:
         return [Figure("assumed of this card", "nothing: the model does not have it")]
-    bandwidth = card.bandwidth_gbs * roofline.BANDWIDTH_SHARE
+    bandwidth = card.bandwidth_gbs * card_model.BANDWIDTH_SHARE
     return [
         Figure("assumed: products of base", card.products["base"], "TFLOP/s"),
         Figure("assumed: bandwidth", bandwidth, "GB/s"),
         *(
-            Figure(f"modelled: base, {kind}", roofline.pass_time(card, "base", kind).pairs_per_second, "pairs/s")
-            for kind in ("plain", "fused")
+            Figure(f"modelled: base, {kind}", card_model.pass_time(card, "base", kind).pairs_per_second, "pairs/s")
+            for kind in card.kinds
         ),
     ]
 

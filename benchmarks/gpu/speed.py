@@ -20,7 +20,7 @@ from albert_infer.engine.plain import PlainLayers
 from albert_infer.engine.weights import AlbertTensors, Dense
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.schema import EncodedPairs, Precision
-from benchmarks import limit, roofline
+from benchmarks import card_model, limit, roofline
 from benchmarks.devices import FLOAT_DTYPES
 from benchmarks.gpu.bench import Bench, Model, consume, pass_seconds, precision_named, seconds_of
 from benchmarks.gpu.figures import Figure, SkippedError
@@ -101,7 +101,7 @@ def profile(bench: Bench) -> Sequence[Figure]:
     times = kernel_times(lambda: consume(engine.micro_batch_logits(encoded, [rows])), bench.device, 3)
     if not bench.dry and not times.launches:
         raise SkippedError("torch's profiler sees no kernels on this machine")
-    counted = len(roofline.passes_of("base")["fused" if engine.fused else "plain"])
+    counted = len(card_model.passes_of("base")["fused" if engine.fused else "plain"])
     return [
         Figure("launches and copies of a pass", times.launches),
         Figure("counted without a card", float(counted)),

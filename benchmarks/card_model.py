@@ -1,0 +1,137 @@
+"""The modelled speed of each card: its kernels as `passes` counts them, at rates that are assumed.
+
+Every assumption about a card is in `CARDS`, and every other one is a constant of this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from albert_infer.classify.classification import default_batch_tokens
+from albert_infer.engine import AlbertShape
+from albert_infer.schema import DeviceKind
+from benchmarks import checkpoint, limit
+from benchmarks.passes import FLASH_TILE, SHORT_TILE, AttentionKernel, Kernels, Kind, fused_pass, plain_pass
+
+# Tokens of an SNLI pair.
+LENGTH: Final = 28
+SHAPES: Final = ("base", "xxlarge")
+LEAST_FUSED: Final = 8.0
+# Share of the datasheet's bandwidth that long copies reach.
+BANDWIDTH_SHARE: Final = 0.92
+# A launch from Python through torch, on one core.
+HOST_MICROSECONDS: Final = 22.0
+# Share of the engine's speed that a whole job has: units are prepared and finished while the device waits.
+JOB_SHARE: Final = 0.92
+# Pairs that one core tokenizes in a second, texts checked and decoded.
+CORE_PAIRS_PER_SECOND: Final = 100_000
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card by its datasheet, and the rates that are assumed of it, in TFLOP/s.
+
+    `products` are large products of each shape, in the card's own precision. `attention` is flash attention with all
+    its tiles counted. On cards without packed attention it is that of rectangles.
+    """
+
+    name: str
+    capability: str
+    memory_gb: int
+    bandwidth_gbs: int
+    l2_mb: int
+    precision: str
+    peak_tflops: int
+    products: Mapping[str, float]
+    attention: float
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The layers that the card can have: Triton, which fused layers need, is for capability 8.0 and later."""
+        return ("plain", "fused") if float(self.capability) >= LEAST_FUSED else ("plain",)
+
+
+CARDS: Final = (
+    Card("T4", "7.5", 16, 320, 4, "fp16", 65, {"base": 27, "xxlarge": 27}, 8),
+    Card("V100", "7.0", 32, 900, 6, "fp16", 125, {"base": 80, "xxlarge": 85}, 25),
+    Card("L4", "8.9", 24, 300, 48, "bf16", 121, {"base": 60, "xxlarge": 60}, 50),
+    Card("A10G", "8.6", 24, 600, 6, "bf16", 70, {"base": 60, "xxlarge": 60}, 32),
+    Card("A100", "8.0", 80, 2039, 40, "bf16", 312, {"base": 230, "xxlarge": 245}, 130),
+    Card("H100", "9.0", 80, 3350, 50, "bf16", 989, {"base": 620, "xxlarge": 650}, 270),
+    Card("H200", "9.0", 141, 4800, 60, "bf16", 989, {"base": 640, "xxlarge": 680}, 270),
+)
+
+
+def card_named(gpu: str) -> Card | None:
+    """The card of this name, as torch reports it: `NVIDIA A100-SXM4-80GB`. None where the model does not have it."""
+    return next((card for card in CARDS if re.search(rf"\b{card.name}\b", gpu)), None)
+
+
+@dataclass(frozen=True)
+class PassTime:
+    """Milliseconds of one pass, and what follows from them. `share` is of the rate of the products alone."""
+
+    products: float
+    element_wise: float
+    attention: float
+    host: float
+    share: float
+    pairs_per_second: float
+
+    @property
+    def device(self) -> float:
+        """Milliseconds of the device."""
+        return self.products + self.element_wise + self.attention
+
+
+@cache
+def shape_of(name: str) -> AlbertShape:
+    """The shape of that name, with three labels."""
+    config = {**checkpoint.SHAPES[name], "model_type": "albert", "id2label": {"0": "", "1": "", "2": ""}}
+    return AlbertShape.from_config(config)
+
+
+@cache
+def passes_of(name: str) -> Mapping[str, Kernels]:
+    """The kernels of a full pass of a shape, plain and fused."""
+    shape = shape_of(name)
+    plain = plain_pass(shape, default_batch_tokens(DeviceKind.CUDA, shape) // LENGTH, LENGTH)
+    return {"plain": plain, "fused": fused_pass(plain)}
+
+
+def pass_time(card: Card, name: str, kind: str) -> PassTime:
+    """What a full pass of pairs of `LENGTH` tokens takes on a card; `kind` is `plain` or `fused`."""
+    kernels, rate = passes_of(name)[kind], card.products[name] * 1e9
+    bandwidth = card.bandwidth_gbs * BANDWIDTH_SHARE * 1e6
+    tile = SHORT_TILE if kind == "fused" else FLASH_TILE
+    by_kind = dict.fromkeys(Kind, 0.0)
+    for kernel in kernels:
+        computed = kernel.flop / rate
+        if isinstance(kernel, AttentionKernel):
+            computed = kernel.tiled_flop(tile) / (card.attention * 1e9)
+        by_kind[kernel.kind] += max(computed, kernel.moved_bytes / bandwidth)
+    device = by_kind[Kind.PRODUCT] + by_kind[Kind.ELEMENT_WISE] + by_kind[Kind.ATTENTION]
+    host = len(kernels) * HOST_MICROSECONDS / 1e3
+    lengths = np.full(default_batch_tokens(DeviceKind.CUDA, shape_of(name)) // LENGTH, LENGTH)
+    needed = limit.needed_product_flop(shape_of(name), lengths) / rate
+    # While the device computes one pass, the host launches the next.
+    slower = max(device, host)
+    return PassTime(
+        products=by_kind[Kind.PRODUCT],
+        element_wise=by_kind[Kind.ELEMENT_WISE],
+        attention=by_kind[Kind.ATTENTION],
+        host=host,
+        share=needed / slower,
+        pairs_per_second=len(lengths) / slower * 1e3,
+    )
+
+
+def hourly_price_of_a_million(price: float, pairs_per_second: float) -> float:
+    """What a million pairs cost on a card that costs `price` an hour."""
+    return price * 1e6 / (3600 * pairs_per_second * JOB_SHARE)
