@@ -129,7 +129,7 @@ class _Counted(TorchDispatchMode):
     """Lists a kernel for each operation that computes, and a copy for each array of the host."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kernels: list[Kernel] = []
         self.copies: list[Kernel] = []
 
@@ -150,7 +150,8 @@ class _Counted(TorchDispatchMode):
 def _shares_memory(result: Any, inputs: Sequence[Tensor]) -> bool:
     """Whether an operation that may copy or give a view gave a view."""
     outputs = result if isinstance(result, list | tuple) else (result,)
-    return all(any(torch._C._is_alias_of(each, given) for given in inputs) for each in outputs)
+    memories = {given.untyped_storage()._cdata for given in inputs}
+    return all(each.untyped_storage()._cdata in memories for each in outputs)
 
 
 def _kernel(name: str, inputs: Sequence[Tensor], result: Any) -> Kernel:

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     with tempfile.TemporaryDirectory(prefix="albert-infer-gpu-") as scratch:
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         bench = Bench(given.dry, Path(scratch))
         if given.bits:
             print(numbers.bits(bench))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from albert_infer.schema import DeviceKind
@@ -47,12 +46,12 @@ def kernel_times(call: Callable[[], object], device: DeviceKind, repeat: int = 1
         for _ in range(repeat):
             call()
         finish(device)
-    wanted = DeviceType.CUDA if on_card else DeviceType.CPU
-    events = [event for event in profiled.events() or [] if event.device_type == wanted]
-    times: Counter[str] = Counter()
+    wanted = "CUDA" if on_card else "CPU"
+    events = [event for event in profiled.events() or [] if event.device_type.name == wanted]
+    times: dict[str, float] = defaultdict(float)
     for event in events:
         times[kind_of(event.name)] += _milliseconds(event, on_card) / repeat
-    return KernelTimes(len(events) / repeat, dict(times.most_common()))
+    return KernelTimes(len(events) / repeat, dict(sorted(times.items(), key=lambda kind: -kind[1])))
 
 
 def kind_of(kernel: str) -> str:

@@ -84,16 +84,10 @@ def bert(bench: Bench) -> Sequence[Figure]:
     encoded = _encoded(bench)
     ours, _ = _our_speed(bench, encoded)
     shape = bench.checkpoint("base").shape
-    config = BertConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.num_hidden_layers,
-        num_attention_heads=shape.num_attention_heads,
-        intermediate_size=shape.intermediate_size,
-        hidden_act="gelu_new",
-        num_labels=3,
-    )
-    model = BertForSequenceClassification(config).eval().to(FLOAT_DTYPES[bench.half]).to(bench.where)
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act")
+    config = BertConfig.from_dict({**{name: getattr(shape, name) for name in sizes}, "num_labels": 3})
+    model: Any = BertForSequenceClassification(config).to(FLOAT_DTYPES[bench.half]).to(bench.where)
+    model.eval()
     size = DRY_BATCHES[0] if bench.dry else BATCHES[-1]
     batches = padded_batches(encoded, size, bench.where, one_length=True)
     without_mask = [{name: batch[name] for name in batch if name != "attention_mask"} for batch in batches]
@@ -178,10 +172,11 @@ def _logits(model: Callable[..., Any], batches: Sequence[Batch]) -> NDArray[np.f
 
 def _albert(bench: Bench, precision: str) -> Any:
     dtype = FLOAT_DTYPES[precision]
-    model = AlbertForSequenceClassification.from_pretrained(
+    model: Any = AlbertForSequenceClassification.from_pretrained(
         bench.folder("base"), dtype=dtype, attn_implementation="sdpa"
     )
-    return model.eval().to(bench.where)
+    model.eval()
+    return model.to(bench.where)
 
 
 def _half_precisions(bench: Bench) -> Sequence[str]:
