@@ -86,8 +86,9 @@ def bert(bench: Bench) -> Sequence[Figure]:
     shape = bench.checkpoint("base").shape
     sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act")
     config = BertConfig.from_dict({**{name: getattr(shape, name) for name in sizes}, "num_labels": 3})
-    model: Any = BertForSequenceClassification(config).to(FLOAT_DTYPES[bench.half]).to(bench.where)
+    model: Any = BertForSequenceClassification(config)
     model.eval()
+    model.to(bench.where, FLOAT_DTYPES[bench.half])
     size = DRY_BATCHES[0] if bench.dry else BATCHES[-1]
     batches = padded_batches(encoded, size, bench.where, one_length=True)
     without_mask = [{name: batch[name] for name in batch if name != "attention_mask"} for batch in batches]
