@@ -74,7 +74,7 @@ def card_named(gpu: str) -> Card | None:
 
 
 @dataclass(frozen=True)
-class PassTime:
+class ModelledPass:
     """Milliseconds of one pass, and what follows from them. `share` is of the rate of the products alone."""
 
     products: float
@@ -105,7 +105,7 @@ def passes_of(name: str) -> Mapping[str, Kernels]:
     return {"plain": plain, "fused": fused_pass(plain)}
 
 
-def pass_time(card: Card, name: str, kind: str) -> PassTime:
+def pass_time(card: Card, name: str, kind: str) -> ModelledPass:
     """What a full pass of pairs of `LENGTH` tokens takes on a card; `kind` is `plain` or `fused`."""
     kernels, rate = passes_of(name)[kind], card.products[name] * 1e9
     bandwidth = card.bandwidth_gbs * BANDWIDTH_SHARE * 1e6
@@ -122,7 +122,7 @@ def pass_time(card: Card, name: str, kind: str) -> PassTime:
     needed = limit.needed_product_flop(shape_of(name), lengths) / rate
     # While the device computes one pass, the host launches the next.
     slower = max(device, host)
-    return PassTime(
+    return ModelledPass(
         products=by_kind[Kind.PRODUCT],
         element_wise=by_kind[Kind.ELEMENT_WISE],
         attention=by_kind[Kind.ATTENTION],
