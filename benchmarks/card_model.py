@@ -75,7 +75,7 @@ def card_named(gpu: str) -> Card | None:
 
 @dataclass(frozen=True)
 class ModelledPass:
-    """Milliseconds of one pass, and what follows from them. `share` is of the rate of the products alone."""
+    """One pass: milliseconds of its parts, its share of the rate of the products alone, and its speed."""
 
     products: float
     element_wise: float
@@ -83,11 +83,6 @@ class ModelledPass:
     host: float
     share: float
     pairs_per_second: float
-
-    @property
-    def device(self) -> float:
-        """Milliseconds of the device."""
-        return self.products + self.element_wise + self.attention
 
 
 @cache
@@ -106,7 +101,7 @@ def passes_of(name: str) -> Mapping[str, Kernels]:
 
 
 def pass_time(card: Card, name: str, kind: str) -> ModelledPass:
-    """What a full pass of pairs of `LENGTH` tokens takes on a card; `kind` is `plain` or `fused`."""
+    """The time of a full pass of pairs of `LENGTH` tokens on a card; `kind` is `plain` or `fused`."""
     kernels, rate = passes_of(name)[kind], card.products[name] * 1e9
     bandwidth = card.bandwidth_gbs * BANDWIDTH_SHARE * 1e6
     tile = SHORT_TILE if kind == "fused" else FLASH_TILE
@@ -133,5 +128,5 @@ def pass_time(card: Card, name: str, kind: str) -> ModelledPass:
 
 
 def hourly_price_of_a_million(price: float, pairs_per_second: float) -> float:
-    """What a million pairs cost on a card that costs `price` an hour."""
+    """The price of a million pairs on a card that costs `price` an hour."""
     return price * 1e6 / (3600 * pairs_per_second * JOB_SHARE)

@@ -42,7 +42,7 @@ PRODUCTS: Final = ("linear", "addmm", "mm")
 
 
 class Kind(StrEnum):
-    """What limits a kernel."""
+    """The kind of a kernel: each kind has a limit of its own on a card."""
 
     PRODUCT = "product"
     ATTENTION = "attention"

@@ -38,7 +38,7 @@ SHARE: Final = "share of the rate of the products"
 
 
 def cards_table(results: Path = RESULTS) -> str:
-    """What a reader asks first: which card does what, how fast."""
+    """The speed of each card, with its precision and memory."""
     ran_on = [card_named(run["machine"]["gpu"]) for _, run in runs_in(results)]
     rows = []
     for card in CARDS:
@@ -59,7 +59,7 @@ def runs_in(results: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def runs_table(results: Path = RESULTS) -> str:
-    """What has run on which card: a row for each file that `benchmarks.gpu` wrote on one."""
+    """The runs on cards: a row for each file that `benchmarks.gpu` wrote on one."""
     rows = []
     for file, run in runs_in(results):
         steps = {step["name"]: step for step in run["steps"]}
@@ -105,7 +105,7 @@ def limits_table() -> str:
 
 
 def assumptions_table() -> str:
-    """What the model assumes of each card."""
+    """The assumptions about each card."""
     rows = [
         [card.name, f"{card.bandwidth_gbs:,} GB/s", f"{card.l2_mb} MB", f"{card.peak_tflops}"]
         + [f"{card.products[name]:.0f}" for name in SHAPES]
@@ -116,7 +116,7 @@ def assumptions_table() -> str:
 
 
 def pools_table() -> str:
-    """What a pool needs, and what a million pairs cost at 1.00 an hour for a card; of the plain pass of base."""
+    """Sizes of pools, and the price of a million pairs at 1.00 an hour for a card; of the plain pass of base."""
     rows = []
     for card in CARDS:
         speed = pass_time(card, "base", "plain").pairs_per_second * JOB_SHARE

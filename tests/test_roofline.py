@@ -167,8 +167,6 @@ def test_a_card_is_known_by_the_name_that_torch_reports() -> None:
 
 
 def test_a_slow_host_bounds_a_pass() -> None:
-    time = card_model.ModelledPass(1.0, 1.0, 1.0, 4.0, 0.2, 10.0)
-    assert time.device == 3.0
     tiny = card_model.Card("tiny", "9.0", 1, 10**9, 1, "bf16", 10**9, {"base": 1e9, "xxlarge": 1e9}, 1e9)
     modelled = card_model.pass_time(tiny, "base", "plain")
     assert modelled.pairs_per_second == pytest.approx(1170 / modelled.host * 1e3)

@@ -72,7 +72,7 @@ def attention(bench: Bench) -> Sequence[Figure]:
 def _row_by_row(
     query_XAD: Tensor, key_TAD: Tensor, value_TAD: Tensor, queries_P: Tensor, tokens_P: Tensor, *_: int
 ) -> Tensor:
-    """What packed attention computes, on any device."""
+    """The result of packed attention, on any device."""
     sizes = (queries_P.diff().tolist(), tokens_P.diff().tolist(), tokens_P.diff().tolist())
     rows = zip(
         *(part.split(size) for part, size in zip((query_XAD, key_TAD, value_TAD), sizes, strict=True)), strict=True

@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass
 class Run:
-    """What a run of steps needs: the budget, whether there is a card, and the file for JSON.
+    """A run of steps: its budget, whether there is a card, and the file for JSON.
 
     `device_works` says whether the device still computes. `in_new_process` runs the steps of these names in another
     process within the seconds given, and returns their outcomes.
