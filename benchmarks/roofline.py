@@ -14,19 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from albert_infer.classify.classification import default_batch_tokens
-from albert_infer.schema import DeviceKind
 from benchmarks.card_model import (
     CARDS,
     CORE_PAIRS_PER_SECOND,
     JOB_SHARE,
-    LENGTH,
     SHAPES,
     card_named,
     hourly_price_of_a_million,
     pass_time,
     passes_of,
-    shape_of,
+    tokens_of,
+    usual_tokens,
 )
 from benchmarks.passes import Kind
 
@@ -82,12 +80,12 @@ def passes_table() -> str:
     """Launches and bytes of a pass."""
     rows = []
     for name in SHAPES:
-        for kind, kernels in passes_of(name).items():
+        tokens = usual_tokens(name)
+        for kind, kernels in passes_of(name, tokens).items():
             of = {each: [kernel for kernel in kernels if kernel.kind is each] for each in Kind}
             moved = [f"{sum(kernel.moved_bytes for kernel in of[each]) / 1e9:.2f} GB" for each in list(Kind)[:3]]
-            launches = len(kernels) - len(of[Kind.COPY])
-            tokens = default_batch_tokens(DeviceKind.CUDA, shape_of(name)) // LENGTH * LENGTH
-            rows.append([f"{name}, {kind}", f"{tokens:,}", str(launches), str(len(of[Kind.COPY])), *moved])
+            copies = len(of[Kind.COPY])
+            rows.append([f"{name}, {kind}", f"{tokens:,}", str(len(kernels) - copies), str(copies), *moved])
     return markdown(["pass", "tokens", "launches", "copies", "products", "attention", "element-wise"], rows)
 
 
@@ -98,9 +96,9 @@ def limits_table() -> str:
         for kind in card.kinds:
             time = pass_time(card, "base", kind)
             parts = [f"{part:.1f}" for part in (time.products, time.element_wise, time.attention, time.host)]
-            rows.append([f"{card.name}, {kind}", *parts, percent(time.share)])
+            rows.append([f"{card.name}, {kind}", f"{tokens_of(card, 'base'):,}", *parts, percent(time.share)])
     return markdown(
-        ["card", "products, ms", "element-wise, ms", "attention, ms", "host, ms", "of the product rate"], rows
+        ["card", "tokens", "products, ms", "element-wise, ms", "attention, ms", "host, ms", "of the product rate"], rows
     )
 
 

@@ -32,7 +32,7 @@ KEYS = {
     "leftovers_reason", "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
     "error", "pace", "distribution", "drift",
     "card",
-    "card", "device_busy_share",
+    "device_busy_share",
 }  # fmt: skip
 BAD_UNIT = {"reason": "bad_page", "detail": "damaged", "uri": "in/b.parquet", "first_row": 0, "rows": 1}
 BAD_FILE = {"uri": "in/a.parquet", "size": 1, "version": "1", "reason": "bad_footer", "detail": "cut", "rows": None}

@@ -116,8 +116,7 @@ def label_pairs(
 
 
 def _survey(settings: LabelSettings, output: Folder) -> Survey:
-    access = input_access(settings)
-    input_objects = find_input(settings.input, access, ignore_table_format=settings.ignore_table_format)
+    input_objects = find_input(settings.input, input_access(settings), ignore_table_format=settings.ignore_table_format)
     if storage.overlaps(input_objects.uri, output.uri):
         remedy = "choose an output folder that is not inside the input and does not contain it"
         raise OutputError(f"--output {output.uri}", f"it overlaps the input {input_objects.uri}", remedy)
@@ -151,12 +150,12 @@ class _Steps:
     is_checked: bool = False
 
     def begin(self, replaced_plan: str | None) -> None:
-        run = self.run
+        run, settings = self.run, self.run.settings
         run.report.replaced_plan = replaced_plan
         self.until_the_end.enter_context(reported(run.report, run.task.output))
-        limits.refuse_too_many_rows(run.plan.rows_in, run.settings.max_rows)
-        limits.refuse_bad_files(sealing.quarantined_of(run.plan), run.settings.max_bad_files)
-        self.references = reference_runs(run.settings, output_access(run.settings))
+        limits.refuse_too_many_rows(run.plan.rows_in, settings.max_rows)
+        limits.refuse_bad_files(sealing.quarantined_of(run.plan), settings.max_bad_files)
+        self.references = reference_runs(settings, output_access(settings))
 
     def label(self, missing: Sequence[Unit], done: int) -> None:
         _label(self.run, missing, done, check=not self.is_checked)
@@ -240,8 +239,7 @@ def _check(run: Run, labelling: Labelling) -> None:
         gold=run.gold or gold_set(settings),
     )
     chosen = chosen_rows(run.plan.units, settings.agreement_pairs if compared else LABELLED_PAIRS)
-    preflight = labelling.preflight(chosen, checks)
-    run.report.preflight = preflight
+    run.report.preflight = preflight = labelling.preflight(chosen, checks)
     if preflight.swap.suspected:
         logs.warn("columns_exchanged", preflight.swap.warning())
     refuse_limits(preflight, min_agreement=settings.least_agreement, min_accuracy=settings.min_accuracy)

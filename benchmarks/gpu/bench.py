@@ -23,6 +23,7 @@ from albert_infer.classify.batching import micro_batches
 from albert_infer.classify.classification import default_batch_tokens
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.albert import AlbertEngine
+from albert_infer.engine.devices import card_of
 from albert_infer.engine.tensors import albert_tensors
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
@@ -107,7 +108,7 @@ class Bench:
 
     def budget(self, shape: AlbertShape) -> int:
         """Tokens of a pass that a job would plan on this device."""
-        return default_batch_tokens(self.device, shape)
+        return default_batch_tokens(self.device, shape, card_of(self.device))
 
     def snli_like(self, count: int, shape: AlbertShape, mean: float = MEAN_TOKENS) -> EncodedPairs:
         """Pairs of random tokens with the lengths of SNLI; few in a dry run."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from albert_infer.engine.cuda.choice import card_passes
+from albert_infer.engine.cuda.passes import Passes, PlainPasses
 from albert_infer.engine.weights import AlbertTensors, EndWeights, Norm
 from benchmarks.devices import FLOAT_DTYPES
 from benchmarks.gpu.bench import Bench
@@ -36,10 +36,8 @@ LEAST_EQUAL_FP8: Final = 0.99
 @torch.inference_mode()
 def references(bench: Bench) -> Sequence[Figure]:
     """Each fused kernel against its plain form in fp32, for many widths, head sizes and lengths."""
-    if find_spec("albert_infer.engine.cuda") is None:
-        raise SkippedError("this engine has no fused kernels for cards")
-    plain = import_module("albert_infer.engine.cuda.passes").PlainPasses()
-    passes = plain if bench.dry else import_module("albert_infer.engine.cuda.choice").card_passes()
+    plain = PlainPasses()
+    passes = plain if bench.dry else card_passes()
     if passes is None:
         raise SkippedError("Triton is not installed here, or cannot compile")
     random = _Random(bench, FLOAT_DTYPES[bench.half])
@@ -58,7 +56,7 @@ class _Random:
         return torch.randn(*shape, generator=self._generator).to(self.bench.where, self.dtype)
 
 
-def _norms(passes: Any, plain: Any, random: _Random) -> list[Figure]:
+def _norms(passes: Passes, plain: Passes, random: _Random) -> list[Figure]:
     figures = []
     for width in WIDTHS:
         product, residual = (random(DRY_ROWS if random.bench.dry else ROWS, width) for _ in range(2))
@@ -69,7 +67,7 @@ def _norms(passes: Any, plain: Any, random: _Random) -> list[Figure]:
     return figures
 
 
-def _attention(passes: Any, plain: Any, random: _Random) -> list[Figure]:
+def _attention(passes: Passes, plain: Passes, random: _Random) -> list[Figure]:
     lengths = DRY_LENGTHS if random.bench.dry else LENGTHS
     figures = []
     for size in HEAD_SIZES:
@@ -82,14 +80,14 @@ def _attention(passes: Any, plain: Any, random: _Random) -> list[Figure]:
             query_TH, key_TH, value_TH = random(int(ends_P[-1]), 3 * HEADS * size).chunk(3, dim=1)
             for query_XH in (query_TH, query_TH.index_select(0, tokens_P[:-1])):
                 arguments: dict[str, Any] = {"longest": int(np.diff(ends_P).max()), "heads": HEADS}
-                exact = plain.attend(*(part.float() for part in (query_XH, key_TH, value_TH)), tokens_P, **arguments)
+                exact = plain.attend(query_XH.float(), key_TH.float(), value_TH.float(), tokens_P, **arguments)
                 fused = passes.attend(query_XH, key_TH, value_TH, tokens_P, **arguments)
                 differences.append(_difference(fused, exact))
         figures.append(Figure(f"short attention, heads of {size}", max(differences), most=random.bar))
     return figures
 
 
-def _others(passes: Any, plain: Any, random: _Random) -> list[Figure]:
+def _others(passes: Passes, plain: Passes, random: _Random) -> list[Figure]:
     """The embeddings, and on cards with fp8 the rounding to it."""
     bench = random.bench
     checkpoint = bench.checkpoint("base")

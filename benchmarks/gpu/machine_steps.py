@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ from typing import Final
 
 import torch
 
+from albert_infer.engine.cards import has_code
 from benchmarks import card_model
 from benchmarks.gpu.bench import BF16_CAPABILITY, Bench, seconds_of
 from benchmarks.gpu.figures import Figure
@@ -32,7 +32,7 @@ def machine(bench: Bench) -> Sequence[Figure]:
     if bench.dry:
         return [*figures, Figure("card", "none: this is a dry run")]
     card = torch.cuda.get_device_properties(0)
-    architectures = torch.cuda.get_arch_list()
+    architectures = tuple(torch.cuda.get_arch_list())
     return [
         *figures,
         Figure("card", card.name),
@@ -42,19 +42,8 @@ def machine(bench: Bench) -> Sequence[Figure]:
         Figure("L2 cache", getattr(card, "L2_cache_size", 0) / 1e6, "MB"),
         Figure("multiprocessors", float(card.multi_processor_count)),
         Figure("architectures of torch", ", ".join(architectures)),
-        Figure("torch has kernels for the card (1 is yes)", float(fits(bench.capability, architectures)), least=1),
+        Figure("torch has kernels for the card (1 is yes)", float(has_code(bench.capability, architectures)), least=1),
     ]
-
-
-def fits(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
-    """Whether kernels of one of `architectures` run on a card: same major version, no newer minor one; or PTX."""
-    major, minor = capability
-    for architecture in architectures:
-        kind, number = re.fullmatch(r"(sm|compute)_(\d+)[af]?", architecture).groups()  # type: ignore[union-attr]
-        built = (int(number) // 10, int(number) % 10)
-        if built <= capability if kind == "compute" else (built[0] == major and built[1] <= minor):
-            return True
-    return False
 
 
 @torch.inference_mode()

@@ -101,7 +101,8 @@ def profile(bench: Bench) -> Sequence[Figure]:
     times = kernel_times(lambda: consume(engine.micro_batch_logits(encoded, [rows])), bench.device, 3)
     if not bench.dry and not times.launches:
         raise SkippedError("torch's profiler sees no kernels on this machine")
-    counted = len(card_model.passes_of("base")["fused" if engine.fused else "plain"])
+    passes = card_model.passes_of("base", card_model.usual_tokens("base"))
+    counted = len(passes["fused" if engine.fused else "plain"])
     return [
         Figure("launches and copies of a pass", times.launches),
         Figure("counted without a card", float(counted)),
