@@ -1,7 +1,6 @@
 """The contract between the steps: column names, Arrow types, and the closed lists of labels and rejections.
 
-This module knows nothing about files, devices or Ray. Each pair is one row in every step; `_unit` and `_row` identify
-the row.
+This module knows nothing about files, devices or Ray. In every step each pair is one row, named by `_unit` and `_row`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from albert_infer.schema import NliLabel
 REFUSED: list[tuple[str, Any]] = [
     ("long_premise", "only_first"),
     ("long_premise", ["truncate"]),
-    ("precision", "fp8"),
+    ("precision", "fp4"),
     *[("max_length", value) for value in (0, -5, 4, 100.5, "many", [128])],
     *[("max_batch_tokens", value) for value in (0, -1, 0.5)],
     *[("review_below", value) for value in (70, -0.1, float("nan"), float("inf"), "half")],
