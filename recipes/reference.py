@@ -18,6 +18,7 @@ from albert_infer.config import (
     FinetuneSettings,
     LabelSettings,
     NightlySettings,
+    PlanSettings,
     ReportSettings,
     ReviewSettings,
     SubmitSettings,
@@ -29,6 +30,7 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 # By the commands of `albert-infer`; a job that has all settings of an earlier one lists its own only.
 JOBS: Final[dict[str, tuple[type[BaseModel], type[BaseModel] | None]]] = {
     "label": (LabelSettings, None),
+    "plan": (PlanSettings, LabelSettings),
     "nightly": (NightlySettings, LabelSettings),
     "submit": (SubmitSettings, NightlySettings),
     "verify": (VerifySettings, None),

@@ -21,6 +21,7 @@ SCRIPTS: Final = {
     "finetune": "finetune.py",
     "label": "label_pairs.py",
     "nightly": "label_nightly.py",
+    "plan": "plan_labels.py",
     "submit": "submit_nightly.py",
     "verify": "verify_labels.py",
     "report": "report_labels.py",

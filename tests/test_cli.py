@@ -20,6 +20,7 @@ from albert_infer.operations.program import this_program
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {
     "label": "label_pairs",
+    "plan": "plan_labels",
     "nightly": "label_nightly",
     "submit": "submit_nightly",
     "verify": "verify_labels",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pairs import PROPERTY
 from pydantic import ValidationError
 
-from albert_infer.config import UNPICKLING_VARIABLES, CleanSettings, LabelSettings, parse_settings
+from albert_infer.config import UNPICKLING_VARIABLES, CleanSettings, LabelSettings, NightlySettings, parse_settings
 from albert_infer.config.groups import Mark, flag_of, marked
 from albert_infer.errors import SettingsError
 from albert_infer.schema import RESERVED_NAMES
@@ -23,6 +23,7 @@ WITHOUT_FLAG = marked(LabelSettings, Mark.NO_FLAG)
 VALUES: dict[str, tuple[str, str, object]] = {
     "input": ("a", '"a"', "a"),
     "output": ("b", '"b"', "b"),
+    "dry_run": ("true", "true", True),
     "premise_column": ("s1", '"s1"', "s1"),
     "hypothesis_column": ("s2", '"s2"', "s2"),
     "id_column": ("key", '"key"', "key"),
@@ -224,11 +225,15 @@ def test_several_inputs_are_refused_with_what_to_give(argv: tuple[str, ...]) -> 
     assert refusal(*argv, "--output", "out").endswith("for several inputs give the folder that holds all, without `*`")
 
 
+@pytest.mark.parametrize("flag", ["--dryrun", "-n", "--what-if=true"])
+def test_a_dry_run_by_another_name_is_told_its_own(flag: str) -> None:
+    assert f"{flag.partition('=')[0]} is not a setting; give --dry-run" in refusal(*REQUIRED, flag)
+
+
 @pytest.mark.parametrize("flag", ["--dry-run", "--dryrun", "-n", "--dry-run=true"])
-def test_who_asks_for_a_dry_run_is_told_what_there_is(flag: str) -> None:
-    told = refusal(*REQUIRED, flag)
-    assert f"{flag.partition('=')[0]} is not a setting; there is no dry run, but --max-rows 1 checks" in told
-    assert "exit code 3 before any row is labelled" in told
+def test_a_job_without_a_dry_run_says_what_there_is(flag: str) -> None:
+    with pytest.raises(SettingsError, match="albert-infer plan shows what one night will take"):
+        parse_settings(NightlySettings, ["--input-root", "in", "--output-root", "out", flag], program="n", about="N.")
     with pytest.raises(SettingsError, match="without --delete nothing is removed"):
         parse_settings(CleanSettings, ["--output-root", "out", flag], program="clean", about="Clean.")
 
@@ -244,7 +249,7 @@ def test_a_mistyped_flag_is_named_where_the_right_one_must_be_given(argv: tuple[
         refusal(*argv) == "the settings of label: --inptu is not a setting; did you mean --input?; see label --help-all"
     )
     assert "-x is not a setting; see" in refusal("-x", "in")
-    assert "--dry-run is not a setting; there is no dry run" in refusal("--input", "in", "--dry-run")
+    assert "--dryrun is not a setting; give --dry-run" in refusal("--input", "in", "--dryrun")
 
 
 def test_a_place_without_its_flag_is_told_which_is_missing() -> None:

@@ -79,12 +79,8 @@ def test_a_root_is_the_same_for_every_night() -> None:
 
 
 def test_every_setting_of_a_run_is_one_of_its_nights_but_where_it_reads_and_writes() -> None:
-    assert set(LabelSettings.model_fields) - set(NightlySettings.model_fields) == {
-        "input",
-        "output",
-        "replace",
-        "reference",
-    }
+    of_one_run = {"input", "output", "replace", "reference", "dry_run"}
+    assert set(LabelSettings.model_fields) - set(NightlySettings.model_fields) == of_one_run
     assert parsed(*ROOTS, "--carry", "a,b", "--unit-rows", "7").carry == ("a", "b")
 
 

@@ -94,7 +94,7 @@ def test_what_is_no_location_of_an_input_or_output_says_what_to_give(tmp_path: P
     assert "give the folder that holds all" in told(path, out, "--input", path)
     assert "write x.parquet/" in told(folder, tmp_path / "x.parquet")
     assert "is not inside the input and does not contain it" in told(folder, folder / "out")
-    assert "--max-rows 1 checks settings" in told(folder, out, "--dry-run")
+    assert "give --dry-run" in told(folder, out, "--dryrun")
     line = refusal(run_main(label_nightly.main, "--input-root", folder, "--output-root", "x.parquet"))
     assert "write x.parquet/" in line
     assert not out.exists()

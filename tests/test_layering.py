@@ -37,7 +37,7 @@ STEPS: Final = (
 )
 # What each folder, or module beside the folders, may import beside those.
 MAY_IMPORT: Final[dict[str, set[str]]] = {
-    "__init__": {"labeler"},
+    "__init__": {"labeler", "pipeline"},
     **{name: set() for name in EVERYONES},
     "config": set(),
     "storage": set(),

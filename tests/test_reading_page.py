@@ -52,7 +52,8 @@ def found(labelled: Path) -> dict[str, list[Any]]:
 
 
 def test_all_labels_are_read_and_nothing_else(found: dict[str, list[Any]], labelled: Path) -> None:
-    with_pandas, with_pyarrow, with_duckdb, with_polars, _ = found["labels"]
+    with_read_labels, with_pandas, with_pyarrow, with_duckdb, with_polars, _ = found["labels"]
+    assert with_read_labels.to_pandas().equals(with_pandas)
     assert with_pandas["pair_id"].tolist() == [f"15-{row}" for row in range(12) if row != 5]
     assert with_pyarrow["label"].to_pylist() == with_pandas["label"].tolist()
     assert with_duckdb["pairs"].sum() == 11
@@ -64,7 +65,7 @@ def test_all_labels_are_read_and_nothing_else(found: dict[str, list[Any]], label
 
 def test_every_label_goes_back_to_its_pair(found: dict[str, list[Any]], labelled: Path) -> None:
     by_id, by_place, of_one_file = found["joined"]
-    said = {row["pair_id"]: row["label"] for row in found["labels"][0].to_dict("records")}
+    said = {row["pair_id"]: row["label"] for row in found["labels"][1].to_dict("records")}
     for joined in (by_id, by_place):
         assert dict(zip(joined["pair_id"], joined["label"], strict=True)) == said
     assert of_one_file["label"].tolist()[:5] == [said[f"15-{row}"] for row in range(5)]
@@ -73,6 +74,9 @@ def test_every_label_goes_back_to_its_pair(found: dict[str, list[Any]], labelled
 
 def test_rejected_rows_have_their_place_and_their_reason(found: dict[str, list[Any]], labelled: Path) -> None:
     [row] = found["rejected"][0].to_dict("records")
+    assert found["rejected_rows"][0].to_pylist() == [
+        {name: row[name] for name in ("source_file", "source_row", "rejection")}
+    ]
     assert (row["source_file"], row["source_row"], row["rejection"]) == (
         str(labelled / "pairs/a.parquet"),
         5,

@@ -30,9 +30,7 @@ KEYS = {
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
     "leftovers_reason", "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
-    "error", "pace", "distribution", "drift",
-    "card",
-    "device_busy_share",
+    "error", "pace", "distribution", "drift", "estimate", "card", "device_busy_share",
 }  # fmt: skip
 BAD_UNIT = {"reason": "bad_page", "detail": "damaged", "uri": "in/b.parquet", "first_row": 0, "rows": 1}
 BAD_FILE = {"uri": "in/a.parquet", "size": 1, "version": "1", "reason": "bad_footer", "detail": "cut", "rows": None}
@@ -125,6 +123,7 @@ def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none()
             "backwards": 0,
             "suspected": False,
         },
+        "sample": {"rows": 0, "tokens": 0, "truncated": 0, "rejected": {}, "length": 0.0},
     }
     assert json.loads(Report().to_json())["preflight"] is None
     uncompared = replace(PREFLIGHT, agreement=None, gold=None)

@@ -23,6 +23,7 @@ from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
 from albert_infer.config.parsing import Settings, flags_of, parse_settings, variables_of
+from albert_infer.config.planning import PlanSettings
 from albert_infer.config.reporting import ReportSettings
 from albert_infer.config.review import ReviewSettings
 from albert_infer.config.settings import LabellingSettings, LabelSettings
@@ -32,7 +33,7 @@ from albert_infer.config.verification import VerifySettings
 
 __all__ = [
     "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "ConvertSettings", "DemoSettings", "EvaluateSettings",
-    "FinetuneSettings", "LabelSettings", "LabellingSettings", "NightlySettings", "PrecisionSetting", "ReportSettings",
-    "ReviewSettings", "Settings", "SubmitSettings", "VerifySettings", "flags_of", "job_server", "parse_settings",
-    "ray_address", "ray_uses_tls", "ray_variables", "requested_log_format", "variables_of",
+    "FinetuneSettings", "LabelSettings", "LabellingSettings", "NightlySettings", "PlanSettings", "PrecisionSetting",
+    "ReportSettings", "ReviewSettings", "Settings", "SubmitSettings", "VerifySettings", "flags_of", "job_server",
+    "parse_settings", "ray_address", "ray_uses_tls", "ray_variables", "requested_log_format", "variables_of",
 ]  # fmt: skip

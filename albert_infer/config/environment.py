@@ -17,6 +17,7 @@ from albert_infer.config.evaluation import EvaluateSettings
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.groups import VARIABLE_PREFIX, variable_of
 from albert_infer.config.nightly import NightlySettings
+from albert_infer.config.planning import PlanSettings
 from albert_infer.config.reporting import ReportSettings
 from albert_infer.config.review import ReviewSettings
 from albert_infer.config.settings import LabelSettings
@@ -40,6 +41,7 @@ UNPICKLING_VARIABLES = (
 # The settings of every job. Jobs may share an environment, so each accepts the variables of the others.
 JOBS = (
     LabelSettings,
+    PlanSettings,
     NightlySettings,
     SubmitSettings,
     CleanSettings,

@@ -71,9 +71,12 @@ def remedy(error: Exception, settings: type[BaseModel]) -> str | None:
 
 def _dry_run_of(settings: type[BaseModel]) -> str:
     """What to do instead of a dry run of the job with these settings."""
+    if "dry_run" in settings.model_fields:
+        return "give --dry-run"
+    if "price_per_hour" in settings.model_fields:
+        return "leave it out: a plan writes nothing"
     if "max_rows" in settings.model_fields:
-        checked = "settings, input, checkpoint, output and cluster, counts the rows and ends with exit code 3"
-        return f"there is no dry run, but --max-rows 1 checks {checked} before any row is labelled"
+        return "albert-infer plan shows what one night will take: give it the night's --input and --output"
     if "delete" in settings.model_fields:
         return "leave it out: without --delete nothing is removed"
     return "there is no dry run of this job; leave it out"

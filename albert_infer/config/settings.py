@@ -285,3 +285,8 @@ class LabellingSettings(
 
 class LabelSettings(References, LabellingSettings, PairLocations):
     """The settings of `albert-infer label` and `jobs/label_pairs.py`."""
+
+    dry_run: Annotated[
+        bool,
+        Parameter(group=LIMITS, help="Show what the run will take, as `albert-infer plan` does, and write nothing."),
+    ] = False

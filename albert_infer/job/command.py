@@ -32,6 +32,8 @@ class Done:
 
     text: PrintableText
     facts: Mapping[str, object] = field(default_factory=dict)
+    # For a text that programs read: no summary line follows it.
+    is_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def _ended(
         ending.ignore_signals()
         done = done if isinstance(done, Done) else Done(done)
         sys.stdout.write(f"{done.text}\n")
+        if done.is_data:
+            return 0
         code, facts = 0, done.facts
     except (Exception, KeyboardInterrupt) as raised:
         ending.ignore_signals()

@@ -19,6 +19,7 @@ from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.common.tables import fact_lines
 from albert_infer.engine.cards import Card
 from albert_infer.job.drift import Drift
+from albert_infer.job.estimate.expected import Estimate
 from albert_infer.job.pace import Pace, PacePoint
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import layout, sealing
@@ -91,6 +92,8 @@ class Report:
     windowed: int = 0
     padding_share: float = 0.0
     seconds: Seconds = field(default_factory=Seconds)
+    # None where nothing had to be labelled.
+    estimate: Estimate | None = None
     pairs_per_second: float = 0.0
     tokens_per_second: float = 0.0
     # The progress of this start over time.

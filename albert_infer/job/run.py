@@ -9,19 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from albert_infer import storage
 from albert_infer.common import failpoints, logs
 from albert_infer.config import LabelSettings
-from albert_infer.errors import OutputError
-from albert_infer.job.access import input_access, output_access, planned_input
-from albert_infer.job.computing import Computing, Deciding
+from albert_infer.errors import SettingsError
+from albert_infer.job.access import output_access, planned_input
+from albert_infer.job.computing import Deciding
 from albert_infer.job.drift import RunCounts
 from albert_infer.job.drift_gate import drift_of, reference_runs
+from albert_infer.job.estimate.at_start import estimate_of, with_outcome, workers_on
+from albert_infer.job.estimate.expected import Workers
 from albert_infer.job.gate_pairs import gold_before_ray, gold_set
 from albert_infer.job.pace import Pace
+from albert_infer.job.planning import plan_of, survey_of
 from albert_infer.job.report import Report
 from albert_infer.job.report_file import label_distribution, reported
 from albert_infer.job.stored_plan import stored_plan
@@ -36,14 +39,11 @@ from albert_infer.pipeline.resources import WorkerResources, worker_resources
 from albert_infer.pipeline.unit import LabelTask
 from albert_infer.preflight.checks import Checks, refuse_limits
 from albert_infer.preflight.gold import GoldSet
-from albert_infer.preflight.sample import chosen_rows
+from albert_infer.preflight.sample import SampleCounts, chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
-from albert_infer.prepare.tokenization import PairTokenizer
-from albert_infer.read.planning import LabelRecipe, Plan, Unit, late_inputs, make_plan
-from albert_infer.read.selection import find_input
-from albert_infer.read.survey import Survey, survey_input
+from albert_infer.read.planning import Plan, Unit, late_inputs
 from albert_infer.schema import Precision
-from albert_infer.storage import Folder, InputObjects, S3Access
+from albert_infer.storage import InputObjects, S3Access
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Run:
     plan: Plan
     task: LabelTask
     workers: WorkerResources
+    # The same for estimates, with the card.
+    expected_workers: Workers
     executor: Executor
     report: Report
     metrics: RunMetrics
@@ -75,9 +77,10 @@ def label_pairs(
     that labels several times may pass a `load` that returns the same checkpoint. The default `executor` is Ray;
     `InlineExecutor` needs no Ray. Raises AlbertInferError.
     """
+    _refuse_dry_run(settings)
     started_at, retries = time.monotonic(), storage.s3_retries()
     output = storage.open_folder(settings.output, output_access(settings))
-    survey = _survey(settings, output)
+    survey = survey_of(settings, output)
     checkpoint = load(
         settings.model,
         label_order=settings.label_order,
@@ -93,13 +96,14 @@ def label_pairs(
         workers = worker_resources(settings, nodes)
         ask_card = partial(executor.card, workers, settings.gpu_wait_minutes)
         deciding = Deciding(settings, checkpoint.shape, workers, nodes, ask_card)
-        computing, plan = deciding.planned(output, partial(_plan, settings, survey, checkpoint, tokenizer))
+        computing, plan = deciding.planned(output, partial(plan_of, settings, survey, checkpoint, tokenizer))
         task = LabelTask(survey.folder, output, survey.columns, checkpoint, tokenizer, computing.precision)
         run = Run(
             settings=settings,
             plan=plan,
             task=task,
             workers=workers,
+            expected_workers=workers_on(nodes, workers),
             executor=executor,
             report=Report.of_plan(plan, survey, checkpoint, workers, computing.card),
             metrics=RunMetrics(plan.plan_id, retries_before=retries, recorder=executor.recorder),
@@ -115,28 +119,10 @@ def label_pairs(
     return run.report
 
 
-def _survey(settings: LabelSettings, output: Folder) -> Survey:
-    input_objects = find_input(settings.input, input_access(settings), ignore_table_format=settings.ignore_table_format)
-    if storage.overlaps(input_objects.uri, output.uri):
-        remedy = "choose an output folder that is not inside the input and does not contain it"
-        raise OutputError(f"--output {output.uri}", f"it overlaps the input {input_objects.uri}", remedy)
-    survey = survey_input(input_objects, settings)
-    survey.refuse_unreadable(settings)
-    survey.refuse_mixed_classes()
-    survey.warn_of_columns_in_paths()
-    return survey
-
-
-def _plan(
-    settings: LabelSettings, survey: Survey, checkpoint: Checkpoint, tokenizer: PairTokenizer, computing: Computing
-) -> Plan:
-    recipe: LabelRecipe = {
-        "model": checkpoint.recipe,
-        "precision": computing.precision,
-        "truncation": tokenizer.truncation,
-        "max_length": tokenizer.max_length,
-    }
-    return make_plan(survey, settings, recipe, computing.max_batch_tokens)
+def _refuse_dry_run(settings: LabelSettings) -> None:
+    if settings.dry_run:
+        remedy = "call job.estimate.planning.forecast, or leave dry_run out"
+        raise SettingsError("labelling with dry_run", "a dry run writes nothing", remedy)
 
 
 @dataclass
@@ -186,6 +172,7 @@ def _take_to_published(run: Run) -> None:
         report.distribution = report.distribution or label_distribution(end.published.manifest, run.task.output)
         report.leftovers, report.leftovers_reason = end.leftovers.count, end.leftovers.reason
         report.seconds.publishing = end.publishing_seconds
+        report.estimate = with_outcome(report)
 
 
 def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None:
@@ -216,13 +203,17 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
             shown.begin("checking the model on one worker")
             # Before any object is written, because a bad checkpoint refuses the run.
             _check(run, labelling)
+            _expect(run, missing)
         failpoints.reach("planned")
         _store_plan(run)
         failpoints.reach("plan_put")
         shown.begin("starting workers")
         labelling.label(missing, max_batch_tokens=report.max_batch_tokens)
     report.units["labelled"] += len(missing)
-    report.count_labelling(so_far(), pace, started_at=run.started_at)
+    labelled = so_far()
+    report.count_labelling(labelled, pace, started_at=run.started_at)
+    if report.estimate is not None:
+        report.estimate = replace(report.estimate, workers_used=len(labelled.actors))
 
 
 def _check(run: Run, labelling: Labelling) -> None:
@@ -243,6 +234,15 @@ def _check(run: Run, labelling: Labelling) -> None:
     if preflight.swap.suspected:
         logs.warn("columns_exchanged", preflight.swap.warning())
     refuse_limits(preflight, min_agreement=settings.least_agreement, min_accuracy=settings.min_accuracy)
+
+
+def _expect(run: Run, missing: Sequence[Unit]) -> None:
+    """Estimate what labelling the missing units takes, from the rows that the checks read."""
+    sample = run.report.preflight.sample if run.report.preflight else SampleCounts()
+    planning = run.report.seconds.planning
+    run.report.estimate = estimate_of(
+        run.plan, missing, sample, run.task, run.expected_workers, run.settings, planning=planning
+    )
 
 
 def _store_plan(run: Run) -> None:

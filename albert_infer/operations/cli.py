@@ -24,6 +24,7 @@ ABOUT: Final = f"""Label millions of sentence pairs with ALBERT natural language
 COMMANDS: Final = {
     "demo": "Label the 306 pairs of the package, and show the results.",
     "label": "Label Parquet pairs and publish them as Parquet.",
+    "plan": "Show what a run will take before it starts.",
     "verify": "Recount a published run from its files alone.",
     "evaluate": "Compare labels with gold labels, or with another run.",
     "nightly": "Label one night, or several.",

@@ -20,6 +20,7 @@ from albert_infer.config import (
     FinetuneSettings,
     LabelSettings,
     NightlySettings,
+    PlanSettings,
     ReportSettings,
     ReviewSettings,
     SubmitSettings,
@@ -29,6 +30,7 @@ from albert_infer.job.command import Command, Done
 from albert_infer.operations.program import from_here, this_program
 
 if TYPE_CHECKING:
+    from albert_infer.config.planning import PlanChoices
     from albert_infer.pipeline.executor import Executor
 
 PAIRS: Final = Path(__file__).resolve().parents[1] / "model" / "builtin" / "pairs.parquet"
@@ -39,8 +41,25 @@ def labelled(settings: LabelSettings, executor: Executor | None = None) -> Done:
     from albert_infer.common.display import terminal_width
     from albert_infer.job.run import label_pairs
 
+    if settings.dry_run:
+        return _forecast(settings)
     report = label_pairs(settings, executor=executor)
     return Done(report.to_text(settings.output, width=terminal_width()), report.facts())
+
+
+def planned(settings: PlanSettings) -> Done:
+    """Estimate what a run will take; the estimates as text, or as JSON alone."""
+    return _forecast(settings.label_settings, settings)
+
+
+def _forecast(settings: LabelSettings, choices: PlanChoices | None = None) -> Done:
+    from albert_infer.common.display import terminal_width
+    from albert_infer.job.estimate.planning import forecast
+
+    estimated = forecast(settings, choices)
+    if choices is not None and choices.format == "json":
+        return Done(estimated.to_json(), is_data=True)
+    return Done(estimated.to_text(width=terminal_width()), estimated.facts())
 
 
 def nights_labelled(settings: NightlySettings, executor: Executor | None = None) -> Done:
@@ -152,6 +171,17 @@ LABEL: Final = Command(
     {call} --input s3://inbox/dt=2026-11-21/ --output s3://labels/dt=2026-11-21/
 
     A setting is read from its flag, else from ALBERT_INFER_<NAME>, else from the --config file.""",
+)
+PLAN: Final = Command(
+    PlanSettings,
+    planned,
+    """Show what a run will take before it starts: rows, tokens, rejected rows, time, device hours and cost.
+
+    {call} --input s3://inbox/dt=2026-11-21/ --output s3://labels/dt=2026-11-21/ --card h100 --workers 4
+
+    Reads listings, footers and a sample of the rows, and writes nothing. Needs no Ray and no GPU. Takes every setting
+    of the labelling job. Rates come from earlier runs at the same output or at that of a night before, else from the
+    table of the package.""",
 )
 NIGHTLY: Final = Command(
     NightlySettings,
@@ -274,6 +304,7 @@ DEMO: Final = Command(
 # By the names of the commands.
 JOBS: Final[dict[str, Command[Any]]] = {
     "label": LABEL,
+    "plan": PLAN,
     "nightly": NIGHTLY,
     "submit": SUBMIT,
     "verify": VERIFY,

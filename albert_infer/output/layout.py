@@ -85,6 +85,11 @@ def report_name(plan_id: str) -> str:
     return f"{run_folder(plan_id)}report.json"
 
 
+def is_report(name: str) -> bool:
+    """Whether this is the report of a run, whichever."""
+    return name == report_name(name.rpartition("/")[0].removeprefix(RUNS))
+
+
 def page_name(plan_id: str) -> str:
     """The page of that report."""
     return f"{run_folder(plan_id)}report.html"

@@ -6,7 +6,7 @@ Does not use Ray. Needs torch when called.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from albert_infer.classify.classification import Classifier
@@ -17,7 +17,7 @@ from albert_infer.preflight.gate import Gold
 from albert_infer.preflight.gold import GoldSet
 from albert_infer.preflight.label_probe import Probe
 from albert_infer.preflight.numbers import Numbers
-from albert_infer.preflight.sample import SampledUnit, pairs_of
+from albert_infer.preflight.sample import SampleCounts, SampledUnit, counts_of, pairs_of
 from albert_infer.preflight.swap import Swap
 from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.schema import DeviceKind, Precision
@@ -55,6 +55,7 @@ class Preflight:
 
     `fused`: the worker compiled the kernels that make all precisions but fp32 fast. `gold` is None without a gold set.
     `agreement` is None without a comparison, or if no pair of the sample has a label.
+    `sample` counts the sample itself.
     """
 
     precision: Precision
@@ -65,6 +66,7 @@ class Preflight:
     gold: Gold | None
     agreement: Agreement | None
     swap: Swap
+    sample: SampleCounts = field(default_factory=SampleCounts)
 
     @property
     def is_slow(self) -> bool:
@@ -133,6 +135,7 @@ def checked(
         gold=gate.measure_accuracy(classifier, checks.tokenizer, checks.gold) if checks.gold is not None else None,
         agreement=agreement.measure_agreement(classifier, exact, pairs) if checks.compared else None,
         swap=swap.detect_swap(classifier, (unit.texts for unit in sample), pairs),
+        sample=counts_of(pairs),
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from albert_infer.preflight.swap import Texts
 from albert_infer.read.planning import Unit
-from albert_infer.schema import VERDICT_FIELDS, PairColumns
+from albert_infer.schema import N_TOKENS, REJECTION, TRUNCATED, VERDICT_FIELDS, PairColumns
 
 # Enough to spread the pairs over the input, and few enough to read in seconds.
 LEAST_UNITS: Final = 16
@@ -33,6 +35,18 @@ class SampledUnit:
 
     pairs: pa.Table
     texts: Texts
+
+
+@dataclass(frozen=True)
+class SampleCounts:
+    """The chosen rows of all units together: their number, their tokens, rows that are cut, and rejected rows."""
+
+    rows: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    # The mean length of the pair that a token belongs to.
+    length: float = 0.0
 
 
 def sampled_schema(columns: PairColumns) -> pa.Schema:
@@ -60,6 +74,19 @@ def pairs_of(sample: Iterable[SampledUnit]) -> pa.Table:
     """The chosen rows of all units, as `sampled_schema`; an empty table without units."""
     tables = [unit.pairs for unit in sample]
     return pa.concat_tables(tables) if tables else sampled_schema(PairColumns()).empty_table()
+
+
+def counts_of(pairs: pa.Table) -> SampleCounts:
+    """What the sampled `pairs` hold, as `sampled_schema`."""
+    lengths = pairs[N_TOKENS].cast(pa.int64())
+    tokens, squares = (pc.sum(values).as_py() or 0 for values in (lengths, pc.multiply(lengths, lengths)))
+    return SampleCounts(
+        rows=pairs.num_rows,
+        tokens=tokens,
+        truncated=pc.sum(pairs[TRUNCATED]).as_py() or 0,
+        rejected=dict(Counter(pairs[REJECTION].drop_null().to_pylist())),
+        length=squares / max(tokens, 1),
+    )
 
 
 def _row_hashes(unit: Unit) -> NDArray[np.uint64]:

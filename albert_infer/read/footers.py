@@ -21,6 +21,8 @@ from albert_infer.storage import ArchivedError, Folder, ObjectPin
 
 MAGIC: Final = b"PAR1"
 ENCRYPTED_MAGIC: Final = b"PARE"
+# The bytes at the end of a file that Arrow reads for its footer.
+FOOTER_READ_BYTES: Final = 64 << 10
 # A thousand million rows are a year of labelling on one GPU. A footer that claims more is damaged or malicious: the
 # list of its units would fill the driver's memory.
 MAX_FILE_ROWS: Final = 1 << 30
@@ -89,8 +91,10 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
     """The footer of one file. Raises UnreadableError for a file without a usable one."""
     if pin.size == 0:
         raise UnreadableError(Quarantine.EMPTY_OBJECT, "0 bytes")
-    with folder.open_pinned(pin) as file:
+    with folder.open_pinned(pin) as opened:
         try:
+            # Of a small file Arrow reads every byte for the footer: one request for all, and none for the first four.
+            file = io.BytesIO(opened.read()) if pin.size <= FOOTER_READ_BYTES else opened
             magic = file.read(len(MAGIC))
         except ArchivedError as error:
             raise UnreadableError(Quarantine.ARCHIVED, f"{error.problem}; {error.remedy}") from error

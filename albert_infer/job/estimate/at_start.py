@@ -1,0 +1,89 @@
+"""What a start of the labelling job expects before it labels, from the rows that its checks read anyway.
+
+`report.json` has it with the differences between estimate and outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from albert_infer.config import LabelSettings
+from albert_infer.engine.processor import cpu_flags
+from albert_infer.job.access import output_access
+from albert_infer.job.estimate import earlier, expected, rate_table
+from albert_infer.job.estimate.expected import Counts, Estimate, Sampled, Work, Workers
+from albert_infer.job.report import Report
+from albert_infer.pipeline.resources import Node, WorkerResources
+from albert_infer.pipeline.unit import LabelTask
+from albert_infer.preflight.sample import SampleCounts
+from albert_infer.read.planning import Plan, Unit
+from albert_infer.schema import DeviceKind
+
+
+def workers_on(nodes: Sequence[Node], resources: WorkerResources) -> Workers:
+    """The workers of a run on these machines: where their number is not given, as many as there is room for now."""
+    if resources.device is DeviceKind.CPU:
+        count = resources.max_workers or resources.min_workers
+        card = rate_table.processor(cpu_flags())
+        return Workers(count, resources.device, card, cores=resources.threads or 1)
+    room = sum(int(node.gpus // resources.num_gpus) for node in nodes)
+    count = resources.max_workers or max(room, resources.min_workers)
+    cards = {kind.lower() for node in nodes for kind in node.card_kinds}
+    return Workers(count, resources.device, cards.pop() if len(cards) == 1 else None, gpus=resources.num_gpus)
+
+
+def estimate_of(
+    plan: Plan,
+    missing: Sequence[Unit],
+    sample: SampleCounts,
+    task: LabelTask,
+    workers: Workers,
+    settings: LabelSettings,
+    *,
+    planning: float,
+) -> Estimate | None:
+    """What labelling the missing units of the plan will take; None where the sample has no rows.
+
+    Looks for reports of earlier runs. Nothing is raised: an estimate must not end a run.
+    """
+    if not sample.rows:
+        return None
+    access, checkpoint = output_access(settings), task.checkpoint
+    runs = earlier.earlier_runs(task.output, settings.output, access)
+    shares = Sampled(sample.rows, sample.tokens, sample.truncated, sample.rejected, length=sample.length)
+    speed = expected.speed_of(
+        runs,
+        digest=checkpoint.digest,
+        shape=checkpoint.shape,
+        precision=task.precision,
+        workers=workers,
+        length=sample.length,
+    )
+    rows = sum(file.rows for file in plan.files)
+    work = Work(sum(unit.range.rows for unit in missing), len(missing), rows, settings.agreement_pairs)
+    return Estimate(
+        sampled_rows=sample.rows,
+        counts=Counts.of(shares, rows),
+        seconds=None if speed is None else expected.seconds_of(work, shares, speed, workers, planning=planning),
+        card=workers.card,
+        workers=workers.count,
+        rate=None if speed is None else speed.rate,
+    )
+
+
+def with_outcome(report: Report) -> Estimate | None:
+    """The estimate of a start that has published, with the differences between it and the outcome."""
+    if report.estimate is None:
+        return None
+    spent = {f"seconds.{name}": seconds for name, seconds in asdict(report.seconds).items()}
+    return report.estimate.compared(
+        {
+            "labelled": report.labelled,
+            "rejected": sum(report.rejected.values()),
+            "tokens": report.tokens,
+            "truncated": report.truncated,
+            **spent,
+            "seconds.total": sum(spent.values()),
+        }
+    )
