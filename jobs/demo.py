@@ -14,7 +14,8 @@ from pathlib import Path
 from albert_infer.job.signals import starting
 
 with starting(__file__):
-    from albert_infer.operations.commands import DEMO, demonstrated, given_to_demo
+    from albert_infer.operations.commands import DEMO
+    from albert_infer.operations.work import demonstrated, given_to_demo
 
 
 ROOT = Path(__file__).resolve().parent.parent

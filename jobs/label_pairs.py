@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from albert_infer.job.signals import starting
 
 with starting(__file__):
-    from albert_infer.operations.commands import LABEL, labelled
+    from albert_infer.operations.commands import LABEL
+    from albert_infer.operations.work import labelled
 
 if TYPE_CHECKING:
     from albert_infer.pipeline.executor import Executor

@@ -14,7 +14,8 @@ from pathlib import Path
 from albert_infer.job.signals import starting
 
 with starting(__file__):
-    from albert_infer.operations.commands import SUBMIT, submitted
+    from albert_infer.operations.commands import SUBMIT
+    from albert_infer.operations.work import submitted
 
 
 PROJECT = Path(__file__).resolve().parent.parent

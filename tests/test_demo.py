@@ -10,8 +10,8 @@ import demo
 import pytest
 
 from albert_infer.config import LabelSettings, parse_settings
-from albert_infer.operations.commands import PAIRS
 from albert_infer.operations.demo import next_command
+from albert_infer.operations.work import PAIRS
 
 
 @pytest.mark.process

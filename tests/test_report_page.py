@@ -70,6 +70,13 @@ def test_each_run_leaves_a_page_with_its_result_first(run: Path) -> None:
         assert reason in page
 
 
+def test_the_page_shows_what_was_estimated_and_what_came(run: Path) -> None:
+    page = page_of(run)
+    section = page[page.index("Estimate and outcome") :]
+    assert "<td>58</td><td>58</td><td>+0.0%</td>" in section
+    assert "Estimated before labelling, from 60 rows." in section
+
+
 def test_the_page_shows_ids_of_rejected_rows_and_no_text(run: Path) -> None:
     page = page_of(run)
     ids = pq.read_table(run / "_rejected").to_pylist()

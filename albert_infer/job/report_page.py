@@ -17,6 +17,7 @@ from albert_infer.common.pages import html_page
 from albert_infer.common.printable import how_many, printable
 from albert_infer.errors import IntegrityError, ObjectMissingError
 from albert_infer.job import pictures
+from albert_infer.job.estimate.at_start import EstimateRow, estimate_rows
 from albert_infer.job.report import Report
 from albert_infer.output import layout
 from albert_infer.output.distribution import CONFIDENCE_EDGES, TOKEN_EDGES, Distribution, read_columns
@@ -185,6 +186,11 @@ class ReportPage:
             "publishing": spent.publishing,
         }
         return {step: f"{seconds:,.1f} s" for step, seconds in steps.items()}
+
+    @property
+    def estimates(self) -> list[EstimateRow]:
+        """What was estimated and the outcome; none for a start that did not publish what it labelled."""
+        return estimate_rows(self.report)
 
     def html(self, texts: ShownTexts | None = None) -> bytes:
         """The page, UTF-8."""

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Final
 
 from albert_infer.config import LabelSettings
 from albert_infer.engine.processor import cpu_flags
@@ -19,6 +20,18 @@ from albert_infer.pipeline.unit import LabelTask
 from albert_infer.preflight.sample import SampleCounts
 from albert_infer.read.planning import Plan, Unit
 from albert_infer.schema import DeviceKind
+
+# What the page of a report calls the figures.
+NAMES: Final = {
+    "labelled": "labelled pairs",
+    "rejected": "rejected rows",
+    "tokens": "tokens",
+    "truncated": "truncated pairs",
+    "seconds.startup": "starting",
+    "seconds.labelling": "labelling",
+    "seconds.publishing": "publishing",
+    "seconds.total": "the whole run",
+}
 
 
 def workers_on(nodes: Sequence[Node], resources: WorkerResources) -> Workers:
@@ -74,16 +87,47 @@ def estimate_of(
 
 def with_outcome(report: Report) -> Estimate | None:
     """The estimate of a start that has published, with the differences between it and the outcome."""
-    if report.estimate is None:
-        return None
+    return None if report.estimate is None else report.estimate.compared(outcome_of(report))
+
+
+def outcome_of(report: Report) -> dict[str, float]:
+    """The figures of a report that are estimated, by their names in `differences`."""
     spent = {f"seconds.{name}": seconds for name, seconds in asdict(report.seconds).items()}
-    return report.estimate.compared(
-        {
-            "labelled": report.labelled,
-            "rejected": sum(report.rejected.values()),
-            "tokens": report.tokens,
-            "truncated": report.truncated,
-            **spent,
-            "seconds.total": sum(spent.values()),
-        }
-    )
+    return {
+        "labelled": report.labelled,
+        "rejected": sum(report.rejected.values()),
+        "tokens": report.tokens,
+        "truncated": report.truncated,
+        **spent,
+        "seconds.total": sum(spent.values()),
+    }
+
+
+@dataclass(frozen=True)
+class EstimateRow:
+    """One figure of the page of a report, as text."""
+
+    name: str
+    estimate: str
+    outcome: str
+    difference: str
+
+
+def estimate_rows(report: Report) -> list[EstimateRow]:
+    """What was estimated and the outcome, for a start that has published what it labelled; else none."""
+    if report.estimate is None or not report.estimate.differences:
+        return []
+    expected, outcome = report.estimate.figures(), outcome_of(report)
+    return [
+        EstimateRow(
+            NAMES[name],
+            _figure(name, value),
+            _figure(name, outcome[name]),
+            f"{report.estimate.differences[name]:+.1%}" if name in report.estimate.differences else "",
+        )
+        for name, value in expected.items()
+    ]
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{value:,.1f} s" if name.startswith("seconds.") else f"{value:,.0f}"

@@ -182,9 +182,9 @@ class Estimate:
     workers_used: int | None = None
     differences: dict[str, float] = field(default_factory=dict)
 
-    def compared(self, outcome: Mapping[str, float]) -> Estimate:
-        """The same with the differences of these figures, by their names here and in the report."""
-        expected: dict[str, float] = {
+    def figures(self) -> dict[str, float]:
+        """Every estimated figure, by its name in `differences`."""
+        figures: dict[str, float] = {
             "labelled": self.counts.labelled,
             "rejected": sum(self.counts.rejected.values()),
             "tokens": self.counts.tokens,
@@ -192,8 +192,14 @@ class Estimate:
         }
         if self.seconds is not None:
             names = ("startup", "labelling", "publishing", "total")
-            expected |= {f"seconds.{name}": getattr(self.seconds, name) for name in names}
+            figures |= {f"seconds.{name}": getattr(self.seconds, name) for name in names}
+        return figures
+
+    def compared(self, outcome: Mapping[str, float]) -> Estimate:
+        """The same with the differences of the figures of this outcome."""
         shares = {
-            name: round(outcome[name] / value - 1, 4) for name, value in expected.items() if value and name in outcome
+            name: round(outcome[name] / value - 1, 4)
+            for name, value in self.figures().items()
+            if value and name in outcome
         }
         return replace(self, differences=shares)
