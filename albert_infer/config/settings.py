@@ -289,4 +289,5 @@ class LabelSettings(References, LabellingSettings, PairLocations):
     dry_run: Annotated[
         bool,
         Parameter(group=LIMITS, help="Show what the run will take, as `albert-infer plan` does, and write nothing."),
+        Mark.RARE,
     ] = False

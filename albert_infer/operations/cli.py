@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 ABOUT: Final = f"""Label millions of sentence pairs with ALBERT natural language inference, on Ray.
-
 {PROGRAM} COMMAND --help shows the settings of a command."""
 # The commands in the order of the help, each with its line in the help.
 COMMANDS: Final = {
