@@ -105,7 +105,7 @@ def test_a_person_sees_every_figure() -> None:
         "would stop   1 file that cannot be read, and --max-bad-files is 0",
     ):
         assert f"\n{line}\n" in f"\n{text}\n", text
-    assert "rate         2,212,000 tokens/s a card: modelled, " in text
+    assert "rate         3,080,000 tokens/s a card: modelled, " in text
 
 
 def test_the_histogram_follows_the_tokens() -> None:

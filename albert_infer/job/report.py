@@ -6,17 +6,16 @@ Counts come from the manifest, so from committed objects. Speeds are those of th
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib.metadata import version
 from typing import Final
 
 from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.common.tables import fact_lines
+from albert_infer.common.versions import installed_versions
 from albert_infer.engine.cards import Card
 from albert_infer.job.drift import Drift
 from albert_infer.job.estimate.expected import Estimate
@@ -35,7 +34,6 @@ from albert_infer.storage.input_names import left_out_text
 
 # The folder of Ray's logs on each machine, if RAY_TMPDIR is not set.
 RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108  (nothing is written there)
-PACKAGES: Final = ("albert-infer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
 
 
 @dataclass
@@ -125,7 +123,7 @@ class Report:
     # The number of staged copies and replaced files that could not be deleted, and the reason. They are harmless.
     leftovers: int = 0
     leftovers_reason: str = ""
-    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    versions: dict[str, str] = field(default_factory=installed_versions)
 
     @classmethod
     def of_plan(
@@ -291,11 +289,6 @@ def quarantine_counts(quarantined: Quarantined) -> QuarantineCounts:
         rows_known=quarantined.rows_known,
         reasons=dict(Counter(reasons)),
     )
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a run depends on."""
-    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 
 def _counts(counts: dict[str, int]) -> str:

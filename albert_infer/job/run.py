@@ -112,10 +112,7 @@ def label_pairs(
             gold=gold,
         )
         run.report.seconds.planning = planning_seconds
-        try:
-            _take_to_published(run)
-        finally:
-            run.metrics.export_s3_retries()
+        _take_to_published(run)
     return run.report
 
 
@@ -164,6 +161,7 @@ class _Steps:
 def _take_to_published(run: Run) -> None:
     report = run.report
     with ExitStack() as until_the_end:
+        until_the_end.callback(run.metrics.export_s3_retries)
         steps = _Steps(run, until_the_end)
         end = publication.to_published(run.plan, run.task.output, run.settings, steps, first=run.first)
         if not steps.is_checked:

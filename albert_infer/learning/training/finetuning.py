@@ -23,6 +23,7 @@ from albert_infer import storage
 from albert_infer.common.extras import refuse_missing
 from albert_infer.common.json_input import parsed_json
 from albert_infer.common.printable import how_many, reason_of
+from albert_infer.common.versions import installed_versions
 from albert_infer.config import FinetuneSettings
 from albert_infer.errors import (
     InfrastructureError,
@@ -32,7 +33,6 @@ from albert_infer.errors import (
     OutputError,
     SupersededError,
 )
-from albert_infer.job.report import installed_versions
 from albert_infer.learning.training.board import TrainingBoard, shown
 from albert_infer.learning.training.card import model_card
 from albert_infer.learning.training.learner import KEPT, STATE, curve_in
