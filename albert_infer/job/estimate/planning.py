@@ -17,6 +17,7 @@ from albert_infer.classify.classification import default_batch_tokens
 from albert_infer.common.printable import how_many
 from albert_infer.config import LabelSettings
 from albert_infer.config.planning import PlanChoices
+from albert_infer.engine.cards import CAPABILITY_OF_KIND, Card
 from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import OutputError
 from albert_infer.job.access import output_access
@@ -70,7 +71,7 @@ def forecast(settings: LabelSettings, choices: PlanChoices | None = None) -> For
     runs = earlier.earlier_runs(output, settings.output, output_access(settings))
     workers, _ = workers_of(settings, choices, runs)
     flags = rate_table.flags_of(workers.card) if choices.card and workers.card else cpu_flags()
-    precision = resolved_precision(settings.precision, workers.device, flags)
+    precision = resolved_precision(settings.precision, workers.device, flags, known_card(workers))
     task = LabelTask(survey.folder, output, survey.columns, checkpoint, tokenizer, precision)
     budget = settings.max_batch_tokens or default_batch_tokens(workers.device, checkpoint.shape)
     plan = plan_of(settings, survey, checkpoint, tokenizer, Computing(precision, budget))
@@ -161,6 +162,12 @@ def _on_gpus(settings: LabelSettings, card: str | None, last: EarlierRun | None)
     if card is not None:
         return rate_table.device_of(card) is DeviceKind.CUDA
     return last is not None and last.device is DeviceKind.CUDA
+
+
+def known_card(workers: Workers) -> Card | None:
+    """What decides the precision of a card by its name; None for a processor, and for a card of another name."""
+    capability = CAPABILITY_OF_KIND.get((workers.card or "").upper())
+    return None if capability is None else Card(name=str(workers.card), capability=capability)
 
 
 def left_of(plan: Plan, snapshot: Snapshot, task: LabelTask, settings: LabelSettings) -> Left:
