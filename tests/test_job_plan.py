@@ -166,7 +166,7 @@ def test_card_workers_and_price_make_time_and_cost(source: Path, monkeypatch: py
     assert cost["price"] == pytest.approx(3.5 * cost["device_hours"], abs=1e-3)
     assert found["precision"] == "bf16"
     old = planned(*argv[:4], "--card", "t4")
-    assert (old["precision"], old["rate"]["tokens_per_second"]) == ("fp16", 5_700 * 28)
+    assert (old["precision"], old["rate"]["tokens_per_second"]) == ("fp16", 3_700 * 28)
     processor = planned(*argv[:4], "--card", "cpu-avx2", "--workers", 3, "--cpus-per-worker", 8)
     assert processor["workers"] == {"count": 3, "device": "cpu", "card": "cpu-avx2", "gpus": 0.0, "cores": 8}
     assert processor["precision"] == "fp32"
