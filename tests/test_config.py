@@ -65,6 +65,7 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "reference": ("a,b", '["a", "b"]', ("a", "b")),
     "drift": ("fail", '"fail"', "fail"),
     "max_drift": ("0.1", "0.1", 0.1),
+    "drift_columns": ("x", '["x"]', ("x",)),
     "replace": ("true", "true", True),
     "log_format": ("json", '"json"', "json"),
     "debug": ("true", "true", True),
@@ -433,3 +434,10 @@ def test_a_config_file_is_found_below_the_home_folder(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     Path(config_file(tmp_path, "unit_rows = 7")).rename(tmp_path / "mine.toml")
     assert parsed(*REQUIRED, "--config", "~/mine.toml").unit_rows == 7
+
+
+def test_a_column_whose_labels_are_compared_is_carried() -> None:
+    assert "`genre` is not carried" in refusal("--input", "a", "--output", "b", "--drift-columns", "genre")
+    assert parsed("--input", "a", "--output", "b", "--carry", "all", "--drift-columns", "genre").drift_columns == (
+        "genre",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from albert_infer.job.drift import MAX_P_VALUE, RunCounts, compared, jensen_shan
 from albert_infer.job.report import Report
 from albert_infer.operations.nightly import label_each, night_settings
 from albert_infer.output.distribution import CONFIDENCE_EDGES, TOKEN_EDGES, Distribution
+from albert_infer.preflight.sample import SampleCounts
 from albert_infer.schema import NliLabel
 
 BINS = len(CONFIDENCE_EDGES) - 1
@@ -84,6 +86,34 @@ def test_nights_that_always_differ_make_a_difference_ordinary() -> None:
     assert known <= 6
 
 
+def with_columns(run: RunCounts, seed: int, shares: dict[str, NDArray[np.float64]]) -> RunCounts:
+    chance = np.random.default_rng(seed)
+    counts = {
+        (value, str(label)): int(rows)
+        for value, of_labels in shares.items()
+        for label, rows in zip(NliLabel, chance.multinomial(400, of_labels), strict=True)
+    }
+    return replace(run, columns={"genre": counts})
+
+
+def test_a_source_whose_labels_change_is_seen_where_the_whole_is_as_before() -> None:
+    usual = {"news": np.array([0.5, 0.3, 0.2]), "fiction": np.array([0.2, 0.3, 0.5])}
+    exchanged = {"news": usual["fiction"], "fiction": usual["news"]}
+    references = [with_columns(night(seed), seed, usual) for seed in range(7)]
+    assert drifted(with_columns(night(20), 20, usual), references) == []
+    assert drifted(with_columns(night(20), 20, exchanged), references) == ["labels by genre"]
+    many = {f"source {number}": USUAL for number in range(200)}
+    assert drifted(with_columns(night(21), 21, many), [with_columns(night(22), 22, many)]) == []
+    assert drifted(night(20), references) == [], "a run without the column has no such measure"
+
+
+def test_words_that_the_vocabulary_does_not_have_are_drift() -> None:
+    known = [replace(night(seed), sample=SampleCounts(tokens=28_000, unknown=seed)) for seed in range(7)]
+    assert drifted(replace(night(30), sample=SampleCounts(tokens=28_000, unknown=5)), known) == []
+    assert drifted(replace(night(30), sample=SampleCounts(tokens=28_000, unknown=2_000)), known) == ["unknown words"]
+    assert drifted(night(30), known) == []
+
+
 def test_a_huge_run_may_differ_by_less_than_the_limit() -> None:
     slightly = night(3, rows=4_000_000, labels=USUAL + np.array([0.005, -0.005, 0]))
     assert "labels" in drifted(slightly, [night(4, rows=4_000_000)], max_distance=0)
@@ -138,7 +168,7 @@ def test_a_run_like_the_earlier_one_is_published_whatever_the_setting(
     flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint)
     outcome = run_inline(*flags, "--reference", earlier, "--drift", "fail")
     assert outcome.exit_code == 0, outcome.stderr
-    assert "are as in 1 earlier run" in outcome.stdout
+    assert "and rejected rows are as in 1 earlier run" in outcome.stdout
 
 
 def test_a_reference_that_is_not_published_is_refused_before_anything_is_labelled(

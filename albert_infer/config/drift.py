@@ -41,3 +41,8 @@ class DriftGate(BaseModel):
         ),
         Mark.RARE,
     ] = 0.03
+    drift_columns: Annotated[
+        Names,
+        Parameter(group=LIMITS, help="Carried columns, as `genre,source`: compares the labels of each value too."),
+        Mark.RARE,
+    ] = ()

@@ -272,6 +272,8 @@ class LabellingSettings(
         names = [self.premise_column, self.hypothesis_column, *([self.id_column] if self.id_column else [])]
         if len(set(names)) < len(names):
             raise ValueError("premise_column, hypothesis_column and id_column must be three different columns")
+        if self.carry != ("all",) and (lost := sorted(set(self.drift_columns) - set(self.carry))):
+            raise ValueError(f"drift_columns: `{lost[0]}` is not carried; name it with --carry too")
         if (clash := schema.same_name(self.carry, self.reserved_names)) is not None:
             raise ValueError(f"carry: `{clash}` is the name of an output column; rename it in the input")
         return self

@@ -11,30 +11,43 @@ Generalized Linear Models, 4.5 (over-dispersion).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from albert_infer.common.printable import how_many
 from albert_infer.output.distribution import Distribution
+from albert_infer.preflight.sample import SampleCounts
 
-# Four measures at 0.2 % each: fewer than one ordinary run in a hundred is reported.
+Name = TypeVar("Name", str, tuple[str, str])
+
+# Five measures at 0.2 % each: at most one ordinary run in a hundred is reported.
 MAX_P_VALUE: Final = 0.002
 DRAWS: Final = 5_000
+# Values of a carried column that are compared one by one; of more, each would have few rows.
+MAX_VALUES: Final = 20
+OTHER: Final = "(other)"
 # Fewer earlier runs say too little of their ordinary variation.
 LEAST_RUNS_FOR_VARIATION: Final = 3
 
 
 @dataclass(frozen=True)
 class RunCounts:
-    """What is compared of one run: rows by label, by reason without a label, and the distribution of the labels."""
+    """What is compared of one run: rows by label, by reason without a label, and the distribution of the labels.
+
+    `sample` counts the tokens that the checks read; None where the start read none. `columns` has the rows of some
+    carried columns by value and label.
+    """
 
     labels: Mapping[str, int]
     rejected: Mapping[str, int]
     distribution: Distribution
+    sample: SampleCounts | None = None
+    columns: Mapping[str, Mapping[tuple[str, str], int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ class Drift:
         """One line for a person."""
         runs = how_many(len(self.references), "earlier run")
         if not self.drifted:
-            return f"labels, probabilities, lengths and rejected rows are as in {runs}"
+            return f"labels, probabilities, lengths, words and rejected rows are as in {runs}"
         names = ", ".join(f"{measure.name} (distance {measure.distance:.3f})" for measure in self.drifted)
         return f"differs from {runs} in {names}"
 
@@ -86,19 +99,42 @@ def compared(run: RunCounts, references: Mapping[str, RunCounts], *, max_distanc
 def _tables(run: RunCounts, references: Sequence[RunCounts]) -> dict[str, NDArray[np.float64]]:
     """Of each measure the counts of the run and of each earlier run, (runs, bins)."""
     runs = [run, *references]
+    samples = [each.sample for each in runs if each.sample is not None and each.sample.tokens]
+    unknown = np.array([(sample.unknown, sample.tokens - sample.unknown) for sample in samples], float)
     return {
+        **({"unknown words": unknown} if len(samples) == len(runs) else {}),
         "labels": _table([each.labels for each in runs]),
         "probabilities": np.array([_flat(each.distribution) for each in runs], float),
         "lengths": np.array([each.distribution.tokens for each in runs], float),
         "rejected rows": _table([{**each.rejected, "labelled": sum(each.labels.values())} for each in runs]),
+        **{
+            f"labels by {column}": _table([_frequent(each.columns[column], runs, column) for each in runs])
+            for column in run.columns
+            if all(column in each.columns for each in runs)
+        },
     }
+
+
+def _frequent(
+    counts: Mapping[tuple[str, str], int], runs: Sequence[RunCounts], column: str
+) -> dict[tuple[str, str], int]:
+    """The counts of the values that are most frequent in all runs together; the others are one value."""
+    total: Counter[str] = Counter()
+    for run in runs:
+        for (value, _), rows in run.columns[column].items():
+            total[value] += rows
+    kept = {value for value, _ in total.most_common(MAX_VALUES)}
+    merged: Counter[tuple[str, str]] = Counter()
+    for (value, label), rows in counts.items():
+        merged[value if value in kept else OTHER, label] += rows
+    return dict(merged)
 
 
 def _flat(distribution: Distribution) -> list[int]:
     return [rows for _, counts in sorted(distribution.confidence.items()) for rows in counts]
 
 
-def _table(counts: Sequence[Mapping[str, int]]) -> NDArray[np.float64]:
+def _table(counts: Sequence[Mapping[Name, int]]) -> NDArray[np.float64]:
     names = sorted({name for each in counts for name in each})
     return np.array([[each.get(name, 0) for name in names] for each in counts], float)
 

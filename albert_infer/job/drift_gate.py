@@ -11,9 +11,11 @@ from albert_infer.common.printable import printable
 from albert_infer.config import LabelSettings
 from albert_infer.errors import AlbertInferError, InputError, LimitError
 from albert_infer.job.drift import Drift, RunCounts, compared
+from albert_infer.job.report import Report
 from albert_infer.job.report_page import read_report
-from albert_infer.output.distribution import Distribution, distribution_of
-from albert_infer.output.manifest import Manifest, PublishedRun, Seal, published_at
+from albert_infer.output.distribution import distribution_of, label_counts_by
+from albert_infer.output.manifest import PublishedRun, Seal, published_at
+from albert_infer.preflight.sample import SampleCounts
 from albert_infer.storage import Folder, S3Access
 
 # More say little more about ordinary variation.
@@ -21,15 +23,16 @@ MAX_RUNS: Final = 7
 
 
 def drift_of(
-    seal: Seal, distribution: Distribution | None, references: Mapping[str, RunCounts], settings: LabelSettings
+    seal: Seal, output: Folder, report: Report, references: Mapping[str, RunCounts], settings: LabelSettings
 ) -> Drift | None:
     """The sealed run compared with the references; None without any. Warns of drift.
 
     Raises LimitError for drift where the settings say `fail`.
     """
-    if not references or distribution is None:
+    if not references or report.distribution is None:
         return None
-    run = RunCounts(seal.labels, seal.rejected, distribution)
+    columns = label_counts_by(seal, output, settings.drift_columns) if settings.drift_columns else {}
+    run = RunCounts(seal.labels, seal.rejected, report.distribution, _sample(report), columns)
     drift = compared(run, references, max_distance=settings.max_drift)
     if drift.drifted and settings.drift == "fail":
         remedy = "look at the labels; to publish them all the same, run it again with --drift warn"
@@ -37,11 +40,6 @@ def drift_of(
     if drift.drifted:
         logs.warn("drift", f"the run {drift.to_text()}")
     return drift
-
-
-def run_counts(manifest: Manifest, output: Folder) -> RunCounts:
-    """What is compared of a published or sealed run. Raises AlbertInferError for labels that cannot be read."""
-    return RunCounts(manifest.labels, manifest.rejected, distribution_of(manifest, output))
 
 
 def reference_runs(settings: LabelSettings, access: S3Access) -> dict[str, RunCounts]:
@@ -58,7 +56,7 @@ def reference_runs(settings: LabelSettings, access: S3Access) -> dict[str, RunCo
         try:
             published = published_at(folder)
             if published is not None:
-                runs[printable(folder.uri)] = _published_counts(published, folder)
+                runs[printable(folder.uri)] = _published_counts(published, folder, settings.drift_columns)
         except AlbertInferError as error:
             logs.warn("reference_unreadable", f"--reference {folder.uri} is left out: {error}")
     if uris and settings.requires_reference and not runs:
@@ -67,13 +65,17 @@ def reference_runs(settings: LabelSettings, access: S3Access) -> dict[str, RunCo
     return runs
 
 
-def _published_counts(published: PublishedRun, folder: Folder) -> RunCounts:
+def _published_counts(published: PublishedRun, folder: Folder, columns: Sequence[str]) -> RunCounts:
     """The counts of a published run; its labels are read again where its report has no distribution."""
     manifest = published.manifest
     try:
-        distribution = read_report(published.plan_id, folder).distribution
+        report = read_report(published.plan_id, folder)
     except AlbertInferError:
-        distribution = None
-    if distribution is None:
-        return run_counts(manifest, folder)
-    return RunCounts(manifest.labels, manifest.rejected, distribution)
+        report = Report()
+    distribution = report.distribution or distribution_of(manifest, folder)
+    by_value = label_counts_by(manifest, folder, columns) if columns else {}
+    return RunCounts(manifest.labels, manifest.rejected, distribution, _sample(report), by_value)
+
+
+def _sample(report: Report) -> SampleCounts | None:
+    return report.preflight.sample if report.preflight is not None else None

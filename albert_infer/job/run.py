@@ -152,7 +152,7 @@ class _Steps:
         report.late_inputs = late_inputs(self.run.plan, input_objects)
         report.count(seal)
         report.distribution = label_distribution(seal, self.run.task.output)
-        report.drift = drift_of(seal, report.distribution, self.references, self.run.settings)
+        report.drift = drift_of(seal, self.run.task.output, report, self.references, self.run.settings)
 
     def keep_plan(self) -> None:
         _store_plan(self.run)

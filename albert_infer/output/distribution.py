@@ -6,6 +6,7 @@ Reads few columns of a bounded sample of files, so that a run of a billion pairs
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from albert_infer.common.printable import one_line
 from albert_infer.errors import InputError
 from albert_infer.output.manifest import Manifest, PublishedFile, Seal
-from albert_infer.schema import N_TOKENS, PROBABILITIES, NliLabel
+from albert_infer.schema import LABEL, N_TOKENS, PROBABILITIES, NliLabel
 from albert_infer.storage import Folder, each
 
 # Edges of the bins. The largest of three probabilities is at least a third.
@@ -75,6 +76,26 @@ def distribution_of(
         confidence={str(label): _ints(total.confidence[code]) for code, label in enumerate(NliLabel)},
         tokens=_ints(total.tokens),
     )
+
+
+def label_counts_by(
+    manifest: Manifest, output: Folder, columns: Sequence[str], *, max_rows: int = MAX_ROWS, max_files: int = MAX_FILES
+) -> dict[str, dict[tuple[str, str], int]]:
+    """Of each carried column the rows by value, as text, and label, in the files that `distribution_of` draws.
+
+    A column that the run has not carried is left out. Raises InputError for a file that cannot be read.
+    """
+    counts: dict[str, Counter[tuple[str, str]]] = {}
+    staged = manifest.sources if isinstance(manifest, Seal) else {}
+    for entry in drawn_files(manifest.files, max_rows=max_rows, max_files=max_files):
+        name = staged[entry.path].name if entry.path in staged else entry.path
+        for rows in read_columns(name, output, (LABEL, *columns)):
+            labels = rows[LABEL].to_pylist()
+            for column in columns:
+                if column in rows.schema.names:
+                    values = map(str, rows[column].to_pylist())
+                    counts.setdefault(column, Counter()).update(zip(values, labels, strict=True))
+    return {column: dict(rows_of) for column, rows_of in counts.items()}
 
 
 def drawn_files(files: Sequence[PublishedFile], *, max_rows: int, max_files: int) -> list[PublishedFile]:

@@ -135,7 +135,7 @@ def checked(
         gold=gate.measure_accuracy(classifier, checks.tokenizer, checks.gold) if checks.gold is not None else None,
         agreement=agreement.measure_agreement(classifier, exact, pairs) if checks.compared else None,
         swap=swap.detect_swap(classifier, (unit.texts for unit in sample), pairs),
-        sample=counts_of(pairs),
+        sample=counts_of(pairs, checks.tokenizer.unknown_id),
     )
 
 

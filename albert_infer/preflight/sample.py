@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from albert_infer.preflight.swap import Texts
 from albert_infer.read.planning import Unit
-from albert_infer.schema import N_TOKENS, REJECTION, TRUNCATED, VERDICT_FIELDS, PairColumns
+from albert_infer.schema import INPUT_IDS, N_TOKENS, REJECTION, TRUNCATED, VERDICT_FIELDS, PairColumns
 
 # Enough to spread the pairs over the input, and few enough to read in seconds.
 LEAST_UNITS: Final = 16
@@ -39,7 +39,10 @@ class SampledUnit:
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """The chosen rows of all units together: their number, their tokens, rows that are cut, and rejected rows."""
+    """The chosen rows of all units together: their number, their tokens, rows that are cut, and rejected rows.
+
+    `unknown` of the tokens represent texts that the vocabulary does not have.
+    """
 
     rows: int = 0
     tokens: int = 0
@@ -47,6 +50,7 @@ class SampleCounts:
     rejected: dict[str, int] = field(default_factory=dict)
     # The mean length of the pair that a token belongs to.
     length: float = 0.0
+    unknown: int = 0
 
 
 def sampled_schema(columns: PairColumns) -> pa.Schema:
@@ -76,8 +80,8 @@ def pairs_of(sample: Iterable[SampledUnit]) -> pa.Table:
     return pa.concat_tables(tables) if tables else sampled_schema(PairColumns()).empty_table()
 
 
-def counts_of(pairs: pa.Table) -> SampleCounts:
-    """What the sampled `pairs` hold, as `sampled_schema`."""
+def counts_of(pairs: pa.Table, unknown_id: int | None) -> SampleCounts:
+    """What the sampled `pairs` hold, as `sampled_schema`; `unknown_id` as the tokenizer has it."""
     lengths = pairs[N_TOKENS].cast(pa.int64())
     tokens, squares = (pc.sum(values).as_py() or 0 for values in (lengths, pc.multiply(lengths, lengths)))
     return SampleCounts(
@@ -86,7 +90,15 @@ def counts_of(pairs: pa.Table) -> SampleCounts:
         truncated=pc.sum(pairs[TRUNCATED]).as_py() or 0,
         rejected=dict(Counter(pairs[REJECTION].drop_null().to_pylist())),
         length=squares / max(tokens, 1),
+        unknown=_count(pairs[INPUT_IDS], unknown_id),
     )
+
+
+def _count(lists: pa.ChunkedArray, token_id: int | None) -> int:
+    """How many entries of the lists are that token."""
+    if token_id is None:
+        return 0
+    return pc.sum(pc.equal(pc.list_flatten(lists), token_id)).as_py() or 0
 
 
 def _row_hashes(unit: Unit) -> NDArray[np.uint64]:

@@ -10,8 +10,10 @@ change them. Knows nothing of files or devices.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, Final
 
@@ -93,6 +95,14 @@ class PairTokenizer:
     def vocab_size(self) -> int:
         """One more than the largest token id."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """The id of texts that the vocabulary does not have; None for a tokenizer without such an id."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        token = model.get("unk_token")
+        known: int | None = model.get("unk_id") if token is None else self._tokenizer.token_to_id(token)
+        return known
 
     def frames_pairs_as_albert(self) -> bool:
         """Whether the checkpoint's own pair template gives the same ids and segments as this class.
