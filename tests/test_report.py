@@ -123,7 +123,7 @@ def test_the_preflight_is_told_check_by_check_and_is_null_where_there_was_none()
             "backwards": 0,
             "suspected": False,
         },
-        "sample": {"rows": 0, "tokens": 0, "truncated": 0, "rejected": {}, "length": 0.0},
+        "sample": {"rows": 0, "tokens": 0, "truncated": 0, "rejected": {}, "length": 0.0, "unknown": 0},
     }
     assert json.loads(Report().to_json())["preflight"] is None
     uncompared = replace(PREFLIGHT, agreement=None, gold=None)
