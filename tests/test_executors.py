@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.f
 # The number and the token of a publication, in the final name of a file.
 TOKEN = re.compile(r",\d+-[0-9a-f]{8}(?=\.parquet$)")
 # What differs between two starts of one run: times, workers, and ids of publications.
-OF_A_START = {"report.json", "begun.json", "sealed.json", "_SUCCESS"}
+OF_A_START = {"report.json", "report.html", "begun.json", "sealed.json", "_SUCCESS"}
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def test_the_job_labels_a_folder_as_the_labeler_does_and_keeps_rows_and_layout(
     assert [entry["rows"] for entry in manifest["files"]] == [16, 16, 8, 16, 4, 12]
     assert {path.name for path in output.iterdir()} - set(visible_files(output)) == {"_SUCCESS", "_units", "_runs"}
     run = output / "_runs" / manifest["plan_id"]
-    assert {path.name for path in run.iterdir()} == {"plan.json", "sealed.json", "report.json"}
+    assert {path.name for path in run.iterdir()} == {"plan.json", "sealed.json", "report.json", "report.html"}
     assert not any((output / "_units").iterdir())
     assert (report["rows"], report["labelled"], report["units"]) == (72, 72, {"done_before": 0, "labelled": 6})
     assert report["labels"] == dict(sorted(Counter(rows["label"].to_pylist()).items()))

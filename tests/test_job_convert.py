@@ -404,7 +404,7 @@ def test_what_the_converter_cannot_open_is_named(
         (folder / "pytorch_model.bin").rename(folder / "model.pt")
     done = world.convert("--model", folder, "--output", tmp_path / "out")
     assert done["exit_code"] == 2
-    assert ("git lfs pull" if kind == "pointer" else "call it pytorch_model.bin and convert it") in done["err"]
+    assert ("git lfs pull" if kind == "pointer" else "rename it to pytorch_model.bin and convert it") in done["err"]
     assert "labelling never opens" not in done["err"]
 
 

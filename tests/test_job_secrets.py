@@ -136,7 +136,7 @@ def test_no_credential_and_no_sentence_is_shown_by_a_job_that_fails_or_by_one_th
     objects, logs = everything_in(place), logs_below(ray_folder)
     assert holding(CREDENTIALS, {**streams, **lines, **objects, **logs}) == []
     told = {name: text for name, text in objects.items() if name.startswith(("_runs/", "_SUCCESS"))}
-    assert len(told) == 5, "plan, the mark of the second start, seal, report and manifest"
+    assert len(told) == 6, "plan, the mark of the second start, seal, report, its page and manifest"
     quarantines = {name: text for name, text in objects.items() if name.endswith(".json")}
     rejected = {name: text for name, text in objects.items() if "reject" in name}
     assert holding(WORDS, {**streams, **lines, **told, **quarantines, **rejected, **logs}) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -16,9 +17,11 @@ import report_labels
 from job_runs import made_up_pairs, manifest_of, report_of, run_inline, run_main, write_pairs
 
 from albert_infer import storage
+from albert_infer.common.logs import lines_on_stderr
 from albert_infer.job import pictures
 from albert_infer.job.pace import MAX_POINTS, Pace, PacePoint
 from albert_infer.job.report import Report
+from albert_infer.job.report_file import reported
 from albert_infer.job.report_page import ReportPage
 from albert_infer.output.distribution import CONFIDENCE_EDGES, TOKEN_EDGES, distribution_of, drawn_files
 from albert_infer.output.manifest import PublishedFile, published_at
@@ -109,6 +112,15 @@ def test_a_run_that_is_not_published_has_a_page_that_says_why(checkpoint: Path, 
     assert "Not published: exit code 3." in page
     assert "--max-rejected-share" in page
     assert report_of(tmp_path / "out")["error"] in outcome.stderr
+
+
+def test_a_page_that_cannot_be_made_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(plan_id="0" * 16, labelled=3)
+    setattr(report, "model", {})  # noqa: B010  (a type checker would refuse it: nothing that a page could show)
+    with lines_on_stderr("text"), reported(report, storage.open_folder(str(tmp_path))):
+        pass
+    assert "report.html was not written: " in capsys.readouterr().err
+    assert json.loads((tmp_path / "_runs" / ("0" * 16) / "report.json").read_text())["labelled"] == 3
 
 
 def test_an_index_has_every_published_run_below_a_folder(run: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from albert_infer.common import logs
+from albert_infer.common.printable import one_line
 from albert_infer.errors import AlbertInferError, InfrastructureError, RefusedError
 from albert_infer.job.report import Report
 from albert_infer.job.report_page import page_of
@@ -46,8 +47,8 @@ def _write(report: Report, output: Folder) -> None:
     _put(layout.report_name(str(report.plan_id)), report.to_json(), output)
     try:
         write_page(report, output)
-    except AlbertInferError as error:
-        logs.warn("no_report_page", f"report.html was not written: {error}")
+    except Exception as error:  # the run ends as it does: a page that cannot be made, for any reason, changes nothing
+        logs.warn("no_report_page", f"report.html was not written: {one_line(error)}")
 
 
 def write_page(report: Report, output: Folder) -> str:
