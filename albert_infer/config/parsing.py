@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict, Env
 from pydantic import BaseModel
 
@@ -20,6 +22,9 @@ from albert_infer.errors import SettingsError
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
+CONFIG: Final = "--config"
+HELP_ALL: Final = "--help-all"
+
 
 def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: str, about: str) -> Settings | None:
     """The settings from `argv`, the environment and `--config FILE`; None if `argv` asks for help.
@@ -30,9 +35,13 @@ def parse_settings(settings: type[Settings], argv: Sequence[str], *, program: st
     refuse_unpickling(program)
     removed.refuse_flags(argv, settings, program)
     parsed: list[Settings] = []
-    app = settings_app(settings, program=program, about=about, receive=parsed.append)
+    shows_all = HELP_ALL in argv
+    app = settings_app(settings, program=program, about=about, receive=parsed.append, shows_all=shows_all)
+    if shows_all:
+        app.help_print([])
+        return None
     try:
-        app.meta(list(argv), exit_on_error=False, print_error=False)
+        app(list(argv), exit_on_error=False, print_error=False)
     except (CycloptsError, ValueError, RecursionError) as error:
         remedy = refusals.remedy(error, settings) or f"see {program} --help-all"
         raise SettingsError(f"the settings of {program}", refusals.problem(error, settings), remedy) from error
@@ -72,11 +81,16 @@ def _as_text(value: object) -> str:
 
 
 def settings_app(
-    settings: type[Settings], *, program: str, about: str, receive: Callable[[Settings], None] = lambda _: None
+    settings: type[Settings],
+    *,
+    program: str,
+    about: str,
+    receive: Callable[[Settings], None] = lambda _: None,
+    shows_all: bool = False,
 ) -> App:
     """A program with `--config` and one flag per field of `settings`. A call passes the settings to `receive`."""
     # Plain text, because markup would read `<NAME>` as a tag.
-    formatter = Help(settings, shows_all=False)
+    formatter = Help(settings, shows_all=shows_all)
     app = App(
         name=program,
         help=_joined(about),
@@ -88,39 +102,17 @@ def settings_app(
         result_action="return_value",
     )
     fallbacks = [_aws_environment()] if "s3_endpoint" in settings.model_fields else []
-    app.config = [_environment(), *fallbacks]
+    app.config = [_environment(), partial(_read_file, settings), *fallbacks]
     app.default(_receiver(settings, receive))
-
-    @app.meta.default
-    def with_config(
-        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-        config: Annotated[
-            Path | None,
-            Parameter(
-                group=DATA, show_env_var=False, help="A TOML file with any of these settings; flags override it."
-            ),
-        ] = None,
-        help_all: Annotated[
-            bool,
-            Parameter(
-                group=HELP,
-                negative="",
-                show_default=False,
-                show_env_var=False,
-                help="Display every setting and exit.",
-            ),
-        ] = False,
-    ) -> None:
-        if help_all:
-            app.help_formatter, app.help_epilogue = Help(settings, shows_all=True), None
-            app.help_print([])
-            return
-        if config is not None:
-            config = config.expanduser()
-            app.config = [_environment(), Dict(settings_in(config, settings), source=str(config)), *fallbacks]
-        app(tokens, exit_on_error=False, print_error=False)
-
     return app
+
+
+def _read_file(settings: type[BaseModel], app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Take the settings of the file that `--config` names. Flags and variables are there already, and win."""
+    words = next(argument.tokens for argument in arguments if argument.name == CONFIG)
+    if words:
+        path = Path(words[0].value).expanduser()
+        Dict(settings_in(path, settings), source=str(path))(app, commands, arguments)
 
 
 def _joined(about: str) -> str:
@@ -131,10 +123,26 @@ def _joined(about: str) -> str:
 def _receiver(settings: type[Settings], receive: Callable[[Settings], None]) -> Callable[..., None]:
     """A function with one argument of type `settings`. Cyclopts reads the flags from its annotation."""
 
-    def received(*, settings: Settings) -> None:
+    def received(*, config: Path | None = None, help_all: bool = False, settings: Settings) -> None:
         receive(settings)
 
-    received.__annotations__ = {"settings": Annotated[settings, Parameter(name="*", negative="", show_env_var=False)]}
+    of_file = Parameter(
+        name=CONFIG, group=DATA, show_env_var=False, help="A TOML file with any of these settings; flags override it."
+    )
+    # Only for the help: `parse_settings` handles the flag, even where other flags are wrong.
+    of_help = Parameter(
+        name=HELP_ALL,
+        group=HELP,
+        negative="",
+        show_default=False,
+        show_env_var=False,
+        help="Display every setting and exit.",
+    )
+    received.__annotations__ = {
+        "config": Annotated[Path | None, of_file],
+        "help_all": Annotated[bool, of_help],
+        "settings": Annotated[settings, Parameter(name="*", negative="", show_env_var=False)],
+    }
     return received
 
 
