@@ -70,6 +70,8 @@ def test_a_plan_of_a_published_run_has_nothing_to_do_and_takes_its_rate(source: 
     out = source.parent / "out"
     argv = ("--input", source, "--output", out, "--model", checkpoint)
     assert run_inline(*argv).exit_code == 0
+    assert planned(*argv)["rate"]["basis"] != "earlier runs", "a run of a moment says nothing of the speed"
+    labelled_for(out, 60.0)
     there = state_of(out)
     again = planned(*argv)
     assert (again["plan"]["state"], again["plan"]["units_labelled"], again["plan"]["rows_labelled"]) == (
@@ -84,6 +86,14 @@ def test_a_plan_of_a_published_run_has_nothing_to_do_and_takes_its_rate(source: 
     assert (other["plan"]["state"], other["plan"]["units_labelled"]) == ("another_plan", 0)
     assert planned(*argv, "--max-length", 20, "--replace")["plan"]["state"] == "to_label"
     assert state_of(out) == there
+
+
+def labelled_for(output: Path, seconds: float) -> None:
+    """Have the report of the run say that it labelled for so long."""
+    path = next(output.glob("_runs/*/report.json"))
+    report = json.loads(path.read_text())
+    report["seconds"]["labelling"] = seconds
+    path.write_text(json.dumps(report))
 
 
 def test_a_plan_of_an_interrupted_run_has_the_rest_to_do(source: Path, checkpoint: Path) -> None:

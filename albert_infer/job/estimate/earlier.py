@@ -30,6 +30,9 @@ DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 Amount = Annotated[float, Field(ge=0)]
 
+# The speed of a run that labels for a shorter time is that of its first batches.
+LEAST_SECONDS: Final = 3.0
+
 
 class _Read(BaseModel):
     """Only what an estimate needs; other keys may be there."""
@@ -39,6 +42,7 @@ class _Read(BaseModel):
 
 class _Seconds(_Read):
     startup: Amount
+    labelling: Amount
     publishing: Amount
 
 
@@ -150,7 +154,8 @@ def _runs_at(folder: Folder, stored: Sequence[StoredObject]) -> Iterator[Earlier
     for entry in reports[:MAX_REPORTS]:
         with suppress(AlbertInferError, ValidationError):
             report = _Report.model_validate_json(folder.read(entry.name))
-            if report.units.labelled and report.tokens_per_second:
+            is_long = report.seconds.labelling >= LEAST_SECONDS
+            if report.units.labelled and report.tokens_per_second and is_long:
                 yield _run(report)
 
 
