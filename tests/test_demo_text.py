@@ -14,7 +14,7 @@ from albert_infer.schema import NliLabel
 
 E, N, C = NliLabel
 COMMAND = [".venv/bin/python", "jobs/label_pairs.py", "--input", "albert_infer/model/builtin/pairs.parquet"]
-COMMAND += ["--output", "labels/", "--carry", "all"]
+COMMAND += ["--output", "demo-labels/", "--carry", "all"]
 REPORT = text_of(["published    30 of 30 pairs labelled, in demo-output/"])
 
 

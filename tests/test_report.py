@@ -231,7 +231,7 @@ def test_the_result_comes_first_and_says_where_everything_is() -> None:
     assert [line.split()[0] for line in lines[:4]] == ["published", "labels", "rejected", "quarantined"]
     assert lines[0].endswith("1,234,560 of 1,234,567 pairs labelled, in s3://labels/today/")
     text = "\n".join(lines)
-    for place in ("_rejected/", "_runs/0123456789abcdef/report.json"):
+    for place in ("_rejected/", "_runs/0123456789abcdef/report.html"):
         assert f"s3://labels/today/{place}" in text
     assert "logs         of this job: stderr; of Ray: /tmp/ray/session_latest/logs on each machine" in lines
 
@@ -251,7 +251,7 @@ def test_counts_have_the_right_plural(count: int, told: str) -> None:
 def test_the_text_fits_a_terminal_and_keeps_paths_whole(width: int) -> None:
     output = "s3://bucket/labels/dt=2026-11-21"
     text = filled(out_of_memory=2).to_text(output, width=width)
-    assert f"{output}/_runs/0123456789abcdef/report.json" in text
+    assert f"{output}/_runs/0123456789abcdef/report.html" in text
     assert max(map(len, text.splitlines())) <= width
     continued = [line for line in text.splitlines() if line.startswith(" ")]
     assert bool(continued) == (width == 80)

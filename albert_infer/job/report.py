@@ -231,7 +231,7 @@ class Report:
             lines["long pairs"] = f"{pairs(self.windowed)} read in several windows; column n_windows says which"
         if self.truncated:
             lines["cut"] = f"{pairs(self.truncated)} longer than the model reads; column truncated says which"
-        lines["report"] = f"{output}/{layout.report_name(str(self.plan_id))}"
+        lines["report"] = f"{output}/{layout.page_name(str(self.plan_id))}"
         lines["logs"] = f"of this job: stderr; of Ray: {RAY_LOGS} on each machine"
         return lines
 

@@ -27,4 +27,4 @@ def labelled_pairs(settings: DemoSettings, label: Sequence[str]) -> PrintableTex
 def next_command(label: Sequence[str], pairs: str) -> list[str]:
     """The command with which a user labels the same pairs in the current folder."""
     *words, source = map(from_here, (*label, pairs))
-    return [*words, "--input", source, "--output", "labels/", "--carry", "all"]
+    return [*words, "--input", source, "--output", "demo-labels/", "--carry", "all"]

@@ -18,7 +18,8 @@ def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
         remedy = "mend the input, or try again with --retry-quarantined"
         raise LimitError(f"publish {seal.rows_in} rows", problem, remedy)
     if seal.rejected_rows > settings.max_rejected_share * seal.rows_in:
-        problem = f"{seal.rejected_rows:,} of {how_many(seal.rows_in, 'row')} without a label {seal.rejected}"
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in seal.rejected.items())
+        problem = f"{seal.rejected_rows:,} of {how_many(seal.rows_in, 'row')} without a label ({reasons})"
         mend = "mend the input, or raise --max-rejected-share"
         if not seal.labelled:
             mend = "see that --premise-column and --hypothesis-column name the texts, and mend the input"
