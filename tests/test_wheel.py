@@ -91,7 +91,7 @@ def test_an_installed_package_labels_and_verifies_in_any_folder(
     program, *words = shlex.split(following)
     labelled = run(Path(program), *words)
     assert (words[0], labelled.exit_code) == ("label", 0), labelled.stderr
-    verified = run(programs / "albert-infer", "verify", "--output", "labels/", "--input", words[2])
+    verified = run(programs / "albert-infer", "verify", "--output", "demo-labels/", "--input", words[2])
     assert verified.exit_code == 0, verified.stdout + verified.stderr
     assert verified.summary["program"] == "albert-infer verify"
 
