@@ -85,7 +85,7 @@ HOMES: Final = {
     "huggingface_hub": {"model", "learning"},
     # Only extras install these.
     **{name: {"learning"} for name in ("sklearn", "scipy", "matplotlib", "markupsafe")},
-    "jinja2": {"common", "learning"},
+    "jinja2": {"common"},
     **{name: {"storage"} for name in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "aiohttp")},
 }
 # Dictionaries of which nothing is known. `JsonObject` is one by another name, for JSON that somebody else wrote: every

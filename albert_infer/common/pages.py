@@ -16,20 +16,21 @@ UNDEFINED = "n/a"
 
 def html_page(package: str, template: str, **values: object) -> bytes:
     """The page that a template of the package makes of the values, UTF-8; the template extends `page.html.j2`."""
-    return _environment(package).get_template(template).render(**values).encode()
+    return environment(package).get_template(template).render(**values).encode()
 
 
 @cache
-def _environment(package: str) -> Environment:
-    environment = Environment(
+def environment(package: str) -> Environment:
+    """The template engine for the templates of a package: it escapes each text, and refuses an unknown name."""
+    engine = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("albert_infer.common")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": share, "rows": rows}
-    return environment
+    engine.filters |= {"share": share, "rows": rows}
+    return engine
 
 
 def share(value: float, digits: int = 1) -> str:

@@ -44,7 +44,7 @@ def label_distribution(manifest: Manifest, output: Folder) -> Distribution | Non
 
 def _write(report: Report, output: Folder) -> None:
     """Write the report of this start and its page over those of an earlier one."""
-    _put(layout.report_name(str(report.plan_id)), report.to_json(), output)
+    put_over(layout.report_name(str(report.plan_id)), report.to_json(), output)
     try:
         write_page(report, output)
     except Exception as error:  # the run ends as it does: a page that cannot be made, for any reason, changes nothing
@@ -55,9 +55,10 @@ def write_page(report: Report, output: Folder) -> str:
     """Write the page next to the report. Returns its name below the output. Raises AlbertInferError."""
     published = published_at(output) if report.exit_code == 0 else None
     name = layout.page_name(str(report.plan_id))
-    _put(name, page_of(report, output, published.manifest if published else None).html(), output)
+    put_over(name, page_of(report, output, published.manifest if published else None).html(), output)
     return name
 
 
-def _put(name: str, data: bytes, output: Folder) -> None:
+def put_over(name: str, data: bytes, output: Folder) -> None:
+    """Write an object over an older one of its name. If somebody else writes it too, one of both wins."""
     output.replace(name, data, output.stat(name))

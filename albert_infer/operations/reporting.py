@@ -15,6 +15,7 @@ from albert_infer.config import ReportSettings
 from albert_infer.errors import AlbertInferError, InputError
 from albert_infer.job import pictures
 from albert_infer.job.report import Report
+from albert_infer.job.report_file import put_over
 from albert_infer.job.report_page import ShownPair, ShownTexts, page_of, read_report
 from albert_infer.operations.leftovers import outputs_of
 from albert_infer.output import layout
@@ -49,7 +50,7 @@ def _write_page(output: Folder, *, with_texts: bool) -> str:
     report = _report_of(published, output)
     page = page_of(report, output, manifest)
     name = layout.page_name(published.plan_id)
-    _put(name, page.html(_texts(manifest, output) if with_texts else None), output)
+    put_over(name, page.html(_texts(manifest, output) if with_texts else None), output)
     return output.uri_of(name)
 
 
@@ -126,7 +127,7 @@ def _write_index(root: Folder, access: S3Access) -> list[str]:
     nights = [night for below in outputs[-MAX_NIGHTS:] if (night := _night(below, root, access)) is not None]
     if not nights:
         raise InputError(f"--output {root.uri}", "no run is published below it", "correct the location")
-    _put(INDEX, _index(nights, root), root)
+    put_over(INDEX, _index(nights, root), root)
     return [f"index        {root.uri_of(INDEX)}", f"runs         {how_many(len(nights), 'published run')}"]
 
 
@@ -187,7 +188,3 @@ def _range(values: Sequence[int], what: str) -> str:
 
 def _share_range(values: Sequence[float]) -> str:
     return f"{min(values):.1%} to {max(values):.1%}"
-
-
-def _put(name: str, data: bytes, folder: Folder) -> None:
-    folder.replace(name, data, folder.stat(name))

@@ -63,13 +63,8 @@ def distribution_of(
 
     The same files are drawn each time. Raises InputError for a file that cannot be read.
     """
-    files = drawn_files(manifest.files, max_rows=max_rows, max_files=max_files)
-    staged = manifest.sources if isinstance(manifest, Seal) else {}
-
-    def counted(entry: PublishedFile) -> _Counts:
-        return _counted(staged[entry.path].name if entry.path in staged else entry.path, output)
-
-    total = sum(each(output, files, counted), start=_Counts.none())
+    names = _drawn_names(manifest, max_rows=max_rows, max_files=max_files)
+    total = sum(each(output, names, lambda name: _counted(name, output)), start=_Counts.none())
     return Distribution(
         rows=int(total.tokens.sum()),
         rows_of=manifest.labelled,
@@ -86,9 +81,7 @@ def label_counts_by(
     A column that the run has not carried is left out. Raises InputError for a file that cannot be read.
     """
     counts: dict[str, Counter[tuple[str, str]]] = {}
-    staged = manifest.sources if isinstance(manifest, Seal) else {}
-    for entry in drawn_files(manifest.files, max_rows=max_rows, max_files=max_files):
-        name = staged[entry.path].name if entry.path in staged else entry.path
+    for name in _drawn_names(manifest, max_rows=max_rows, max_files=max_files):
         for rows in read_columns(name, output, (LABEL, *columns)):
             labels = rows[LABEL].to_pylist()
             for column in columns:
@@ -96,6 +89,13 @@ def label_counts_by(
                     values = map(str, rows[column].to_pylist())
                     counts.setdefault(column, Counter()).update(zip(values, labels, strict=True))
     return {column: dict(rows_of) for column, rows_of in counts.items()}
+
+
+def _drawn_names(manifest: Manifest, *, max_rows: int, max_files: int) -> list[str]:
+    """The names of the drawn files; of a sealed run, where their staged objects are."""
+    staged = manifest.sources if isinstance(manifest, Seal) else {}
+    drawn = drawn_files(manifest.files, max_rows=max_rows, max_files=max_files)
+    return [staged[entry.path].name if entry.path in staged else entry.path for entry in drawn]
 
 
 def drawn_files(files: Sequence[PublishedFile], *, max_rows: int, max_files: int) -> list[PublishedFile]:

@@ -8,17 +8,15 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from albert_infer.common.pages import UNDEFINED, environment
 from albert_infer.learning.evaluation import pictures
 from albert_infer.learning.evaluation.calibration import BINS
 from albert_infer.learning.evaluation.document import Evaluation, limits
 from albert_infer.learning.evaluation.metrics import DRAWS, Estimate
 from albert_infer.schema import N_TOKENS, TRUNCATED, NliLabel
 
-# The text of an undefined figure.
-UNDEFINED: Final = "n/a"
 # Figures of fewer rows are printed paler.
 FEW_ROWS: Final = 30
 # The titles of the built-in slices.
@@ -27,21 +25,15 @@ SLICE_NAMES: Final = {N_TOKENS: "length in tokens", TRUNCATED: "truncation"}
 
 def html_page(evaluation: Evaluation) -> bytes:
     """The page, UTF-8."""
-    environment = Environment(
-        loader=PackageLoader("albert_infer.learning.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "points": points, "number": number}
+    engine = environment("albert_infer.learning.evaluation")
+    engine.filters |= {"percent": percent, "points": points, "number": number}
     gold = evaluation.against_gold
     drawn = {}
     if gold:
         drawn["reliability"] = pictures.reliability(gold.calibration)
         drawn["kept_and_right"] = pictures.kept_and_right(gold.calibration.thresholds)
     return (
-        environment.get_template("evaluation.html.j2")
+        engine.get_template("evaluation.html.j2")
         .render(
             evaluation=evaluation,
             subject=evaluation.source["run" if "run" in evaluation.source else "pairs"],
