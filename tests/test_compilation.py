@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from albert_infer.engine.cpu.compilation import COMPILERS, loaded_library
+from albert_infer.engine.cpu.compilation import INSTALL, loaded_library
+from albert_infer.engine.cpu.prebuilt import COMPILERS
+from albert_infer.engine.kernel_use import Obstacle
 
 ANOTHER_USER = 12345
 CHILD = """
@@ -21,7 +25,8 @@ import sys
 from pathlib import Path
 from albert_infer.engine.cpu.compilation import loaded_library
 library = loaded_library(Path(sys.argv[1]), *map(Path, sys.argv[2:]))
-print(library and library.answer())
+print(library.obstacle or "", file=sys.stderr)
+print(library.functions and library.functions.answer())
 """
 
 pytestmark = [
@@ -62,7 +67,7 @@ def answer(source: Path, folder: Path | None = None, environment: Mapping[str, s
 
 def compiled(source: Path, folder: Path) -> Path:
     """The library that is kept in the folder."""
-    assert loaded_library(source, folder) is not None
+    assert loaded_library(source, folder).functions is not None
     (library,) = folder.iterdir()
     return library
 
@@ -99,9 +104,14 @@ def test_another_source_is_another_library(source: Path, cache: Path) -> None:
 
 
 def test_without_a_compiler_or_with_a_source_that_it_refuses_there_is_no_library(source: Path, cache: Path) -> None:
-    assert loaded_library(source, cache, compilers=("no-such-compiler",)) is None
+    missing = loaded_library(source, cache, compilers=("no-such-compiler",))
+    assert (missing.functions, missing.obstacle) == (
+        None, Obstacle("PATH has no C++ compiler (no-such-compiler)", INSTALL),
+    )  # fmt: skip
     source.write_text("this is no C++")
-    assert loaded_library(source, cache) is None
+    refused = loaded_library(source, cache)
+    assert (refused.functions, refused.obstacle is None) == (None, False)
+    assert "c++ ends with 1" in str(refused.obstacle)
     assert list(cache.iterdir()) == []
 
 
@@ -134,6 +144,10 @@ def test_a_folder_that_another_user_could_have_written_to_is_left_alone(
     opened(cache)
     assert answer(source, cache) == "41"
     assert (planted.read_bytes(), len(list(cache.iterdir()))) == (before, 1)
+    told = loaded_library(source, cache).obstacle
+    assert told is not None
+    assert told.problem.startswith(f"the cache folder {cache} is not private (")
+    assert told.remedy.startswith(f"delete {cache}, or make it")
 
 
 def test_a_folder_below_one_where_nobody_renames_what_is_anothers_is_used(source: Path, cache: Path) -> None:
@@ -192,6 +206,49 @@ def test_a_damaged_library_is_compiled_anew_once(source: Path, cache: Path, dama
     before = library.stat().st_ino
     assert answer(source, cache) == "41"
     assert library.stat().st_ino == before
+
+
+def test_two_libraries_of_one_process_are_two(source: Path, cache: Path) -> None:
+    first, second = (
+        loaded_library(each, cache).functions for each in (source, source_of(source.parent.parent / "another", 42))
+    )
+    assert first is not None
+    assert second is not None
+    assert (first.answer(), second.answer()) == (41, 42)
+
+
+def test_the_file_that_is_loaded_is_the_file_that_was_checked(source: Path, cache: Path) -> None:
+    library = compiled(source, cache)
+    checked = library.stat()
+    maps = Path("/proc/self/maps").read_text()
+    assert f" {checked.st_ino} " in maps
+    assert [link.name for link in Path("/proc/self/fd").iterdir() if os.path.realpath(link) == str(library)]
+
+
+def test_a_compiler_that_is_killed_leaves_nothing_that_is_loaded(source: Path, cache: Path, tmp_path: Path) -> None:
+    """Its processes end as by the kernel's memory killer: nothing cleans up."""
+    programs = made(tmp_path / "programs")
+    slow = programs / "c++"
+    real = shutil.which(next(filter(shutil.which, COMPILERS)))
+    # It writes half of a library, says so, and waits.
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *-shared*) for out; do :; done; echo half > "$out"; touch "{tmp_path}/half"; '
+        f'exec sleep 600;; *) exec {real} "$@";; esac\n'
+    )
+    slow.chmod(0o755)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(source), str(cache)],
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "half").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert [path.name[:11] for path in cache.iterdir()] == [".compiling-"]
+    assert answer(source, cache) == "41"
 
 
 @pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo])

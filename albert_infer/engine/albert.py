@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from albert_infer.engine.cpu.fused import FusedLayers, fused_layers
+from albert_infer.engine.cpu.fused import FusedLayers, cpu_obstacle, fused_layers
 from albert_infer.engine.cpu.int8 import Int8Dense, refuse_without_int8
 from albert_infer.engine.cpu.threads import Threads
-from albert_infer.engine.cuda.choice import card_layers
+from albert_infer.engine.cuda.choice import card_layers, card_obstacle
 from albert_infer.engine.cuda.fp8 import refuse_without_fp8
 from albert_infer.engine.cuda.fused import CudaLayers
 from albert_infer.engine.cuda.passes import Passes
 from albert_infer.engine.devices import to_device
+from albert_infer.engine.kernel_use import KernelState, KernelUse
 from albert_infer.engine.memory import MicroBatchLogits, logits_within_memory
 from albert_infer.engine.packing import PackedTokens, packed_tokens, with_rows_in_bounds
 from albert_infer.engine.plain import PlainLayers, PlainProduct
@@ -84,6 +85,15 @@ class AlbertEngine:
         On a card, fused layers move a third less memory.
         """
         return isinstance(self._forward.layers, FusedLayers | CudaLayers)
+
+    @property
+    def kernels(self) -> KernelUse:
+        """Whether this engine computes with compiled kernels, and what keeps it from them."""
+        asked = f"{self.precision} on {self._device}"
+        if self.precision is Precision.FP32:
+            return KernelUse.here(asked, KernelState.NOT_NEEDED, None)
+        obstacle = (cpu_obstacle if self._device is DeviceKind.CPU else card_obstacle)(self.shape)
+        return KernelUse.here(asked, KernelState.COMPILED if self.fused else KernelState.MISSING, obstacle)
 
     def logits(self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
         """Logits (R, labels) in the order of `pairs`; NaN for rows outside `batches`, or beyond the memory."""

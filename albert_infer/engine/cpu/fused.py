@@ -21,7 +21,8 @@ from torch.nn import functional
 from albert_infer.engine.activations import Gate, gate_of
 from albert_infer.engine.attention import RectangleAttention
 from albert_infer.engine.cpu.int8 import Int8Dense
-from albert_infer.engine.cpu.kernels import LANES, GateTerms, Kernels, Operand, Product, kernels
+from albert_infer.engine.cpu.kernels import LANES, GateTerms, Kernels, Operand, Product, kernel_library, kernels
+from albert_infer.engine.kernel_use import Obstacle
 from albert_infer.engine.packing import LengthRun, PackedTokens
 from albert_infer.engine.shape import AlbertShape
 from albert_infer.engine.weights import AlbertTensors, LayerWeights, PackedDense
@@ -65,9 +66,7 @@ class Int8Product:
 def fused_layers(tensors: AlbertTensors, precision: Precision) -> FusedLayers | None:
     """The layers in bf16 or int8; None if shape, activation or processor do not allow them, or without a compiler."""
     shape, gate = tensors.shape, gate_of(tensors.shape.hidden_act)
-    whole_vectors = not any(size % LANES for size in (shape.head_size, shape.hidden_size, shape.intermediate_size))
-    # oneDNN lays out bf16 weights only where the processor has the instructions to compute with them.
-    if gate is None or not whole_vectors or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if gate is None or _unsupported(shape):
         return None
     compiled = kernels()
     if compiled is None:
@@ -75,6 +74,22 @@ def fused_layers(tensors: AlbertTensors, precision: Precision) -> FusedLayers | 
     product: Callable[[Tensor, Tensor], FusedProduct] = Int8Product if precision is Precision.INT8 else Bf16Product
     layers = tensors.layers(torch.float32, torch.device("cpu"), product)
     return FusedLayers(shape, layers, compiled, gate, int8=precision is Precision.INT8)
+
+
+def cpu_obstacle(shape: AlbertShape) -> Obstacle | None:
+    """What keeps these layers from their kernels, or the machine from keeping the kernels; None for nothing."""
+    problem = _unsupported(shape)
+    return Obstacle(problem) if problem else kernel_library().obstacle
+
+
+def _unsupported(shape: AlbertShape) -> str:
+    """Why there are no kernels for a checkpoint of this shape on this processor; empty if there are."""
+    if gate_of(shape.hidden_act) is None:
+        return f"they have no activation {shape.hidden_act}"
+    if any(size % LANES for size in (shape.head_size, shape.hidden_size, shape.intermediate_size)):
+        return f"they need a checkpoint whose sizes are multiples of {LANES}"
+    # oneDNN lays out bf16 weights only where the processor has the instructions to compute with them.
+    return "" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "the processor has no instructions for bf16"
 
 
 class FusedLayers:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from albert_infer.engine.activations import Gate
-from albert_infer.engine.cpu.compilation import loaded_library
+from albert_infer.engine.cpu.compilation import Library, loaded_library, prebuilt_library
 from albert_infer.engine.cpu.int8 import ZERO_POINT
 from albert_infer.engine.weights import Norm
 
@@ -168,5 +168,12 @@ def _typed(function: Any, *arguments: Any, returns: Any = None) -> Any:
 @cache
 def kernels() -> Kernels | None:
     """The kernels for this processor; None if the machine cannot compile or load them."""
-    functions = loaded_library(Path(__file__).with_suffix(".cpp"))
+    functions = kernel_library().functions
     return None if functions is None else Kernels(functions)
+
+
+@cache
+def kernel_library() -> Library:
+    """The compiled kernels of this process, or why there are none."""
+    source = Path(__file__).with_suffix(".cpp")
+    return prebuilt_library(source) or loaded_library(source)
