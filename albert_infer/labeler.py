@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 import pyarrow as pa
 
 from albert_infer.classify.classification import Classifier, default_batch_tokens, ignore_progress
+from albert_infer.common import logs
 from albert_infer.engine.cards import Card
 from albert_infer.engine.processor import cpu_flags, resolved_precision
 from albert_infer.errors import InputError, SettingsError
@@ -78,6 +79,9 @@ class Labeler:
             max_batch_tokens=max_batch_tokens or default_batch_tokens(self.device, checkpoint.shape, card),
             review_below=review_below,
         )
+        kernels = self._classifier.engine.kernels
+        if kernels.remedy:
+            logs.warn("slow_path", kernels.to_text())
         # The label order of the built-in checkpoint is known to be right.
         if source != "builtin" or label_order:
             probe = label_probe.run_probe(checkpoint, self._classifier)

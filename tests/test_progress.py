@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pairs import PROPERTY
 
 from albert_infer.common import display, logs
+from albert_infer.engine.kernel_use import KernelState, KernelUse
 from albert_infer.pipeline import progress
 from albert_infer.pipeline.progress import ProgressCounts, ShownRun, UnitProgress, progressed
 from albert_infer.schema import ComputedBatch, DeviceKind
@@ -121,6 +122,21 @@ def test_each_lost_gpu_is_warned_of_once(capsys: pytest.CaptureFixture[str]) -> 
     assert [line.partition(";")[0] for line in lines] == [
         f"warning: the GPU of a worker on node-{number} is lost" for number in (1, 2)
     ]
+
+
+def test_workers_without_kernels_get_one_warning_and_only_if_there_is_something_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counts = ProgressCounts()
+    asked, missing = "int8 on cpu", KernelState.MISSING
+    with logs.lines_on_stderr("text"), progress.shown(9, 0, counts.so_far, DeviceKind.CPU):
+        counts.report_device(DeviceKind.CPU, KernelUse("a", asked, missing, "the processor has no bf16"))
+        for name in ("b", "c"):
+            counts.report_device(DeviceKind.CPU, KernelUse(name, asked, missing, "no compiler", "install one"))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    reason = "compiled kernels for int8 on cpu: no compiler, so labelling is slower; install one"
+    assert lines == [f"warning: a worker on b: {reason}"]
+    assert len(counts.so_far().kernels) == 3
 
 
 def told(log_format: logs.LogFormat, total: int, done: int, speed: float) -> str:

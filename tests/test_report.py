@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from albert_infer import storage
+from albert_infer.engine.kernel_use import KernelState, KernelUse
 from albert_infer.errors import LimitError, SettingsError
 from albert_infer.job.report import Report, Seconds, quarantine_counts
 from albert_infer.job.report_file import reported
@@ -30,7 +31,7 @@ KEYS = {
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
     "leftovers_reason", "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
-    "error", "pace", "distribution", "drift", "estimate", "card", "device_busy_share",
+    "error", "pace", "distribution", "drift", "estimate", "card", "device_busy_share", "kernels",
 }  # fmt: skip
 BAD_UNIT = {"reason": "bad_page", "detail": "damaged", "uri": "in/b.parquet", "first_row": 0, "rows": 1}
 BAD_FILE = {"uri": "in/a.parquet", "size": 1, "version": "1", "reason": "bad_footer", "detail": "cut", "rows": None}
@@ -266,6 +267,19 @@ def test_kernels_that_are_not_there_are_told_where_they_would_matter() -> None:
         assert "slow         bf16 without compiled kernels" in text
         assert missing in text
         assert "slow" not in filled(preflight=replace(unfused, precision=Precision.FP32)).to_text("out")
+
+
+def test_machines_without_kernels_are_counted_by_the_reason() -> None:
+    slow = [KernelUse(name, "bf16 on cpu", KernelState.MISSING, "PATH has no compiler", "install one") for name in "ab"]
+    fast = KernelUse("c", "bf16 on cpu", KernelState.COMPILED)
+    told = filled(kernels=(*slow, fast))
+    reason = "compiled kernels for bf16 on cpu: PATH has no compiler, so labelling is slower; install one (2 machines)"
+    assert f"slow         {reason}" in told.to_text("out")
+    assert "slow" not in filled(kernels=(fast,)).to_text("out")
+    assert json.loads(told.to_json())["kernels"][2] == {
+        "machine": "c", "asked": "bf16 on cpu", "state": "compiled", "problem": "", "remedy": "",
+    }  # fmt: skip
+    assert json.loads(Report().to_json())["kernels"] is None
 
 
 def test_the_facts_for_a_scheduler_add_up_and_are_plain_values() -> None:

@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from functools import partial
 from typing import Final
 
@@ -17,6 +17,7 @@ from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.common.tables import fact_lines
 from albert_infer.common.versions import installed_versions
 from albert_infer.engine.cards import Card
+from albert_infer.engine.kernel_use import KernelUse, slow_line
 from albert_infer.job.drift import Drift
 from albert_infer.job.estimate.expected import Estimate
 from albert_infer.job.pace import Pace, PacePoint
@@ -110,6 +111,8 @@ class Report:
     # The card of the worker that was asked before the plan; None on CPUs, and where an earlier start published.
     card: Card | None = None
     device: str = ""
+    # Of each machine that labelled in this start; None where nothing had to be labelled.
+    kernels: tuple[KernelUse, ...] | None = None
     precision: str = ""
     max_batch_tokens: int = 0
     model: ReportedModel | None = None
@@ -172,6 +175,7 @@ class Report:
         self.seconds.labelling = max(ended_at - (progress.first_reported or ended_at), 1e-3)
         self.seconds.startup = time.monotonic() - started_at - self.seconds.planning - self.seconds.labelling
         self.device = ", ".join(sorted(progress.devices))
+        self.kernels = tuple(sorted(progress.kernels, key=astuple))
         self.out_of_memory = progress.done.halved
         self.padding_share = progress.padding_share
         self.pairs_per_second = progress.done.rows / self.seconds.labelling
@@ -201,6 +205,7 @@ class Report:
             **self._cost_lines(),
             **(self._model_lines(self.model) if self.model is not None else {}),
             **(self.preflight.lines() if self.preflight is not None else {}),
+            **slow_line(self.kernels or ()),
             **({"drift": self.drift.to_text()} if self.drift is not None else {}),
         }
         return text_of(fact_lines(facts, width=width))

@@ -12,6 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from albert_infer import storage
+from albert_infer.engine.kernel_use import KernelUse
 from albert_infer.pipeline.attempts import AttemptCounts
 from albert_infer.pipeline.progress import ProgressCounts, RunProgress, UnitProgress
 from albert_infer.schema import DeviceKind
@@ -47,9 +48,9 @@ class RunBoard:
         """Report that a unit is durable, and its rejected rows by reason. Does not wait."""
         self.actor.report_committed.remote(unit_id, dict(rejected))
 
-    def report_device(self, device: DeviceKind) -> None:
-        """Report the device of a worker. Does not wait."""
-        self.actor.report_device.remote(device)
+    def report_device(self, device: DeviceKind, kernels: KernelUse) -> None:
+        """Report the device of a worker, and its kernels. Does not wait."""
+        self.actor.report_device.remote(device, kernels)
 
     def report_lost_device(self, line: str) -> None:
         """Report a worker that ends because its GPU is lost. Waits a moment, because its process ends next."""

@@ -88,7 +88,7 @@ class InlineLabelling:
             max_batch_tokens=max_batch_tokens,
             review_below=task.columns.review_below,
         )
-        self._board.report_device(device)
+        self._board.report_device(device, classifier.engine.kernels)
         for unit in units:
             prepared = prepared_unit(unit, self._reader, task.tokenizer)
             labelled = classified_unit(prepared, classifier, self._board)

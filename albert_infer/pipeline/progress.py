@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from albert_infer.common import display, logs
 from albert_infer.common.display import Progressed
 from albert_infer.common.printable import how_many
+from albert_infer.engine.kernel_use import KernelState, KernelUse
 from albert_infer.schema import ComputedBatch, DeviceKind
 
 # Seconds between two messages of a worker to the board. This is often enough for a person.
@@ -63,15 +64,17 @@ class RunProgress:
     """The progress of all units of this start.
 
     `first_reported` is the time of the first report of a unit (seconds since the epoch, None before). `devices` are
-    the devices that workers really use. `actors` has the share of each classify actor in `done`. `committed` units are
-    durable. `rejected` is the number of their rejected rows, by reason. `s3_retries` counts retries of the workers.
-    `lost_devices` has a line for each worker that ended because its GPU was lost.
+    the devices that workers really use. `kernels` says which machines have compiled kernels. `actors` has the share of
+    each classify actor in `done`. `committed` units are durable. `rejected` is the number of their rejected rows, by
+    reason. `s3_retries` counts retries of the workers. `lost_devices` has a line for each worker that ended because its
+    GPU was lost.
     """
 
     units: int
     done: UnitProgress
     first_reported: float | None
     devices: frozenset[DeviceKind] = frozenset()
+    kernels: frozenset[KernelUse] = frozenset()
     actors: Mapping[str, UnitProgress] = field(default_factory=dict)
     committed: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
@@ -99,8 +102,8 @@ class RunProgress:
 class Board(Protocol):
     """Takes the reports of workers."""
 
-    def report_device(self, device: DeviceKind) -> None:
-        """Report a worker that is ready, by its device."""
+    def report_device(self, device: DeviceKind, kernels: KernelUse) -> None:
+        """Report a worker that is ready, by its device and its kernels."""
 
     def report_progress(self, unit_id: str, progress: UnitProgress, actor: str) -> None:
         """Report the progress of a unit, and its actor."""
@@ -116,15 +119,17 @@ class ProgressCounts:
         self._units: dict[str, tuple[str, UnitProgress]] = {}
         self._first_reported: float | None = None
         self._devices: frozenset[DeviceKind] = frozenset()
+        self._kernels: frozenset[KernelUse] = frozenset()
         self._rejected: dict[str, Mapping[str, int]] = {}
         self._s3_retries: dict[str, int] = {}
         self._lost_devices: list[str] = []
         # When each actor reported first and last, on this process's monotonic clock.
         self._spans: dict[str, tuple[float, float]] = {}
 
-    def report_device(self, device: DeviceKind) -> None:
-        """Report a worker that is ready, by its device."""
+    def report_device(self, device: DeviceKind, kernels: KernelUse) -> None:
+        """Report a worker that is ready, by its device and its kernels."""
         self._devices |= {device}
+        self._kernels |= {kernels}
 
     def report_lost_device(self, line: str) -> None:
         """Report a worker that ends because its GPU is lost: which GPU, and the error."""
@@ -160,6 +165,7 @@ class ProgressCounts:
             done=UnitProgress.total(actors.values()),
             first_reported=self._first_reported,
             devices=self._devices,
+            kernels=self._kernels,
             actors=actors,
             committed=len(self._rejected),
             rejected=rejected,
@@ -189,7 +195,7 @@ def shown(
 ) -> Iterator[ShownRun]:
     """Show the progress of a run during the block. `done_rows` of the `total_rows` were labelled by earlier starts.
 
-    Logs a warning if a worker does not use the `planned` device.
+    Logs a warning if a worker does not use the `planned` device, or has no compiled kernels.
     """
     so_far, run = _warning_once(so_far, planned), ShownRun()
 
@@ -230,7 +236,7 @@ def progressed(total: int, done: int, speed: float, step: str = STARTING) -> Pro
 def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Callable[[], RunProgress]:
     """A function that calls `so_far`, and logs one warning if a worker uses a device that was not planned.
 
-    It logs one warning for each lost device, too.
+    It logs one warning for each lost device, and one for all workers without compiled kernels.
     """
     warned, lock = set[tuple[str, int]](), threading.Lock()
 
@@ -245,11 +251,20 @@ def _warning_once(so_far: Callable[[], RunProgress], planned: DeviceKind) -> Cal
         progress = so_far()
         if not progress.devices <= {planned}:
             warn_once("device_missing", 0, DEVICE_MISSING)
+        if hindered := hindered_kernels(progress.kernels):
+            warn_once("slow_path", 0, f"a worker on {hindered[0].machine}: {hindered[0].to_text()}")
         for number, line in enumerate(progress.lost_devices):
             warn_once("device_lost", number, f"{line}; its worker was ended, and Ray starts another")
         return progress
 
     return so_far_warning
+
+
+def hindered_kernels(kernels: Iterable[KernelUse]) -> Sequence[KernelUse]:
+    """The kernels that an operator can bring to their full speed, those that are missing first."""
+    return sorted(
+        (use for use in kernels if use.remedy), key=lambda use: (use.state is not KernelState.MISSING, use.machine)
+    )
 
 
 def log_step(step: str) -> None:

@@ -81,7 +81,7 @@ class ClassifyActor:
         self._turns = Turns()
         self._board = board
         self._actor_id = ray.get_runtime_context().get_actor_id() or ""
-        board.report_device(device)
+        board.report_device(device, self._classifier.engine.kernels)
 
     def __call__(self, prepared: pa.Table) -> pa.Table:
         """Classify one unit. The marker of an unreadable unit is returned without change.

@@ -50,6 +50,7 @@ class LabelledHere:
         self._files = {pin: index for index, pin in enumerate(dict.fromkeys(piece.pin for piece in gold.slices))}
         self._rejected: Counter[str] = Counter()
         self._progress = ProgressCounts()
+        self._progress.report_device(self._device, self._classifier.engine.kernels)
 
     @property
     def rows(self) -> int:
