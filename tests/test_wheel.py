@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shlex
 import shutil
@@ -13,9 +14,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from job_runs import Outcome, run_program
 
 from albert_infer import __version__
+from albert_infer.engine.cpu.prebuilt import COMPILERS, VARIANTS
 from albert_infer.operations.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +75,35 @@ def test_the_wheel_has_the_files_of_the_package_and_no_others(wheel: Path) -> No
     assert names >= INSIDE
     assert {name.split("/")[0] for name in names} == {"albert_infer", f"albert_infer-{__version__}.dist-info"}
     assert entry_points.split() == ["[console_scripts]", "albert-infer", "=", "albert_infer.operations.cli:main"]
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no compiler builds the wheel")
+@pytest.mark.process
+def test_a_wheel_that_a_compiler_built_has_kernels_and_the_name_of_its_platform(wheel: Path) -> None:
+    machine = platform.machine()
+    expected = {f"kernels-{variant.name}" for variant in VARIANTS if variant.machine == machine}
+    with zipfile.ZipFile(wheel) as packed:
+        libraries = {Path(name).name.rpartition("-")[0] for name in packed.namelist() if name.endswith(".so")}
+    assert libraries == expected
+    assert wheel.stem.endswith(f"-py3-none-linux_{machine}" if expected else "-py3-none-any")
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported() or platform.machine() not in {each.machine for each in VARIANTS},
+    reason="there are no kernels for this processor",
+)
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no compiler builds the wheel")
+@pytest.mark.process
+def test_an_installed_package_has_kernels_without_a_compiler(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {"PYTHONPATH": "", "PATH": str(tmp_path), "HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    code = "from albert_infer import Labeler; print(Labeler(precision='bf16', device='cpu')._classifier.engine.kernels)"
+    done = run_program([programs / "python", "-c", code], env=environment)
+    assert "state=<KernelState.COMPILED" in done.stdout, done.stderr
+    assert "problem=''" in done.stdout
+    assert list(tmp_path.glob(".cache/albert-infer/*")) == []
 
 
 @pytest.mark.ray
