@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,7 @@ def test_the_job_labels_a_folder_as_the_labeler_does_and_keeps_rows_and_layout(
     assert report["tokens"] == pc.sum(rows["n_tokens"]).as_py()
     assert set(report["ignored"]) == {"_temporary/x.parquet", ".hidden.parquet", "notes.txt"}
     assert report["exit_code"] == 0
+    assert [kernels["machine"] for kernels in report["kernels"]] == [platform.node()]
 
 
 def test_columns_may_have_other_names_and_only_those_asked_for_are_kept(checkpoint: Path, tmp_path: Path) -> None:

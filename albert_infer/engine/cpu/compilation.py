@@ -30,7 +30,8 @@ from albert_infer.engine.processor import cpu_flags
 FLAGS: Final = (*flags(platform.machine()), "-march=native")
 # Compilers take half a minute for processors with 128-bit vectors, and longer on a busy machine.
 COMPILE_SECONDS: Final = 300
-INSTALL: Final = "install g++ or clang on the machines of the workers"
+# Older versions of GCC do not shuffle vectors of this kind.
+INSTALL: Final = "install g++ (12 or later) or clang on the machines of the workers"
 UNKEPT: Final = Obstacle(
     "no folder keeps them, so each process compiles its own",
     "give the workers a home that only their user can write to",
