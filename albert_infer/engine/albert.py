@@ -80,7 +80,7 @@ class AlbertEngine:
 
     @property
     def fused(self) -> bool:
-        """Whether the layers are fused. On a CPU, plain layers take up to half longer in bf16, and twice as long in int8.
+        """Whether the layers are fused. On a CPU, plain layers take longer: a half in bf16, twice as long in int8.
 
         On a card, fused layers move a third less memory.
         """

@@ -42,8 +42,8 @@ class Checks:
 
 # The loss of a device without the compiled kernels, and the possible reasons.
 SLOW: Final = {
-    DeviceKind.CPU: "takes up to half longer in bf16, and twice as long in int8; the workers have no C++ compiler, or the kernels do not support "
-    "the checkpoint's shape",
+    DeviceKind.CPU: "takes up to half longer in bf16, and twice as long in int8; the workers have no C++ compiler, "
+    "or the kernels do not support the checkpoint's shape",
     DeviceKind.CUDA: "moves half as much memory again; the workers have no Triton or no C compiler, or the kernels do "
     "not support the card (before capability 8.0) or the checkpoint's shape",
 }
