@@ -15,7 +15,7 @@ import torch
 
 from albert_infer.schema import DeviceKind, Precision
 from benchmarks import devices, exported, machine, ours, pairs, peers, section, table, targets, whole_jobs, workloads
-from benchmarks.contender import Absent, Contender, Pairs
+from benchmarks.contender import Absent, Contender, Samples
 from benchmarks.results import Results
 from benchmarks.section import Asked, saved_model, take_section, tell
 from benchmarks.whole_jobs import WholeJob
@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _contenders(model: Path, trial: Pairs) -> list[Contender | Absent]:
-    """Every in-process row in the order of the table, the Hugging Face pipeline first; `trial` chooses settings."""
+def _contenders(model: Path, samples: Samples) -> list[Contender | Absent]:
+    """Every in-process row in the order of the table, the Hugging Face pipeline first; `samples` choose settings."""
     fp32, bf16, int8 = Precision.FP32, Precision.BF16, Precision.INT8
     rows: list[Contender | Absent] = [
         *peers.pipeline_contenders(model),
@@ -59,15 +59,15 @@ def _contenders(model: Path, trial: Pairs) -> list[Contender | Absent]:
     for name, contender, precisions in (
         # Hugging Face computes in what torch's tensors hold, which is not int8; the others as they are documented.
         (peers.model_name, peers.model_contender, (fp32, bf16)),
-        (exported.onnx_runtime_name, exported.onnx_runtime_contender, (fp32, int8)),
-        (exported.openvino_name, partial(exported.openvino_contender, trial=trial), (fp32, bf16)),
+        (exported.onnx_runtime_name, partial(exported.onnx_runtime_contender, samples=samples), (fp32, int8)),
+        (exported.openvino_name, partial(exported.openvino_contender, samples=samples), (fp32, bf16, int8)),
         (ours.engine_name, ours.engine_contender, (fp32, bf16, int8)),
         (ours.labeler_name, ours.labeler_contender, (fp32, bf16, int8)),
     ):
         for precision in precisions:
             reason = devices.obstacle(DeviceKind.CPU, precision)
             rows.append(Absent(name(precision), precision, reason) if reason else contender(model, precision))
-    return rows
+    return rows + ours.one_core_contenders(model, (fp32, bf16, int8))
 
 
 def _whole_jobs(scratch: Path, asked: Asked, count: int, rounds: int) -> list[tuple[WholeJob, WholeJob]]:

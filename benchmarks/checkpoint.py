@@ -62,7 +62,9 @@ MINI: Final[Mapping[str, object]] = {
     "intermediate_size": 768,
     "embedding_size": 128,
 }
-# What `--shape` may name.
+# The built-in checkpoint instead of random weights: its labels are no close calls, so agreement says something.
+BUILTIN: Final = "builtin"
+# What `--shape` may name besides it.
 SHAPES: Final = {"small": SMALL, "base": BASE, "xxlarge": XXLARGE, "mini": MINI, "tiny": TINY}
 
 

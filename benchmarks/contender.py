@@ -21,13 +21,26 @@ Labelling = Callable[[], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Pairs that a row may choose its settings by: `trial` are some of the timed ones, `calibration` are others."""
+
+    trial: Pairs
+    calibration: Pairs = ()
+
+
+@dataclass(frozen=True)
 class Contender:
-    """One way to label pairs; `prepare` does what is not timed, the `Labelling` that it returns is timed."""
+    """One way to label pairs; `prepare` does what is not timed, the `Labelling` that it returns is timed.
+
+    `cores` is None for all. If it is `beside_limit`, its limit is measured before and after it in every round.
+    """
 
     name: str
     settings: str
     precision: str
     prepare: Callable[[Pairs], Labelling]
+    cores: int | None = None
+    beside_limit: bool = False
 
 
 @dataclass(frozen=True)

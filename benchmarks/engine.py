@@ -22,10 +22,11 @@ from albert_infer.errors import ModelError
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import DeviceKind, Precision
 from benchmarks import busy, devices, machine, ours, peers, section, table, workloads
-from benchmarks.contender import Absent, Contender, Pairs
+from benchmarks.contender import Absent, Contender, Samples
 
 # What the peers' documentation uses, and what keeps each kind of device busy.
 BATCHES: Final = {DeviceKind.CPU: (peers.BATCH_PAIRS, 256), DeviceKind.CUDA: (peers.BATCH_PAIRS, 256, 1024)}
+CPU_PRECISIONS: Final = (Precision.FP32, Precision.BF16, Precision.INT8)
 MODEL_BATCHES: Final = {DeviceKind.CPU: (peers.BATCH_PAIRS,), DeviceKind.CUDA: BATCHES[DeviceKind.CUDA]}
 
 
@@ -57,7 +58,7 @@ def _busy(wanted: section.Asked, scratch: Path, device: DeviceKind) -> busy.Busy
     return busy.measured(model, workloads.workload_pairs(wanted.workload, wanted.data, count), device)
 
 
-def engine_contenders(model: Path, _: Pairs, device: DeviceKind) -> list[Contender | Absent]:
+def engine_contenders(model: Path, _: Samples, device: DeviceKind) -> list[Contender | Absent]:
     """Hugging Face's model in fp32 first, which the others are compared with; then what each can on the device."""
     there = [precision for precision in devices.FLOAT_DTYPES if not devices.obstacle(device, precision)]
     rows: list[Contender | Absent] = [
@@ -66,7 +67,8 @@ def engine_contenders(model: Path, _: Pairs, device: DeviceKind) -> list[Contend
     ]
     for precision in there:
         rows += peers.cross_encoder_contenders(model, precision, device, BATCHES[device])
-    return rows + [_our_engine(model, precision, device) for precision in Precision]
+    rows += [_our_engine(model, precision, device) for precision in Precision]
+    return rows if device is DeviceKind.CUDA else rows + ours.one_core_contenders(model, CPU_PRECISIONS)
 
 
 def _our_engine(model: Path, precision: Precision, device: DeviceKind) -> Contender | Absent:

@@ -1,36 +1,37 @@
-"""Peers that compute an export of the model: ONNX Runtime and OpenVINO, as their documentation uses them on a CPU.
+"""Peers that compute an export of the model: ONNX Runtime and OpenVINO, each with the best of its ordinary settings.
 
-Both get the batches of `peers.batches_contender`, and a thread for each core. Shapes: R pairs, C = 3 labels.
+Both get the batches of `peers.batches_contender`, and a thread for each core. Each row tries its settings on some
+pairs and takes the fastest. Settings that fail are named in the row. Shapes: R pairs, C = 3 labels.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoTokenizer
 
 from albert_infer.schema import Precision
-from benchmarks import machine, peers
-from benchmarks.contender import Absent, Contender, Pairs, not_installed
+from benchmarks import exports, machine, peers
+from benchmarks.contender import Absent, Contender, Labelling, Pairs, Samples, not_installed
+from benchmarks.exports import INPUTS, LOGITS, Feed
 from benchmarks.peers import Batch, BatchLogits
 
-INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
-LOGITS: Final = "logits"
 # What torch's exporter imports.
 EXPORTER: Final = ("onnx", "onnxscript")
 OPENVINO_PRECISIONS: Final = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 # One request after another in all threads, or several at once in some of them: which is faster depends on the shapes.
 OPENVINO_HINTS: Final = ("LATENCY", "THROUGHPUT")
-# Three tries of each hint in turn, of which the best counts.
+# Three tries of each way in turn, of which the best counts.
 TRIES: Final = 3
+
+# Makes one way to compute the logits of batches.
+Ways = Mapping[str, Callable[[], BatchLogits]]
 
 
 def onnx_runtime_name(precision: Precision) -> str:
@@ -43,83 +44,141 @@ def openvino_name(precision: Precision) -> str:
     return f"OpenVINO, {precision}, sorted"
 
 
-def onnx_runtime_contender(model: Path, precision: Precision) -> Contender | Absent:
-    """ONNX Runtime in fp32, or with the weights in int8 and the activations quantised as they come."""
+def onnx_runtime_contender(model: Path, precision: Precision, samples: Samples) -> Contender | Absent:
+    """ONNX Runtime in fp32, or in int8 by dynamic or static quantisation."""
     name = onnx_runtime_name(precision)
     if reason := not_installed("onnxruntime", *EXPORTER):
         return Absent(name, precision, reason)
+    ways = onnx_runtime_int8_ways if precision is Precision.INT8 else onnx_runtime_fp32_ways
+    return fastest_contender(name, precision, model, ways(model, samples), samples.trial)
+
+
+def openvino_contender(model: Path, precision: Precision, samples: Samples) -> Contender | Absent:
+    """OpenVINO in fp32 or bf16, or in int8 by NNCF."""
+    name, tools = openvino_name(precision), ("nncf",) if precision is Precision.INT8 else ()
+    if reason := not_installed("openvino", *tools, *EXPORTER):
+        return Absent(name, precision, reason)
+    return fastest_contender(name, precision, model, openvino_ways(model, precision, samples), samples.trial)
+
+
+def onnx_runtime_fp32_ways(model: Path, _: Samples) -> Ways:
+    """The exports of both exporters."""
+    return {
+        "torch's export": lambda: _onnx_runtime(exports.torch_onnx(model)),
+        "transformers' export": lambda: _onnx_runtime(exports.transformers_onnx(model)),
+    }
+
+
+def onnx_runtime_int8_ways(model: Path, samples: Samples) -> Ways:
+    """Dynamic and static quantisation of the exports of both exporters."""
+    ways: dict[str, Callable[[], BatchLogits]] = {}
+    for exporter, export in (("torch's", exports.torch_onnx), ("transformers'", exports.transformers_onnx)):
+        ways[f"quantize_dynamic of {exporter} export"] = partial(_dynamic, export, model)
+        ways[f"quantize_static of {exporter} export"] = partial(_static, export, model, samples.calibration)
+    return ways
+
+
+def openvino_ways(model: Path, precision: Precision, samples: Samples) -> Ways:
+    """The exports of both exporters with both performance hints; in int8 after NNCF."""
+    ways: dict[str, Callable[[], BatchLogits]] = {}
+    for exporter, export in (("torch's", exports.torch_onnx), ("transformers'", exports.transformers_openvino)):
+        for hint in OPENVINO_HINTS:
+            make = partial(_openvino, export, model, precision, hint, samples.calibration)
+            ways[f"{'NNCF of ' if precision is Precision.INT8 else ''}{exporter} export, {hint}"] = make
+    return ways
+
+
+def fastest_contender(name: str, precision: Precision, model: Path, ways: Ways, trial: Pairs) -> Contender | Absent:
+    """The way that labels `trial` fastest. Ways that fail are named in its settings; `Absent` if all fail."""
+    contenders: dict[str, Contender] = {}
+    prepared: dict[str, Labelling] = {}
+    failed: dict[str, str] = {}
+    for way, make in ways.items():
+        try:
+            contender = peers.batches_contender(name, precision, f"{way}, {machine.cores()} threads, ", model, make())
+            labelling = contender.prepare(trial)
+            labelling()
+        except Exception as error:  # a peer may fail in any way, and is then a line of the table
+            failed[way] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:120]
+            continue
+        contenders[way], prepared[way] = contender, labelling
+    told = "; ".join(f"{way} failed ({why})" for way, why in failed.items())
+    if not contenders:
+        return Absent(name, precision, told)
+    best = fastest(prepared)
+    settings = f"{contenders[best].settings}, the fastest of {len(prepared)} ways"
+    return Contender(name, f"{settings}; {told}" if told else settings, precision, contenders[best].prepare)
+
+
+def fastest(ways: Mapping[str, Callable[[], object]]) -> str:
+    """The way whose best try took the least time; the first try of each warms it up."""
+    for way in ways.values():
+        way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(TRIES):
+        for name, way in ways.items():
+            begun = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - begun)
+    return min(seconds, key=lambda name: min(seconds[name]))
+
+
+def feeds(model: Path, pairs: Pairs) -> list[Feed]:
+    """The pairs as inputs of an export, one at a time: no calibration sees padding."""
+    batches = peers.padded_batches(AutoTokenizer.from_pretrained(model), pairs, size=1)
+    return [{name: batch[name].numpy() for name in INPUTS} for batch in batches]
+
+
+def _dynamic(export: Callable[[Path], Path], model: Path) -> BatchLogits:
+    return _onnx_runtime(_in_int8(exports.dynamic_int8(export(model))))
+
+
+def _static(export: Callable[[Path], Path], model: Path, calibration: Pairs) -> BatchLogits:
+    return _onnx_runtime(_in_int8(exports.static_int8(export(model), feeds(model, calibration))))
+
+
+def _in_int8(export: Path) -> Path:
+    """Raises RuntimeError for a file without a product in int8."""
+    if not exports.int8_products(export):
+        raise RuntimeError("no product is in int8")
+    return export
+
+
+def _onnx_runtime(export: Path) -> BatchLogits:
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
     options.intra_op_num_threads = machine.cores()
-    export = quantized_export(model) if precision is Precision.INT8 else exported(model)
-    session = InferenceSession(str(export), options, providers=["CPUExecutionProvider"])
-    settings = f"{machine.cores()} threads, {'quantize_dynamic, ' if precision is Precision.INT8 else ''}"
-    return peers.batches_contender(name, precision, settings, model, partial(_onnx_runtime_logits, session))
+    options.log_severity_level = 3
+    return partial(_onnx_runtime_logits, InferenceSession(str(export), options, providers=["CPUExecutionProvider"]))
 
 
-def openvino_contender(model: Path, precision: Precision, trial: Pairs) -> Contender | Absent:
-    """OpenVINO on the plain export, with the performance hint that is faster on the pairs of `trial`."""
-    name = openvino_name(precision)
-    if reason := not_installed("openvino", *EXPORTER):
-        return Absent(name, precision, reason)
+def _openvino(
+    export: Callable[[Path], Path], model: Path, precision: Precision, hint: str, calibration: Pairs
+) -> BatchLogits:
     from openvino import AsyncInferQueue, Core
 
-    ways: dict[str, BatchLogits] = {}
-    for hint in OPENVINO_HINTS:
-        properties = {
-            "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
-            "INFERENCE_NUM_THREADS": machine.cores(),
-            "PERFORMANCE_HINT": hint,
-        }
-        ways[hint] = partial(
-            _openvino_logits, AsyncInferQueue(Core().compile_model(exported(model), "CPU", properties))
-        )
-    contenders = {
-        hint: peers.batches_contender(
-            name, precision, f"{hint} (the faster hint here), {machine.cores()} threads, ", model, logits
-        )
-        for hint, logits in ways.items()
-    }
-    return contenders[fastest({hint: contender.prepare(trial) for hint, contender in contenders.items()})]
+    path = export(model)
+    properties: dict[str, object] = {"INFERENCE_NUM_THREADS": machine.cores(), "PERFORMANCE_HINT": hint}
+    if precision is Precision.INT8:
+        # What stays outside int8 is computed in what OpenVINO prefers on this processor.
+        path = exports.nncf_int8(path, feeds(model, calibration))
+    else:
+        properties["INFERENCE_PRECISION_HINT"] = OPENVINO_PRECISIONS[precision]
+    compiled = Core().compile_model(path, "CPU", properties)
+    if precision is Precision.INT8 and not openvino_int8_products(compiled):
+        raise RuntimeError("no product is in int8")
+    return partial(_openvino_logits, AsyncInferQueue(compiled))
 
 
-def exported(model: Path) -> Path:
-    """The model as ONNX, beside its folder, with free batch and length; written when first asked for."""
-    export = model.with_suffix(".onnx")
-    if not export.exists():
-        # Without torch's fused attention, which ONNX spells out in twice as many operations.
-        albert = AutoModelForSequenceClassification.from_pretrained(
-            model, dtype=torch.float32, attn_implementation="eager"
-        )
-        free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-        with warnings.catch_warnings():
-            # The exporter's own: it calls what torch deprecates.
-            warnings.simplefilter("ignore", FutureWarning)
-            torch.onnx.export(
-                albert.eval(),
-                kwargs={name: torch.ones(2, 8, dtype=torch.int64) for name in INPUTS},
-                f=export,
-                output_names=[LOGITS],
-                dynamic_shapes=dict.fromkeys(INPUTS, free),
-                external_data=False,
-                verbose=False,
-            )
-    return export
-
-
-def quantized_export(model: Path) -> Path:
-    """`exported` with its weights in int8, beside it."""
-    from onnxruntime.quantization import quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    quantized, folded = model.with_suffix(".int8.onnx"), model.with_suffix(".folded.onnx")
-    if not quantized.exists():
-        # As its documentation asks: without it, the layers' weights hide behind a transposition and stay in fp32. Its
-        # symbolic shapes do not get through this model, and dynamic quantisation has no use for them.
-        quant_pre_process(exported(model), folded, skip_symbolic_shape=True)
-        quantize_dynamic(folded, quantized)
-    return quantized
+def openvino_int8_products(compiled: Any) -> int:
+    """The products that a compiled model computes in int8, as it tells itself."""
+    operations = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ops()]
+    return sum(
+        told["layerType"].astype(str) in ("FullyConnected", "MatMul")
+        and told["runtimePrecision"].astype(str) in ("i8", "u8")
+        for told in operations
+    )
 
 
 def _onnx_runtime_logits(session: Any, batches: Sequence[Batch]) -> NDArray[np.float32]:
@@ -135,16 +194,3 @@ def _openvino_logits(requests: Any, batches: Sequence[Batch]) -> NDArray[np.floa
         requests.start_async({name: batch[name].numpy() for name in INPUTS}, number)
     requests.wait_all()
     return np.concatenate([logits[number] for number in range(len(batches))])
-
-
-def fastest(ways: Mapping[str, Callable[[], object]]) -> str:
-    """The way whose best try took the least time; the first try of each warms it up."""
-    for way in ways.values():
-        way()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(TRIES):
-        for name, way in ways.items():
-            begun = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - begun)
-    return min(seconds, key=lambda name: min(seconds[name]))

@@ -21,6 +21,7 @@ PACKAGES: Final = (
     "sentence-transformers",
     "onnxruntime",
     "openvino",
+    "nncf",
     "ray",
     "pyarrow",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from albert_infer.engine.devices import card_of
 from albert_infer.labeler import Labeler
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
 from albert_infer.schema import PROBABILITIES, DeviceKind, EncodedPairs, Precision
-from benchmarks.contender import Contender, Labelling, Pairs
+from benchmarks import devices, machine
+from benchmarks.contender import Absent, Contender, Labelling, Pairs
 
 
-def engine_name(precision: Precision) -> str:
-    """The row that the targets are about."""
-    return f"our engine alone, {precision}"
+def engine_name(precision: Precision, cores: int | None = None) -> str:
+    """The row that the targets are about; `cores` is None for all."""
+    return f"our engine alone, {precision}{'' if cores is None else ', one core' if cores == 1 else f', {cores} cores'}"
 
 
 def labeler_name(precision: Precision) -> str:
@@ -28,14 +30,16 @@ def labeler_name(precision: Precision) -> str:
     return f"our engine with tokenizing, {precision}"
 
 
-def engine_contender(model: Path, precision: Precision, device: DeviceKind = DeviceKind.CPU) -> Contender:
+def engine_contender(
+    model: Path, precision: Precision, device: DeviceKind = DeviceKind.CPU, cores: int | None = None
+) -> Contender:
     """`AlbertEngine` on encoded pairs in micro-batches; what a labelling worker does most of its time.
 
     Raises ModelError where the device does not compute in `precision`.
     """
     checkpoint = load_checkpoint(str(model))
     budget = default_batch_tokens(device, checkpoint.shape, card_of(device))
-    engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=None)
+    engine = AlbertEngine(checkpoint.shape, checkpoint.weights, precision=precision, device=device, threads=cores)
 
     def on_tokens(pairs: Pairs) -> Labelling:
         encoded = encoded_pairs(checkpoint, pairs)
@@ -43,7 +47,20 @@ def engine_contender(model: Path, precision: Precision, device: DeviceKind = Dev
         return lambda: softmax(engine.logits(encoded, batches))
 
     settings = f"{precision}, max_batch_tokens={budget}, tokenizing not timed"
-    return Contender(engine_name(precision), settings, precision, on_tokens)
+    name = engine_name(precision, cores)
+    return Contender(name, settings, precision, on_tokens, cores, beside_limit=True)
+
+
+def one_core_contenders(model: Path, precisions: Sequence[Precision]) -> list[Contender | Absent]:
+    """The engine on one core of a CPU, in each precision that it computes in; none where there is only one core."""
+    if machine.cores() == 1:
+        return []
+    return [
+        Absent(engine_name(precision, 1), precision, reason)
+        if (reason := devices.obstacle(DeviceKind.CPU, precision))
+        else engine_contender(model, precision, cores=1)
+        for precision in precisions
+    ]
 
 
 def labeler_contender(model: Path, precision: Precision) -> Contender:

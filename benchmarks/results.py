@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.machine import Machine
+from benchmarks.quiet import Quiet
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Row:
     """One line of the table: `rounds` are pairs/s, none where `note` says why it was not measured.
 
     `largest_difference` is that of a probability from the Hugging Face pipeline's in fp32, `same_label` the share of
-    pairs that get its label; None where there is nothing to compare.
+    pairs that get its label; None where there is nothing to compare. `cores` is None for all. `limit_shares` are the
+    speeds of the rounds against the limit that was measured around them; none where it was not.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Row:
     note: str = ""
     largest_difference: float | None = None
     same_label: float | None = None
+    cores: int | None = None
+    limit_shares: tuple[float, ...] = ()
 
     @property
     def pairs_per_second(self) -> float | None:
@@ -37,11 +41,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Limit:
-    """The fastest that the products alone would allow in one precision; `ways` are the medians in GFLOP/s."""
+    """The fastest that the products alone would allow in one precision, on so many cores; None is all of them.
+
+    `ways` are the best readings of each way when the best was chosen, `readings` those of the best in all rounds, in
+    GFLOP/s. `pairs_per_second` follows from their median.
+    """
 
     precision: str
     ways: dict[str, float]
     pairs_per_second: float
+    cores: int | None = None
+    readings: tuple[float, ...] = ()
 
     @property
     def best_way(self) -> str:
@@ -98,10 +108,18 @@ class Section:
     work: Work
     rows: Sequence[Row]
     limits: Sequence[Limit]
+    quiet: Quiet | None = None
 
-    def limit(self, precision: str) -> Limit | None:
-        """The limit of a precision, if it was measured."""
-        return next((limit for limit in self.limits if limit.precision == precision), None)
+    def limit(self, precision: str, cores: int | None = None) -> Limit | None:
+        """The limit of a precision on so many cores, if it was measured."""
+        return next((each for each in self.limits if (each.precision, each.cores) == (precision, cores)), None)
+
+    def share_of_limit(self, row: Row) -> float | None:
+        """The median of the row's ratios to the limit around it; of the medians, if the limit was not around it."""
+        if row.limit_shares:
+            return statistics.median(row.limit_shares)
+        limit, speed = self.limit(row.precision, row.cores), row.pairs_per_second
+        return None if limit is None or speed is None else speed / limit.pairs_per_second
 
     def speed(self, row: Row) -> Speed:
         """The row's speed in every unit."""
@@ -114,8 +132,12 @@ class Section:
         """Everything, derived figures included."""
         return {
             "work": asdict(self.work),
-            "rows": [asdict(row) | asdict(self.speed(row)) for row in self.rows],
+            "rows": [
+                asdict(row) | asdict(self.speed(row)) | {"share_of_limit": self.share_of_limit(row)}
+                for row in self.rows
+            ],
             "limits": [asdict(limit) | {"best_way": limit.best_way} for limit in self.limits],
+            "quiet": self.quiet and asdict(self.quiet) | {"is_quiet": self.quiet.is_quiet},
         }
 
 

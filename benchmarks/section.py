@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -21,9 +21,11 @@ from albert_infer.engine.devices import card_of
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import DeviceKind
 from benchmarks import checkpoint, limit, ours, pairs, workloads
-from benchmarks.contender import Absent, Contender, Pairs
+from benchmarks.contender import Absent, Contender, Pairs, Samples
+from benchmarks.meter import Meter, Meters, ceilings_of
+from benchmarks.quiet import Watch
 from benchmarks.results import Limit, Section, Work
-from benchmarks.rounds import Rounds, rows_of, take_rounds
+from benchmarks.rounds import rows_of, take_rounds
 from benchmarks.workloads import Workload
 
 # What a round of a row costs where nobody says how many pairs: about 190 SNLI pairs in the base shape.
@@ -33,18 +35,20 @@ FEWEST_PAIRS: Final = 8
 FEWEST_PAIRS_ON_GPU: Final = 16_384
 # Pairs that choose a peer's settings before it is timed: two of its batches.
 TRIAL_PAIRS: Final = 64
+# Pairs on which peers choose the scales of int8. They come after the pairs that are timed.
+CALIBRATION_PAIRS: Final = 300
 
 # Every workload.
 ALL: Final = "all"
 
-# Gives every row of the table, the one that the others are compared with first. The model's folder, and a few pairs to
-# choose settings by.
-Contenders = Callable[[Path, Pairs], Sequence[Contender | Absent]]
+# Gives every row of the table, the one that the others are compared with first. The model's folder, and pairs to choose
+# settings by.
+Contenders = Callable[[Path, Samples], Sequence[Contender | Absent]]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a section is about; `pairs` is None where the shape decides, `way_seconds` is for each way to multiply."""
+    """What a section is about; `pairs` is None where the shape decides, `way_seconds` is for a reading of a limit."""
 
     shape: str
     workload: Workload
@@ -56,7 +60,7 @@ class Asked:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that say which sections a run has; `asked` reads them."""
-    shapes, kinds = list(checkpoint.SHAPES), [*Workload, ALL]
+    shapes, kinds = [*checkpoint.SHAPES, checkpoint.BUILTIN], [*Workload, ALL]
     parser.add_argument("--shape", action="append", choices=shapes, help="ALBERT's sizes; base if not given")
     parser.add_argument("--workload", action="append", choices=kinds, help="kind of pairs; snli if not given")
     parser.add_argument(
@@ -65,7 +69,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=int, help="pairs of each row and round; by default what costs about the same")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the in-process rows; medians are shown")
     parser.add_argument(
-        "--way-seconds", type=float, default=limit.SECONDS_PER_WAY, help="of each way to multiply, in every round"
+        "--way-seconds",
+        type=float,
+        default=limit.SECONDS_PER_WAY,
+        help="of each reading of a limit, two for each row of ours",
     )
     parser.add_argument("--json", type=Path, help="write everything to this file")
 
@@ -84,22 +91,29 @@ def take_section(wanted: Asked, scratch: Path, contenders: Contenders, device: D
     model = saved_model(scratch, wanted.shape)
     shape = load_checkpoint(str(model)).shape
     count = wanted.pairs or default_pairs(shape, wanted.workload, device)
-    texts = pairs.text_pairs(workloads.workload_pairs(wanted.workload, wanted.data, count))
+    table = workloads.workload_pairs(wanted.workload, wanted.data, count + CALIBRATION_PAIRS)
+    texts = pairs.text_pairs(table.slice(0, count))
     work = _work(wanted, model, texts, device)
-    rows = contenders(model, texts[:TRIAL_PAIRS])
+    rows = contenders(model, Samples(texts[:TRIAL_PAIRS], pairs.text_pairs(table.slice(count))))
     timed = [row for row in rows if isinstance(row, Contender)]
-    products = {
-        each: partial(limit.product_gflops, shape, work.micro_batch_tokens, each, device, wanted.way_seconds)
-        for each in dict.fromkeys(row.precision for row in timed)
+    meters = {
+        each: Meter.of(
+            limit.product_ways(shape, work.micro_batch_tokens, each.precision, device, each.cores), wanted.way_seconds
+        )
+        for each in ceilings_of(timed)
     }
-    taken = take_rounds(timed, products, texts, wanted.rounds, tell, device)
-    return Section(work, rows_of(rows, taken), _limits(taken, work))
+    with Watch() as watch:
+        taken = take_rounds(timed, meters, texts, wanted.rounds, tell, device, watch)
+    needed_gflop = work.needed_product_tflop * 1e3 / work.pairs
+    return Section(work, rows_of(rows, taken, needed_gflop), _limits(meters, needed_gflop), watch.quiet)
 
 
 def saved_model(scratch: Path, shape: str) -> Path:
-    """The random checkpoint of a shape, in a folder of its name; written when first asked for."""
+    """The random checkpoint of a shape, or the built-in one, in a folder of its name; written when first asked for."""
     model = scratch / shape
-    if not model.exists():
+    if not model.exists() and shape == checkpoint.BUILTIN:
+        shutil.copytree(checkpoint.BUILTIN_CHECKPOINT, model)
+    elif not model.exists():
         checkpoint.save_checkpoint(model, checkpoint.SHAPES[shape])
     return model
 
@@ -133,12 +147,14 @@ def _work(wanted: Asked, model: Path, texts: Pairs, device: DeviceKind) -> Work:
     )
 
 
-def _limits(taken: Rounds, work: Work) -> list[Limit]:
+def _limits(meters: Meters, needed_gflop: float) -> list[Limit]:
     return [
         Limit(
-            precision,
-            medians := {way: statistics.median(gflops) for way, gflops in ways.items()},
-            max(medians.values()) / 1e3 / work.needed_product_tflop * work.pairs,
+            each.precision,
+            meter.ways,
+            statistics.median(meter.readings) / needed_gflop,
+            each.cores,
+            tuple(meter.readings),
         )
-        for precision, ways in taken.product_gflops.items()
+        for each, meter in meters.items()
     ]

@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import checkpoint
 from benchmarks.machine import Machine
 from benchmarks.results import Limit, Results, Row, Section
 
@@ -36,15 +37,21 @@ def _show_section(console: Console, section: Section) -> None:
     work = section.work
     console.print()
     console.print(
-        f"[bold]ALBERT-{work.shape} shape, {work.workload}[/bold], random weights; {work.pairs} pairs of "
+        f"[bold]{_model(work.shape)}, {work.workload}[/bold]; {work.pairs} pairs of "
         f"{work.source}, mean {work.mean_tokens:.1f} tokens, longest {work.longest_tokens}, "
         f"{work.forward_tflop:.2f} TFLOP"
     )
+    if section.quiet:
+        console.print(section.quiet.to_text())
     console.print(_table(section))
     for number, row in enumerate(section.rows, 1):
         console.print(f"[dim]{number:>2}  {row.settings}[/dim]")
     for limit in section.limits:
         console.print(_limit_line(limit))
+
+
+def _model(shape: str) -> str:
+    return "the built-in checkpoint" if shape == checkpoint.BUILTIN else f"ALBERT-{shape} shape, random weights"
 
 
 def _show_machine(console: Console, machine: Machine) -> None:
@@ -66,7 +73,7 @@ def _table(section: Section) -> Table:
 
 
 def _cells(section: Section, row: Row) -> list[str]:
-    speed, base, limit = section.speed(row), section.rows[0].pairs_per_second, section.limit(row.precision)
+    speed, base, share = section.speed(row), section.rows[0].pairs_per_second, section.share_of_limit(row)
     if speed.pairs_per_second is None or base is None:
         return [row.note]
     return [
@@ -75,7 +82,7 @@ def _cells(section: Section, row: Row) -> list[str]:
         f"{speed.tokens_per_second:,.0f}",
         f"{speed.tflop_per_second:.3g}",
         f"{speed.pairs_per_second / base:.2f}",
-        f"{speed.pairs_per_second / limit.pairs_per_second:.0%}" if limit else "",
+        "" if share is None else f"{share:.0%}",
         "" if row.largest_difference is None else f"{row.largest_difference:.0e}",
         "" if row.same_label is None else f"{row.same_label:.1%}",
     ]
@@ -83,4 +90,6 @@ def _cells(section: Section, row: Row) -> list[str]:
 
 def _limit_line(limit: Limit) -> str:
     ways = ", ".join(f"{way} {gflops:.0f}" for way, gflops in limit.ways.items())
-    return f"limit in {limit.precision}: {limit.pairs_per_second:.1f} pairs/s by {limit.best_way} (GFLOP/s: {ways})"
+    where = "" if limit.cores is None else f" on {limit.cores} core{'s' if limit.cores > 1 else ''}"
+    best = f"{limit.pairs_per_second:.1f} pairs/s by {limit.best_way}"
+    return f"limit in {limit.precision}{where}: {best} (GFLOP/s when it was chosen: {ways})"

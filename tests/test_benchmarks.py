@@ -36,8 +36,10 @@ from benchmarks import (
     tokenizing,
     workloads,
 )
-from benchmarks.contender import Absent, Contender, Pairs, not_installed
+from benchmarks.contender import Absent, Contender, Samples, not_installed
 from benchmarks.machine import this_machine
+from benchmarks.meter import Ceiling, Meter, ceilings_of
+from benchmarks.quiet import Quiet, Watch
 from benchmarks.results import Limit, Results, Row, Section, Speed, Target, Work
 from benchmarks.rounds import rows_of, take_rounds
 from benchmarks.workloads import Workload
@@ -94,35 +96,6 @@ def test_cross_encoder_rows_do_the_same_work(model: Path, texts: list[tuple[str,
     refuse_other_work(peers.cross_encoder_contenders(model, Precision.FP32, DeviceKind.CPU, (7, 32)), texts, model)
 
 
-def test_exported_rows_do_the_same_work_whatever_the_size_of_their_batches(
-    model: Path, texts: list[tuple[str, str]]
-) -> None:
-    pytest.importorskip("onnxruntime", reason="the peers of the benchmark are the `bench` extra")
-    contenders = [
-        exported.onnx_runtime_contender(model, Precision.FP32),
-        exported.openvino_contender(model, Precision.FP32, texts[:3]),
-    ]
-    refuse_other_work(contenders, texts, model)
-
-
-def test_quantised_export_gives_nearly_the_same_labels(model: Path, texts: list[tuple[str, str]]) -> None:
-    onnx = pytest.importorskip("onnx", reason="the peers of the benchmark are the `bench` extra")
-    expected_RC = ours.engine_contender(model, Precision.FP32).prepare(texts)()
-    contender = exported.onnx_runtime_contender(model, Precision.INT8)
-    assert isinstance(contender, Contender)
-    found_RC = contender.prepare(texts)()
-    operations = [node.op_type for node in onnx.load(exported.quantized_export(model)).graph.node]
-    # Six products a layer, the mapping of the embeddings, pooler and classifier; attention stays in fp32.
-    assert operations.count("MatMulInteger") == 6 * 2 + 3
-    assert (found_RC.argmax(axis=1) == expected_RC.argmax(axis=1)).mean() >= INT8_SAME_LABEL
-
-
-def test_the_fastest_way_is_the_one_with_the_best_try() -> None:
-    ways = {"slow": lambda: time.sleep(0.02), "fast": lambda: time.sleep(0.002)}
-    assert exported.fastest(ways) == "fast"
-    assert exported.fastest(dict(reversed(ways.items()))) == "fast"
-
-
 def test_a_peer_that_is_not_installed_is_named() -> None:
     assert not_installed("numpy", "no_such_peer") == "not installed: no_such_peer"
     assert not_installed("numpy") == ""
@@ -134,12 +107,12 @@ def test_rows_that_cannot_be_measured_stand_in_their_place(model: Path, texts: l
         Absent("a peer", Precision.INT8, "not installed: peer"),
         peers.model_contender(model, Precision.FP32),
     ]
-    rounds = take_rounds([each for each in contenders if isinstance(each, Contender)], {}, texts, 1, lambda _: None)
-    first, absent, last = rows_of(contenders, rounds)
+    timings = take_rounds([each for each in contenders if isinstance(each, Contender)], {}, texts, 1, lambda _: None)
+    first, absent, last = rows_of(contenders, timings)
     assert (absent.name, absent.note, absent.pairs_per_second) == ("a peer", "not installed: peer", None)
     assert (first.same_label, last.same_label) == (1.0, 1.0)
-    rounds.timings[1].probabilities = np.roll(rounds.timings[1].probabilities, 1, axis=1)
-    assert rows_of(contenders, rounds)[2].same_label == 0.0
+    timings[1].probabilities = np.roll(timings[1].probabilities, 1, axis=1)
+    assert rows_of(contenders, timings)[2].same_label == 0.0
 
 
 def test_bf16_rows_give_nearly_the_same_probabilities(model: Path, texts: list[tuple[str, str]]) -> None:
@@ -231,22 +204,78 @@ def test_a_gpu_gets_batches_that_keep_it_busy() -> None:
 def test_a_section_has_its_rows_and_the_limits_of_its_shape(tmp_path: Path) -> None:
     wanted = section.Asked("tiny", Workload.SNLI, pairs.BUILTIN_PAIRS, 8, rounds=1, way_seconds=0.01)
 
-    def contenders(model: Path, trial: Pairs) -> list[Contender | Absent]:
-        assert len(trial) == 8
+    def contenders(model: Path, samples: Samples) -> list[Contender | Absent]:
+        assert len(samples.trial) == 8
+        assert len(samples.calibration) == 300
+        assert not {*samples.trial} & {*samples.calibration}
         return [ours.engine_contender(model, Precision.FP32), Absent("a peer", Precision.INT8, "not here")]
 
     taken = section.take_section(wanted, tmp_path, contenders)
     assert [row.name for row in taken.rows] == [ours.engine_name(Precision.FP32), "a peer"]
     assert (taken.work.shape, taken.work.pairs) == ("tiny", 8)
-    assert [limit.precision for limit in taken.limits] == [Precision.FP32]
+    [ceiling] = taken.limits
+    assert (ceiling.precision, ceiling.cores, len(ceiling.readings)) == (Precision.FP32, None, 2)
+    assert taken.share_of_limit(taken.rows[0]) == taken.rows[0].limit_shares[0] > 0
+    assert taken.to_json()["quiet"]["spin"] > 0
 
 
-def test_rounds_time_every_contender_once_a_round(model: Path, texts: list[tuple[str, str]]) -> None:
-    contender = ours.engine_contender(model, Precision.FP32)
-    taken = take_rounds([contender], {Precision.FP32: lambda: {"torch linear": 2.0}}, texts, 3, lambda _: None)
-    assert len(taken.timings[0].pairs_per_second) == 3
-    assert taken.timings[0].probabilities.shape == (PAIRS, 3)
-    assert taken.product_gflops == {Precision.FP32: {"torch linear": [2.0, 2.0, 2.0]}}
+def meter_of(*gflops: float) -> Meter:
+    readings = iter(gflops)
+    return Meter({"a way": 1.0}, lambda _: next(readings), seconds=0.0)
+
+
+def test_rounds_time_every_contender_once_a_round_and_the_limit_around_ours(
+    model: Path, texts: list[tuple[str, str]]
+) -> None:
+    contenders = [peers.model_contender(model, Precision.FP32), ours.engine_contender(model, Precision.FP32)]
+    around, alone = meter_of(1.0, 3.0, 2.0, 2.0, 8.0, 2.0), meter_of(7.0, 7.0, 7.0)
+    meters = {Ceiling(Precision.FP32, None): around, Ceiling(Precision.FP32, 1): alone}
+    peer, engine_alone = take_rounds(contenders, meters, texts, 3, lambda _: None)
+    assert len(peer.pairs_per_second) == len(engine_alone.pairs_per_second) == 3
+    assert engine_alone.probabilities.shape == (PAIRS, 3)
+    assert (peer.limit_gflops, engine_alone.limit_gflops) == ([], [2.0, 2.0, 5.0])
+    assert alone.readings == [7.0] * 3
+    row = rows_of(contenders, [peer, engine_alone], needed_gflop=0.5)[1]
+    assert row.limit_shares == pytest.approx([speed / 2 / 2 for speed in row.rounds[:2]] + [row.rounds[2] / 2 / 5])
+
+
+def test_a_meter_takes_the_way_with_the_best_reading() -> None:
+    meter = Meter.of({"slow": lambda _: 1.0, "fast": lambda seconds: 2.0 * seconds}, seconds=3.0)
+    assert (meter.ways, meter.read(), meter.readings) == ({"slow": 1.0, "fast": 6.0}, 6.0, [6.0])
+
+
+def test_limits_are_measured_on_all_cores_and_on_those_of_the_rows(model: Path) -> None:
+    contenders = [
+        peers.model_contender(model, Precision.FP32),
+        ours.engine_contender(model, Precision.BF16, cores=1),
+    ]
+    assert ceilings_of(contenders) == [(Precision.FP32, None), (Precision.BF16, None), (Precision.BF16, 1)]
+
+
+def test_one_core_has_only_ways_with_a_product_a_core() -> None:
+    small = AlbertShape.from_config(
+        {**checkpoint.TINY, "model_type": "albert", "id2label": {"0": "", "1": "", "2": ""}}
+    )
+    ways = limit.product_ways(small, 64, Precision.INT8, DeviceKind.CPU, cores=1)
+    assert list(ways) == ["oneDNN, quantised beforehand, a product a core"]
+    assert ways["oneDNN, quantised beforehand, a product a core"](0.01) > 0
+
+
+def test_a_share_of_the_limit_is_the_median_of_its_rounds() -> None:
+    around = Row("ours", "", Precision.FP32, (3.0, 9.0, 4.0), limit_shares=(0.5, 0.9, 0.8))
+    apart = Row("a peer", "", Precision.FP32, (3.0, 9.0, 4.0))
+    taken = Section(work_of(tokens=1.0), [around, apart], [Limit(Precision.FP32, {}, 8.0)])
+    assert [taken.share_of_limit(row) for row in taken.rows] == [0.8, 0.5]
+    assert taken.share_of_limit(replace(apart, cores=1)) is None
+
+
+def test_a_busy_machine_is_told() -> None:
+    with Watch() as watch:
+        watch.spin()
+    assert 0 < watch.quiet.spin <= 1
+    assert watch.quiet.others >= 0
+    assert Quiet(0.05, 0.0, 0.95, 9.0).is_quiet
+    assert "NOT quiet: other processes used 0.80 cores" in Quiet(0.8, 0.0, 0.95, 9.0).to_text()
 
 
 def work_of(tokens: float) -> Work:
@@ -332,7 +361,10 @@ def test_targets_are_judged_by_the_rows_of_the_run() -> None:
         targets.RECIPE_NAME: 3.0,
         targets.JOB_NAME: 15.0,
     }
-    rows = [Row(name, "", Precision.FP32, (speed,) if speed else ()) for name, speed in speeds.items()]
+    rows = [
+        Row(name, "", Precision.INT8 if "int8" in name else Precision.FP32, (speed,) if speed else ())
+        for name, speed in speeds.items()
+    ]
     limits = [Limit(Precision.BF16, {}, 400.0), Limit(Precision.INT8, {}, 500.0)]
     section = Section(work_of(tokens=30.0), rows, limits)
     # The engine alone does 20 pairs of 30 tokens a second.
@@ -348,6 +380,22 @@ def test_targets_are_judged_by_the_rows_of_the_run() -> None:
         "our job ≥ 5 x Ray's recipe, start-up included": (5.0, "met"),
     }
     assert [target.claim for target in targets.targets(section, {})] == list(found)[:5]
+
+
+def test_int8_is_judged_by_the_fastest_peer_in_int8() -> None:
+    names = [ours.engine_name(each) for each in (Precision.FP32, Precision.BF16)]
+    rows = [
+        *(Row(name, "", Precision.FP32, (1.0,)) for name in names),
+        Row(ours.engine_name(Precision.INT8), "", Precision.INT8, (30.0,), same_label=0.98),
+        Row(exported.onnx_runtime_name(Precision.INT8), "", Precision.INT8, (15.0,), same_label=1.0),
+        Row(exported.openvino_name(Precision.INT8), "", Precision.INT8, (20.0,), same_label=0.97),
+    ]
+    judged = targets.targets(Section(work_of(tokens=30.0), rows, []), {})
+    speed, labels = (target for target in judged if "peer" in target.claim)
+    assert (speed.verdict, speed.figure) == ("met", "1.5 x OpenVINO, int8, sorted")
+    assert (labels.verdict, labels.figure) == ("met", "98.0% against 97.0%")
+    judged = targets.targets(Section(work_of(tokens=30.0), [*rows[:3], replace(rows[4], same_label=0.99)], []), {})
+    assert [target.verdict for target in judged if "peer" in target.claim] == ["met", "missed"]
 
 
 @pytest.mark.process
