@@ -52,11 +52,12 @@ def transformers_onnx(model: Path) -> Path:
 
     def write(export: Path) -> None:
         import onnx_ir
+        from transformers.exporters import exporter_onnx
         from transformers.exporters.configs import OnnxConfig
-        from transformers.exporters.exporter_onnx import OnnxExporter
 
+        exporter: Any = exporter_onnx
         config = OnnxConfig(dynamic=True, ort_fusions="cpu")
-        onnx_ir.save(OnnxExporter().export(_loaded(model), _example(), config=config).program, str(export))
+        onnx_ir.save(exporter.OnnxExporter().export(_loaded(model), _example(), config=config).program, str(export))
 
     return _written(model.with_suffix(".fused.onnx"), write)
 
@@ -100,10 +101,13 @@ def transformers_openvino(model: Path) -> Path:
 
     def write(export: Path) -> None:
         from openvino import save_model
+        from transformers.exporters import exporter_openvino
         from transformers.exporters.configs import OpenVINOConfig
-        from transformers.exporters.exporter_openvino import OpenVINOExporter
 
-        program = OpenVINOExporter().export(_loaded(model), _example(), config=OpenVINOConfig(dynamic=True)).program
+        exporter: Any = exporter_openvino
+        program = (
+            exporter.OpenVINOExporter().export(_loaded(model), _example(), config=OpenVINOConfig(dynamic=True)).program
+        )
         save_model(program, export, compress_to_fp16=False)
 
     return _written(model.with_suffix(".xml"), write)

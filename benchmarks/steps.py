@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,8 +177,7 @@ class _TimedProduct:
 
 
 def _timed_layer(layer: LayerWeights[P], clock: Clock) -> LayerWeights[P]:
-    timed = {
-        name: cast("P", _TimedProduct(cast("Callable[[Any], Any]", getattr(layer, name)), *steps, clock))
-        for name, steps in STEPS_OF_PRODUCTS.items()
+    timed: dict[str, Any] = {
+        name: _TimedProduct(getattr(layer, name), *steps, clock) for name, steps in STEPS_OF_PRODUCTS.items()
     }
     return replace(layer, **timed)

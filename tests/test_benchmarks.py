@@ -47,7 +47,6 @@ from benchmarks.workloads import Workload
 # fp32 in another order of operations; the probabilities of different pairs differ by tenths.
 TOLERANCE: Final = 1e-5
 BF16_TOLERANCE: Final = 0.1
-INT8_SAME_LABEL: Final = 0.8
 PAIRS: Final = 40  # more than one batch of 32
 
 BASE_SHAPE: Final = AlbertShape.from_config(
