@@ -138,9 +138,10 @@ def _static(export: Callable[[Path], Path], model: Path, calibration: Pairs) -> 
 
 
 def _in_int8(export: Path) -> Path:
-    """Raises RuntimeError for a file without a product in int8."""
-    if not exports.int8_products(export):
-        raise RuntimeError("no product is in int8")
+    """Raises RuntimeError for a file in which the product of any weight is not in int8."""
+    in_int8, in_fp32 = exports.int8_products(export), exports.fp32_products(export)
+    if not in_int8 or in_fp32:
+        raise RuntimeError(f"{in_fp32} products of a weight are in fp32, {in_int8} in int8")
     return export
 
 

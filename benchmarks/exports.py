@@ -145,6 +145,19 @@ def int8_products(export: Path) -> int:
     )
 
 
+def fp32_products(export: Path) -> int:
+    """The products of a weight that an ONNX file still computes in fp32, including weights that alone are in int8."""
+    import onnx
+
+    graph = onnx.load(export).graph
+    weights = {each.name for each in graph.initializer}
+    restored = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    weights |= {node.output[0] for node in restored if node.input[0] in weights}
+    inputs = {node.output[0] for node in restored} - weights
+    products = [node.input[:2] for node in graph.node if node.op_type == PRODUCT]
+    return sum(weight in weights and hidden not in inputs for hidden, weight in products)
+
+
 def _without_weight(export: Path) -> list[str]:
     """The names of the products between two activations: int8 costs more than it saves there."""
     import onnx

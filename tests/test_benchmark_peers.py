@@ -68,6 +68,8 @@ def test_every_int8_export_is_in_int8_and_gives_nearly_the_same_labels(model: Pa
     feeds = exported.feeds(model, samples.calibration)
     for exporter, export in (("torch", exports.torch_onnx(model)), ("transformers", exports.transformers_onnx(model))):
         assert exports.int8_products(export) == 0
+        with pytest.raises(RuntimeError, match="0 in int8"):
+            exported._in_int8(export)
         assert exports.int8_products(exports.static_int8(export, feeds)) == PRODUCTS[exporter]
         # Pooler and classifier too.
         assert exports.int8_products(exports.dynamic_int8(export)) == PRODUCTS[exporter] + 2
