@@ -50,7 +50,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "output": {"config", "storage", "read"},
     "pipeline": set(STEPS) - {"pipeline"},
     "job": set(STEPS),
-    "labeler": {"config", "prepare", "engine", "model", "classify", "preflight", "pipeline"},
+    "labeler": {"config", "read", "prepare", "engine", "model", "classify", "preflight", "pipeline"},
     # The recount finds errors of the steps: it shares no code with them.
     "verification": {"config", "storage"},
     "learning": {*STEPS, "job", "labeler", "verification"} - {"output"},
@@ -67,7 +67,10 @@ SHARED_WITH_VERIFICATION: Final = {
     "errors": {"IntegrityError", "ObjectChangedError", "ObjectMissingError", "OutputError", "SettingsError"},
     "schema": {
         *("PAIR_ID", "PREMISE", "HYPOTHESIS", "SOURCE_FILE", "SOURCE_ROW", "LABEL", "N_TOKENS", "TRUNCATED"),
-        *("NEEDS_REVIEW", "N_WINDOWS", "REJECTION", "DETAIL", "NliLabel", "Rejection"),
+        *("NEEDS_REVIEW", "N_WINDOWS", "REJECTION", "DETAIL", "Rejection"),
+        *("HYPOTHESIS_ID", "PREMISE_SENTENCE", "PREMISE_START", "PREMISE_END"),
+        *("HYPOTHESIS_SENTENCE", "HYPOTHESIS_START", "HYPOTHESIS_END"),
+        *("BEST", "SCORE", "TOP", "TOP_SCORES", "N_PAIRS"),
     },
     # Objects are listed and read by the same code; what they hold is read by other code.
     "storage": {
@@ -86,6 +89,7 @@ HOMES: Final = {
     # Only extras install these.
     **{name: {"learning"} for name in ("sklearn", "scipy", "matplotlib", "markupsafe")},
     "jinja2": {"common"},
+    "sentencex": {"prepare"},
     **{name: {"storage"} for name in ("fsspec", "s3fs", "boto3", "botocore", "aiobotocore", "aiohttp")},
 }
 # Dictionaries of which nothing is known. `JsonObject` is one by another name, for JSON that somebody else wrote: every
