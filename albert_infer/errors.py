@@ -55,7 +55,7 @@ class SettingsError(RefusedError):
 
 
 class ModelError(RefusedError):
-    """The checkpoint is missing, unsafe, damaged, or not a three-label NLI ALBERT."""
+    """The checkpoint is missing, unsafe, damaged, or not an NLI ALBERT with three or two labels."""
 
 
 class InputError(RefusedError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -14,6 +15,7 @@ import torch
 from transformers import AlbertConfig, AlbertForSequenceClassification
 from vocabulary import WORDS
 
+import albert_infer
 from albert_infer.schema import Precision
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ SMALL: Mapping[str, object] = {
     "initializer_range": 0.2,
 }
 
+BUILTIN: Final = Path(albert_infer.__file__).parent / "model" / "builtin" / "checkpoint"
 # What an engine on a processor takes.
 CPU_PRECISIONS: Final = tuple(precision for precision in Precision if precision is not Precision.FP8)
 
@@ -103,3 +106,24 @@ def sentencepiece_model(
         **{"vocab_size": 50, "pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, **how},
     )
     return sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+
+def two_label_checkpoint(
+    folder: Path, names: Sequence[str] = ("entailment", "not_entailment"), *, base: Path = BUILTIN
+) -> Path:
+    """The checkpoint `base` with two outputs called `names`: entailment, and the mean of neutral and contradiction.
+
+    The first output is entailment unless the names are in the other order. Names that say nothing change no weights.
+    """
+    model = AlbertForSequenceClassification.from_pretrained(base, dtype=torch.float32)
+    rows = [0, 1] if names[0] != "not_entailment" else [1, 0]
+    with torch.no_grad():
+        weights = [torch.stack([each[0], each[1:].mean(dim=0)])[rows] for each in model.classifier.parameters()]
+    model.classifier = torch.nn.Linear(model.config.hidden_size, 2)
+    model.classifier.weight.data, model.classifier.bias.data = weights
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: number for number, name in enumerate(names)}
+    model.save_pretrained(folder)
+    for file in base.glob("tokenizer*.json"):
+        shutil.copy(file, folder)
+    return folder

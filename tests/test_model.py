@@ -399,9 +399,9 @@ def test_segments_are_given_even_where_the_tokenizer_settings_leave_them_out(tmp
 
 def test_max_length_is_the_checkpoints_and_may_be_lowered_only(tmp_path: Path) -> None:
     checkpoint = loaded(saved(tmp_path))
-    assert checkpoint.tokenizer(max_length=None).max_length == 32
-    assert checkpoint.tokenizer(max_length=32).max_length == 32
-    assert checkpoint.tokenizer(max_length=5).max_length == 5
+    assert checkpoint.tokenizer(max_length=None).frame.max_length == 32
+    assert checkpoint.tokenizer(max_length=32).frame.max_length == 32
+    assert checkpoint.tokenizer(max_length=5).frame.max_length == 5
     with pytest.raises(ModelError, match="33"):
         checkpoint.tokenizer(max_length=33)
 

@@ -69,7 +69,7 @@ MOST_SIZES: Final = {
 # Layers times the inner layers of each: the steps of a forward pass. Listing their tensors takes a twentieth of a
 # second.
 MOST_STEPS: Final = 4096
-# Labelling needs three labels; image classifiers have 1,000.
+# Labelling needs three or two labels; image classifiers have 1,000.
 MOST_LABELS: Final = 4096
 DEFAULT_ACTIVATION: Final = "gelu_new"
 DEFAULT_LAYER_NORM_EPS: Final = 1e-12

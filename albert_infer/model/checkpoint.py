@@ -23,7 +23,7 @@ from albert_infer.model.label_order import label_order_of, named_order, with_out
 from albert_infer.model.tokenizer_files import tokenizer_text
 from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer, token_ids
 from albert_infer.prepare.tokenization import PairTokenizer, is_error
-from albert_infer.schema import LongPremiseRule, ModelRecipe, NliLabel
+from albert_infer.schema import LABEL_SETS, LabelSet, LongPremiseRule, ModelRecipe
 from albert_infer.storage import DEFAULT_ACCESS, S3Access
 
 CLASSIFIER: Final = "classifier.weight"
@@ -41,17 +41,22 @@ class Checkpoint:
     cls_token: str
     sep_token: str
     # The label of each output of the classifier.
-    label_order: tuple[NliLabel, ...]
+    label_order: LabelSet
     # Divides the logits before the softmax.
     temperature: float
     # The label order by the checkpoint's own names; None if they name no labels. A given order overrides it.
-    named_order: tuple[NliLabel, ...] | None
+    named_order: LabelSet | None
 
     @property
     def digest(self) -> str:
         """One sha256 for all files: that of `digests` as canonical JSON."""
         canonical = json.dumps(self.digests, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def labels(self) -> LabelSet:
+        """The labels in the order of the probability columns."""
+        return LABEL_SETS[len(self.label_order)]
 
     @property
     def recipe(self) -> ModelRecipe:
@@ -93,8 +98,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """The checkpoint that `source` names: `builtin`, a folder (local or `s3://`), or a hub id `name@revision`.
 
-    `label_order` names the labels of outputs 0, 1, 2, and overrides the checkpoint's names. Raises ModelError, also if
-    the checkpoint does not have the given `digest`.
+    `label_order` names the labels of outputs 0, 1 and on, and overrides the checkpoint's names. Raises ModelError, also
+    if the checkpoint does not have the given `digest`.
     """
     checkpoint = verified(checkpoint_files(source, access, label_order), label_order)
     _refuse_other_digest(checkpoint, digest)
@@ -141,8 +146,12 @@ def _headers(weights: Mapping[str, bytes], source: str) -> dict[str, TensorHeade
     return headers
 
 
+def outputs_of(files: CheckpointFiles, label_order: Sequence[str] = ()) -> int:
+    """The number of outputs of the classifier. Raises ModelError for weights without one."""
+    return _outputs(_headers(files.weights, files.source), files, label_order)
+
+
 def _outputs(headers: Mapping[str, TensorHeader], files: CheckpointFiles, label_order: Sequence[str]) -> int:
-    """The number of outputs of the classifier."""
     header = headers.get(CLASSIFIER)
     if wrapper := wrapper_of(headers):
         raise remedies.wrapped(files.source, wrapper, label_order, files.s3_endpoint)

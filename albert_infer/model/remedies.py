@@ -139,7 +139,7 @@ def with_bert_vocabulary(source: str) -> ModelError:
 def of_another_architecture(source: str, model_type: object) -> ModelError:
     """The error for a checkpoint that is not an ALBERT."""
     problem = f"config.json has model_type {model_type!r:.100}, but only an ALBERT can label"
-    remedy = "give an ALBERT with three NLI labels: docs/how-to/checkpoints.md lists some"
+    remedy = "give an ALBERT with NLI labels: docs/how-to/checkpoints.md lists some"
     return ModelError(f"model {source}", problem, remedy)
 
 

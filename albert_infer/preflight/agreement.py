@@ -13,7 +13,7 @@ from albert_infer.classify.classification import Classifier
 from albert_infer.common.printable import how_many
 from albert_infer.errors import LimitError
 from albert_infer.preflight.intervals import wilson_interval
-from albert_infer.schema import LABEL, PROBABILITIES, REJECTION, Precision
+from albert_infer.schema import LABEL, REJECTION, Precision, labels_in, probability_columns
 
 CONFIDENCE: Final = 0.99
 
@@ -76,4 +76,5 @@ def _labels(labelled: pa.Table) -> NDArray[np.object_]:
 
 
 def _probabilities(labelled: pa.Table) -> NDArray[np.float32]:
-    return np.stack([labelled[name].to_numpy() for name in PROBABILITIES], axis=1)
+    names = probability_columns(labels_in(labelled.column_names))
+    return np.stack([labelled[name].to_numpy() for name in names], axis=1)

@@ -120,7 +120,7 @@ def checked(
     # A GPU is compared with the CPU, to detect a broken GPU.
     reference = exact if device is DeviceKind.CPU else loaded(Precision.FP32, DeviceKind.CPU)
     numbers_result = numbers.compare_numbers(
-        checkpoint, classifier.engine, reference.engine, max_length=checks.tokenizer.max_length, device=device
+        checkpoint, classifier.engine, reference.engine, max_length=checks.tokenizer.frame.max_length, device=device
     )
     # Before the gold set and the sample, which may take minutes.
     probe = label_probe.run_probe(checkpoint, classifier)
@@ -135,7 +135,7 @@ def checked(
         gold=gate.measure_accuracy(classifier, checks.tokenizer, checks.gold) if checks.gold is not None else None,
         agreement=agreement.measure_agreement(classifier, exact, pairs) if checks.compared else None,
         swap=swap.detect_swap(classifier, (unit.texts for unit in sample), pairs),
-        sample=counts_of(pairs, checks.tokenizer.unknown_id),
+        sample=counts_of(sample, checks.tokenizer.unknown_id),
     )
 
 

@@ -15,7 +15,7 @@ from albert_infer.errors import InputError, LimitError
 from albert_infer.preflight.gold import GOLD, NO_GOLD, GoldSet, read_slice
 from albert_infer.preflight.intervals import wilson_interval
 from albert_infer.prepare.tokenization import PairTokenizer, append_tokens
-from albert_infer.schema import LABEL, NEEDS_REVIEW, REJECTION, NliLabel
+from albert_infer.schema import LABEL, NEEDS_REVIEW, REJECTION
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def measure_accuracy(classifier: Classifier, tokenizer: PairTokenizer, gold: Gol
     Raises InputError for a gold set that cannot be read completely, has an invalid gold label, or has no gold label.
     """
     labelled = pa.concat_tables(_labelled(classifier, tokenizer, read_slice(gold, piece)) for piece in gold.slices)
-    names = np.asarray([*NliLabel], dtype=object)[labelled[GOLD].to_numpy()]
+    names = np.asarray(gold.labels, dtype=object)[labelled[GOLD].to_numpy()]
     right, rejected = labelled[LABEL].to_numpy() == names, labelled[REJECTION].is_valid().to_numpy()
     accuracy = Accuracy.of(right)
     if accuracy is None:

@@ -32,25 +32,37 @@ from albert_infer.schema import (
     NO_IDS,
     PREMISE,
     RESERVED_NAMES,
+    THREE_LABELS,
+    TWO_LABELS,
+    LabelSet,
     LongPremiseRule,
-    NliLabel,
     PairColumns,
+    folded,
     is_text,
 )
 from albert_infer.storage import DEFAULT_ACCESS, Folder, ObjectPin, S3Access
 
-# The column that `read_slice` adds: the index of the gold label in `NliLabel`; NO_GOLD for a row without one.
+# The column that `read_slice` adds: the index of the gold label in `GoldSet.labels`; NO_GOLD for a row without one.
 GOLD: Final = "_gold"
 NO_GOLD: Final = -1
 # SNLI's marks for pairs without agreement of the annotators: as text, and as a number by Hugging Face.
 UNLABELLED: Final = frozenset({"", "-", "-1"})
 # Hugging Face data sets of GLUE, SNLI and MultiNLI number the labels in the order of `NliLabel`. Numbers without names
-# have this order.
-CODES: Final = {
-    **{str(label): code for code, label in enumerate(NliLabel)},
-    **{str(code): code for code in range(len(NliLabel))},
-    **dict.fromkeys(UNLABELLED, NO_GOLD),
+# have this order. Of two labels, 0 is `entailment`, as in QNLI and RTE of GLUE, and 1 and 2 are `not_entailment`.
+CODES: Final[Mapping[LabelSet, Mapping[str, int]]] = {
+    labels: {
+        **{str(label): labels.index(folded(label, labels)) for label in (*THREE_LABELS, *labels)},
+        **{str(number): labels.index(folded(label, labels)) for number, label in enumerate(THREE_LABELS)},
+        **dict.fromkeys(UNLABELLED, NO_GOLD),
+    }
+    for labels in (THREE_LABELS, TWO_LABELS)
 }
+# The names and the numbers that a gold label may have, for messages.
+NAMES: Final = {
+    THREE_LABELS: ", ".join(THREE_LABELS),
+    TWO_LABELS: ", ".join(dict.fromkeys((*TWO_LABELS, *THREE_LABELS))),
+}
+NUMBERS: Final = {THREE_LABELS: "0, 1, 2 in this order", TWO_LABELS: "0 for entailment, 1 or 2 for not_entailment"}
 # Rows per slice: the default unit of the labelling job.
 SLICE_ROWS: Final = 16_384
 
@@ -91,13 +103,18 @@ class GoldSlice:
 
 @dataclass(frozen=True)
 class GoldSet:
-    """The files and columns of a gold set. Every row is in exactly one slice, in input order. Small and picklable."""
+    """The files and columns of a gold set. Every row is in exactly one slice, in input order. Small and picklable.
+
+    `labels` are those of the checkpoint that the set measures. A set with three labels measures two labels too: neutral
+    and contradiction are then `not_entailment`.
+    """
 
     uri: str
     folder: Folder
     columns: PairColumns
     gold_column: str
     slices: tuple[GoldSlice, ...]
+    labels: LabelSet = THREE_LABELS
 
     @property
     def rows(self) -> int:
@@ -117,9 +134,14 @@ class GoldSet:
 
 
 def survey_gold(
-    flag: str, uri: str, columns: GoldColumns, access: S3Access = DEFAULT_ACCESS, slice_rows: int = SLICE_ROWS
+    flag: str,
+    uri: str,
+    columns: GoldColumns,
+    access: S3Access = DEFAULT_ACCESS,
+    slice_rows: int = SLICE_ROWS,
+    labels: LabelSet = THREE_LABELS,
 ) -> GoldSet:
-    """The gold set at `uri`, from its footers. `flag` names the setting in messages.
+    """The gold set at `uri`, from its footers, for a checkpoint with these `labels`. `flag` names the setting.
 
     Raises InputError if it is missing or empty, has no gold column or an unreadable file, or if its label numbers are
     ambiguous.
@@ -149,9 +171,9 @@ def survey_gold(
         raise InputError(f"{flag} {uri}", "its files have no rows", "give pairs with gold labels")
     asked = f"{flag} {uri} with column `{columns.gold_column}`"
     gold_type = next(field.type for field in survey.columns.carried if field.name == columns.gold_column)
-    _refuse_type(_kind(plain_type(gold_type)), asked, f"use {', '.join(NliLabel)}, or their numbers")
-    refuse_unclear_numbers(asked, {piece.names: piece.pin.name for piece in slices})
-    return GoldSet(uri, survey.folder, survey.columns, columns.gold_column, slices)
+    _refuse_type(_kind(plain_type(gold_type)), asked, f"use {NAMES[labels]}, or their numbers")
+    refuse_unclear_numbers(asked, {piece.names: piece.pin.name for piece in slices}, labels)
+    return GoldSet(uri, survey.folder, survey.columns, columns.gold_column, slices, labels)
 
 
 def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
@@ -168,26 +190,28 @@ def read_slice(gold: GoldSet, piece: GoldSlice) -> pa.Table:
         raise InputError(
             f"the gold labels in {where}", f"{error.reason}: {error.detail}", "replace the file"
         ) from error
-    codes = gold_codes(pairs[gold.gold_column], f"column `{gold.gold_column}` of {where}", piece.names)
+    codes = gold_codes(pairs[gold.gold_column], f"column `{gold.gold_column}` of {where}", piece.names, gold.labels)
     pairs = pairs.drop_columns([gold.gold_column])
     return validation.mark_rejected(pairs).append_column(GOLD, pa.array(codes))
 
 
-def gold_codes(labels: pa.ChunkedArray, where: str, names: ClassNames = ()) -> NDArray[np.int8]:
-    """The index of each label in `NliLabel`; NO_GOLD for null, `-` and -1 (int8, one for each of `labels`).
+def gold_codes(
+    gold: pa.ChunkedArray, where: str, names: ClassNames = (), labels: LabelSet = THREE_LABELS
+) -> NDArray[np.int8]:
+    """The index of each gold label in `labels`; NO_GOLD for null, `-` and -1 (int8, one for each of `gold`).
 
-    Labels are the three names in any case, or whole numbers, also as floats. Numbers mean the file's class `names`, or
-    without names 0 entailment, 1 neutral, 2 contradiction. Raises InputError for other names, and for the first value
-    that is not a label.
+    Gold labels are the names of labels in any case, or whole numbers, also as floats. Numbers mean the file's class
+    `names`, or without names 0 entailment, 1 neutral, 2 contradiction. Raises InputError for other names, and for the
+    first value that is not a label.
     """
-    labels = _whole(pa.chunked_array([plain(chunk) for chunk in labels.chunks], plain_type(labels.type)), where)
-    kind = _kind(labels.type)
-    numbered = pa.types.is_integer(kind)
-    known = codes_of_numbers(names, where) if numbered and names else CODES
-    numbers = "0, 1, 2 in this order" if known is CODES else f"the number of one of its classes {', '.join(names)}"
-    expected = clean(f"use {', '.join(NliLabel)}, or {numbers}, and - or -1 for no label")
+    gold = _whole(pa.chunked_array([plain(chunk) for chunk in gold.chunks], plain_type(gold.type)), where)
+    kind = _kind(gold.type)
+    numbered = pa.types.is_integer(kind) and bool(names)
+    known = codes_of_numbers(names, where, labels) if numbered else CODES[labels]
+    numbers = f"the number of one of its classes {', '.join(names)}" if numbered else NUMBERS[labels]
+    expected = clean(f"use {NAMES[labels]}, or {numbers}, and - or -1 for no label")
     _refuse_type(kind, where, expected)
-    distinct = _as_texts(labels, where, expected).dictionary_encode().combine_chunks()
+    distinct = _as_texts(gold, where, expected).dictionary_encode().combine_chunks()
     codes = np.full(len(distinct.dictionary) + 1, NO_GOLD, np.int8)
     for index, label in enumerate(distinct.dictionary.to_pylist()):
         code = known.get(label.strip().lower())
@@ -210,40 +234,41 @@ def _refuse_type(kind: pa.DataType, where: str, expected: str) -> None:
         raise InputError(where, f"gold labels of type {kind}", expected)
 
 
-def codes_of_numbers(names: ClassNames, where: str) -> dict[str, int]:
-    """The index in `NliLabel` of each number, as text, by these class names; NO_GOLD for -1 and for names such as `-`.
+def codes_of_numbers(names: ClassNames, where: str, labels: LabelSet = THREE_LABELS) -> dict[str, int]:
+    """The index in `labels` of each number, as text, by these class names; NO_GOLD for -1 and for names such as `-`.
 
-    Raises InputError unless the names have each of the three labels once.
+    Raises InputError unless the names have each of the three labels once, or each of `labels`.
     """
-    labels = [label_called(name) for name in names]
-    unknown = [name for name, label in zip(names, labels, strict=True) if label is None and name not in UNLABELLED]
-    if unknown or sorted(filter(None, labels)) != sorted(NliLabel):
+    called = [label_called(name) for name in names]
+    unknown = [name for name, label in zip(names, called, strict=True) if label is None and name not in UNLABELLED]
+    if unknown or sorted(filter(None, called)) not in (sorted(THREE_LABELS), sorted(labels)):
         problem = clean(f"numbers of {len(names)} classes: {', '.join(names)}")
-        raise InputError(where, problem, f"give each pair one of {', '.join(NliLabel)}, or - for no label, as text")
-    order = list(NliLabel)
-    codes = {str(number): order.index(label) if label else NO_GOLD for number, label in enumerate(labels)}
+        raise InputError(where, problem, f"give each pair one of {NAMES[labels]}, or - for no label, as text")
+    codes = {
+        str(number): labels.index(folded(label, labels)) if label else NO_GOLD for number, label in enumerate(called)
+    }
     return {**dict.fromkeys(UNLABELLED, NO_GOLD), **codes}
 
 
-def refuse_unclear_numbers(asked: str, file_with: Mapping[ClassNames, str]) -> None:
+def refuse_unclear_numbers(asked: str, file_with: Mapping[ClassNames, str], labels: LabelSet = THREE_LABELS) -> None:
     """Raise InputError for unknown class names, and if only some files name their classes, in another order.
 
     `file_with` has one file for each tuple of class names of the gold column.
     """
     for names, file in file_with.items():
-        if names and not codes_of_numbers(names, asked).items() <= CODES.items() and () in file_with:
+        if names and not codes_of_numbers(names, asked, labels).items() <= CODES[labels].items() and () in file_with:
             problem = f"{file} names its numbers {', '.join(names)}, but {file_with[()]} has no names for its numbers"
             raise InputError(asked, clean(problem), "write the labels of every file as text")
 
 
-def _whole(labels: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+def _whole(gold: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """Floats as whole numbers, and NaN as null: pandas stores integers with missing values as floats."""
-    if not pa.types.is_floating(labels.type):
-        return labels
+    if not pa.types.is_floating(gold.type):
+        return gold
     try:
-        return pc.if_else(pc.is_nan(labels), pa.scalar(None, labels.type), labels).cast(pa.int64())
+        return pc.if_else(pc.is_nan(gold), pa.scalar(None, gold.type), gold).cast(pa.int64())
     except pa.ArrowInvalid as error:
-        problem = f"gold labels of type {labels.type} that are not whole numbers"
+        problem = f"gold labels of type {gold.type} that are not whole numbers"
         raise InputError(where, problem, "give labels, not scores or probabilities") from error
 
 

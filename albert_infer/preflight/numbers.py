@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from albert_infer.classify.classification import softmax
+from albert_infer.classify.probabilities import softmax
 from albert_infer.common.printable import how_many
 from albert_infer.errors import ModelError
 from albert_infer.model.checkpoint import Checkpoint
@@ -99,7 +99,7 @@ def compared_pairs(checkpoint: Checkpoint, max_length: int) -> EncodedPairs:
 def _encoded(tokenizer: PairTokenizer, premises: list[str], hypotheses: list[str]) -> EncodedPairs:
     """The pairs, and one more of the maximum length. A pair on which the tokenizer raises has no tokens."""
     # A word has one token or more, so this text exceeds the limit.
-    long_premise = " ".join([premises[0]] * tokenizer.max_length)
+    long_premise = " ".join([premises[0]] * tokenizer.frame.max_length)
     texts = pa.chunked_array([[*premises, long_premise]]), pa.chunked_array([[*hypotheses, hypotheses[0]]])
     return tokenizer.encode(*texts, np.zeros(len(premises) + 1, dtype=np.bool_)).pairs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from albert_infer.preflight.swap import Texts
 from albert_infer.read.planning import Unit
-from albert_infer.schema import INPUT_IDS, N_TOKENS, REJECTION, TRUNCATED, VERDICT_FIELDS, PairColumns
+from albert_infer.schema import INPUT_IDS, N_PAIRS, N_TOKENS, REJECTION, TRUNCATED, VERDICT_FIELDS, PairColumns
 
 # Enough to spread the pairs over the input, and few enough to read in seconds.
 LEAST_UNITS: Final = 16
@@ -30,11 +30,44 @@ class ChosenRows:
 
 
 @dataclass(frozen=True)
+class RowCounts:
+    """All pairs of rows that become several pairs: their number, their tokens, and rows that are cut or rejected."""
+
+    pairs: int
+    tokens: int
+    truncated: int
+    rejected: dict[str, int]
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> RowCounts:
+        """The counts of tokenized rows."""
+        pairs, tokens, truncated = (pc.sum(rows[name]).as_py() or 0 for name in (N_PAIRS, N_TOKENS, TRUNCATED))
+        return cls(pairs, tokens, truncated, dict(Counter(rows[REJECTION].drop_null().to_pylist())))
+
+    @classmethod
+    def total(cls, counts: Sequence[RowCounts]) -> RowCounts:
+        """The sum of the counts."""
+        rejected: Counter[str] = Counter()
+        for rows in counts:
+            rejected.update(rows.rejected)
+        return cls(
+            pairs=sum(rows.pairs for rows in counts),
+            tokens=sum(rows.tokens for rows in counts),
+            truncated=sum(rows.truncated for rows in counts),
+            rejected=dict(rejected),
+        )
+
+
+@dataclass(frozen=True)
 class SampledUnit:
-    """The chosen rows of a unit, as `sampled_schema`, and statistics of the texts of all its rows."""
+    """The chosen rows of a unit, as `sampled_schema`, and statistics of the texts of all its rows.
+
+    A row that becomes several pairs is sampled as one of them, and `expanded` counts all of them.
+    """
 
     pairs: pa.Table
     texts: Texts
+    expanded: RowCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +84,13 @@ class SampleCounts:
     # The mean length of the pair that a token belongs to.
     length: float = 0.0
     unknown: int = 0
+    # Where a row becomes several pairs, all pairs of the rows. The other counts are those of one pair of each row.
+    expanded: RowCounts | None = None
 
 
 def sampled_schema(columns: PairColumns) -> pa.Schema:
-    """The columns that a worker needs to label pairs."""
-    return pa.schema([*VERDICT_FIELDS, *columns.token_fields])
+    """The columns that a worker needs to label pairs. A row that becomes several pairs is sampled as one of them."""
+    return pa.schema([*VERDICT_FIELDS, *replace(columns, expansion=None).token_fields])
 
 
 def chosen_rows(units: Sequence[Unit], pairs: int) -> list[ChosenRows]:
@@ -80,8 +115,10 @@ def pairs_of(sample: Iterable[SampledUnit]) -> pa.Table:
     return pa.concat_tables(tables) if tables else sampled_schema(PairColumns()).empty_table()
 
 
-def counts_of(pairs: pa.Table, unknown_id: int | None) -> SampleCounts:
-    """What the sampled `pairs` hold, as `sampled_schema`; `unknown_id` as the tokenizer has it."""
+def counts_of(sample: Sequence[SampledUnit], unknown_id: int | None) -> SampleCounts:
+    """What the sampled pairs hold; `unknown_id` as the tokenizer has it."""
+    pairs = pairs_of(sample)
+    expanded = [unit.expanded for unit in sample if unit.expanded is not None]
     lengths = pairs[N_TOKENS].cast(pa.int64())
     tokens, squares = (pc.sum(values).as_py() or 0 for values in (lengths, pc.multiply(lengths, lengths)))
     return SampleCounts(
@@ -91,6 +128,7 @@ def counts_of(pairs: pa.Table, unknown_id: int | None) -> SampleCounts:
         rejected=dict(Counter(pairs[REJECTION].drop_null().to_pylist())),
         length=squares / max(tokens, 1),
         unknown=_count(pairs[INPUT_IDS], unknown_id),
+        expanded=RowCounts.total(expanded) if expanded else None,
     )
 
 

@@ -18,6 +18,7 @@ from albert_infer.model.checkpoint_files import CheckpointFiles, checkpoint_file
 from albert_infer.model.known_files import SENTENCEPIECE, TOKENIZER_JSON
 from albert_infer.preflight.gold import GoldColumns, GoldSet, survey_gold
 from albert_infer.read.planning import canonical_json
+from albert_infer.schema import THREE_LABELS
 from albert_infer.storage import S3Access
 
 # Increased when a change of the code gives other weights for the same settings.
@@ -51,7 +52,9 @@ def read_sources(settings: FinetuneSettings, access: S3Access) -> Sources:
     verified(files)
     teacher = None if settings.teacher is None else checkpoint_files(settings.teacher, access)
     if teacher is not None:
-        verified(teacher)
+        if verified(teacher).labels != THREE_LABELS:
+            problem = "it has two labels, and a training has the three labels of NLI"
+            raise ModelError(f"--teacher {teacher.source}", problem, "give a teacher with three labels")
         _refuse_other_tokenizer(model_files, teacher)
     return Sources(train, eval_pairs, model_files, files, start.new_classifier, teacher)
 

@@ -25,7 +25,7 @@ from albert_infer.model.checkpoint_files import CheckpointFiles
 from albert_infer.model.known_files import WEIGHTS
 from albert_infer.model.label_order import label_order_of, with_outputs
 from albert_infer.model.remedies import naming
-from albert_infer.schema import NliLabel
+from albert_infer.schema import TWO_LABELS, LabelSet, NliLabel
 
 LABELS: Mapping[int, str] = dict(enumerate(map(str, NliLabel)))
 
@@ -48,6 +48,9 @@ def starting_model(
     """
     weights = encoder_names(_all_tensors(files))
     _refuse_other_encoders(files, weights)
+    if len(label_order) == len(TWO_LABELS):
+        problem = f"a training has the three labels {', '.join(NliLabel)}"
+        raise ModelError(f"--label-order {','.join(label_order)}", problem, "leave it out: the classifier will be new")
     order = _order(files, label_order) if _has_classifier(weights) else None
     torch.manual_seed(seed)
     model = _new_model(files, dropout)
@@ -62,7 +65,7 @@ def starting_model(
     return StartingModel(model, order is None)
 
 
-def _order(files: CheckpointFiles, label_order: Sequence[str]) -> tuple[NliLabel, ...]:
+def _order(files: CheckpointFiles, label_order: Sequence[str]) -> LabelSet:
     config = with_outputs(files.config, len(NliLabel), files.source, given=bool(label_order))
     return label_order_of(config, label_order, files.source)
 

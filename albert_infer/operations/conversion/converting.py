@@ -18,7 +18,7 @@ from albert_infer.engine.shape import ARCHITECTURE, DEFAULT_SIZES, AlbertShape
 from albert_infer.engine.tensors import encoder_names, refuse_other_encoder, tensor_headers
 from albert_infer.errors import ModelError
 from albert_infer.model.calibration import CALIBRATION
-from albert_infer.model.checkpoint import Checkpoint, verified
+from albert_infer.model.checkpoint import Checkpoint, outputs_of, verified
 from albert_infer.model.checkpoint_files import CheckpointFiles, files_with
 from albert_infer.model.known_files import (
     CONFIG,
@@ -28,6 +28,7 @@ from albert_infer.model.known_files import (
     WEIGHTS_INDEX,
     json_object,
 )
+from albert_infer.model.label_order import ordered
 from albert_infer.model.remedies import endpoint_flag, naming
 from albert_infer.model.tokenizer_files import SPLIT_SPECIAL_TOKENS, TokenizerText, tokenizer_text
 from albert_infer.model.tokenizer_probes import PROBE_TEXTS, read_tokenizer
@@ -35,7 +36,7 @@ from albert_infer.operations.conversion.card import model_card
 from albert_infer.operations.conversion.weights import WeightFinder
 from albert_infer.operations.demo_text import command_lines
 from albert_infer.preflight.label_probe import FITS, Probe, refuse_wrong_order, run_probe
-from albert_infer.schema import DeviceKind, NliLabel, Precision
+from albert_infer.schema import LABEL_SETS, THREE_LABELS, DeviceKind, Precision
 from albert_infer.storage import S3Access
 
 CARD: Final = "README.md"
@@ -131,9 +132,9 @@ def _ordered(files: CheckpointFiles, label_order: Sequence[str]) -> tuple[Checkp
 
     Raises ModelError if the order is unknown, or if the probe contradicts it.
     """
-    unnamed = verified(files, label_order or tuple(NliLabel))
+    unnamed = verified(files, label_order or LABEL_SETS.get(outputs_of(files), THREE_LABELS))
     if order := label_order or unnamed.named_order:
-        checkpoint = replace(unnamed, label_order=tuple(map(NliLabel, order)))
+        checkpoint = replace(unnamed, label_order=ordered(order, unnamed.labels))
         probe = _probed(checkpoint)
         refuse_wrong_order(checkpoint, probe, required=False)
         return checkpoint, "by --label-order" if label_order else "as config.json names them", probe
