@@ -21,9 +21,9 @@ from transformers import PreTrainedTokenizerFast
 
 from albert_infer import schema
 from albert_infer.errors import ModelError
+from albert_infer.prepare.framing import Tokenized
 from albert_infer.prepare.tokenization import (
     PairTokenizer,
-    Tokenized,
     append_tokens,
     encoded_apart,
     encoded_pairs,

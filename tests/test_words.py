@@ -23,7 +23,8 @@ from transformers import AlbertTokenizer
 
 import albert_infer
 from albert_infer.prepare import words
-from albert_infer.prepare.tokenization import PairTokenizer, Tokenized
+from albert_infer.prepare.framing import Tokenized
+from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.schema import HYPOTHESIS, PREMISE
 
 REAL_PAIRS = os.environ.get("NLI_TEST_PAIRS", "")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 
 from albert_infer.errors import SettingsError
-from albert_infer.schema import NliLabel
+from albert_infer.schema import TWO_LABELS, NliLabel, is_label_order
 
 
 def location(name: str, value: str | os.PathLike[str]) -> str:
@@ -23,9 +23,10 @@ def label_order(name: str, value: Sequence[str]) -> tuple[str, ...]:
     parts = [value] if isinstance(value, str) else value
     if isinstance(parts, Sequence) and all(isinstance(part, str) for part in parts):
         labels = tuple(label.strip() for part in parts for label in part.split(",") if label.strip())
-        if not labels or sorted(labels) == sorted(NliLabel):
+        if not labels or is_label_order(labels):
             return labels
-    raise _refused(name, value, "it is not an order of the three labels", f"give each of {', '.join(NliLabel)} once")
+    remedy = f"give each of {', '.join(NliLabel)} once; for a checkpoint with two labels {', '.join(TWO_LABELS)}"
+    raise _refused(name, value, "it is not an order of the three labels", remedy)
 
 
 def choice(name: str, value: str, choices: Collection[str]) -> None:

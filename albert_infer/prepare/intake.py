@@ -20,13 +20,14 @@ from albert_infer.schema import DETAIL, HYPOTHESIS, PREMISE, REJECTION, Rejectio
 
 PAIR: Final = (PREMISE, HYPOTHESIS)
 REMEDY: Final = "give (premise, hypothesis) tuples, or a table with the columns premise and hypothesis"
+TEXTS_REMEDY: Final = "give a list of texts, or a table with the column premise"
 # The errors that Arrow and libraries of tables raise for values that do not fit.
 UNFIT: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
 class CallerPairs:
-    """The pairs of a caller. Columns are added to `table`; `texts` has its two text columns as strings.
+    """The pairs or texts of a caller. Columns are added to `table`; `texts` has its text columns as strings.
 
     `texts` may have bytes that are not UTF-8, and has nulls for values that are not texts. `not_texts` describes these
     values, by row.
@@ -51,7 +52,7 @@ class CallerPairs:
         """`table` with null for texts that are not UTF-8, which no reader accepts. `detail` has their bytes."""
         table = self.table
         if Rejection.BAD_UTF8 in validated[REJECTION].to_pylist():
-            for name in PAIR:
+            for name in self.texts.column_names:
                 column, _ = utf8.cleaned(table[name])
                 table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
         return table
@@ -59,17 +60,48 @@ class CallerPairs:
 
 def caller_pairs(pairs: Iterable[Any] | Any) -> CallerPairs:
     """The pairs of a caller. Raises InputError for an object that does not have pairs."""
-    if hasattr(pairs, "with_format") and hasattr(pairs, "column_names"):
-        return _of_dataset(pairs)
-    if hasattr(pairs, "assign") and hasattr(pairs, "dtypes"):
-        return _of_frame(pairs)
-    if hasattr(pairs, "__arrow_c_stream__") or hasattr(pairs, "__arrow_c_array__"):
-        return _of_table(pairs)
-    return _of_items(pairs)
+    return _of_table(pairs, PAIR) if is_table(pairs) or _has_protocol(pairs) else _of_items(pairs)
 
 
-def _of_dataset(pairs: Any) -> CallerPairs:
-    """A Hugging Face data set. Its Arrow format is a table that respects its selection and order of rows."""
+def caller_texts(texts: Iterable[Any] | Any) -> CallerPairs:
+    """The premises of a caller: a table with this column, or texts. Raises InputError for another object."""
+    return _of_table(texts, (PREMISE,)) if is_table(texts) else _of_columns({PREMISE: texts})
+
+
+def caller_columns(premises: Any, hypotheses: Any) -> CallerPairs:
+    """The pairs of two sequences of texts. Raises InputError for other objects, and for two lengths."""
+    return _of_columns({PREMISE: premises, HYPOTHESIS: hypotheses})
+
+
+def is_table(given: Any) -> bool:
+    """Whether the object is a table of any library, and no column of one."""
+    if hasattr(given, "with_format") or hasattr(given, "assign"):
+        return hasattr(given, "column_names") or hasattr(given, "dtypes")
+    return _has_protocol(given) and not _is_column(given)
+
+
+def _has_protocol(given: Any) -> bool:
+    """Whether the object gives its data by Arrow's protocol."""
+    return hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__")
+
+
+def _is_column(given: Any) -> bool:
+    """Whether an object with Arrow's protocol is one column: it has a type of its own, and no columns."""
+    kind = getattr(given, "type", getattr(given, "dtype", None))
+    return kind is not None and not hasattr(given, "columns") and not isinstance(kind, pa.StructType)
+
+
+def _of_table(given: Any, names: Sequence[str]) -> CallerPairs:
+    if hasattr(given, "with_format") and hasattr(given, "column_names"):
+        given = _rows_of_dataset(given)
+    elif hasattr(given, "assign") and hasattr(given, "dtypes"):
+        return _of_frame(given, names)
+    table = _arrow(given)
+    return CallerPairs(table, _texts(table, {}, names))
+
+
+def _rows_of_dataset(pairs: Any) -> pa.Table:
+    """The rows of a Hugging Face data set. Its Arrow format respects its selection and order of rows."""
     try:
         rows = pairs.with_format("arrow")[:]
     except (*UNFIT, NotImplementedError, LookupError) as error:
@@ -77,20 +109,20 @@ def _of_dataset(pairs: Any) -> CallerPairs:
     if not isinstance(rows, pa.Table):
         remedy = "give one split, as a Dataset that is not streamed"
         raise InputError("pairs of a data set", f"{type(pairs).__name__} gives no table of all its rows", remedy)
-    return _of_table(rows)
+    return rows
 
 
-def _of_frame(pairs: Any) -> CallerPairs:
+def _of_frame(pairs: Any, names: Sequence[str]) -> CallerPairs:
     """A pandas frame. Its columns of type `object` may have any value."""
     columns: dict[str, pa.ChunkedArray] = {}
     not_texts: dict[int, str] = {}
-    for name in PAIR:
+    for name in names:
         if list(pairs.columns).count(name) == 1 and str(pairs[name].dtype) == "object":
             columns[name], not_texts_of_column = _text_column(pairs[name].tolist(), name)
             not_texts = {**not_texts_of_column, **not_texts}
     readable = {name: utf8.cleaned(column)[0].to_pylist() for name, column in columns.items()}
     table = _arrow(pairs.assign(**readable), lambda: _unfit_columns(pairs))
-    return CallerPairs(table, _texts(table, columns), not_texts)
+    return CallerPairs(table, _texts(table, columns, names), not_texts)
 
 
 def _unfit_columns(frame: Any) -> str:
@@ -102,11 +134,6 @@ def _unfit_columns(frame: Any) -> str:
         except UNFIT:
             unfit.append(str(name))
     return f" in column {', '.join(unfit)}" if unfit else ""
-
-
-def _of_table(pairs: Any) -> CallerPairs:
-    table = _arrow(pairs)
-    return CallerPairs(table, _texts(table, {}))
 
 
 def _arrow(pairs: Any, where: Callable[[], str] = str) -> pa.Table:
@@ -131,10 +158,35 @@ def _of_items(pairs: Iterable[Any]) -> CallerPairs:
             raise InputError("pairs of a premise and a hypothesis", f"item {index} is {pair!r:.200}", REMEDY)
         for column, text in zip(columns, pair, strict=True):
             column.append(text)
-    (premises, no_premises), (hypotheses, no_hypotheses) = map(_text_column, columns, PAIR)
-    texts = pa.table([premises, hypotheses], names=PAIR)
-    readable = [utf8.cleaned(texts[name])[0] for name in PAIR]
-    return CallerPairs(pa.table(readable, names=PAIR), texts, {**no_hypotheses, **no_premises})
+    return _of_values(dict(zip(PAIR, columns, strict=True)))
+
+
+def _of_values(values: Mapping[str, Sequence[Any]]) -> CallerPairs:
+    """Columns of any values, by name."""
+    columns = {name: _text_column(each, name) for name, each in values.items()}
+    texts = pa.table({name: column for name, (column, _) in columns.items()})
+    readable = pa.table({name: utf8.cleaned(texts[name])[0] for name in values})
+    # A row with several such values gets the description of its first one.
+    not_texts: dict[int, str] = {}
+    for _, described in columns.values():
+        not_texts = described | not_texts
+    return CallerPairs(readable, texts, not_texts)
+
+
+def _of_columns(given: Mapping[str, object]) -> CallerPairs:
+    """Columns of texts, by name: of Arrow or Polars, or any values in order."""
+    columns = {name: _values(column) for name, column in given.items()}
+    lengths = [len(column) for column in columns.values()]
+    if len(set(lengths)) > 1:
+        problem = " and ".join(f"{length:,}" for length in lengths)
+        raise InputError("two columns of texts", f"they have {problem} texts", "give one summary for each document")
+    return _of_values(columns)
+
+
+def _values(given: Any) -> Sequence[Any]:
+    if is_table(given) or isinstance(given, Mapping | str | bytes) or not isinstance(given, Iterable):
+        raise InputError("a list of texts", f"found {type(given).__name__}", TEXTS_REMEDY)
+    return given.to_pylist() if isinstance(given, pa.Array | pa.ChunkedArray) else list(given)
 
 
 def _is_series(part: Any) -> bool:
@@ -165,10 +217,10 @@ def _is_missing(value: Any) -> bool:
         return False
 
 
-def _texts(table: pa.Table, converted_columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
-    """The two text columns as strings: from `converted_columns`, and otherwise from `table`."""
+def _texts(table: pa.Table, converted_columns: Mapping[str, pa.ChunkedArray], names: Sequence[str]) -> pa.Table:
+    """The text columns as strings: from `converted_columns`, and otherwise from `table`."""
     return pa.table(
-        {name: converted_columns[name] if name in converted_columns else _text_of(table, name) for name in PAIR}
+        {name: converted_columns[name] if name in converted_columns else _text_of(table, name) for name in names}
     )
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +24,9 @@ from tokenizers import Tokenizer
 
 from albert_infer.errors import ModelError
 from albert_infer.prepare import words
+from albert_infer.prepare.framing import PairFrame, Tokenized
 from albert_infer.prepare.ragged import Ragged
-from albert_infer.prepare.windows import MAX_WINDOWS, LongPremises, window_counts
+from albert_infer.prepare.windows import MAX_WINDOWS, LongPremises
 from albert_infer.schema import (
     DETAIL,
     HYPOTHESIS,
@@ -43,34 +43,9 @@ from albert_infer.schema import (
     Rejection,
 )
 
-# [CLS] premise [SEP] hypothesis [SEP]
-FRAME_TOKENS: Final = 3
-
-
-@dataclass(frozen=True)
-class Tokenized:
-    """Encoded pairs, and the outcome of each (arrays of length R).
-
-    `fits` is False if the hypothesis leaves no room for one premise token. `blank` is True if a text has no tokens.
-    `failed` is True if the tokenizer raised an error for a text. In all three cases the row has no tokens in `pairs`.
-    `truncated` is True if tokens were cut, but never for a pair in windows. Such a pair has `n_windows` above 1, and
-    its whole premise in `long_premises` if it has at most MAX_WINDOWS. A row without tokens has 0 windows.
-    """
-
-    pairs: EncodedPairs
-    truncated: NDArray[np.bool_]
-    fits: NDArray[np.bool_]
-    blank: NDArray[np.bool_]
-    failed: NDArray[np.bool_]
-    n_windows: NDArray[np.int64]
-    long_premises: LongPremises
-
 
 class PairTokenizer:
-    """A tokenizer, the special token ids of a pair, and the rules for pairs that are too long.
-
-    `truncation` is the rule for cutting texts. With windows, this rule decides where the first window ends.
-    """
+    """A tokenizer, and the frame of its pairs."""
 
     def __init__(
         self,
@@ -84,11 +59,13 @@ class PairTokenizer:
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self.cls_id = self._id_of(cls_token)
-        self.sep_id = self._id_of(sep_token)
-        self.max_length = max_length
-        self.truncation = "longest_first" if long_premise == "longest_first" else "premise"
-        self.with_windows = long_premise == "window"
+        self.frame = PairFrame(
+            cls_id=self._id_of(cls_token),
+            sep_id=self._id_of(sep_token),
+            max_length=max_length,
+            truncation="longest_first" if long_premise == "longest_first" else "premise",
+            with_windows=long_premise == "window",
+        )
         self._pieces = words.repeated_words if words.splits_at_spaces(self._tokenizer) else words.whole
 
     @property
@@ -115,7 +92,7 @@ class PairTokenizer:
             raise ModelError("the checkpoint's tokenizer", "it raises an error for the texts `a` and `b`", remedy)
         premise, hypothesis = (encoding.ids for encoding in encodings if encoding)
         framed = self._tokenizer.encode("a", "b")
-        expected = [self.cls_id, *premise, self.sep_id, *hypothesis, self.sep_id]
+        expected = [self.frame.cls_id, *premise, self.frame.sep_id, *hypothesis, self.frame.sep_id]
         segments = [0] * (len(premise) + 2) + [1] * (len(hypothesis) + 1)
         return framed.ids == expected and framed.type_ids == segments
 
@@ -124,23 +101,11 @@ class PairTokenizer:
 
         Both columns must be `string` without nulls.
         """
-        texts = self._tokenize(pa.chunked_array([*premises.chunks, *hypotheses.chunks], pa.string()))
-        premise, hypothesis = texts.take(slice(len(premises))), texts.take(slice(len(premises), None))
-        failed = ~skip & (premise.failed | hypothesis.failed)
-        blank = ~skip & ~failed & ((premise.lengths == 0) | (hypothesis.lengths == 0))
-        premise_kept, hypothesis_kept = self._truncated_lengths(premise.lengths, hypothesis.lengths)
-        fits = skip | failed | blank | (premise_kept > 0)
-        usable = fits & ~skip & ~failed & ~blank
-        cut = usable & (premise_kept + hypothesis_kept < premise.lengths + hypothesis.lengths)
-        pairs = self._framed(premise, np.where(usable, premise_kept, 0), hypothesis, hypothesis_kept, usable)
-        n_windows = np.where(cut & self.with_windows, window_counts(premise.lengths, premise_kept), usable)
-        is_long = (n_windows > 1) & (n_windows <= MAX_WINDOWS)
-        kept_whole = np.where(is_long, premise.lengths, 0)
-        long_premises = LongPremises(premise.laid_out(kept_whole), np.concatenate([[0], np.cumsum(kept_whole)]))
-        truncated = cut & (not self.with_windows)
-        return Tokenized(pairs, truncated, fits, blank, failed, n_windows, long_premises)
+        texts = self.tokenized(pa.chunked_array([*premises.chunks, *hypotheses.chunks], pa.string()))
+        return self.frame.framed(texts.take(slice(len(premises))), texts.take(slice(len(premises), None)), skip)
 
-    def _tokenize(self, texts: pa.ChunkedArray) -> Ragged:
+    def tokenized(self, texts: pa.ChunkedArray) -> Ragged:
+        """The tokens of each text, without special tokens. The column must be `string` without nulls."""
         rows = texts.dictionary_encode().combine_chunks()
         pieces = self._pieces(rows.dictionary)
         distinct = self._tokenize_apart(pieces.values.dictionary.to_pylist())
@@ -161,37 +126,6 @@ class PairTokenizer:
     def _encode_batch(self, texts: list[str]) -> list[Any]:
         encodings: list[Any] = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return encodings
-
-    def _truncated_lengths(
-        self, premise: NDArray[np.int64], hypothesis: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The number of tokens of each text after truncation. 0 or less for a premise: the hypothesis does not fit."""
-        room = self.max_length - FRAME_TOKENS
-        if self.truncation == "premise":
-            return np.minimum(premise, room - hypothesis), hypothesis
-        # The same rule as in `tokenizers`: the longer text gets the room that the shorter one leaves. If both are
-        # longer than half of the room, each gets half, and the longer text gets the odd token.
-        shorter = np.minimum(np.minimum(premise, hypothesis), room // 2)
-        longer = np.minimum(np.maximum(premise, hypothesis), room - shorter)
-        swap = premise > hypothesis
-        return np.where(swap, longer, shorter), np.where(swap, shorter, longer)
-
-    def _framed(
-        self,
-        premise: Ragged,
-        premise_kept: NDArray[np.int64],
-        hypothesis: Ragged,
-        hypothesis_kept: NDArray[np.int64],
-        usable: NDArray[np.bool_],
-    ) -> EncodedPairs:
-        lengths = np.where(usable, premise_kept + hypothesis_kept + FRAME_TOKENS, 0)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        begins = offsets[:-1]
-        input_ids = np.full(offsets[-1], self.sep_id, dtype=np.int32)
-        input_ids[begins[usable]] = self.cls_id
-        premise.copy_to(input_ids, begins + 1, premise_kept, usable)
-        hypothesis.copy_to(input_ids, begins + premise_kept + 2, hypothesis_kept, usable)
-        return EncodedPairs(input_ids, offsets, np.where(usable, premise_kept + 2, 0).astype(np.int32))
 
     def _id_of(self, token: str) -> int:
         token_id = self._tokenizer.token_to_id(token)
@@ -235,7 +169,7 @@ def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
     """
     rejected = pairs[REJECTION].is_valid().to_numpy()
     encoded = tokenizer.encode(pairs[PREMISE], pairs[HYPOTHESIS], rejected)
-    room = f"no room for one token of the premise within {tokenizer.max_length} tokens"
+    room = f"no room for one token of the premise within {tokenizer.frame.max_length} tokens"
     for rows, reason, detail in (
         (~encoded.fits, Rejection.HYPOTHESIS_TOO_LONG, room),
         (encoded.blank, Rejection.EMPTY_TEXT, "a text has no tokens"),
@@ -254,7 +188,7 @@ def append_tokens(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
         .append_column(N_TOKENS, pa.array(tokens.lengths * computed, pa.int32()))
         .append_column(TRUNCATED, pa.array(encoded.truncated))
     )
-    if not tokenizer.with_windows:
+    if not tokenizer.frame.with_windows:
         return pairs
     premises = encoded.long_premises
     whole = pa.LargeListArray.from_arrays(pa.array(premises.offsets), pa.array(premises.ids))

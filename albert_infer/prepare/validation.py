@@ -20,7 +20,7 @@ from albert_infer.schema import DETAIL, HYPOTHESIS, PREMISE, REJECTION, Rejectio
 # 1 MiB: tokenizing it takes about half a second, and no checkpoint reads more than a few thousand bytes of it.
 MAX_TEXT_BYTES: Final = 1 << 20
 # A text of Unicode whitespace and invisible characters only.
-_BLANK: Final = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
+BLANK: Final = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
 
 
 def mark_rejected(pairs: pa.Table) -> pa.Table:
@@ -33,19 +33,20 @@ def mark_rejected(pairs: pa.Table) -> pa.Table:
     rows = pairs.num_rows
     reasons: NDArray[np.object_] = np.full(rows, None, dtype=object)
     details: NDArray[np.object_] = np.full(rows, None, dtype=object)
-    for name in (PREMISE, HYPOTHESIS):
+    texts = [name for name in (PREMISE, HYPOTHESIS) if name in pairs.column_names]
+    for name in texts:
         for row, (reason, detail) in _faults(pairs[name], name).items():
             if reasons[row] is None:
                 reasons[row], details[row] = str(reason), detail
     columns = dict(zip(pairs.column_names, pairs.columns, strict=True))
-    for name in [name for name in columns if name not in (PREMISE, HYPOTHESIS)]:
+    for name in [name for name in columns if name not in texts]:
         columns[name], bad_texts = utf8.cleaned(columns[name])
         for row, text in bad_texts.items():
             if reasons[row] is None:
                 reasons[row], details[row] = str(Rejection.BAD_UTF8), _as_base64(name, text)
     pairs = pa.table(columns, schema=pairs.schema)
     bad = pa.array(reasons != None)  # noqa: E711  element-wise, on an object array
-    for name in (PREMISE, HYPOTHESIS):
+    for name in texts:
         column = pc.if_else(bad, pa.scalar(b"", pa.binary()), pairs[name].cast(pa.binary()))
         pairs = pairs.set_column(pairs.column_names.index(name), name, column.cast(pa.string()))
     return pairs.append_column(REJECTION, pa.array(reasons, pa.string())).append_column(
@@ -64,7 +65,7 @@ def _faults(texts: pa.ChunkedArray, name: str) -> dict[int, tuple[Rejection, str
     for row, text in utf8.cleaned(texts)[1].items():
         faults.setdefault(row, (Rejection.BAD_UTF8, _as_base64(name, text)))
     readable = pc.if_else(_mask(faults, len(raw)), pa.scalar(b"-", pa.binary()), raw).cast(pa.string())
-    for row in _rows_where(pc.match_substring_regex(readable, _BLANK)):
+    for row in _rows_where(pc.match_substring_regex(readable, BLANK)):
         faults[row] = (Rejection.EMPTY_TEXT, f"{name} is blank")
     return faults
 

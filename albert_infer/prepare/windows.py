@@ -1,6 +1,6 @@
-"""Cuts a premise that is too long for its pair into windows, and chooses the window that decides the label.
+"""Cuts a premise that is too long for its pair into windows. `classify.folds` folds their probabilities.
 
-numpy only. Knows nothing of texts or devices. Shapes: R pairs of the call, W windows, L labels.
+numpy only. Knows nothing of texts or devices. Shapes: R pairs of the call, W windows.
 """
 # ruff: noqa: N803, N806, N815 - arrays end in their shape
 
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from albert_infer.schema import EncodedPairs, NliLabel, equal_runs
+from albert_infer.schema import EncodedPairs, equal_runs
 
 # Neighbours share a quarter of a window: about 120 of 512 tokens. A passage of some sentences is then whole in one
 # window. This costs a third more work than windows without overlap.
@@ -23,8 +23,6 @@ WINDOWS_PER_OVERLAP: Final = 4
 MAX_WINDOWS: Final = 1024
 # Tokens per batch of windows: 4 MB of ids, and enough that the device does not wait for the next batch.
 TOKENS_AT_A_TIME: Final = 1 << 20
-# The label that comes first here decides.
-PRECEDENCE: Final = (NliLabel.ENTAILMENT, NliLabel.CONTRADICTION, NliLabel.NEUTRAL)
 
 
 @dataclass(frozen=True)
@@ -86,21 +84,6 @@ def further_windows(
     for first in range(0, len(rows_W), at_a_time):
         batch = slice(first, first + at_a_time)
         yield Windows(_framed(pairs, premises, rows_W[batch], starts_W[batch]), rows_W[batch], is_last_W[batch])
-
-
-def deciding_windows(rows_W: NDArray[np.int64], probabilities_WL: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each row, the index of the window that decides its label (R), by the rule `entailment_first`.
-
-    Entailment decides before contradiction, and contradiction before neutral. Among windows with the same label, the
-    largest probability decides, then the first window. A window whose probabilities are not finite decides before all
-    others, because the row has no valid label. Every row must have a window. `probabilities_WL` has the label order.
-    """
-    rank_of_label = np.array([PRECEDENCE.index(label) for label in NliLabel])
-    known_W = np.isfinite(probabilities_WL).all(axis=1)
-    rank_W = np.where(known_W, rank_of_label[probabilities_WL.argmax(axis=1)], -1)
-    order_W = np.lexsort((-probabilities_WL.max(axis=1), rank_W, rows_W))
-    _, first_R = np.unique(rows_W[order_W], return_index=True)
-    return order_W[first_R]
 
 
 def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
