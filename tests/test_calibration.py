@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.classify.classification import softmax, with_largest
+from albert_infer.classify.probabilities import softmax, with_largest
 from albert_infer.errors import ModelError
 from albert_infer.model.calibration import LEAST, MOST, calibration_json, temperature_of
 

@@ -1,4 +1,4 @@
-"""Windows hold every token of a premise, in order and overlapping, and decide the label of their pair by one rule."""
+"""Windows hold every token of a premise, in order and overlapping."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pairs import PROPERTY
 
-from albert_infer.prepare.windows import LongPremises, deciding_windows, first_alike, further_windows, window_counts
-from albert_infer.schema import EncodedPairs, NliLabel
+from albert_infer.prepare.windows import LongPremises, first_alike, further_windows, window_counts
+from albert_infer.schema import EncodedPairs
 
 CLS, SEP = -1, -2
 # Pairs of a premise, the room for it, and a hypothesis: lengths in tokens, from far too long to far from full.
@@ -80,54 +79,3 @@ def test_only_the_windows_of_the_rows_that_are_asked_for_are_laid_out() -> None:
     (windows,) = further_windows(pairs, premises, np.array([1, 2]))
     assert set(windows.rows_W.tolist()) == {1}
     assert list(further_windows(pairs, premises, np.array([2]))) == []
-
-
-E, N, C = ((0.5, 0.3, 0.2), (0.1, 0.7, 0.2), (0.2, 0.1, 0.7))
-UNKNOWN = (float("nan"),) * 3
-
-
-@pytest.mark.parametrize(
-    ("windows", "deciding"),
-    [
-        ([N], 0),
-        ([N, C, E], 2),
-        ([C, E, (0.9, 0.1, 0.0), E], 2),
-        ([N, C, N], 1),
-        ([C, (0.0, 0.1, 0.9), N], 1),
-        ([N, (0.0, 0.9, 0.1), N], 1),
-        ([C, E, N, E], 1),
-        ([(0.4, 0.2, 0.4), (0.0, 0.0, 1.0)], 0),
-        ([E, UNKNOWN, (1.0, 0.0, 0.0)], 1),
-    ],
-    ids=[
-        "one window", "any entails", "the most entailing", "any contradicts", "the most contradicting",
-        "the most neutral", "the first of equals", "a tie is the first label", "what is not known",
-    ],
-)  # fmt: skip
-def test_the_deciding_window_is_found_by_entailment_first(
-    windows: list[tuple[float, float, float]], deciding: int
-) -> None:
-    assert deciding_windows(np.zeros(len(windows), np.int64), np.array(windows, np.float32)).tolist() == [deciding]
-
-
-def made_up_windows(seeds: list[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Windows of three pairs in any order; the first three are one of each."""
-    generator = np.random.default_rng(seeds)
-    probabilities = generator.dirichlet(np.ones(3), size=3 + len(seeds)).astype(np.float32)
-    return np.array([0, 1, 2, *(seed % 3 for seed in seeds)]), probabilities
-
-
-@PROPERTY
-@given(seeds=st.lists(st.integers(0, 999), max_size=12))
-def test_the_rule_holds_for_each_pair_whatever_the_others(seeds: list[int]) -> None:
-    rows, probabilities = made_up_windows(seeds)
-    labels = [list(NliLabel)[best] for best in probabilities.argmax(axis=1)]
-    for row, window in enumerate(deciding_windows(rows, probabilities)):
-        ours = np.flatnonzero(rows == row)
-        found = {labels[each] for each in ours}
-        expected = next(label for label in ("entailment", "contradiction", "neutral") if label in found)
-        assert rows[window] == row
-        assert labels[window] == expected
-        assert probabilities[window].max() == max(
-            probabilities[each].max() for each in ours if labels[each] == expected
-        )

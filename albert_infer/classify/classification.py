@@ -16,27 +16,30 @@ from numpy.typing import NDArray
 
 from albert_infer.classify.batching import micro_batches
 from albert_infer.classify.card_budget import ACTIVATION_BYTES, USUAL_TOKENS, activation_bytes, card_batch_tokens
+from albert_infer.classify.folds import chosen_pairs
+from albert_infer.classify.probabilities import label_columns, softmax, with_largest
 from albert_infer.engine import AlbertShape
 from albert_infer.engine.cards import Card
 from albert_infer.model.calibration import UNCALIBRATED
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.prepare import tokenization
-from albert_infer.prepare.windows import MAX_WINDOWS, deciding_windows, first_alike, further_windows
+from albert_infer.prepare.windows import MAX_WINDOWS, LongPremises, first_alike, further_windows
 from albert_infer.schema import (
     INPUT_IDS,
-    LABEL,
+    LABEL_SETS,
     LONG_PREMISE,
     N_TOKENS,
     N_WINDOWS,
     NEEDS_REVIEW,
     PREMISE_TOKENS,
-    PROBABILITIES,
     REJECTION,
     TRUNCATED,
     ComputedBatch,
     DeviceKind,
     EncodedPairs,
-    NliLabel,
+    FoldRule,
+    Label,
+    LabelSet,
     Precision,
     Rejection,
 )
@@ -78,7 +81,7 @@ class Classifier:
     def __init__(
         self,
         engine: AlbertEngine,
-        label_order: Sequence[NliLabel],
+        label_order: Sequence[Label],
         *,
         max_batch_tokens: int,
         temperature: float = UNCALIBRATED,
@@ -89,7 +92,8 @@ class Classifier:
         self._temperature = temperature
         self._review_below = review_below
         # Output columns of the classifier in the order of the probability columns.
-        self._columns = [label_order.index(label) for label in NliLabel]
+        self._labels = LABEL_SETS[len(label_order)]
+        self._columns = [label_order.index(label) for label in self._labels]
         self._device = Lock()
 
     @classmethod
@@ -132,12 +136,8 @@ class Classifier:
         logits, fitted = self._deciding_logits(prepared, on_batch)
         prepared = self._with_rejections(prepared, logits, fitted)
         rejected = prepared[REJECTION].is_valid().to_numpy()
-        probabilities = self._probabilities(np.where(rejected[:, np.newaxis], 0, logits))
-        best = pa.array(probabilities.argmax(axis=1), pa.int32(), mask=rejected)
-        labels = pa.DictionaryArray.from_arrays(best, list(NliLabel))
-        added = {LABEL: labels.cast(pa.string())}
-        for position, name in enumerate(PROBABILITIES):
-            added[name] = pa.array(probabilities[:, position], pa.float32(), mask=rejected)
+        probabilities = self.probabilities(np.where(rejected[:, np.newaxis], 0, logits))
+        added = label_columns(probabilities, self.labels, rejected)
         added |= {name: prepared[name] for name in (N_TOKENS, TRUNCATED)}
         if self._review_below is not None:
             unsure = probabilities.max(axis=1) < np.float32(self._review_below)
@@ -151,6 +151,16 @@ class Classifier:
             classified = classified.append_column(name, column)
         return classified
 
+    @property
+    def labels(self) -> LabelSet:
+        """The labels in the order of the probabilities."""
+        return self._labels
+
+    @property
+    def nonfinite_detail(self) -> str:
+        """The detail of a rejected pair whose logits are not finite."""
+        return f"logits are not finite in {self._engine.precision}, nor alone in {Precision.FP32}"
+
     def _with_rejections(self, prepared: pa.Table, logits: NDArray[np.float32], fitted: NDArray[np.bool_]) -> pa.Table:
         finite = np.isfinite(logits).all(axis=1)
         for rows, reason, detail in (
@@ -158,7 +168,7 @@ class Classifier:
             (
                 fitted & ~finite,
                 Rejection.NONFINITE_LOGITS,
-                f"logits are not finite in {self._engine.precision}, nor alone in {Precision.FP32}",
+                self.nonfinite_detail,
             ),
             (
                 _windows(prepared) > MAX_WINDOWS,
@@ -170,47 +180,63 @@ class Classifier:
         return prepared
 
     def _deciding_logits(self, prepared: pa.Table, on_batch: Listener) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Logits (R, 3) of each pair's deciding window, and whether all its windows fitted into device memory (R).
-
-        Logits are zero in rows that are rejected already, and NaN in rows with a window whose logits are not finite.
-        Identical pairs are computed once.
-        """
+        """`pair_logits` of the prepared pairs, with zero logits in rows that are rejected already."""
         pairs, usable = tokenization.encoded_pairs(prepared), prepared[REJECTION].is_null().to_numpy()
-        if LONG_PREMISE not in prepared.column_names:
-            return self._logits(pairs, usable.astype(np.int64), usable, on_batch)
-        premises = tokenization.long_premises(prepared)
-        logits, fitted = self._logits(pairs, usable.astype(np.int64), premises.lengths == 0, on_batch)
+        premises = tokenization.long_premises(prepared) if LONG_PREMISE in prepared.column_names else None
+        return self.pair_logits(pairs, premises, usable, usable, on_batch)
+
+    def pair_logits(
+        self,
+        pairs: EncodedPairs,
+        premises: LongPremises | None,
+        usable: NDArray[np.bool_],
+        is_last: NDArray[np.bool_],
+        on_batch: Listener,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Logits (P, labels) of each pair, of its deciding window if it has several, and whether it fitted (P).
+
+        `premises` are the whole premises of pairs in windows; None if premises are truncated. Pairs that are not
+        `usable` (P) are skipped. A pair that `is_last` (P) is reported as finished, as the last one of its row. Logits
+        are NaN in pairs with a window whose logits are not finite. Identical pairs are computed once.
+        """
+        copies = usable.astype(np.int64)
+        if premises is None:
+            return self._logits(pairs, copies, copies * is_last, on_batch)
+        logits, fitted = self._logits(pairs, copies, copies * (is_last & (premises.lengths == 0)), on_batch)
         first = first_alike(pairs, premises)
         copies = np.bincount(first, minlength=len(first))
+        # `bincount` returns its weighted counts as floating point.
+        finished = np.bincount(first, is_last, len(first)).astype(np.int64)
         windows_of, window_logits = [np.arange(len(first))], [logits]
         for windows in further_windows(pairs, premises, np.unique(first)):
             further_logits, further_fitted = self._logits(
-                windows.pairs, copies[windows.rows_W], windows.is_last_W, on_batch
+                windows.pairs, copies[windows.rows_W], finished[windows.rows_W] * windows.is_last_W, on_batch
             )
             windows_of.append(windows.rows_W)
             window_logits.append(further_logits)
             fitted[windows.rows_W[~further_fitted]] = False
         all_logits = np.concatenate(window_logits)
         all_logits[~np.isfinite(all_logits).all(axis=1)] = np.nan
-        deciding = deciding_windows(np.concatenate(windows_of), self._probabilities(all_logits))
+        probabilities = self.probabilities(all_logits)
+        deciding = chosen_pairs(FoldRule.ENTAILMENT_FIRST, np.concatenate(windows_of), probabilities, self.labels)
         return all_logits[deciding][first], fitted[first]
 
     def _logits(
-        self, pairs: EncodedPairs, copies: NDArray[np.int64], is_last: NDArray[np.bool_], on_batch: Listener
+        self, pairs: EncodedPairs, copies: NDArray[np.int64], finishes: NDArray[np.int64], on_batch: Listener
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Logits (R, 3), and whether each row fitted into device memory (R).
+        """Logits (R, labels), and whether each row fitted into device memory (R).
 
         `copies` (R) has the number of identical pairs that each row represents. Rows with 0 copies are skipped and get
-        zero logits. `is_last` (R) is True for the last window of a pair: its copies are then reported as finished.
+        zero logits. `finishes` (R) has the number of rows of the input that are finished with each row.
         Identical rows are computed once. Rows with logits that are not finite are computed again, alone and in fp32.
         """
-        logits = np.zeros((len(copies), len(NliLabel)), dtype=np.float32)
+        logits = np.zeros((len(copies), len(self.labels)), dtype=np.float32)
         fitted = np.ones(len(copies), dtype=np.bool_)
         first = pairs.first_alike()
         rows = np.flatnonzero((copies > 0) & (first == np.arange(len(first))))
         # `bincount` returns its weighted counts as floating point.
         represented = np.bincount(first, copies, len(first)).astype(np.int64)
-        finished = np.bincount(first, copies * is_last, len(first)).astype(np.int64)
+        finished = np.bincount(first, finishes, len(first)).astype(np.int64)
         lengths = pairs.lengths
         batches = [rows[positions] for positions in micro_batches(lengths[rows], self._max_batch_tokens)]
         # The rest of a unit's work is outside, so that another thread prepares its unit while the device computes.
@@ -229,7 +255,12 @@ class Classifier:
                 logits[batch.rows_B], fitted[batch.rows_B] = batch.logits_BC, batch.fitted_B
         return logits[first], fitted[first]
 
-    def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scaled(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (R, labels) in the order of the columns, divided by the temperature."""
+        scaled: NDArray[np.float32] = logits[:, self._columns] / np.float32(self._temperature)
+        return scaled
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (R, labels) in the order of the columns. The first largest is that of the row's label.
 
         The label is that of the softmax without a temperature, so a temperature changes no label.
@@ -243,22 +274,3 @@ def _windows(prepared: pa.Table) -> NDArray[np.int64]:
     if LONG_PREMISE not in prepared.column_names:
         return np.ones(prepared.num_rows, np.int64)
     return np.asarray(prepared[N_WINDOWS].fill_null(0).to_numpy())
-
-
-def softmax(logits: NDArray[np.float32], temperature: float = UNCALIBRATED) -> NDArray[np.float32]:
-    """Probabilities of each row at `temperature`, in fp32. They are NaN where a logit is not finite."""
-    exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)) / np.float32(temperature))
-    probabilities: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def with_largest(probabilities: NDArray[np.float32], best: NDArray[np.int64]) -> NDArray[np.float32]:
-    """`probabilities` (R, labels) with the value at `best` (R) raised where it is not the first largest of its row.
-
-    This happens to labels that are nearly equal: rounding may make them equal at one temperature and different at
-    another. A raised value is the next floating-point number above the others.
-    """
-    rows = np.flatnonzero(probabilities.argmax(axis=1) != best)
-    raised = probabilities.copy()
-    raised[rows, best[rows]] = np.nextafter(probabilities[rows].max(axis=1), np.float32(np.inf))
-    return raised
