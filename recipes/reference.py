@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -148,6 +149,8 @@ def _metadata(hint: Any) -> Iterator[Any]:
 def _kind(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return ", ".join(f"`{choice}`" for choice in hint)
     if get_origin(hint) is tuple:
         return "list, as `a,b`"
     if hint in KINDS:

@@ -30,6 +30,11 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "carry": ("x,y", '["x", "y"]', ("x", "y")),
     "carry_source": ("true", "true", True),
     "ignore_table_format": ("true", "true", True),
+    "candidates": ("new laws,sports", '["new laws", "sports"]', ("new laws", "sports")),
+    "hypothesis_template": ("About {}.", '"About {}."', "About {}."),
+    "fold": ("topics_multi", '"topics_multi"', "topics_multi"),
+    "publish": ("both", '"both"', "both"),
+    "top_k": ("3", "3", 3),
     "s3_endpoint": ("http://s3", '"http://s3"', "http://s3"),
     "s3_kms_key": ("key-id", '"key-id"', "key-id"),
     "s3_request_payer": ("true", "true", True),
@@ -70,6 +75,15 @@ VALUES: dict[str, tuple[str, str, object]] = {
     "log_format": ("json", '"json"', "json"),
     "debug": ("true", "true", True),
 }
+# Settings that contradict others of these, with some that they agree with.
+OTHERS: dict[str, tuple[str, str, object]] = {
+    "hypotheses": ("s3://sets/a.csv", '"s3://sets/a.csv"', "s3://sets/a.csv"),
+    "split_premise": ("sentences", '"sentences"', "sentences"),
+    "fold": ("any_entailment", '"any_entailment"', "any_entailment"),
+}
+SPLIT: dict[str, tuple[str, str, object]] = {"split_hypothesis": ("sentences", '"sentences"', "sentences")}
+# Settings of a run, so that each setting is in one of the runs.
+RUNS = [VALUES, *({**{name: VALUES[name] for name in ("input", "output")}, **more} for more in (OTHERS, SPLIT))]
 
 
 def parsed(*argv: str) -> LabelSettings:
@@ -91,26 +105,41 @@ def config_file(folder: Path, text: str) -> str:
 
 
 def test_every_setting_is_tried_here() -> None:
-    assert set(VALUES) == set(LabelSettings.model_fields)
+    assert {name for values in RUNS for name in values} == set(LabelSettings.model_fields)
 
 
-def test_every_setting_has_a_flag_of_its_name_in_kebab_case_but_the_rules_for_s3() -> None:
-    with_flag = {name: value for name, value in VALUES.items() if name not in WITHOUT_FLAG}
-    found = parsed(*[f"{flag_of(name)}={told}" for name, (told, _, _) in with_flag.items()])
-    assert found.model_dump(exclude=set(WITHOUT_FLAG)) == {name: value for name, (_, _, value) in with_flag.items()}
-
-
-def test_every_setting_can_stand_in_the_config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Over the file it would win; `precision` in conftest.py sets it for all tests.
+@pytest.fixture
+def no_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the variable that `precision` in conftest.py sets for all tests."""
     monkeypatch.delenv("ALBERT_INFER_PRECISION")
-    path = config_file(tmp_path, "".join(f"{name} = {toml}\n" for name, (_, toml, _) in VALUES.items()))
-    assert parsed("--config", path).model_dump() == {name: value for name, (_, _, value) in VALUES.items()}
 
 
-def test_every_setting_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, (told, _, _) in VALUES.items():
+@pytest.mark.usefixtures("no_precision")
+@pytest.mark.parametrize("values", RUNS)
+def test_every_setting_has_a_flag_of_its_name_in_kebab_case_but_the_rules_for_s3(
+    values: dict[str, tuple[str, str, object]],
+) -> None:
+    with_flag = {name: value for name, value in values.items() if name not in WITHOUT_FLAG}
+    found = parsed(*[f"{flag_of(name)}={told}" for name, (told, _, _) in with_flag.items()])
+    assert found.model_dump(exclude_unset=True) == {name: value for name, (_, _, value) in with_flag.items()}
+
+
+@pytest.mark.usefixtures("no_precision")
+@pytest.mark.parametrize("values", RUNS)
+def test_every_setting_can_stand_in_the_config_file(values: dict[str, tuple[str, str, object]], tmp_path: Path) -> None:
+    path = config_file(tmp_path, "".join(f"{name} = {toml}\n" for name, (_, toml, _) in values.items()))
+    found = parsed("--config", path).model_dump(exclude_unset=True)
+    assert found == {name: value for name, (_, _, value) in values.items()}
+
+
+@pytest.mark.usefixtures("no_precision")
+@pytest.mark.parametrize("values", RUNS)
+def test_every_setting_can_stand_in_the_environment(
+    values: dict[str, tuple[str, str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, (told, _, _) in values.items():
         monkeypatch.setenv(f"ALBERT_INFER_{name.upper()}", told)
-    assert parsed().model_dump() == {name: value for name, (_, _, value) in VALUES.items()}
+    assert parsed().model_dump(exclude_unset=True) == {name: value for name, (_, _, value) in values.items()}
 
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

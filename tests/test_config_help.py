@@ -52,6 +52,7 @@ def entries(page: str) -> list[str]:
 def test_the_first_help_of_the_labelling_job_is_short(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     page = shown(LabelSettings, capsys, "--help")
     assert len(entries(page)) == len(set(entries(page))) <= MOST_FLAGS
+    assert {"--candidates", "--hypotheses"} <= set(entries(page))
     assert {"--input", "--output", "--model", "--carry", "--config", "--help", "--help-all"} <= set(entries(page))
     assert max(map(len, page.splitlines())) <= width
 
@@ -105,7 +106,7 @@ def test_flags_stand_under_headings_and_what_must_be_given_comes_first(capsys: p
         panel.split(" ─")[0]: entries(panel) for panel in shown(LabelSettings, capsys, "--help-all").split("╭─ ")[1:]
     }
     assert list(panels) == [
-        "Input and output", "Model", "Speed and resources", "Limits and safety",
+        "Input and output", "Many questions of one text", "Model", "Speed and resources", "Limits and safety",
         "Only in the --config file, or as ALBERT_INFER_<NAME>", "Help",
     ]  # fmt: skip
 

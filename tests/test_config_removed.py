@@ -174,8 +174,8 @@ def planned(settings: LabelSettings) -> Plan:
     recipe: LabelRecipe = {
         **RECIPE,
         "model": model,
-        "truncation": tokenizer.truncation,
-        "max_length": tokenizer.max_length,
+        "truncation": tokenizer.frame.truncation,
+        "max_length": tokenizer.frame.max_length,
     }
     columns = FileColumns("a.parquet", pa.schema([(PREMISE, pa.string()), (HYPOTHESIS, pa.string())]))
     found = run_columns([columns], ["a.parquet"], settings).columns

@@ -20,6 +20,7 @@ from albert_infer.config.environment import (
     requested_log_format,
 )
 from albert_infer.config.evaluation import EvaluateSettings
+from albert_infer.config.expansion import ManyQuestions, expansion_of
 from albert_infer.config.finetuning import FinetuneSettings
 from albert_infer.config.nightly import NightlySettings
 from albert_infer.config.parsing import Settings, flags_of, parse_settings, variables_of
@@ -33,7 +34,8 @@ from albert_infer.config.verification import VerifySettings
 
 __all__ = [
     "RAY_ADDRESS", "UNPICKLING_VARIABLES", "CleanSettings", "ConvertSettings", "DemoSettings", "EvaluateSettings",
-    "FinetuneSettings", "LabelSettings", "LabellingSettings", "NightlySettings", "PlanSettings", "PrecisionSetting",
-    "ReportSettings", "ReviewSettings", "Settings", "SubmitSettings", "VerifySettings", "flags_of", "job_server",
-    "parse_settings", "ray_address", "ray_uses_tls", "ray_variables", "requested_log_format", "variables_of",
+    "FinetuneSettings", "LabelSettings", "LabellingSettings", "ManyQuestions", "NightlySettings", "PlanSettings",
+    "PrecisionSetting", "ReportSettings", "ReviewSettings", "Settings", "SubmitSettings", "VerifySettings",
+    "expansion_of", "flags_of", "job_server", "parse_settings", "ray_address", "ray_uses_tls", "ray_variables",
+    "requested_log_format", "variables_of",
 ]  # fmt: skip

@@ -11,14 +11,15 @@ from pydantic import BaseModel
 CLUSTER: Final = Group("Cluster", sort_key=0)
 NIGHTS: Final = Group("Nights", sort_key=1)
 DATA: Final = Group("Input and output", sort_key=2)
-MODEL: Final = Group("Model", sort_key=3)
-LEARNING: Final = Group("Learning", sort_key=4)
-REPORT: Final = Group("Report", sort_key=4)
-SPEED: Final = Group("Speed and resources", sort_key=5)
-LIMITS: Final = Group("Limits and safety", sort_key=6)
+QUESTIONS: Final = Group("Many questions of one text", sort_key=3)
+MODEL: Final = Group("Model", sort_key=4)
+LEARNING: Final = Group("Learning", sort_key=5)
+REPORT: Final = Group("Report", sort_key=5)
+SPEED: Final = Group("Speed and resources", sort_key=6)
+LIMITS: Final = Group("Limits and safety", sort_key=7)
 # For settings without a flag.
-NO_FLAGS: Final = Group("Only in the --config file, or as ALBERT_INFER_<NAME>", sort_key=7)
-HELP: Final = Group("Help", sort_key=8)
+NO_FLAGS: Final = Group("Only in the --config file, or as ALBERT_INFER_<NAME>", sort_key=8)
+HELP: Final = Group("Help", sort_key=9)
 
 VARIABLE_PREFIX: Final = "ALBERT_INFER_"
 

@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from albert_infer import schema
 from albert_infer.config.drift import DriftGate, References
+from albert_infer.config.expansion import ManyQuestions
+from albert_infer.config.gold import GoldGate
 from albert_infer.config.groups import DATA, LIMITS, MODEL, NO_FLAGS, SPEED, Mark
 from albert_infer.config.shared import (
     AllowCpu,
     CheckpointChoice,
     Classifying,
-    GoldColumn,
-    GoldLabels,
     Input,
     Job,
     Output,
@@ -26,7 +26,7 @@ from albert_infer.config.shared import (
     TextColumns,
     Workers,
 )
-from albert_infer.config.values import AgreementShare, AnyLocation, AwsAccount, Count, Names, Share, agreement_limits
+from albert_infer.config.values import AgreementShare, AwsAccount, Count, Names, Share, agreement_limits
 
 
 class PairLocations(BaseModel):
@@ -158,7 +158,10 @@ class Resources(BaseModel):
     # 16,384 rows are seconds of GPU time and about 4 MB of Parquet: small enough to lose, large enough to be a file.
     unit_rows: Annotated[
         Count,
-        Parameter(group=SPEED, help="Rows per unit; a unit is one commit and one file."),
+        Parameter(
+            group=SPEED,
+            help="Rows per unit, or pairs where a row is several pairs; a unit is one commit and one file.",
+        ),
         Mark.RARE,
     ] = 16_384
 
@@ -215,10 +218,12 @@ class Limits(BaseModel):
             help="Minimum share of labels in bf16 or int8 that are the same in fp32, on 1000 pairs; "
             "0.99:4000 compares 4000 pairs, `off` none.",
         ),
+        Mark.RARE,
     ] = "0.99"
     retry_quarantined: Annotated[
         bool,
         Parameter(group=LIMITS, help="Retry the units that an earlier start could not read or label."),
+        Mark.RARE,
     ] = False
 
     @property
@@ -232,36 +237,9 @@ class Limits(BaseModel):
         return agreement_limits(self.min_agreement)[1]
 
 
-class GoldGate(GoldLabels):
-    """Pairs with gold labels on which the checkpoint is checked before the run labels anything."""
-
-    gold: Annotated[
-        AnyLocation | None,
-        Parameter(
-            group=LIMITS,
-            help="Parquet pairs with gold labels to label first; text columns have the same names as in --input.",
-        ),
-    ] = None
-    gold_column: Annotated[GoldColumn, Parameter(group=LIMITS, help="Column of gold labels in --gold."), Mark.RARE] = (
-        "gold_label"
-    )
-    min_accuracy: Annotated[
-        Share | None,
-        Parameter(
-            group=LIMITS, help="Accuracy that the checkpoint must reach on --gold; below it nothing is labelled."
-        ),
-    ] = None
-
-    @model_validator(mode="after")
-    def _accuracy_is_of_a_gold_set(self) -> Self:
-        if self.min_accuracy is not None and self.gold is None:
-            raise ValueError("min_accuracy: it needs a gold set; name one with --gold")
-        return self
-
-
 # The settings of the last base come first in the help, because pydantic puts its fields first.
 class LabellingSettings(
-    Job, GoldGate, DriftGate, Limits, Resources, Classifying, PinnedCheckpoint, S3Rules, InputColumns
+    Job, GoldGate, DriftGate, Limits, Resources, Classifying, PinnedCheckpoint, S3Rules, ManyQuestions, InputColumns
 ):
     """How pairs are labelled: the settings of runs and of nights."""
 
@@ -269,20 +247,33 @@ class LabellingSettings(
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
-        names = [self.premise_column, self.hypothesis_column, *([self.id_column] if self.id_column else [])]
+        columns = {name: getattr(self, name) for name in ("premise_column", "hypothesis_column", "id_column")}
+        # A gold set has pairs, so it has a column of hypotheses.
+        if self.has_set and self.gold is None:
+            del columns["hypothesis_column"]
+        names = [name for name in columns.values() if name]
         if len(set(names)) < len(names):
-            raise ValueError("premise_column, hypothesis_column and id_column must be three different columns")
+            raise ValueError(f"{', '.join(columns)} must be different columns")
         if self.carry != ("all",) and (lost := sorted(set(self.drift_columns) - set(self.carry))):
             raise ValueError(f"drift_columns: `{lost[0]}` is not carried; name it with --carry too")
         if (clash := schema.same_name(self.carry, self.reserved_names)) is not None:
             raise ValueError(f"carry: `{clash}` is the name of an output column; rename it in the input")
         return self
 
+    @model_validator(mode="after")
+    def _questions_fit(self) -> Self:
+        if self.has_set and self.gold is None and self.hypothesis_column != schema.HYPOTHESIS:
+            why = "the hypotheses are those of the set, and no column of the input is read for them"
+            raise ValueError(f"hypothesis_column: {why}; leave out --hypothesis-column")
+        if self.review_below is not None and self.fold_rule is schema.FoldRule.SUMMAC_ZS:
+            raise ValueError("review_below: summac_zs gives a score, and no label to review; leave out --review-below")
+        return self
+
     @property
     def reserved_names(self) -> frozenset[str]:
         """The names of the output's own columns in this run. A carried column must have another name."""
         added = {schema.NEEDS_REVIEW: self.review_below is not None, schema.N_WINDOWS: self.long_premise == "window"}
-        return schema.RESERVED_NAMES | {name for name, is_added in added.items() if is_added}
+        return schema.RESERVED_NAMES | self.expansion_names | {name for name, is_added in added.items() if is_added}
 
 
 class LabelSettings(References, LabellingSettings, PairLocations):

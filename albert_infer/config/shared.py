@@ -96,7 +96,7 @@ class CheckpointChoice(BaseModel):
         LabelOrder,
         Parameter(
             group=MODEL,
-            help="Labels of outputs 0, 1, 2, for a checkpoint that names them LABEL_0, … or wrongly.",
+            help="Labels of outputs 0, 1, …, for a checkpoint that names them LABEL_0, … or wrongly.",
         ),
     ] = ()
 

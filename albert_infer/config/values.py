@@ -42,8 +42,8 @@ def _split_commas(value: Any) -> Any:
 
 
 def _each_label_once(value: tuple[str, ...]) -> tuple[str, ...]:
-    if value and sorted(value) != sorted(schema.NliLabel):
-        raise ValueError("expected each of entailment, neutral, contradiction once")
+    if value and not schema.is_label_order(value):
+        raise ValueError("expected each of entailment, neutral, contradiction once, or of entailment, not_entailment")
     return value
 
 

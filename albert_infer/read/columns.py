@@ -19,7 +19,7 @@ from albert_infer.common.extension_types import is_unknown_extension
 from albert_infer.errors import SettingsError
 from albert_infer.read import fitness
 from albert_infer.read.footers import clean
-from albert_infer.schema import LongPremiseRule, PairColumns
+from albert_infer.schema import Expansion, LongPremiseRule, PairColumns
 
 ALL = ("all",)
 
@@ -83,7 +83,12 @@ class RunColumns:
     in_paths: tuple[str, ...] = ()
 
 
-def run_columns(files: Sequence[FileColumns], paths: Sequence[str], settings: ColumnSettings) -> RunColumns:
+def run_columns(
+    files: Sequence[FileColumns],
+    paths: Sequence[str],
+    settings: ColumnSettings,
+    expansion: Expansion | None = None,
+) -> RunColumns:
     """The columns of a run over these files. `paths` are the names of all files, relative to the input.
 
     Raises SettingsError for a carried column that no file has, or that has the name of an output column.
@@ -95,6 +100,7 @@ def run_columns(files: Sequence[FileColumns], paths: Sequence[str], settings: Co
         review_below=settings.review_below,
         with_windows=settings.long_premise == "window",
         may_lack_carried=settings.carry == ALL,
+        expansion=expansion,
     )
     fit = [file for file in files if fitness.schema_error(file.schema, texts) is None]
     if not fit:

@@ -32,7 +32,7 @@ def footer_error(
     of any type.
     """
     if not footer.rows:
-        pair = [name for name in (columns.pair_id, columns.premise, columns.hypothesis) if name is not None]
+        pair = [name for name in (columns.pair_id, *columns.texts.values()) if name is not None]
         return next((_missing(name, footer.schema.names) for name in pair if name not in footer.schema.names), None)
     for name in columns.input_names:
         if name in footer.undecodable:
@@ -48,7 +48,7 @@ def schema_error(
     schema: pa.Schema, columns: PairColumns, origins: Mapping[str, str] = NO_ORIGINS
 ) -> UnreadableError | None:
     """The reason why a file with this schema does not have `columns`, or None if the file fits."""
-    times, texts = Counter(schema.names), (columns.premise, columns.hypothesis)
+    times, texts = Counter(schema.names), set(columns.texts.values())
     may_lack = {field.name for field in columns.carried} if columns.may_lack_carried else set()
     fields = {field.name: field for field in schema}
     kinds = {name: field.type for name, field in fields.items()}
@@ -84,7 +84,7 @@ def _expectations(
     for carried in columns.carried:
         origin = f" as in {origins[carried.name]}" if carried.name in origins else ""
         expected[carried.name] = (Quarantine.SCHEMA_TYPE, f"{carried.type}{origin}", partial(_widens, carried.type))
-    for name in (columns.premise, columns.hypothesis):
+    for name in columns.texts.values():
         expected[name] = (Quarantine.SCHEMA_TYPE, "string", lambda kind: is_text(kind) or pa.types.is_null(kind))
     if columns.pair_id is not None:
         wanted = "a text or a whole number"

@@ -58,6 +58,8 @@ class Footer:
     row_groups: tuple[int, ...]
     undecodable: frozenset[str] = frozenset()
     unwritable: Mapping[str, str] = field(default_factory=dict)
+    # The bytes of all columns before compression.
+    plain_bytes: int = 0
 
     @property
     def rows(self) -> int:
@@ -109,11 +111,13 @@ def read_footer(folder: Folder, pin: ObjectPin) -> Footer:
             # process there.
             parquet = pq.ParquetFile(file, **READ_OPTIONS)
             metadata = parquet.metadata
-            groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+            of_groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+            groups = tuple(group.num_rows for group in of_groups)
             # Arrow decodes names at their first use, and may raise an error here.
             names = parquet.schema_arrow.names
             undecodable = _undecodable(metadata, pin.size, names)
-            footer = Footer(parquet.schema_arrow, groups, undecodable, _unwritable(parquet))
+            plain_bytes = sum(max(group.total_byte_size, 0) for group in of_groups)
+            footer = Footer(parquet.schema_arrow, groups, undecodable, _unwritable(parquet), plain_bytes)
         except FOOTER_ERRORS as error:
             remedy = f"; {WIDE_REMEDY}" if WIDE_INTEGERS in str(error) else ""
             raise UnreadableError(Quarantine.BAD_FOOTER, f"{redacted(error)}{remedy}") from error

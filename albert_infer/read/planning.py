@@ -16,11 +16,13 @@ from albert_infer.config import LabelSettings
 from albert_infer.read import selection
 from albert_infer.read.footers import RowRange
 from albert_infer.read.survey import BadFile, InputFile, Survey
-from albert_infer.schema import ModelRecipe, PairColumns
+from albert_infer.schema import Expansion, ModelRecipe, PairColumns
 from albert_infer.storage import Folder, InputObjects, ObjectPin
 
 # Increased when a change of the code may change a label, so that units of the old code are labelled again.
 LABELS_VERSION: Final = 3
+# Of a unit whose rows become thousands of pairs each.
+LEAST_UNIT_ROWS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,23 @@ class LabelRecipe(TypedDict, total=False):
     max_length: int
 
 
+class ExpansionRecipe(TypedDict, total=False):
+    """What decides the pairs of a row, and the tables of a run: only the keys that the run has."""
+
+    # The sha256 of the ids and texts of the set.
+    hypotheses: str
+    split_premise: str
+    split_hypothesis: str
+    splitter: str
+    fold: str
+    publish: str
+    top_k: int
+
+
 class ColumnRecipe(TypedDict):
     """The facts of the columns that decide a unit's files.
 
-    The last two keys exist only if the settings ask for them, so units of other runs keep their ids.
+    The last three keys exist only if the settings ask for them, so units of other runs keep their ids.
     """
 
     columns: list[str]
@@ -52,6 +67,7 @@ class ColumnRecipe(TypedDict):
     with_source: bool
     review_below: NotRequired[float]
     long_premise: NotRequired[str]
+    expansion: NotRequired[ExpansionRecipe]
 
 
 class Recipe(LabelRecipe, ColumnRecipe):
@@ -72,6 +88,8 @@ class Plan:
     units: tuple[Unit, ...]
     recipe: Recipe
     max_batch_tokens: int
+    # The id and the text of each hypothesis of the set, for people and for `albert-infer verify`.
+    hypotheses: tuple[tuple[str, str], ...] = ()
 
     @property
     def rows_in(self) -> int:
@@ -80,7 +98,10 @@ class Plan:
 
     def to_json(self) -> dict[str, object]:
         """The contents of `plan.json` in the run's folder."""
-        return {"format": 1, "rows_in": self.rows_in, **asdict(self)}
+        plan = {"format": 1, "rows_in": self.rows_in, **asdict(self)}
+        if not self.hypotheses:
+            del plan["hypotheses"]
+        return plan
 
 
 def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_batch_tokens: int) -> Plan:
@@ -93,7 +114,7 @@ def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_
     units = tuple(
         Unit(_digest({"file": _pinned(survey.folder, file.pin), "rows": asdict(cut), **recipe}), file.pin, cut)
         for file in survey.files
-        for cut in unit_ranges(file.row_groups, settings.unit_rows)
+        for cut in unit_ranges(file.row_groups, _rows_per_unit(settings.unit_rows, survey.pairs_per_row(file)))
     )
     bad = [[file.uri, file.size, file.version] for file in survey.bad]
     empty = [_pinned(survey.folder, file.pin) for file in survey.files if file.rows == 0]
@@ -107,7 +128,13 @@ def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_
         units=units,
         recipe=recipe,
         max_batch_tokens=max_batch_tokens,
+        hypotheses=_hypotheses(survey.columns.expansion),
     )
+
+
+def _rows_per_unit(unit_rows: int, pairs_per_row: int) -> int:
+    """`unit_rows` pairs at most, or LEAST_UNIT_ROWS rows: each unit is an object, and a million rows need few."""
+    return max(unit_rows // pairs_per_row, min(unit_rows, LEAST_UNIT_ROWS))
 
 
 def late_inputs(plan: Plan, input_objects: InputObjects) -> tuple[str, ...]:
@@ -152,7 +179,30 @@ def _column_recipe(columns: PairColumns) -> ColumnRecipe:
         recipe["review_below"] = columns.review_below
     if columns.with_windows:
         recipe["long_premise"] = "window"
+    if columns.expansion is not None:
+        recipe["expansion"] = _expansion_recipe(columns.expansion)
     return recipe
+
+
+def _expansion_recipe(expansion: Expansion) -> ExpansionRecipe:
+    recipe = ExpansionRecipe(fold=str(expansion.fold), publish=expansion.publish)
+    if expansion.hypotheses is not None:
+        recipe["hypotheses"] = hashlib.sha256(canonical_json(_hypotheses(expansion))).hexdigest()
+    if expansion.fold.ranks_hypotheses:
+        recipe["top_k"] = expansion.top_k
+    if expansion.split_premise:
+        recipe["split_premise"] = "sentences"
+    if expansion.split_hypothesis:
+        recipe["split_hypothesis"] = "sentences"
+    if expansion.splitter:
+        recipe["splitter"] = expansion.splitter
+    return recipe
+
+
+def _hypotheses(expansion: Expansion | None) -> tuple[tuple[str, str], ...]:
+    if expansion is None or expansion.hypotheses is None:
+        return ()
+    return tuple(zip(expansion.hypotheses.ids, expansion.hypotheses.texts, strict=True))
 
 
 def _pinned(folder: Folder, pin: ObjectPin) -> dict[str, str | int]:

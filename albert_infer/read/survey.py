@@ -5,9 +5,9 @@ Reads footers only. Decodes no row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pyarrow as pa
@@ -19,11 +19,15 @@ from albert_infer.read.class_names import ClassNames, class_names
 from albert_infer.read.columns import ColumnSettings, FileColumns, run_columns
 from albert_infer.read.fitness import footer_error
 from albert_infer.read.footers import Footer, UnreadableError, clean, read_footer, some
-from albert_infer.schema import PairColumns
+from albert_infer.schema import MAX_PAIRS, Expansion, PairColumns
 from albert_infer.storage import AccessError, DeadLinkError, Folder, InputObjects, ObjectPin
 
 # Reading a footer mostly waits for the store.
 FOOTER_THREADS: Final = 16
+# The bytes of an English sentence with its space, in news and in summaries.
+SENTENCE_BYTES: Final = 120
+# The share of a row's sentences that its hypothesis has, if both texts are split: a summary of a document.
+SUMMARY_SHARE: Final = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,27 @@ class Survey:
     absent: tuple[str, ...] = ()
     # Columns that `--carry all` leaves out, because only the paths of files have them.
     in_paths: tuple[str, ...] = ()
+    # The bytes of all columns of each file before compression, by the file's name.
+    plain_bytes: Mapping[str, int] = field(default_factory=dict)
+
+    def pairs_per_row(self, file: InputFile) -> int:
+        """The pairs of a row of the file. For texts in sentences, an estimate by the bytes in the file's footer.
+
+        The footer's bytes of each column are not read, because a damaged footer may end the process there.
+        """
+        expansion = self.columns.expansion
+        if expansion is None:
+            return 1
+        if expansion.hypotheses is not None and not expansion.split_premise:
+            return len(expansion.hypotheses)
+        sentences = self.plain_bytes[file.pin.name] / max(file.rows, 1) / SENTENCE_BYTES
+        if expansion.hypotheses is not None:
+            pairs = sentences * len(expansion.hypotheses)
+        elif expansion.split_premise and expansion.split_hypothesis:
+            pairs = sentences * (1 - SUMMARY_SHARE) * max(sentences * SUMMARY_SHARE, 1)
+        else:
+            pairs = sentences
+        return min(max(round(pairs), 1), MAX_PAIRS)
 
     def refuse_unreadable(self, settings: ColumnSettings) -> None:
         """Raise InputError if no row of the files can be read, whatever the limits for bad files allow."""
@@ -110,7 +135,7 @@ class Survey:
                     raise InputError(f"--carry {clean(name)}", difference, remedy)
 
 
-def survey_input(input_objects: InputObjects, settings: ColumnSettings) -> Survey:
+def survey_input(input_objects: InputObjects, settings: ColumnSettings, expansion: Expansion | None = None) -> Survey:
     """Read every footer, and decide the columns of the run, with one type for all files.
 
     Raises NoInputError if there is no input. Raises InputError if all objects are excluded, or without the permission
@@ -132,7 +157,7 @@ def survey_input(input_objects: InputObjects, settings: ColumnSettings) -> Surve
     }
     # A file without rows does not decide the columns, unless all files are without rows.
     with_rows = [readable[pin] for pin, footer in zip(candidates, footers, strict=True) if _rows(footer)]
-    of_run = run_columns(with_rows or [*readable.values()], [pin.name for pin in candidates], settings)
+    of_run = run_columns(with_rows or [*readable.values()], [pin.name for pin in candidates], settings, expansion)
     columns = of_run.columns
     files, bad = [], []
     for pin, footer in zip(candidates, footers, strict=True):
@@ -148,7 +173,12 @@ def survey_input(input_objects: InputObjects, settings: ColumnSettings) -> Surve
     names = tuple(next(iter(readable.values())).schema.names) if readable else ()
     in_files = {name for file in readable.values() for name in file.schema.names}
     absent = tuple(name for name in columns.input_names if readable and name not in in_files)
-    return Survey(folder, columns, tuple(files), tuple(bad), ignored, names, absent, of_run.in_paths)
+    sizes = {
+        pin.name: footer.plain_bytes
+        for pin, footer in zip(candidates, footers, strict=True)
+        if isinstance(footer, Footer)
+    }
+    return Survey(folder, columns, tuple(files), tuple(bad), ignored, names, absent, of_run.in_paths, sizes)
 
 
 def _footer(folder: Folder, pin: ObjectPin) -> Footer | UnreadableError:
