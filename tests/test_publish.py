@@ -273,7 +273,7 @@ def test_rows_that_are_lost_are_not_sealed(night_of: NightOf) -> None:
     rows = labelled_unit(unit_id, numbered_pairs(ROWS), [None] * ROWS, COLUMNS)
     short = commit.UnitSummary(unit_id, ROWS, 9, {}, {"neutral": 9}, 1, 0)
     part = rows.select(COLUMNS.labelled.names).cast(COLUMNS.labelled)
-    night.output.put_if_absent(staged_name(unit_id), commit.to_parquet(part.slice(0, 9), short))
+    night.output.put_if_absent(staged_name(unit_id), commit.to_parquet([part.slice(0, 9)], short))
     assert "9 labelled" in refused(night, IntegrityError)
 
 
@@ -282,7 +282,7 @@ def test_a_part_with_fewer_rows_than_it_says_is_not_sealed(night_of: NightOf) ->
     unit_id = night.units[0].unit_id
     rows = labelled_unit(unit_id, numbered_pairs(ROWS), [None] * ROWS, COLUMNS)
     part = rows.select(COLUMNS.labelled.names).cast(COLUMNS.labelled)
-    data = commit.to_parquet(part.slice(0, 9), commit.summarise(unit_id, rows, COLUMNS))
+    data = commit.to_parquet([part.slice(0, 9)], commit.summarise(unit_id, rows, COLUMNS))
     night.output.put_if_absent(staged_name(unit_id), data)
     assert staged_name(unit_id) in refused(night, IntegrityError)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -20,15 +22,19 @@ from pydantic import TypeAdapter, ValidationError
 from albert_infer.common import failpoints
 from albert_infer.common.column_types import optional
 from albert_infer.errors import InfrastructureError, IntegrityError, ObjectMissingError
-from albert_infer.output.layout import quarantine_name, staged_name, staged_rejected_name
-from albert_infer.read.class_names import with_class_names
+from albert_infer.output.layout import quarantine_name, staged_name, staged_pairs_name, staged_rejected_name
+from albert_infer.output.pairs import pair_tables
+from albert_infer.read.class_names import ClassNames, with_class_names
 from albert_infer.schema import (
+    BEST,
     DETAIL,
     LABEL,
+    N_PAIRS,
     N_TOKENS,
     N_WINDOWS,
     NEEDS_REVIEW,
     PAIR_ID,
+    PAIRS,
     REJECTION,
     ROW,
     SOURCE_FILE,
@@ -64,6 +70,8 @@ class UnitSummary:
     # Rows that need review, and rows in more than one window; 0 if the run does not compute them.
     needs_review: int = 0
     windowed: int = 0
+    # Pairs of labelled rows; 0 if each row is one pair.
+    pairs: int = 0
 
     @property
     def rejected_rows(self) -> int:
@@ -110,10 +118,17 @@ def commit_unit(
     if summary.rejected:
         # An unreadable value becomes null in this file, so required fields become optional.
         fields = [field.with_type(optional(field.type)) for field in columns.rejected]
-        rejected = conformed(rows.filter(bad), with_class_names(pa.schema(fields), columns.classes))
-        _put(folder, staged_rejected_name(unit_id), rejected, summary)
+        rejected = conformed(rows.filter(bad), pa.schema(fields))
+        _put(folder, staged_rejected_name(unit_id), to_parquet([rejected], summary, columns.classes), summary)
         failpoints.reach("rejected_put", unit_id)
-    labelled = conformed(rows.filter(pc.invert(bad)), with_class_names(columns.labelled, columns.classes))
+    good = rows.filter(pc.invert(bad))
+    if columns.expansion is not None and columns.expansion.publish == "both":
+        _put(folder, staged_pairs_name(unit_id), _pairs(good, columns, summary), summary)
+        failpoints.reach("pairs_put", unit_id)
+    if columns.expansion is not None and columns.expansion.publish == "pairs":
+        labelled = _pairs(good, columns, summary)
+    else:
+        labelled = to_parquet([conformed(good, columns.labelled)], summary, columns.classes)
     failpoints.reach("part_ready", unit_id)
     _put(folder, staged_name(unit_id), labelled, summary)
     failpoints.reach("part_put", unit_id)
@@ -135,21 +150,56 @@ def summarise(unit_id: str, rows: pa.Table, columns: PairColumns) -> UnitSummary
     """
     good = rows[REJECTION].is_null()
     ids = rows[PAIR_ID].filter(good) if PAIR_ID in rows.column_names else pa.chunked_array([], pa.string())
-    labels = Counter(rows[LABEL].filter(good).to_pylist())
+    labels = _label_counts(rows.filter(good), columns)
     rejected = Counter(rows[REJECTION].drop_null().to_pylist())
     return UnitSummary(
         unit_id=unit_id,
         rows_in=rows.num_rows,
-        labelled=labels.total(),
+        labelled=pc.sum(good).as_py() or 0,
         rejected=dict(sorted(rejected.items())),
-        labels=dict(sorted(labels.items())),
+        labels=labels,
         tokens=pc.sum(rows[N_TOKENS].filter(good)).as_py() or 0,
         truncated=pc.sum(rows[TRUNCATED].filter(good)).as_py() or 0,
         null_ids=ids.null_count,
         duplicate_ids=len(ids) - ids.null_count - pc.count_distinct(ids).as_py(),
-        needs_review=(pc.sum(rows[NEEDS_REVIEW]).as_py() or 0) if columns.review_below is not None else 0,
-        windowed=pc.sum(pc.greater(rows[N_WINDOWS].filter(good), 1)).as_py() or 0 if columns.with_windows else 0,
+        needs_review=_to_review(rows.filter(good), columns) if columns.review_below is not None else 0,
+        windowed=_windowed(rows.filter(good), columns) if columns.with_windows else 0,
+        pairs=pc.sum(rows[N_PAIRS].filter(good)).as_py() or 0 if columns.expansion is not None else 0,
     )
+
+
+def _to_review(good: pa.Table, columns: PairColumns) -> int:
+    """Rows that need review, or pairs if only pairs are published."""
+    marks = good[NEEDS_REVIEW] if _has_rows(columns) else _pairs_column(good, NEEDS_REVIEW)
+    return pc.sum(marks).as_py() or 0
+
+
+def _has_rows(columns: PairColumns) -> bool:
+    return columns.expansion is None or columns.expansion.publishes_scores
+
+
+def _pairs_column(good: pa.Table, name: str) -> pa.ChunkedArray:
+    """One column of the pairs of all rows."""
+    return pc.struct_field(pc.list_flatten(good[PAIRS]), name)
+
+
+def _windowed(good: pa.Table, columns: PairColumns) -> int:
+    """Rows with a pair in more than one window: the windows of a row are those of all its pairs."""
+    pairs = 1 if columns.expansion is None else good[N_PAIRS]
+    return pc.sum(pc.greater(good[N_WINDOWS], pairs)).as_py() or 0
+
+
+def _label_counts(good: pa.Table, columns: PairColumns) -> dict[str, int]:
+    """Rows by label, or by their best hypothesis; pairs by label if only pairs are published."""
+    if not _has_rows(columns):
+        labels = _pairs_column(good, LABEL)
+    elif columns.expansion is None or columns.expansion.fold.chooses_pair:
+        labels = good[LABEL]
+    elif columns.expansion.fold.ranks_hypotheses:
+        labels = good[BEST]
+    else:
+        labels = pa.chunked_array([], pa.string())
+    return dict(sorted(Counter(labels.to_pylist()).items()))
 
 
 def read_summary(parquet: bytes) -> UnitSummary | None:
@@ -166,16 +216,27 @@ def row_count(parquet: bytes) -> int:
     return int(pq.read_metadata(pa.BufferReader(parquet)).num_rows)
 
 
-def to_parquet(table: pa.Table, summary: UnitSummary) -> bytes:
-    """Encode the object's bytes, with page checksums."""
-    metadata = {**(table.schema.metadata or {}), SUMMARY_KEY: json.dumps(asdict(summary), sort_keys=True).encode()}
+def to_parquet(
+    tables: Iterable[pa.Table], summary: UnitSummary, classes: Iterable[tuple[str, ClassNames]] = ()
+) -> bytes:
+    """Encode the object's bytes, with page checksums. There is at least one table; each becomes row groups."""
+    tables = iter(tables)
+    first = next(tables)
+    schema = with_class_names(first.schema, classes)
+    counts = {name: count for name, count in asdict(summary).items() if name != "pairs" or count}
+    schema = schema.with_metadata({**(schema.metadata or {}), SUMMARY_KEY: json.dumps(counts, sort_keys=True).encode()})
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
+    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table.replace_schema_metadata(schema.metadata))
     return bytes(sink.getvalue())
 
 
-def _put(folder: Folder, name: str, table: pa.Table, summary: UnitSummary) -> None:
-    data = to_parquet(table, summary)
+def _pairs(good: pa.Table, columns: PairColumns, summary: UnitSummary) -> bytes:
+    return to_parquet(pair_tables(good, columns), summary, columns.classes)
+
+
+def _put(folder: Folder, name: str, data: bytes, summary: UnitSummary) -> None:
     for _ in range(MAX_PUTS):
         if folder.put_if_absent(name, data):
             return

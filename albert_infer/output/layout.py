@@ -16,6 +16,7 @@ from typing import Final
 SUCCESS: Final = "_SUCCESS"
 UNITS: Final = "_units/"
 REJECTED: Final = "_rejected/"
+PAIRS: Final = "_pairs/"
 RUNS: Final = "_runs/"
 
 # A local file name has at most 255 bytes; the other parts of a final name take up to 70.
@@ -24,7 +25,7 @@ MAX_SOURCE_CHARACTERS: Final = 150
 _PLAIN: Final = b"-.0123456789=ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 _ID: Final = "[0-9a-f]{16}"
 _FINAL: Final = re.compile(
-    rf"(?P<rejected>{REJECTED})?part-"
+    rf"(?:{REJECTED}|{PAIRS})?part-"
     # Outputs of version 1 have names without source, row and publication.
     r"(?:(?P<source>[-,.=~\w]*),(?P<first_row>\d{12,}),)?"
     rf"(?P<unit>{_ID})"
@@ -32,8 +33,8 @@ _FINAL: Final = re.compile(
     r"\.parquet",
     re.ASCII,
 )
-# A staged object: the unit's labels, its rejected rows, or why it could not be read.
-STAGED: Final = re.compile(rf"{UNITS}(?P<unit>{_ID})\.(?:parquet|rejected\.parquet|quarantine\.json)")
+# A staged object: the unit's labels, its rejected rows, its pairs, or why it could not be read.
+STAGED: Final = re.compile(rf"{UNITS}(?P<unit>{_ID})\.(?:parquet|rejected\.parquet|pairs\.parquet|quarantine\.json)")
 RUN: Final = re.compile(rf"{RUNS}(?P<plan>{_ID})/.+")
 
 
@@ -53,6 +54,11 @@ def staged_name(unit_id: str) -> str:
 def staged_rejected_name(unit_id: str) -> str:
     """The name of the rejected rows of a unit that is not published."""
     return f"{UNITS}{unit_id}.rejected.parquet"
+
+
+def staged_pairs_name(unit_id: str) -> str:
+    """The name of the pairs of a unit that is not published, where the scores of its rows are published too."""
+    return f"{UNITS}{unit_id}.pairs.parquet"
 
 
 def quarantine_name(unit_id: str) -> str:
@@ -106,7 +112,7 @@ def stem(source_key: str, first_row: int, unit_id: str) -> str:
 
 
 def final_name(stem: str, number: int, token: str) -> str:
-    """The published name of a unit's file: rejected rows if the stem begins with `REJECTED`, else labels.
+    """The published name of a unit's file: rejected rows or pairs if the stem begins with their folder, else labels.
 
     `number` and `token` (eight random hexadecimal digits) identify the publication that makes the file.
     """

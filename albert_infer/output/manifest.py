@@ -5,7 +5,7 @@ Both are untrusted JSON when they are read: the whole document is validated, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Final, Literal, TypeVar
@@ -17,6 +17,7 @@ from albert_infer.common.printable import printable
 from albert_infer.errors import IntegrityError, ObjectMissingError
 from albert_infer.output import layout
 from albert_infer.output.commit import UnitSummary
+from albert_infer.schema import LABEL_SETS, THREE_LABELS, LabelSet
 from albert_infer.storage import Folder, ObjectPin
 
 MANIFEST_FORMAT: Final = 1
@@ -38,7 +39,7 @@ def _final(path: str) -> str:
 
 
 class PublishedFile(_Document):
-    """One file of labels or of rejected rows.
+    """One file of labels, of rejected rows or of pairs.
 
     `version` is the version of the published object; None in manifests of version 1. Only files of labels have a
     `summary`.
@@ -121,18 +122,28 @@ class Manifest(_Document):
     duplicate_ids: Count = 0
     needs_review: Count = 0
     windowed: Count = 0
+    # Pairs of labelled rows; 0 if each row is one pair.
+    pairs: Count = 0
     quarantined: Quarantined
     files: tuple[PublishedFile, ...]
     rejected_files: tuple[PublishedFile, ...]
+    # Only in runs that publish pairs and scores.
+    pair_files: tuple[PublishedFile, ...] = ()
     replaces: tuple[str, ...]
     inputs: tuple[InputFile, ...]
-    # Copied from the plan; nothing reads it here.
+    # Copied from the plan.
     model: Mapping[str, object]
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels of the run's checkpoint, in the order of the probability columns."""
+        order = self.model.get("label_map")
+        return LABEL_SETS.get(len(order), THREE_LABELS) if isinstance(order, Sized) else THREE_LABELS
 
     @property
     def all_files(self) -> tuple[PublishedFile, ...]:
         """Every file that the manifest names."""
-        return self.files + self.rejected_files
+        return self.files + self.rejected_files + self.pair_files
 
     @property
     def rejected_rows(self) -> int:
@@ -140,8 +151,12 @@ class Manifest(_Document):
         return sum(self.rejected.values())
 
     def to_json(self) -> bytes:
-        """The manifest as stored bytes."""
-        return self.model_dump_json(indent=1, exclude_none=False).encode()
+        """The manifest as stored bytes. Only runs whose rows become several pairs have the keys of pairs."""
+        if self.pairs or self.pair_files:
+            return self.model_dump_json(indent=1).encode()
+        return self.model_dump_json(
+            indent=1, exclude={"pairs": True, "pair_files": True, "files": {"__all__": {"summary": {"pairs"}}}}
+        ).encode()
 
 
 class Staged(_Document):
@@ -175,7 +190,7 @@ class Seal(Manifest):
             )
 
         fields = {name: getattr(self, name) for name in Manifest.model_fields}
-        fields |= {"files": with_versions(self.files), "rejected_files": with_versions(self.rejected_files)}
+        fields |= {name: with_versions(fields[name]) for name in ("files", "rejected_files", "pair_files")}
         return Manifest.model_construct(**{**fields, "replaces": replaces})
 
 
@@ -208,7 +223,7 @@ class PublishedRun:
 
     @cached_property
     def units(self) -> dict[str, list[PublishedFile]]:
-        """The files of each labelled unit: the labels, then the rejected rows if there are any."""
+        """The files of each labelled unit: the labels, then the rejected rows and the pairs if there are any."""
         units: dict[str, list[PublishedFile]] = {}
         for entry in self.manifest.all_files:
             units.setdefault(entry.unit_id, []).append(entry)

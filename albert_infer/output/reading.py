@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ from albert_infer.errors import InputError, IntegrityError, ObjectChangedError, 
 from albert_infer.output import layout, manifest
 from albert_infer.output.commit import SUMMARY_KEY
 from albert_infer.output.manifest import PublishedFile, PublishedRun
+from albert_infer.read.stored_columns import stored_columns
 from albert_infer.schema import (
     HYPOTHESIS,
     LABEL_FIELDS,
@@ -28,8 +29,10 @@ from albert_infer.schema import (
     VERDICT_FIELDS,
     PairColumns,
 )
-from albert_infer.storage import AccessError, Folder
+from albert_infer.storage import AccessError, Folder, refused
 
+# The tables of a run: its labels (of pairs, or of rows), its rows without a label, and the pairs of its rows.
+Table = Literal["labels", "rejected", "pairs"]
 VERIFY: Final = "count the run again with albert-infer verify"
 # Columns of labelled rows that their rejected rows do not have.
 LABELLED_ONLY: Final = frozenset(
@@ -39,7 +42,7 @@ LABELLED_ONLY: Final = frozenset(
 
 @dataclass(frozen=True)
 class PublishedRows:
-    """The labelled rows of a run, or its rejected ones: files in the order of the input. Picklable.
+    """One table of a run: files in the order of the input. Picklable.
 
     With `checksums` the bytes of each file are compared with the sha256 in `_SUCCESS`.
     """
@@ -49,7 +52,7 @@ class PublishedRows:
     files: tuple[PublishedFile, ...]
     # Columns to read, in this order; None for all.
     columns: tuple[str, ...] | None
-    rejected: bool
+    of: Table
     checksums: bool
 
     def read(self, entry: PublishedFile) -> pa.Table:
@@ -91,11 +94,17 @@ class PublishedRows:
 
     def empty(self) -> pa.Table:
         """A table without rows. Its columns are those of a file, where the run has one that tells."""
-        labelled, columns = self.published.manifest.files, PairColumns()
-        if not labelled:
-            return self._selected(columns.rejected if self.rejected else columns.labelled).empty_table()
-        like = replace(self, files=labelled, columns=None, rejected=False).read(labelled[0]).schema
-        kept = [field for field in like if field.name not in LABELLED_ONLY]
+        labelled = self.published.manifest.files
+        own = columns_of_run(self.folder, self.published)
+        own = replace(own, labels=self.published.manifest.label_set) if own is not None else None
+        if own is None or own.expansion is None:
+            own = PairColumns(labels=self.published.manifest.label_set)
+        if not labelled or self.of == "pairs":
+            by_table = {"labels": own.labelled, "rejected": own.rejected, "pairs": own.pairs}
+            return self._selected(by_table[self.of]).empty_table()
+        like = replace(self, files=labelled, columns=None, of="labels").read(labelled[0]).schema
+        labelled_only = LABELLED_ONLY | {*own.labelled.names, *own.pairs.names} - {*own.rejected.names}
+        kept = [field for field in like if field.name not in labelled_only]
         return self._selected(pa.schema([*kept, *SOURCE_FIELDS, *VERDICT_FIELDS])).empty_table()
 
     def _selected(self, schema: pa.Schema) -> pa.Schema:
@@ -108,11 +117,13 @@ class PublishedRows:
         return pa.schema([schema.field(name) for name in self.columns])
 
 
-def published_rows(folder: Folder, *, rejected: bool, columns: Sequence[str] | None, checksums: bool) -> PublishedRows:
-    """What is published in the folder: its labelled rows, or its rejected ones.
+def published_rows(
+    folder: Folder, *, of: Table = "labels", columns: Sequence[str] | None, checksums: bool
+) -> PublishedRows:
+    """One table of what is published in the folder.
 
-    Raises InputError where nothing is published or there is no right to read it, and IntegrityError for a `_SUCCESS`
-    that no run wrote.
+    Raises InputError where nothing is published or there is no right to read it, and for pairs of a run that did not
+    publish them. Raises IntegrityError for a `_SUCCESS` that no run wrote.
     """
     asked = f"the labels in {folder.uri}"
     try:
@@ -122,9 +133,36 @@ def published_rows(folder: Folder, *, rejected: bool, columns: Sequence[str] | N
     if published is None:
         nothing = f"nothing is published there: it has no {layout.SUCCESS}"
         raise InputError(asked, nothing, "give the --output of a run that is published")
-    files = published.manifest.rejected_files if rejected else published.manifest.files
     names = None if columns is None else tuple(columns)
-    return PublishedRows(folder, published, files, names, rejected=rejected, checksums=checksums)
+    files = _files(folder, published, of)
+    return PublishedRows(folder, published, files, names, of, checksums=checksums)
+
+
+def columns_of_run(folder: Folder, published: PublishedRun) -> PairColumns | None:
+    """The columns of a published run, as its plan says; None if the plan is not there. Raises InputError."""
+    name = layout.plan_name(published.plan_id)
+    with refused(InputError):
+        try:
+            return stored_columns(folder.read(name), folder.uri_of(name))
+        except ObjectMissingError:
+            return None
+
+
+def _files(folder: Folder, published: PublishedRun, of: Table) -> tuple[PublishedFile, ...]:
+    """The files of one table. Raises InputError for pairs of a run that did not publish them."""
+    if of != "pairs":
+        return published.manifest.rejected_files if of == "rejected" else published.manifest.files
+    asked = f"the pairs in {folder.uri}"
+    run_columns = columns_of_run(folder, published)
+    if run_columns is None:
+        problem = f"{layout.plan_name(published.plan_id)} is missing, which says what the tables of the run are"
+        raise InputError(asked, problem, "copy the whole folder of the run")
+    expansion = run_columns.expansion
+    if expansion is None:
+        raise InputError(asked, "each row of the run is one pair", "read the labels without pairs")
+    if not expansion.publishes_pairs:
+        raise InputError(asked, "the run published scores and no pairs", "label with --publish both")
+    return published.manifest.pair_files if expansion.publishes_scores else published.manifest.files
 
 
 def changed(folder: Folder) -> ObjectChangedError:

@@ -49,6 +49,8 @@ class AccountedUnit:
     unit: Unit
     part: UnitFile | None = None
     rejected: UnitFile | None = None
+    # Only in runs that publish pairs and scores.
+    pairs: UnitFile | None = None
     summary: UnitSummary | None = None
     quarantine: QuarantinedUnit | None = None
     # A published file of the unit has other bytes than the manifest says.
@@ -67,7 +69,8 @@ def account(plan: Plan, input_objects: InputObjects, snapshot: Snapshot, output:
     ObjectChangedError or ObjectMissingError if an input file is not the planned one.
     """
     _refuse_changed_inputs(plan, input_objects)
-    return each(output, plan.units, lambda unit: _accounted(unit, snapshot, output))
+    tables = _Tables.of(plan)
+    return each(output, plan.units, lambda unit: _accounted(unit, tables, snapshot, output))
 
 
 def seal_of(plan: Plan, units: Sequence[AccountedUnit], publication: Publication) -> Seal:
@@ -89,9 +92,11 @@ def seal_of(plan: Plan, units: Sequence[AccountedUnit], publication: Publication
         duplicate_ids=sum(each.duplicate_ids for each in summaries),
         needs_review=sum(each.needs_review for each in summaries),
         windowed=sum(each.windowed for each in summaries),
+        pairs=sum(each.pairs for each in summaries),
         quarantined=quarantined,
         files=tuple(named.part(unit) for unit in units if unit.part),
         rejected_files=tuple(named.rejected(unit) for unit in units if unit.rejected),
+        pair_files=tuple(named.pairs(unit) for unit in units if unit.pairs),
         replaces=(),
         inputs=tuple(InputFile(**asdict(file.pin), rows=file.rows) for file in plan.files),
         model=plan.recipe["model"],
@@ -122,6 +127,10 @@ class _Names:
         assert accounted.rejected is not None  # noqa: S101
         return self._named(accounted, accounted.rejected, layout.REJECTED, None)
 
+    def pairs(self, accounted: AccountedUnit) -> PublishedFile:
+        assert accounted.pairs is not None  # noqa: S101
+        return self._named(accounted, accounted.pairs, layout.PAIRS, None)
+
     def _named(
         self, accounted: AccountedUnit, file: UnitFile, folder: str, summary: UnitSummary | None
     ) -> PublishedFile:
@@ -143,14 +152,31 @@ class _Names:
         )
 
 
-def _accounted(unit: Unit, snapshot: Snapshot, output: Folder) -> AccountedUnit:
+@dataclass(frozen=True)
+class _Tables:
+    """The tables of a run: whether its labels are pairs of rows, and whether it has a table of pairs in addition."""
+
+    labels_are_pairs: bool
+    with_pairs: bool
+
+    @classmethod
+    def of(cls, plan: Plan) -> _Tables:
+        published = plan.recipe["expansion"]["publish"] if "expansion" in plan.recipe else None
+        return cls(published == "pairs", published == "both")
+
+    def label_rows(self, summary: UnitSummary) -> int:
+        """The rows of a unit's file of labels."""
+        return summary.pairs if self.labels_are_pairs else summary.labelled
+
+
+def _accounted(unit: Unit, tables: _Tables, snapshot: Snapshot, output: Folder) -> AccountedUnit:
     """Find the unit's objects, published or staged. A unit with labels and a quarantine counts as labelled."""
     unit_id = unit.unit_id
     try:
         if unit_id in snapshot.intact:
             return _as_published(unit, snapshot.intact[unit_id], snapshot, output)
         if layout.staged_name(unit_id) in snapshot.pins:
-            return _read_unit(unit, output)
+            return _read_unit(unit, tables, output)
         if layout.quarantine_name(unit_id) in snapshot.pins:
             return AccountedUnit(unit, quarantine=_read_quarantine(unit, output))
     except ObjectMissingError:
@@ -167,7 +193,9 @@ def _as_published(unit: Unit, files: Sequence[PublishedFile], snapshot: Snapshot
     own = [_unit_file(entry, snapshot, output) for entry in files]
     if any(file is None for file in own):
         return AccountedUnit(unit, is_damaged=True)
-    return AccountedUnit(unit, own[0], own[1] if len(own) > 1 else None, files[0].summary)
+    by_folder = {entry.path.rpartition("/")[0]: file for entry, file in zip(files, own, strict=True)}
+    rejected, pairs = (by_folder.get(folder.rstrip("/")) for folder in (layout.REJECTED, layout.PAIRS))
+    return AccountedUnit(unit, by_folder[""], rejected, pairs, files[0].summary)
 
 
 def _unit_file(entry: PublishedFile, snapshot: Snapshot, output: Folder) -> UnitFile | None:
@@ -177,23 +205,31 @@ def _unit_file(entry: PublishedFile, snapshot: Snapshot, output: Folder) -> Unit
     return UnitFile(pin, entry.rows, entry.sha256) if _sha256(data) == entry.sha256 else None
 
 
-def _read_unit(unit: Unit, output: Folder) -> AccountedUnit:
+def _read_unit(unit: Unit, tables: _Tables, output: Folder) -> AccountedUnit:
     """Read the unit's staged files; check that their summaries agree with each other, the rows and the plan."""
     name = layout.staged_name(unit.unit_id)
     pin, data = output.pinned_read(name)
     summary = commit.read_summary(data)
     expected = (unit.unit_id, unit.range.rows)
-    if summary is None or (summary.unit_id, summary.rows_in) != expected or commit.row_count(data) != summary.labelled:
+    if summary is None or (summary.unit_id, summary.rows_in) != expected:
         raise _foreign_object(name, output)
-    part = UnitFile(pin, summary.labelled, _sha256(data))
-    if not summary.rejected_rows:
-        return AccountedUnit(unit, part, None, summary)
-    name = layout.staged_rejected_name(unit.unit_id)
+    rows = tables.label_rows(summary)
+    if commit.row_count(data) != rows:
+        raise _foreign_object(name, output)
+    part, rejected, pairs = UnitFile(pin, rows, _sha256(data)), None, None
+    if summary.rejected_rows:
+        rejected = _beside(layout.staged_rejected_name(unit.unit_id), summary, summary.rejected_rows, output)
+    if tables.with_pairs:
+        pairs = _beside(layout.staged_pairs_name(unit.unit_id), summary, summary.pairs, output)
+    return AccountedUnit(unit, part, rejected, pairs, summary)
+
+
+def _beside(name: str, summary: UnitSummary, rows: int, output: Folder) -> UnitFile:
+    """Another staged file of the unit with this summary. Raises IntegrityError for one of other rows."""
     pin, data = output.pinned_read(name)
-    same = summary.describes_same_rows(commit.read_summary(data))
-    if not same or commit.row_count(data) != summary.rejected_rows:
+    if not summary.describes_same_rows(commit.read_summary(data)) or commit.row_count(data) != rows:
         raise _foreign_object(name, output)
-    return AccountedUnit(unit, part, UnitFile(pin, summary.rejected_rows, _sha256(data)), summary)
+    return UnitFile(pin, rows, _sha256(data))
 
 
 def _read_quarantine(unit: Unit, output: Folder) -> QuarantinedUnit:

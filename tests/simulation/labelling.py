@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from albert_infer.output import commit
-from albert_infer.output.commit import Source, UnitSummary
+from albert_infer.output.commit import Source
 from albert_infer.storage import Folder
 from simulation import units
 from simulation.scenario import Start
-from simulation.units import Made
 
 
 def label(unit_ids: Iterable[str], start: Start, output: Folder) -> None:
@@ -27,13 +25,4 @@ def label(unit_ids: Iterable[str], start: Start, output: Folder) -> None:
             continue
         for made in planned.made[start.device]:
             ending = ".rejected.parquet" if made.is_rejected else ".parquet"
-            commit._put(output, f"_units/{unit_id}{ending}", made, made.summary)
-
-
-def _finished(table: Any, summary: UnitSummary) -> bytes:
-    """The bytes of what is prebuilt: encoding the same tables anew would take most of a schedule's time."""
-    return table.data if isinstance(table, Made) else _to_parquet(table, summary)
-
-
-_to_parquet = commit.to_parquet
-vars(commit).update(to_parquet=_finished)
+            commit._put(output, f"_units/{unit_id}{ending}", made.data, made.summary)

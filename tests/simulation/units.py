@@ -154,4 +154,4 @@ def _parquet(summary: UnitSummary, rows: int, device: int) -> bytes:
     same_size = int(summary.unit_id, 16) % 2 == 0
     noted = f"device {device}" if same_size else "device" * (1 + device)
     table = pa.table({"row": pa.array(range(rows), pa.int32())}).replace_schema_metadata({"device": noted})
-    return commit.to_parquet(table, summary)
+    return commit.to_parquet([table], summary)
