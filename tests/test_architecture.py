@@ -17,7 +17,10 @@ import albert_infer
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(albert_infer.__file__).parent
-WAY = re.findall(r"^\d+\. `([\w/]+\.py)`", (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8"), re.M)
+PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+WAY = re.findall(r"^\d+\. `([\w/]+\.py)`", PAGE, re.M)
+# What only rows that become several pairs pass.
+OF_SEVERAL_PAIRS = re.findall(r"^\| `([\w/]+\.py)` \|", PAGE, re.M)
 # What only a run on Ray passes.
 ON_RAY = {"pipeline/labelling.py", "pipeline/stages.py", "pipeline/reader.py"}
 MOST_FILES = 18
@@ -50,6 +53,16 @@ def test_a_row_passes_the_files_of_the_page(checkpoint: Path, tmp_path: Path) ->
         run = run_inline("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint)
     assert run.exit_code == 0, run.stderr
     assert {name for name, path in paths.items() if str(path) not in called} == ON_RAY
+
+
+def test_a_row_of_several_pairs_passes_the_files_of_its_table(checkpoint: Path, tmp_path: Path) -> None:
+    assert OF_SEVERAL_PAIRS
+    write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(20, seed=1))
+    split = ("--split-premise", "sentences", "--split-hypothesis", "sentences", "--publish", "both")
+    with files_called() as called:
+        run = run_inline("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, *split)
+    assert run.exit_code == 0, run.stderr
+    assert [name for name in OF_SEVERAL_PAIRS if str(PACKAGE / name) not in called] == []
 
 
 def test_the_top_of_the_package_is_the_architecture() -> None:

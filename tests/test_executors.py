@@ -33,6 +33,7 @@ BAD = made_up_pairs(60, seed=2).set_column(1, "premise", pa.array([None, "", *["
 LONG = made_up_pairs(40, seed=3).set_column(1, "premise", pa.array([" ".join(["w1 w2 w3"] * 40)] * 40))
 ACCEPTED = ("--max-bad-files", 9, "--max-rejected-share", 1)
 INT8 = ("--precision", "int8", "--review-below", 0.5, "--min-agreement", 0)
+TOPICS = ("--candidates", "w1,w2 w3,w9", "--hypothesis-template", "w4 {}")
 # A start whose labels another start of its case replaces.
 FIRST = ((), 0)
 CASES = {
@@ -40,6 +41,10 @@ CASES = {
     "windows, in int8, with rows to review": Case([((*INT8, "--long-premise", "window"), 0)], LONG),
     # The first start labels every unit, and is not published; the second labels none.
     "resumed": Case([(("--max-rejected-share", 0.01), 3), (("--max-rejected-share", 1), 0)], BAD),
+    "topics, with rejected rows": Case([((*ACCEPTED, *TOPICS, "--publish", "both"), 0)], BAD),
+    "sentences, of which pairs are published": Case(
+        [(("--split-premise", "sentences", "--split-hypothesis", "sentences", "--publish", "pairs"), 0)], LONG
+    ),
     "good pairs, then replaced": Case([FIRST, (("--replace", "--max-length", 16), 0)]),
 }
 

@@ -179,7 +179,7 @@ def test_a_line_tells_of_each_night_when_it_has_ended_and_cannot_be_forged(
     told(tmp_path, Label({WEEK[1]: LimitError("a\nnight 2024-03-02: published", "\x1b[31m", "c")}))
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == [f"night {night}" for night in WEEK]
-    assert lines[0].startswith(f"night {WEEK[0]}: published, 7 of 9 pairs labelled in ")
+    assert lines[0].startswith(f"night {WEEK[0]}: published, 7 of 9 rows labelled in ")
     assert "failed" in lines[1]
     assert r"\x1b[31m" in lines[1]
 

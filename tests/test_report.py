@@ -12,7 +12,8 @@ import pytest
 from albert_infer import storage
 from albert_infer.engine.kernel_use import KernelState, KernelUse
 from albert_infer.errors import LimitError, SettingsError
-from albert_infer.job.report import Report, Seconds, quarantine_counts
+from albert_infer.job.quarantine import quarantine_counts
+from albert_infer.job.report import Report, Seconds
 from albert_infer.job.report_file import reported
 from albert_infer.output import layout
 from albert_infer.output.manifest import Manifest

@@ -217,6 +217,7 @@ def test_a_local_checkpoint_and_gold_set_are_told_as_what_they_are_here(
         command(*DATE, "--model=~/ck", "--gold=~/gold/")
     )
     assert f"--gold={tmp_path}/gold.parquet" in command(*DATE, "--gold", "gold.parquet")
+    assert f"--hypotheses={tmp_path}/topics.csv" in command(*DATE, "--hypotheses", "topics.csv")
     # Called like a hub id, and a folder all the same.
     (tmp_path / "albert@v1").mkdir()
     assert f"--model={tmp_path}/albert@v1" in command(*DATE, "--model", "albert@v1")
@@ -403,6 +404,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_submitted(
         ("--model", "s3://AKIA:n3verpr1nt@models/nli"),
         ("--model", "https://hub.example/nli?signature=n3verpr1nt"),
         ("--gold", "s3://AKIA:n3verpr1nt@gold/"),
+        ("--hypotheses", "s3://AKIA:n3verpr1nt@sets/a.csv"),
         ("--gold", "https://gold.example/a.parquet?signature=n3verpr1nt"),
         ("--s3-endpoint", "https://AKIA:n3verpr1nt@s3.example"),
         ("--s3-endpoint", "http://s3.example"),

@@ -12,7 +12,7 @@ Generalized Linear Models, 4.5 (over-dispersion).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from albert_infer.common.printable import how_many
-from albert_infer.output.distribution import Distribution
+from albert_infer.output.distribution import OTHER, Distribution
 from albert_infer.preflight.sample import SampleCounts
 
 Name = TypeVar("Name", str, tuple[str, str])
@@ -30,7 +30,8 @@ MAX_P_VALUE: Final = 0.002
 DRAWS: Final = 5_000
 # Values of a carried column that are compared one by one; of more, each would have few rows.
 MAX_VALUES: Final = 20
-OTHER: Final = "(other)"
+# Labels that are compared one by one, where they are the best hypotheses of rows: a set may have thousands.
+MAX_LABELS: Final = 100
 # Fewer earlier runs say too little of their ordinary variation.
 LEAST_RUNS_FOR_VARIATION: Final = 3
 
@@ -40,7 +41,7 @@ class RunCounts:
     """What is compared of one run: rows by label, by reason without a label, and the distribution of the labels.
 
     `sample` counts the tokens that the checks read; None where the start read none. `columns` has the rows of some
-    carried columns by value and label.
+    carried columns by value and label. `labelled` are the labelled rows, where `labels` does not count rows.
     """
 
     labels: Mapping[str, int]
@@ -48,6 +49,13 @@ class RunCounts:
     distribution: Distribution
     sample: SampleCounts | None = None
     columns: Mapping[str, Mapping[tuple[str, str], int]] = field(default_factory=dict)
+    labelled: int | None = None
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """All rows: the rejected ones by reason, and the labelled ones."""
+        labelled = sum(self.labels.values()) if self.labelled is None else self.labelled
+        return {**self.rejected, "labelled": labelled}
 
 
 @dataclass(frozen=True)
@@ -101,37 +109,65 @@ def _tables(run: RunCounts, references: Sequence[RunCounts]) -> dict[str, NDArra
     runs = [run, *references]
     samples = [each.sample for each in runs if each.sample is not None and each.sample.tokens]
     unknown = np.array([(sample.unknown, sample.tokens - sample.unknown) for sample in samples], float)
+    labels = _frequent_labels([each.labels for each in runs])
     return {
         **({"unknown words": unknown} if len(samples) == len(runs) else {}),
-        "labels": _table([each.labels for each in runs]),
-        "probabilities": np.array([_flat(each.distribution) for each in runs], float),
+        # A rule that gives a score alone gives no labels.
+        **({"labels": _table(labels)} if any(labels) else {}),
+        "probabilities": _table(_by_bin([each.distribution for each in runs])),
         "lengths": np.array([each.distribution.tokens for each in runs], float),
-        "rejected rows": _table([{**each.rejected, "labelled": sum(each.labels.values())} for each in runs]),
+        "rejected rows": _table([each.rows for each in runs]),
         **{
-            f"labels by {column}": _table([_frequent(each.columns[column], runs, column) for each in runs])
+            f"labels by {column}": _table(_frequent_values([each.columns[column] for each in runs]))
             for column in run.columns
             if all(column in each.columns for each in runs)
         },
     }
 
 
-def _frequent(
-    counts: Mapping[tuple[str, str], int], runs: Sequence[RunCounts], column: str
-) -> dict[tuple[str, str], int]:
-    """The counts of the values that are most frequent in all runs together; the others are one value."""
-    total: Counter[str] = Counter()
-    for run in runs:
-        for (value, _), rows in run.columns[column].items():
-            total[value] += rows
-    kept = {value for value, _ in total.most_common(MAX_VALUES)}
-    merged: Counter[tuple[str, str]] = Counter()
-    for (value, label), rows in counts.items():
-        merged[value if value in kept else OTHER, label] += rows
-    return dict(merged)
+def _frequent_labels(counts: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
+    """The counts of the labels that are most frequent in all runs together; the other labels are one label."""
+    label_of = _frequent((entry for each in counts for entry in each.items()), MAX_LABELS)
+    return [_added((label_of(label), rows) for label, rows in each.items()) for each in counts]
 
 
-def _flat(distribution: Distribution) -> list[int]:
-    return [rows for _, counts in sorted(distribution.confidence.items()) for rows in counts]
+def _frequent_values(counts: Sequence[Mapping[tuple[str, str], int]]) -> list[dict[tuple[str, str], int]]:
+    """The counts of the values and of the labels that are most frequent in all runs together."""
+    entries = [(value, label, rows) for each in counts for (value, label), rows in each.items()]
+    value_of = _frequent(((value, rows) for value, _, rows in entries), MAX_VALUES)
+    label_of = _frequent(((label, rows) for _, label, rows in entries), MAX_VALUES)
+    return [
+        _added(((value_of(value), label_of(label)), rows) for (value, label), rows in each.items()) for each in counts
+    ]
+
+
+def _frequent(counts: Iterable[tuple[str, int]], most: int) -> Callable[[str], str]:
+    """A function that returns a name if it is one of the `most` frequent, else OTHER."""
+    total = _added(counts)
+    kept = {name for name, _ in Counter(total).most_common(most)}
+    return lambda name: name if name in kept else OTHER
+
+
+def _added(counts: Iterable[tuple[Name, int]]) -> dict[Name, int]:
+    total: Counter[Name] = Counter()
+    for name, rows in counts:
+        total[name] += rows
+    return dict(total)
+
+
+def _by_bin(distributions: Sequence[Distribution]) -> list[dict[tuple[str, str], int]]:
+    """The rows of each run by label and bin. Hypotheses that have no series in one of the runs are one label."""
+    series = [each.confidence.keys() for each in distributions]
+    has_others = any(OTHER in names for names in series)
+    of_all = set.intersection(*map(set, series)) if has_others else set.union(*map(set, series))
+    return [
+        _added(
+            ((name if name in of_all else OTHER, f"{number:03}"), rows)
+            for name, counts in each.confidence.items()
+            for number, rows in enumerate(counts)
+        )
+        for each in distributions
+    ]
 
 
 def _table(counts: Sequence[Mapping[Name, int]]) -> NDArray[np.float64]:

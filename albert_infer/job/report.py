@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from typing import Final
 
@@ -20,17 +19,19 @@ from albert_infer.engine.cards import Card
 from albert_infer.engine.kernel_use import KernelUse, slow_line
 from albert_infer.job.drift import Drift
 from albert_infer.job.estimate.expected import Estimate
+from albert_infer.job.expanded import ReportedExpansion, json_of
 from albert_infer.job.pace import Pace, PacePoint
+from albert_infer.job.quarantine import QuarantineCounts, counts_text, quarantine_counts
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import layout, sealing
 from albert_infer.output.distribution import Distribution
-from albert_infer.output.manifest import Manifest, Quarantined
+from albert_infer.output.manifest import Manifest
 from albert_infer.pipeline.progress import RunProgress
 from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.preflight.checks import Preflight
 from albert_infer.read.planning import Plan
 from albert_infer.read.survey import Survey
-from albert_infer.schema import ModelRecipe, NliLabel
+from albert_infer.schema import TWO_LABELS, LabelSet, ModelRecipe
 from albert_infer.storage.input_names import left_out_text
 
 # The folder of Ray's logs on each machine, if RAY_TMPDIR is not set.
@@ -47,23 +48,13 @@ class Seconds:
     publishing: float = 0.0
 
 
-@dataclass(frozen=True)
-class QuarantineCounts:
-    """The files and units that cannot be read, their known rows, and the number of files and units by reason."""
-
-    files: int = 0
-    units: int = 0
-    rows_known: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-
-
 class ReportedModel(ModelRecipe):
     """The checkpoint of a run: the parts that decide labels, its source, and the label order that it names itself."""
 
     source: str
     # One sha256 of all files.
     digest: str
-    own_label_map: tuple[NliLabel, ...] | None
+    own_label_map: LabelSet | None
 
 
 @dataclass
@@ -79,6 +70,9 @@ class Report:
     rejected: dict[str, int] = field(default_factory=dict)
     quarantined: QuarantineCounts = field(default_factory=lambda: QuarantineCounts())
     labels: dict[str, int] = field(default_factory=dict)
+    # How each row becomes several pairs, and the pairs of the labelled rows; None if each row is one pair.
+    expansion: ReportedExpansion | None = None
+    pairs: int | None = None
     tokens: int = 0
     truncated: int = 0
     # Labelled rows without an id, and labelled rows with the id of an earlier row of their unit.
@@ -93,7 +87,9 @@ class Report:
     seconds: Seconds = field(default_factory=Seconds)
     # None where nothing had to be labelled.
     estimate: Estimate | None = None
+    # With an expansion, the pairs of a row are those of the mean row of the run.
     pairs_per_second: float = 0.0
+    rows_per_second: float | None = None
     tokens_per_second: float = 0.0
     # The progress of this start over time.
     pace: tuple[PacePoint, ...] = ()
@@ -151,21 +147,20 @@ class Report:
             precision=plan.recipe["precision"],
             max_batch_tokens=plan.max_batch_tokens,
             review_below=survey.columns.review_below,
+            expansion=expansion_of(plan),
         )
 
     def count(self, manifest: Manifest) -> None:
         """Copy the counts of a sealed run."""
         self.rows = manifest.rows_in
-        self.labelled = manifest.labelled
-        self.rejected = manifest.rejected
-        self.labels = manifest.labels
-        self.tokens = manifest.tokens
-        self.truncated = manifest.truncated
-        self.null_ids = manifest.null_ids
-        self.duplicate_ids = manifest.duplicate_ids
+        self.labelled, self.rejected, self.labels = manifest.labelled, manifest.rejected, manifest.labels
+        self.tokens, self.truncated, self.windowed = manifest.tokens, manifest.truncated, manifest.windowed
+        self.null_ids, self.duplicate_ids = manifest.null_ids, manifest.duplicate_ids
         self.needs_review = manifest.needs_review
-        self.windowed = manifest.windowed
         self.quarantined = quarantine_counts(manifest.quarantined)
+        if self.expansion is not None:
+            self.pairs = manifest.pairs
+            self.pairs_per_second = (self.rows_per_second or 0.0) * manifest.pairs / max(manifest.labelled, 1)
 
     def count_labelling(self, progress: RunProgress, pace: Pace, *, started_at: float) -> None:
         """Compute the speeds of a start that has just labelled. `started_at` is on the monotonic clock."""
@@ -178,13 +173,22 @@ class Report:
         self.kernels = tuple(sorted(progress.kernels, key=astuple))
         self.out_of_memory = progress.done.halved
         self.padding_share = progress.padding_share
-        self.pairs_per_second = progress.done.rows / self.seconds.labelling
+        rows_per_second = progress.done.rows / self.seconds.labelling
+        if self.expansion is None:
+            self.pairs_per_second = rows_per_second
+        else:
+            self.rows_per_second = rows_per_second
         self.tokens_per_second = progress.done.tokens / self.seconds.labelling
         self.device_busy_share = progress.device_busy_share
 
+    @property
+    def unit(self) -> str:
+        """What the counts of the run count, for `how_many`."""
+        return "pair" if self.expansion is None else "row"
+
     def to_json(self) -> bytes:
         """The bytes of `report.json`."""
-        return json.dumps(asdict(self), indent=1).encode()
+        return json.dumps(json_of(self), indent=1).encode()
 
     def facts(self) -> Mapping[str, object]:
         """The facts of a published run for a scheduler, as sums. `report.json` has the details."""
@@ -192,6 +196,7 @@ class Report:
             "plan_id": self.plan_id,
             "rows": self.rows,
             "labelled": self.labelled,
+            **({"pairs": self.pairs} if self.expansion is not None else {}),
             "rejected": sum(self.rejected.values()),
             "quarantined": self.quarantined.units + self.quarantined.files,
             "units_labelled": self.units["labelled"],
@@ -212,17 +217,22 @@ class Report:
 
     def _result_lines(self, output: str) -> dict[str, str]:
         """The result: the counts of the rows, and the locations of the outputs."""
-        pairs = partial(how_many, what="pair")
+        pairs = partial(how_many, what=self.unit)
         idle = "" if self.units["labelled"] else ": nothing to do"
         already = "" if self.seconds.publishing else f"; published by an earlier start{idle}"
-        marked = f"{pairs(self.needs_review)} marked needs_review: the probability of their label is below"
+        value = "probability of their label" if self.expansion is None else "probability or score of their result"
+        noun = "pair" if self.expansion is not None and self.expansion.publish == "pairs" else self.unit
+        marked = f"{how_many(self.needs_review, noun)} marked needs_review: the {value} is below"
+        long = pairs if self.expansion is None else partial(how_many, what="row with a pair", plural="rows with a pair")
+        together = "" if self.pairs is None else f", {how_many(self.pairs, 'pair')}"
         where = f"; rows and reasons are in {output}/{layout.REJECTED}" if self.rejected else ""
         lines = {
-            "published": f"{self.labelled:,} of {pairs(self.rows)} labelled, in {output}/{already}",
-            "labels": _counts(self.labels),
+            "published": f"{self.labelled:,} of {pairs(self.rows)} labelled{together}, in {output}/{already}",
+            **(self.expansion.lines(output, self.labels) if self.expansion is not None else {}),
+            **({"labels": counts_text(self.labels)} if self.expansion is None else {}),
             **({"review": f"{marked} {self.review_below}"} if self.review_below is not None else {}),
-            "rejected": f"{_counts(self.rejected)}{where}",
-            "quarantined": self._unread(),
+            "rejected": f"{counts_text(self.rejected)}{where}",
+            "quarantined": self.quarantined.to_text(),
         }
         if self.ignored:
             lines["left out"] = f"of the input folder: {left_out_text(self.ignored)}"
@@ -233,19 +243,12 @@ class Report:
             same = f"{self.duplicate_ids:,} with the id of an earlier row of the same part of a file"
             lines["ids"] = f"{pairs(self.null_ids)} without an id, {same}"
         if self.windowed:
-            lines["long pairs"] = f"{pairs(self.windowed)} read in several windows; column n_windows says which"
+            lines["long pairs"] = f"{long(self.windowed)} read in several windows; column n_windows says which"
         if self.truncated:
-            lines["cut"] = f"{pairs(self.truncated)} longer than the model reads; column truncated says which"
+            lines["cut"] = f"{long(self.truncated)} longer than the model reads; column truncated says which"
         lines["report"] = f"{output}/{layout.page_name(str(self.plan_id))}"
         lines["logs"] = f"of this job: stderr; of Ray: {RAY_LOGS} on each machine"
         return lines
-
-    def _unread(self) -> str:
-        bad = self.quarantined
-        if not (bad.files or bad.units):
-            return "none"
-        unread = f"{how_many(bad.files, 'file')} and {how_many(bad.units, 'part')} of other files cannot be read"
-        return f"{unread} ({_counts(bad.reasons)}), with {how_many(bad.rows_known, 'known row')}"
 
     def _cost_lines(self) -> dict[str, str]:
         """The work of this start, and its durations."""
@@ -255,7 +258,8 @@ class Report:
             parts = how_many(earlier + labelled, "part")
             lines["resumed"] = f"{earlier:,} of {parts} of the input were labelled by earlier starts"
         if labelled:
-            lines["speed"] = f"{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s"
+            rows = "" if self.rows_per_second is None else f"{self.rows_per_second:,.0f} rows/s, "
+            lines["speed"] = f"{rows}{self.pairs_per_second:,.0f} pairs/s, {self.tokens_per_second:,.0f} tokens/s"
             lines["time"] = self._times()
             if self.card is not None:
                 lines["busy"] = f"the GPUs computed {self.device_busy_share:.0%} of their workers' time"
@@ -273,6 +277,10 @@ class Report:
         if own not in (None, tuple(asked)):
             order = f"{', '.join(asked)} by --label-order; the checkpoint itself says {', '.join(own or ())}"
             lines["label order"] = order
+        if len(asked) == len(TWO_LABELS):
+            lines["labels of the model"] = (
+                "entailment and not_entailment; neutral and contradiction count as the latter"
+            )
         return lines
 
     def _times(self) -> str:
@@ -285,16 +293,7 @@ class Report:
         return ", ".join(f"{seconds:.1f} s {step}" for step, seconds in steps.items())
 
 
-def quarantine_counts(quarantined: Quarantined) -> QuarantineCounts:
-    """The number of files and units that could not be read, by reason, and their known rows."""
-    reasons = [*(file.reason for file in quarantined.files), *(unit.reason for unit in quarantined.units)]
-    return QuarantineCounts(
-        files=len(quarantined.files),
-        units=len(quarantined.units),
-        rows_known=quarantined.rows_known,
-        reasons=dict(Counter(reasons)),
-    )
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {rows:,}" for name, rows in counts.items()) or "none"
+def expansion_of(plan: Plan) -> ReportedExpansion | None:
+    """How each row of the plan becomes several pairs; None if each row is one pair."""
+    recipe = plan.recipe.get("expansion")
+    return None if recipe is None else ReportedExpansion.of(recipe, len(plan.hypotheses))

@@ -18,11 +18,12 @@ from albert_infer.common.printable import how_many, printable
 from albert_infer.errors import IntegrityError, ObjectMissingError
 from albert_infer.job import pictures
 from albert_infer.job.estimate.at_start import EstimateRow, estimate_rows
+from albert_infer.job.expanded import LabelShare, label_shares
 from albert_infer.job.report import Report
 from albert_infer.output import layout
-from albert_infer.output.distribution import CONFIDENCE_EDGES, TOKEN_EDGES, Distribution, read_columns
+from albert_infer.output.distribution import ORDINARY, Axes, Distribution, read_columns
 from albert_infer.output.manifest import Manifest
-from albert_infer.schema import PAIR_ID, REJECTION, SOURCE_FILE, SOURCE_ROW
+from albert_infer.schema import LABEL, PAIR_ID, REJECTION, SOURCE_FILE, SOURCE_ROW
 from albert_infer.storage import Folder
 
 # Ids that are shown of each reason, and the files that are read to find them.
@@ -41,7 +42,7 @@ class _KeptPlan(BaseModel):
 
 @dataclass(frozen=True)
 class ShownPair:
-    """A labelled pair with its texts."""
+    """A labelled pair with its texts; of a row with several pairs, its texts and its result."""
 
     premise: str
     hypothesis: str
@@ -82,11 +83,12 @@ class ReportPage:
             return f"Not published: exit code {report.exit_code}. {report.error}"
         rest = []
         if self.rejected_rows:
-            rest.append(f"{how_many(self.rejected_rows, 'pair')} rejected")
+            rest.append(f"{how_many(self.rejected_rows, report.unit)} rejected")
         if report.quarantined.rows_known:
             rest.append(f"{how_many(report.quarantined.rows_known, 'row')} in files that cannot be read")
         others = f"; {', '.join(rest)}" if rest else ""
-        return f"Published: {report.labelled:,} of {how_many(report.rows, 'pair')} labelled{others}."
+        pairs = "" if report.pairs is None else f", {how_many(report.pairs, 'pair')}"
+        return f"Published: {report.labelled:,} of {how_many(report.rows, report.unit)} labelled{pairs}{others}."
 
     @property
     def rejected_rows(self) -> int:
@@ -113,6 +115,7 @@ class ReportPage:
             "output": self.output,
             "plan": f"{report.plan_id}: {how_many(labelled, 'unit')} labelled by this start{earlier}",
             **replaced,
+            **(report.expansion.lines(self.output.rstrip("/"), {}) if report.expansion is not None else {}),
             "precision": f"{report.precision} on {report.device}",
             **({"checkpoint": model["source"], "checkpoint digest": model["digest"]} if model is not None else {}),
             **({"left out": left_out} if report.ignored else {}),
@@ -141,18 +144,46 @@ class ReportPage:
         return f"{how_many(self.report.rows, 'row')} of the input: {', '.join(parts)}."
 
     @property
+    def axes(self) -> Axes:
+        """What the distribution of the report counts."""
+        counted = self.report.distribution
+        return ORDINARY if counted is None or counted.axes is None else counted.axes
+
+    @property
+    def counted(self) -> str:
+        """The noun of what has labels in this run's files."""
+        is_pairs = self.report.expansion is not None and self.report.expansion.publish == "pairs"
+        return "pairs" if is_pairs else "rows"
+
+    @property
+    def confidence_title(self) -> str:
+        """The title of the picture of probabilities, or of scores."""
+        value = "the probability of their label" if self.axes.result == LABEL else "their score"
+        return f"Labelled {self.counted} by {value}"
+
+    @property
+    def confidence_range(self) -> tuple[str, str]:
+        """The smallest and the largest value of the picture."""
+        return f"{self.axes.values[0]:.2f}", f"{self.axes.values[-1]:.2f}"
+
+    @property
+    def labels(self) -> list[LabelShare]:
+        """The labels, with their shares of all; where they are hypotheses, the most frequent ones."""
+        return label_shares(self.report.labels, by_count=self.report.expansion is not None)
+
+    @property
     def confidence(self) -> list[pictures.Bar]:
         """The bars of probabilities."""
         counted = _known(self.report.distribution)
-        edges = list(itertools.pairwise(CONFIDENCE_EDGES))
+        edges = list(itertools.pairwise(self.axes.values))
         return pictures.bars(counted.confidence_of_all, [f"{low:.2f} to {high:.2f}" for low, high in edges])
 
     @property
     def tokens(self) -> list[pictures.Bar]:
         """The bars of lengths, without empty ones at the ends."""
         counts = _known(self.report.distribution).tokens
-        names = [f"{low + 1} to {high}" for low, high in itertools.pairwise(TOKEN_EDGES)]
-        names.append(f"over {TOKEN_EDGES[-1]}")
+        edges = self.axes.tokens
+        names = [*(f"{low + 1} to {high}" for low, high in itertools.pairwise(edges)), f"over {edges[-1]}"]
         used = [number for number, rows in enumerate(counts) if rows] or [0]
         part = slice(used[0], used[-1] + 1)
         return pictures.bars(counts[part], names[part])
@@ -168,7 +199,7 @@ class ReportPage:
         if self.pace is None:
             return ""
         workers = how_many(self.pace.most_workers, "worker")
-        return f"At most {self.pace.most_speed:,.0f} pairs a second, with at most {workers}."
+        return f"At most {self.pace.most_speed:,.0f} {self.report.unit}s a second, with at most {workers}."
 
     @property
     def checks(self) -> dict[str, str]:

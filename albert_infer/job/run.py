@@ -24,7 +24,7 @@ from albert_infer.job.estimate.at_start import estimate_of, with_outcome, worker
 from albert_infer.job.estimate.expected import Workers
 from albert_infer.job.gate_pairs import gold_before_ray, gold_set
 from albert_infer.job.pace import Pace
-from albert_infer.job.planning import plan_of, survey_of
+from albert_infer.job.planning import basis_of, plan_of
 from albert_infer.job.report import Report
 from albert_infer.job.report_file import label_distribution, reported
 from albert_infer.job.stored_plan import stored_plan
@@ -43,7 +43,7 @@ from albert_infer.preflight.sample import SampleCounts, chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
 from albert_infer.read.planning import Plan, Unit, late_inputs
 from albert_infer.schema import Precision
-from albert_infer.storage import InputObjects, S3Access
+from albert_infer.storage import InputObjects
 
 
 @dataclass(frozen=True)
@@ -80,23 +80,17 @@ def label_pairs(
     _refuse_dry_run(settings)
     started_at, retries = time.monotonic(), storage.s3_retries()
     output = storage.open_folder(settings.output, output_access(settings))
-    survey = survey_of(settings, output)
-    checkpoint = load(
-        settings.model,
-        label_order=settings.label_order,
-        access=S3Access(settings.s3_endpoint),
-        digest=settings.model_digest,
-    )
-    tokenizer = checkpoint.tokenizer(max_length=settings.max_length, long_premise=settings.long_premise)
+    basis = basis_of(settings, output, load)
+    survey, checkpoint, tokenizer = basis.survey, basis.checkpoint, basis.tokenizer
     storage.check_writable(output)
-    first, gold = gold_before_ray(settings, output)
+    first, gold = gold_before_ray(settings, output, checkpoint.labels)
     planning_seconds = time.monotonic() - started_at
     executor = executor or on_ray()
     with executor.session(debug=settings.debug) as nodes:
         workers = worker_resources(settings, nodes)
         ask_card = partial(executor.card, workers, settings.gpu_wait_minutes)
         deciding = Deciding(settings, checkpoint.shape, workers, nodes, ask_card)
-        computing, plan = deciding.planned(output, partial(plan_of, settings, survey, checkpoint, tokenizer))
+        computing, plan = deciding.planned(output, partial(plan_of, settings, basis))
         task = LabelTask(survey.folder, output, survey.columns, checkpoint, tokenizer, computing.precision)
         run = Run(
             settings=settings,
@@ -138,7 +132,7 @@ class _Steps:
         self.until_the_end.enter_context(reported(run.report, run.task.output))
         limits.refuse_too_many_rows(run.plan.rows_in, settings.max_rows)
         limits.refuse_bad_files(sealing.quarantined_of(run.plan), settings.max_bad_files)
-        self.references = reference_runs(settings, output_access(settings))
+        self.references = reference_runs(settings, output_access(settings), run.report)
 
     def label(self, missing: Sequence[Unit], done: int) -> None:
         _label(self.run, missing, done, check=not self.is_checked)
@@ -194,7 +188,7 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
     labelling.wait_for_gpu(wait)
     done_rows = run.plan.rows_in - sum(unit.range.rows for unit in missing)
     with (
-        progress.shown(run.plan.rows_in, done_rows, so_far, run.workers.device) as shown,
+        progress.shown(run.plan.rows_in, done_rows, so_far, run.workers.device, report.unit) as shown,
         progress.counted(shown, done=done, units=len(run.plan.units)),
     ):
         if check:
@@ -225,7 +219,7 @@ def _check(run: Run, labelling: Labelling) -> None:
         compared=compared,
         require_probe=settings.require_probe,
         review_below=task.columns.review_below,
-        gold=run.gold or gold_set(settings),
+        gold=run.gold or gold_set(settings, task.checkpoint.labels),
     )
     chosen = chosen_rows(run.plan.units, settings.agreement_pairs if compared else LABELLED_PAIRS)
     run.report.preflight = preflight = labelling.preflight(chosen, checks)

@@ -76,7 +76,7 @@ class Night:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        counts = "" if self.rows is None else f", {self.labelled:,} of {how_many(self.rows, 'pair')} labelled"
+        counts = "" if self.rows is None else f", {self.labelled:,} of {how_many(self.rows, 'row')} labelled"
         left_out = f"; left out: {self.left_out}" if self.left_out else ""
         code = f" (exit code {self.exit_code})" if self.exit_code else ""
         error = f"{code}: {self.error}" if self.error else ""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from pydantic import BaseModel, ValidationError
 
 from albert_infer import storage
 from albert_infer.common.pages import html_page
 from albert_infer.common.printable import PrintableText, how_many, printable, text_of
 from albert_infer.config import ReportSettings
-from albert_infer.errors import AlbertInferError, InputError
+from albert_infer.errors import AlbertInferError, InputError, ObjectMissingError
 from albert_infer.job import pictures
 from albert_infer.job.report import Report
 from albert_infer.job.report_file import put_over
@@ -21,14 +24,24 @@ from albert_infer.operations.leftovers import outputs_of
 from albert_infer.output import layout
 from albert_infer.output.distribution import MAX_FILES, MAX_ROWS, distribution_of, drawn_files, read_columns
 from albert_infer.output.manifest import Manifest, PublishedRun, published_at
-from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, PROBABILITIES
+from albert_infer.schema import BEST, HYPOTHESIS, HYPOTHESIS_ID, LABEL, PREMISE, SCORE, probability_columns
 from albert_infer.storage import Folder, S3Access
 
 # Pairs of each kind that a page shows.
 SHOWN_PAIRS: Final = 25
+# Columns of runs whose rows become several pairs; each run has some of them.
+COLUMNS_OF_ROWS: Final = (HYPOTHESIS_ID, BEST, SCORE)
+# Series of labels of an index.
+MAX_LABELS: Final = 10
 INDEX: Final = f"{layout.RUNS}index.html"
 # Nights of an index; older ones are left out.
 MAX_NIGHTS: Final = 366
+
+
+class _KeptPlan(BaseModel):
+    """What a page with texts shows of `plan.json`."""
+
+    hypotheses: Sequence[tuple[str, str]] = ()
 
 
 def make_pages(settings: ReportSettings) -> PrintableText:
@@ -82,15 +95,31 @@ def _texts(manifest: Manifest, output: Folder) -> ShownTexts:
 
 
 def _pairs(manifest: Manifest, output: Folder) -> Iterator[ShownPair]:
+    hypotheses = _hypotheses(manifest, output)
+    columns_of_labels = probability_columns(manifest.label_set)
+    columns = (PREMISE, HYPOTHESIS, LABEL, *columns_of_labels, *(COLUMNS_OF_ROWS if manifest.pairs else ()))
     for entry in drawn_files(manifest.files, max_rows=MAX_ROWS, max_files=MAX_FILES):
-        for batch in read_columns(entry.path, output, (PREMISE, HYPOTHESIS, LABEL, *PROBABILITIES)):
+        for batch in read_columns(entry.path, output, columns):
+            probabilities = [name for name in columns_of_labels if name in batch.schema.names]
             for row in batch.to_pylist():
+                # Of a row with several pairs: its best hypothesis, or the hypothesis that decides.
+                known = hypotheses.get(row.get(BEST, row.get(HYPOTHESIS_ID)), "")
                 yield ShownPair(
                     premise=printable(row[PREMISE]),
-                    hypothesis=printable(row[HYPOTHESIS]),
-                    label=row[LABEL],
-                    probability=max(row[name] for name in PROBABILITIES),
+                    hypothesis=printable(row.get(HYPOTHESIS, known)),
+                    label=printable(row.get(LABEL, row.get(BEST, SCORE))),
+                    probability=max((row[name] for name in probabilities), default=row.get(SCORE)),
                 )
+
+
+def _hypotheses(manifest: Manifest, output: Folder) -> dict[str, str]:
+    """The hypotheses of the run's set, by id; none in a run without a set."""
+    if not manifest.pairs:
+        return {}
+    try:
+        return dict(_KeptPlan.model_validate_json(output.read(layout.plan_name(manifest.plan_id))).hypotheses)
+    except (ObjectMissingError, ValidationError):
+        return {}
 
 
 @dataclass(frozen=True)
@@ -108,8 +137,8 @@ class Night:
         return self.manifest.rejected_rows / self.manifest.rows_in if self.manifest.rows_in else 0.0
 
     def label_share(self, label: str) -> float:
-        """Rows with this label, as a share of all labelled rows."""
-        return self.manifest.labels.get(label, 0) / self.manifest.labelled if self.manifest.labelled else 0.0
+        """Rows or pairs with this label, as a share of all that have a label."""
+        return self.manifest.labels.get(label, 0) / max(sum(self.manifest.labels.values()), 1)
 
 
 @dataclass(frozen=True)
@@ -150,7 +179,10 @@ def _night(below: str, root: Folder, access: S3Access) -> Night | None:
 
 
 def _index(nights: Sequence[Night], root: Folder) -> bytes:
-    labels = sorted({label for night in nights for label in night.manifest.labels})
+    total: Counter[str] = Counter()
+    for night in nights:
+        total.update(night.manifest.labels)
+    labels = sorted(label for label, _ in total.most_common(MAX_LABELS))
     names = [night.name for night in nights]
     series = [
         Series(

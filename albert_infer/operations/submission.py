@@ -99,7 +99,7 @@ def night_job(settings: SubmitSettings, project: Path | None) -> NightJob:
     nights = settings.nights  # read once, as midnight may pass
     first, last = nights[0].isoformat(), nights[-1].isoformat()
     dates = [f"--date={last}"] if first == last else [f"--since={first}", f"--until={last}"]
-    explicit = {"input_root", "output_root", "model", "gold", "date", "since", "until"}
+    explicit = {"input_root", "output_root", "model", "gold", "hypotheses", "date", "since", "until"}
     uploaded = folder_uploaded(settings.package, project)
     command = [
         *(INSTALLED_JOB if uploaded is None else UPLOADED_JOB),
@@ -127,6 +127,8 @@ def _locations(settings: SubmitSettings) -> dict[str, str]:
     if settings.gold is not None:
         # A slash at the end marks a folder.
         locations["gold"] = storage.open_folder(settings.gold).uri + ("/" if settings.gold.endswith("/") else "")
+    if settings.hypotheses is not None:
+        locations["hypotheses"] = storage.open_folder(settings.hypotheses).uri
     return locations
 
 

@@ -86,7 +86,8 @@ class InlineLabelling:
             task.precision,
             self._workers,
             max_batch_tokens=max_batch_tokens,
-            review_below=task.columns.review_below,
+            columns=task.columns,
+            frame=task.tokenizer.frame,
         )
         self._board.report_device(device, classifier.engine.kernels)
         for unit in units:

@@ -94,4 +94,5 @@ class RayLabelling:
         # Imported here, because Ray Data takes a second to load.
         from albert_infer.pipeline.stages import Stages
 
-        return Stages(self._reader, self._checkpoint, self._task.precision, self._task.output, self._workers)
+        task = self._task
+        return Stages(self._reader, self._checkpoint, task.precision, task.output, self._workers, task.tokenizer.frame)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from albert_infer.classify.classification import CPU_BATCH_TOKENS, Classifier
+from albert_infer.classify.rows import RowClassifier
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.pipeline.resources import WorkerResources
-from albert_infer.schema import DeviceKind, Precision
+from albert_infer.prepare.framing import PairFrame
+from albert_infer.schema import DeviceKind, PairColumns, Precision
 
 
 def classifier_of_worker(
@@ -16,9 +18,10 @@ def classifier_of_worker(
     workers: WorkerResources,
     *,
     max_batch_tokens: int,
-    review_below: float | None,
-) -> tuple[Classifier, DeviceKind]:
-    """The checkpoint on the device of this worker, and that device.
+    columns: PairColumns,
+    frame: PairFrame,
+) -> tuple[Classifier | RowClassifier, DeviceKind]:
+    """The classifier of a run with these columns, on the device of this worker, and that device.
 
     A worker whose planned GPU cannot be used has the CPU's token budget and all CPUs of its machine, because Ray gave
     it none. Raises ModelError, and DeviceError as `usable_device`.
@@ -36,6 +39,8 @@ def classifier_of_worker(
         device=device,
         max_batch_tokens=max_batch_tokens,
         threads=threads,
-        review_below=review_below,
+        review_below=columns.review_below,
     )
-    return classifier, device
+    if columns.expansion is None:
+        return classifier, device
+    return RowClassifier(classifier, columns.expansion, frame, review_below=columns.review_below), device

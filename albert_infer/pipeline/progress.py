@@ -191,17 +191,18 @@ class ShownRun:
 
 @contextmanager
 def shown(
-    total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind
+    total_rows: int, done_rows: int, so_far: Callable[[], RunProgress], planned: DeviceKind, unit: str = "pair"
 ) -> Iterator[ShownRun]:
     """Show the progress of a run during the block. `done_rows` of the `total_rows` were labelled by earlier starts.
 
+    `unit` is the noun of a row of the input: `row` where a row becomes several pairs.
     Logs a warning if a worker does not use the `planned` device, or has no compiled kernels.
     """
     so_far, run = _warning_once(so_far, planned), ShownRun()
 
     def look() -> Progressed:
         progress = run.last_progress = so_far()
-        return progressed(total_rows, done_rows + progress.done.rows, progress.rows_per_second, run.step)
+        return progressed(total_rows, done_rows + progress.done.rows, progress.rows_per_second, run.step, unit)
 
     with display.shown("labelling", look):
         yield run
@@ -221,15 +222,20 @@ def counted(run: ShownRun, *, done: int, units: int) -> Iterator[None]:
         raise
 
 
-def progressed(total: int, done: int, speed: float, step: str = STARTING) -> Progressed:
+def progressed(total: int, done: int, speed: float, step: str = STARTING, unit: str = "pair") -> Progressed:
     """The progress line: rows done of all, at `speed` rows per second. At speed 0 the line shows the `step` instead."""
     seconds_left = round((total - done) / speed) if speed else None
-    text = f"labelling: {done:,} of {how_many(total, 'pair')}"
+    text = f"labelling: {done:,} of {how_many(total, unit)}"
     if seconds_left is None:
         text += f", {step}"
     else:
-        text += f" ({done / total:.0%}), {speed:,.0f} pairs/s, {timedelta(seconds=seconds_left)} left"
-    fields = {"rows_done": done, "rows_total": total, "pairs_per_second": round(speed, 1), "seconds_left": seconds_left}
+        text += f" ({done / total:.0%}), {speed:,.0f} {unit}s/s, {timedelta(seconds=seconds_left)} left"
+    fields = {
+        "rows_done": done,
+        "rows_total": total,
+        f"{unit}s_per_second": round(speed, 1),
+        "seconds_left": seconds_left,
+    }
     return Progressed(done, total, text, fields)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from albert_infer import storage
 from albert_infer.errors import SettingsError
 from albert_infer.output import reading
-from albert_infer.output.reading import PublishedRows
+from albert_infer.output.reading import PublishedRows, Table
 from albert_infer.storage import S3Access
 
 ENGINES: Final = ("arrow", "ray")
@@ -23,6 +23,7 @@ def read_labels(
     *,
     columns: Sequence[str] | None = None,
     rejected: bool = False,
+    pairs: bool = False,
     engine: Literal["arrow", "ray"] = "arrow",
     checksums: bool = False,
     s3_endpoint: str | None = None,
@@ -30,17 +31,22 @@ def read_labels(
     """The rows of the run that is published at `uri`: of the files that its `_SUCCESS` names, and of no others.
 
     Returns a `pyarrow.Table` in the order of the input, or with `engine="ray"` a `ray.data.Dataset`, which has no
-    order. `columns` names the columns to read. With `rejected` the rows are those without a label. With `checksums` the
-    bytes of each file are compared with their sha256 in `_SUCCESS`.
+    order. `columns` names the columns to read. With `rejected` the rows are those without a label. With `pairs` they
+    are the pairs of the rows, of a run that published pairs. With `checksums` the bytes of each file are compared with
+    their sha256 in `_SUCCESS`.
 
-    Raises InputError where nothing is published, and for a column that the run does not have. Raises IntegrityError for
+    Raises InputError where nothing is published, for a column that the run does not have, and for pairs of a run
+    without a table of pairs. Raises IntegrityError for
     a file that is missing or is not the one that was published, and ObjectChangedError where another run was published
     meanwhile. A Ray Dataset raises the errors of files when it is consumed, inside errors of Ray.
     """
     if engine not in ENGINES:
         raise SettingsError(f"engine={engine!r}", "it is no engine", f"give one of {', '.join(ENGINES)}")
+    if rejected and pairs:
+        raise SettingsError("rejected with pairs", "a rejected row has no pairs", "give one of them")
+    of: Table = "rejected" if rejected else "pairs" if pairs else "labels"
     folder = storage.open_folder(os.fspath(uri), S3Access(s3_endpoint))
-    rows = reading.published_rows(folder, rejected=rejected, columns=columns, checksums=checksums)
+    rows = reading.published_rows(folder, of=of, columns=columns, checksums=checksums)
     if engine == "arrow":
         return rows.table(storage.each(folder, rows.files, rows.read))
     return published_dataset(rows)

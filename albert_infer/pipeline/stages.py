@@ -27,6 +27,7 @@ from albert_infer.pipeline.resources import WorkerResources, commits_at_once
 from albert_infer.pipeline.session import READ_TASK_MEMORY, reserved, session_settings, shared, stage_error
 from albert_infer.pipeline.turns import Turns
 from albert_infer.pipeline.unit import classified_unit, source_of
+from albert_infer.prepare.framing import PairFrame
 from albert_infer.read.planning import Unit
 from albert_infer.schema import UNIT, PairColumns, Precision, Quarantine
 from albert_infer.storage import Folder
@@ -72,11 +73,12 @@ class ClassifyActor:
         precision: Precision,
         workers: WorkerResources,
         max_batch_tokens: int,
-        review_below: float | None,
+        columns: PairColumns,
+        frame: PairFrame,
         board: RunBoard,
     ) -> None:
         self._classifier, device = classifier_of_worker(
-            ray.get(checkpoint), precision, workers, max_batch_tokens=max_batch_tokens, review_below=review_below
+            ray.get(checkpoint), precision, workers, max_batch_tokens=max_batch_tokens, columns=columns, frame=frame
         )
         self._turns = Turns()
         self._board = board
@@ -143,6 +145,7 @@ class Stages:
     precision: Precision
     output: Folder
     workers: WorkerResources
+    frame: PairFrame
 
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
         """Label and commit every unit, or raise AlbertInferError. Units that were committed before stay."""
@@ -180,7 +183,8 @@ class Stages:
                 "precision": self.precision,
                 "workers": workers,
                 "max_batch_tokens": max_batch_tokens,
-                "review_below": self.reader.columns.review_below,
+                "columns": self.reader.columns,
+                "frame": self.frame,
                 "board": self.reader.board,
             },
             batch_size=None,

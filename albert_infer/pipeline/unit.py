@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from albert_infer.classify.classification import Classifier
+from albert_infer.classify.rows import RowClassifier
 from albert_infer.common import failpoints
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import commit
 from albert_infer.pipeline.progress import SECONDS_BETWEEN_MESSAGES, Board, UnitProgress
-from albert_infer.preflight.sample import ChosenRows, SampledUnit, sampled_schema
+from albert_infer.preflight.sample import ChosenRows, RowCounts, SampledUnit, sampled_schema
 from albert_infer.preflight.swap import Texts, texts_of
-from albert_infer.prepare import tokenization, validation
+from albert_infer.prepare import parts, tokenization, validation
 from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.read.decoding import PairReader
 from albert_infer.read.footers import UnreadableError
 from albert_infer.read.planning import Unit
 from albert_infer.schema import (
     DETAIL,
+    HYPOTHESIS,
+    HYPOTHESIS_PARTS,
     INPUT_IDS,
+    N_PAIRS,
     N_TOKENS,
+    PREMISE_PARTS,
     PREMISE_TOKENS,
     REJECTION,
     ROW,
@@ -44,6 +50,8 @@ from albert_infer.storage import Folder
 
 # The largest prepared unit. Only long premises in windows need so much: each token takes four bytes.
 MAX_PREPARED_BYTES: Final = 1 << 30
+# The most pairs of a unit whose rows become several pairs: their labels take some hundred megabytes.
+MAX_UNIT_PAIRS: Final = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,16 @@ class LabelTask:
 
 
 def prepared_unit(
-    unit: Unit, reader: PairReader, tokenizer: PairTokenizer, max_bytes: int = MAX_PREPARED_BYTES
+    unit: Unit,
+    reader: PairReader,
+    tokenizer: PairTokenizer,
+    max_bytes: int = MAX_PREPARED_BYTES,
+    max_pairs: int = MAX_UNIT_PAIRS,
 ) -> pa.Table:
     """Read, validate and tokenize a unit. The result has the schema `columns.prepared`.
 
-    A unit that cannot be read, or has more than `max_bytes` after tokenizing, becomes one row with `_quarantine` set.
+    A unit that cannot be read, has more than `max_bytes` after tokenizing, or has more than `max_pairs` pairs where its
+    rows become several, becomes one row with `_quarantine` set.
     """
     schema = reader.columns.prepared
     try:
@@ -72,11 +85,14 @@ def prepared_unit(
         return quarantine_marker(unit.unit_id, error.reason, error.detail, schema)
     rows = pairs.num_rows
     prepared = (
-        _encoded(pairs, tokenizer)
+        _encoded(pairs, tokenizer, reader.columns)
         .append_column(UNIT, pa.repeat(unit.unit_id, rows))
         .append_column(ROW, pa.array(np.arange(rows)))
         .append_column(UNIT_QUARANTINE, pa.nulls(rows, pa.string()))
     )
+    if N_PAIRS in prepared.column_names and (n_pairs := pc.sum(prepared[N_PAIRS]).as_py() or 0) > max_pairs:
+        detail = f"its {rows} rows have {n_pairs} pairs, at most {max_pairs}; lower --unit-rows"
+        return quarantine_marker(unit.unit_id, Quarantine.LIMIT_PAIRS, detail, schema)
     if prepared.nbytes > max_bytes:
         size = f"its {rows} rows take {prepared.nbytes} bytes with the tokens of their long premises"
         detail = f"{size}, at most {max_bytes}; lower --unit-rows if they are meant"
@@ -84,7 +100,9 @@ def prepared_unit(
     return conformed(prepared, schema)
 
 
-def classified_unit(prepared: pa.Table, classifier: Classifier, board: Board, worker: str = "") -> pa.Table:
+def classified_unit(
+    prepared: pa.Table, classifier: Classifier | RowClassifier, board: Board, worker: str = ""
+) -> pa.Table:
     """Classify a unit. The marker of a quarantined unit stays as it is. Reports the progress of `worker` to `board`."""
     unit_id = prepared[UNIT][0].as_py()
     failpoints.reach("classifying", unit_id)
@@ -107,7 +125,15 @@ def sampled_unit(chosen: ChosenRows, reader: PairReader, tokenizer: PairTokenize
         pairs = _pairs(chosen.unit, reader)
     except UnreadableError:
         return no_rows(schema)  # labelling quarantines the unit, with the reason
-    return SampledUnit(conformed(_encoded(pairs.take(chosen.rows_R), tokenizer), schema), texts_of(pairs))
+    # A set of hypotheses cannot be exchanged with the premises.
+    texts = texts_of(pairs) if HYPOTHESIS in pairs.column_names else Texts()
+    validated = validation.mark_rejected(pairs.take(chosen.rows_R))
+    expansion = reader.columns.expansion
+    if expansion is None:
+        return SampledUnit(conformed(tokenization.append_tokens(validated, tokenizer), schema), texts)
+    expanded = RowCounts.of(parts.append_parts(validated, tokenizer, expansion))
+    one_each = tokenization.append_tokens(parts.one_pair_each(validated, expansion), tokenizer)
+    return SampledUnit(conformed(one_each, schema), texts, expanded)
 
 
 def no_rows(schema: pa.Schema) -> SampledUnit:
@@ -117,9 +143,16 @@ def no_rows(schema: pa.Schema) -> SampledUnit:
 
 def quarantine_marker(unit_id: str, reason: Quarantine, detail: str, prepared: pa.Schema) -> pa.Table:
     """The single row of a unit that cannot be read. It is rejected, so no later step uses its texts."""
-    no_tokens = {INPUT_IDS: [], PREMISE_TOKENS: 0, N_TOKENS: 0, TRUNCATED: False}
-    row = {UNIT: unit_id, UNIT_QUARANTINE: str(reason), REJECTION: str(reason), DETAIL: detail, **no_tokens}
-    return pa.Table.from_pylist([row], schema=prepared)
+    row = {UNIT: unit_id, UNIT_QUARANTINE: str(reason), REJECTION: str(reason), DETAIL: detail}
+    return pa.Table.from_pylist([{**_no_tokens(prepared), **row}], schema=prepared)
+
+
+def _no_tokens(prepared: pa.Schema) -> dict[str, Any]:
+    """The values of a row without tokens in the columns that tokenization adds."""
+    lists: dict[str, Any] = {name: [] for name in (INPUT_IDS, PREMISE_PARTS, HYPOTHESIS_PARTS)}
+    numbers = dict.fromkeys((PREMISE_TOKENS, N_TOKENS, N_PAIRS), 0)
+    none = {**lists, **numbers, TRUNCATED: False}
+    return {name: value for name, value in none.items() if name in prepared.names}
 
 
 def _pairs(unit: Unit, reader: PairReader) -> pa.Table:
@@ -127,8 +160,11 @@ def _pairs(unit: Unit, reader: PairReader) -> pa.Table:
     return reader.read(unit.pin, unit.range)
 
 
-def _encoded(pairs: pa.Table, tokenizer: PairTokenizer) -> pa.Table:
-    return tokenization.append_tokens(validation.mark_rejected(pairs), tokenizer)
+def _encoded(pairs: pa.Table, tokenizer: PairTokenizer, columns: PairColumns) -> pa.Table:
+    validated = validation.mark_rejected(pairs)
+    if columns.expansion is not None:
+        return parts.append_parts(validated, tokenizer, columns.expansion)
+    return tokenization.append_tokens(validated, tokenizer)
 
 
 class _Reported:

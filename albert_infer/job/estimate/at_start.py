@@ -27,11 +27,14 @@ NAMES: Final = {
     "rejected": "rejected rows",
     "tokens": "tokens",
     "truncated": "truncated pairs",
+    "pairs": "pairs",
     "seconds.startup": "starting",
     "seconds.labelling": "labelling",
     "seconds.publishing": "publishing",
     "seconds.total": "the whole run",
 }
+# The same where a row becomes several pairs.
+NAMES_OF_ROWS: Final = {**NAMES, "labelled": "labelled rows", "truncated": "rows with a truncated pair"}
 
 
 def workers_on(nodes: Sequence[Node], resources: WorkerResources) -> Workers:
@@ -64,7 +67,7 @@ def estimate_of(
         return None
     access, checkpoint = output_access(settings), task.checkpoint
     runs = earlier.earlier_runs(task.output, settings.output, access)
-    shares = Sampled(sample.rows, sample.tokens, sample.truncated, sample.rejected, length=sample.length)
+    shares = shares_of(sample)
     speed = expected.speed_of(
         runs,
         digest=checkpoint.digest,
@@ -85,6 +88,15 @@ def estimate_of(
     )
 
 
+def shares_of(sample: SampleCounts) -> Sampled:
+    """The sample's sums: of all pairs of its rows."""
+    rows = sample.expanded
+    if rows is None:
+        return Sampled(sample.rows, sample.tokens, sample.truncated, sample.rejected, length=sample.length)
+    # Tokens are summed over all pairs, and the mean length is that of one pair of each row.
+    return Sampled(sample.rows, rows.tokens, rows.truncated, rows.rejected, length=sample.length, pairs=rows.pairs)
+
+
 def with_outcome(report: Report) -> Estimate | None:
     """The estimate of a start that has published, with the differences between it and the outcome."""
     return None if report.estimate is None else report.estimate.compared(outcome_of(report))
@@ -98,6 +110,7 @@ def outcome_of(report: Report) -> dict[str, float]:
         "rejected": sum(report.rejected.values()),
         "tokens": report.tokens,
         "truncated": report.truncated,
+        "pairs": report.pairs or 0,
         **spent,
         "seconds.total": sum(spent.values()),
     }
@@ -118,9 +131,10 @@ def estimate_rows(report: Report) -> list[EstimateRow]:
     if report.estimate is None or not report.estimate.differences:
         return []
     expected, outcome = report.estimate.figures(), outcome_of(report)
+    names = NAMES if report.expansion is None else NAMES_OF_ROWS
     return [
         EstimateRow(
-            NAMES[name],
+            names[name],
             _figure(name, value),
             _figure(name, outcome[name]),
             f"{report.estimate.differences[name]:+.1%}" if name in report.estimate.differences else "",

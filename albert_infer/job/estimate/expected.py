@@ -26,6 +26,7 @@ class Sampled:
     """What a sample says of a row: shares of its `rows`, and tokens of all of them together.
 
     `repeated` is the share of pairs that the engine does not compute, because an earlier pair of the unit is identical.
+    `pairs` are the pairs of all rows together; None if each row is one pair.
     """
 
     rows: int
@@ -35,6 +36,13 @@ class Sampled:
     repeated: float = 0.0
     # The mean length of the pair that a token belongs to.
     length: float = rate_table.LENGTH
+    pairs: int | None = None
+
+    @property
+    def tokens_a_pair(self) -> float:
+        """The mean; 0 of an empty sample."""
+        pairs = self.rows if self.pairs is None else self.pairs
+        return self.tokens / pairs if pairs else 0.0
 
     @property
     def tokens_a_row(self) -> float:
@@ -44,12 +52,13 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Counts:
-    """Estimated counts of all rows of a run."""
+    """Estimated counts of all rows of a run. `pairs` is None if each row is one pair."""
 
     labelled: int
     rejected: dict[str, int]
     tokens: int
     truncated: int
+    pairs: int | None = None
 
     @classmethod
     def of(cls, sample: Sampled, rows: int) -> Counts:
@@ -61,6 +70,7 @@ class Counts:
             rejected=rejected,
             tokens=round(sample.tokens * times),
             truncated=round(sample.truncated * times),
+            pairs=None if sample.pairs is None else round(sample.pairs * times),
         )
 
 
@@ -160,7 +170,7 @@ def seconds_of(work: Work, sample: Sampled, speed: Speed, workers: Workers, *, p
         return Seconds(speed.earlier.startup_seconds if work.units else 0.0, planning, labelling, publishing)
     startup = STARTUP_SECONDS
     if speed.rate.precision is not Precision.FP32 and speed.fp32 is not None:
-        tokens = min(work.compared_pairs, work.all_rows) * sample.tokens_a_row
+        tokens = min(work.compared_pairs, work.all_rows) * sample.tokens_a_pair
         startup += tokens / a_second + tokens / (speed.fp32.tokens_per_second * workers.devices_each)
     return Seconds(startup if work.units else 0.0, planning, labelling, PUBLISHING_SECONDS_A_UNIT * work.units)
 
@@ -190,6 +200,8 @@ class Estimate:
             "tokens": self.counts.tokens,
             "truncated": self.counts.truncated,
         }
+        if self.counts.pairs is not None:
+            figures |= {"pairs": self.counts.pairs}
         if self.seconds is not None:
             names = ("startup", "labelling", "publishing", "total")
             figures |= {f"seconds.{name}": getattr(self.seconds, name) for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -15,6 +15,7 @@ from albert_infer.common.printable import PrintableText, how_many, text_of
 from albert_infer.common.tables import NAME_WIDTH, fact_lines
 from albert_infer.job.estimate.expected import Counts, Seconds, Workers
 from albert_infer.job.estimate.rate_table import Rate
+from albert_infer.job.expanded import ReportedExpansion, json_of
 from albert_infer.schema import DeviceKind
 
 # Files and stops of a plan that a person sees; JSON has all of them.
@@ -109,10 +110,12 @@ class Forecast:
     price_per_hour: float | None
     # What would keep the labels from being published.
     stops: tuple[str, ...]
+    # How a row becomes several pairs; None if each row is one pair.
+    expansion: ReportedExpansion | None = None
 
     def to_json(self) -> PrintableText:
         """One JSON object; its keys are the fields."""
-        return text_of(json.dumps(asdict(self), indent=1).split("\n"))
+        return text_of(json.dumps(json_of(self), indent=1).split("\n"))
 
     def facts(self) -> Mapping[str, object]:
         """What a scheduler wants to know."""
@@ -122,6 +125,7 @@ class Forecast:
             "state": self.plan.state,
             "rows": self.plan.rows,
             "labelled": self.counts.labelled,
+            **({"pairs": self.counts.pairs} if self.expansion is not None else {}),
             "tokens": self.counts.tokens,
             "estimated_seconds": None if cost is None else round(cost.total_seconds, 1),
             "estimated_cost": None if cost is None else cost.price,
@@ -145,8 +149,10 @@ class Forecast:
             rows = how_many(plan.rows_labelled, "row")
             to_do += f"; {how_many(plan.units_labelled, 'unit')} with {rows} labelled already"
         left_out = f"{how_many(len(plan.left_out), 'object')} of the input folder"
+        questions = {} if self.expansion is None else self.expansion.lines(plan.output.rstrip("/"), {})
         return {
             "input": f"{files}, in {plan.input}",
+            **questions,
             **({"left out": left_out} if plan.left_out else {}),
             "quarantined": self._quarantined(),
             "plan": f"{plan.plan_id}, {how_many(plan.units, 'unit')}; {self._state()}",
@@ -174,14 +180,21 @@ class Forecast:
         counts, about = self.counts, "" if self.sample.is_whole else "about "
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in counts.rejected.items())
         margin = f" (± {self.sample.tokens_margin:.1%})" if self.sample.tokens_margin else ""
-        a_pair = f", {counts.tokens / counts.labelled:.1f} a pair, {self.longest:,} at most" if counts.labelled else ""
-        cut = f"{about}{how_many(counts.truncated, 'pair')}, longer than the model reads"
+        pairs = counts.labelled if counts.pairs is None else counts.pairs
+        a_pair = f", {counts.tokens / pairs:.1f} a pair, {self.longest:,} at most" if pairs else ""
+        if counts.pairs is None:
+            labelled, cut = how_many(pairs, "pair"), f"{how_many(counts.truncated, 'pair')}, longer"
+        else:
+            labelled = f"{how_many(counts.labelled, 'row')}, {how_many(pairs, 'pair')}"
+            cut = f"{how_many(counts.truncated, 'row')} with a pair longer"
         return {
             "sample": self._sample(),
-            "labelled": f"{about}{how_many(counts.labelled, 'pair')}",
+            "labelled": f"{about}{labelled}",
             "rejected": f"{about}{rejected}" if rejected else "none",
             "tokens": f"{about}{counts.tokens:,}{margin}{a_pair}",
-            "truncated": f"{cut} ({counts.truncated / counts.labelled:.1%})" if counts.truncated else "none",
+            "truncated": f"{about}{cut} than the model reads ({counts.truncated / counts.labelled:.1%})"
+            if counts.truncated
+            else "none",
             "duplicates": self._duplicates(),
         }
 
@@ -199,7 +212,8 @@ class Forecast:
     def _duplicates(self) -> str:
         if self.repeated is None:
             return "not estimated: no unit was read"
-        share = f"about {self.repeated:.1%} of the pairs are equal to an earlier one of their unit: computed once"
+        part = "unit" if self.expansion is None else "part of a unit"
+        share = f"about {self.repeated:.1%} of the pairs are equal to an earlier one of their {part}: computed once"
         return share if self.repeated else "none within a unit"
 
     def _cost_lines(self) -> dict[str, str]:
@@ -236,18 +250,20 @@ class Forecast:
         return f"of {how_many(workers.gpus, 'GPU')} ({workers.card or 'unknown'})"
 
 
-def length_counts(lengths: NDArray[np.int64], longest: int) -> tuple[LengthCount, ...]:
+def length_counts(
+    lengths: NDArray[np.int64], longest: int, pairs: NDArray[np.int64] | None = None
+) -> tuple[LengthCount, ...]:
     """Shares of the lengths in ranges that double, from SHORTEST tokens to `longest`.
 
-    Ranges at the end without any length are left out.
+    `pairs` is the number of pairs of each length; one if None. Ranges at the end without any length are left out.
     """
     tops = [SHORTEST]
     while tops[-1] < max(longest, int(lengths.max(initial=0))):
         tops.append(tops[-1] * 2)
-    counts = np.histogram(lengths, [0, *(top + 1 for top in tops)])[0]
+    counts = np.histogram(lengths, [0, *(top + 1 for top in tops)], weights=pairs)[0]
     last = int(np.flatnonzero(counts).max(initial=-1)) + 1
     bottoms = [1, *(top + 1 for top in tops)]
-    shares = counts / max(len(lengths), 1)
+    shares = counts / max(counts.sum(), 1)
     return tuple(LengthCount(*bounds) for bounds in zip(bottoms, tops, map(float, shares), strict=False))[:last]
 
 

@@ -28,15 +28,14 @@ from albert_infer.job.estimate.expected import Counts, Sampled, Seconds, Speed, 
 from albert_infer.job.estimate.forecast import BadFile, Cost, Forecast, PlanFacts, SampleNotes, length_counts
 from albert_infer.job.estimate.rate_table import Sizes
 from albert_infer.job.estimate.sampling import Sample
-from albert_infer.job.planning import plan_of, survey_of
-from albert_infer.model.checkpoint import load_checkpoint
+from albert_infer.job.planning import basis_of, plan_of
+from albert_infer.job.report import expansion_of
 from albert_infer.output import inspection
 from albert_infer.output.inspection import Published, Sealed, Snapshot, Superseded, ToLabel
 from albert_infer.pipeline.resources import MAX_DEFAULT_CPUS_PER_WORKER, Node, WorkerResources, worker_resources
 from albert_infer.pipeline.unit import LabelTask
 from albert_infer.read.planning import Plan, Unit
 from albert_infer.schema import DeviceKind
-from albert_infer.storage import S3Access
 
 # The sample of a plan takes no longer, whatever the input.
 SAMPLE_SECONDS: Final = 5.0
@@ -59,14 +58,8 @@ def forecast(settings: LabelSettings, choices: PlanChoices | None = None) -> For
     """
     choices, begun = choices or PlanChoices(), time.monotonic()
     output = storage.open_folder(settings.output, output_access(settings))
-    survey = survey_of(settings, output)
-    checkpoint = load_checkpoint(
-        settings.model,
-        label_order=settings.label_order,
-        access=S3Access(settings.s3_endpoint),
-        digest=settings.model_digest,
-    )
-    tokenizer = checkpoint.tokenizer(max_length=settings.max_length, long_premise=settings.long_premise)
+    basis = basis_of(settings, output)
+    survey, checkpoint, tokenizer = basis.survey, basis.checkpoint, basis.tokenizer
     planning = time.monotonic() - begun
     runs = earlier.earlier_runs(output, settings.output, output_access(settings))
     workers, _ = workers_of(settings, choices, runs)
@@ -74,7 +67,7 @@ def forecast(settings: LabelSettings, choices: PlanChoices | None = None) -> For
     precision = resolved_precision(settings.precision, workers.device, flags, known_card(workers))
     task = LabelTask(survey.folder, output, survey.columns, checkpoint, tokenizer, precision)
     budget = settings.max_batch_tokens or default_batch_tokens(workers.device, checkpoint.shape)
-    plan = plan_of(settings, survey, checkpoint, tokenizer, Computing(precision, budget))
+    plan = plan_of(settings, basis, Computing(precision, budget))
     read = partial(sampling.sampled, rows=choices.sample_rows, seconds=SAMPLE_SECONDS)
     sample = read(survey.folder, plan.files, plan.units, survey.columns, tokenizer)
     speed = expected.speed_of(
@@ -106,7 +99,9 @@ class _Planned:
         with storage.refused(OutputError):
             snapshot = inspection.look(self.task.output)
         left = left_of(plan, snapshot, self.task, settings)
-        shares, rows = shares_of(sample), sum(file.rows for file in plan.files)
+        expansion = expansion_of(plan)
+        shares = shares_of(sample, in_pairs=expansion is not None)
+        rows = sum(file.rows for file in plan.files)
         counts = Counts.of(shares, rows)
         work = Work(rows_of(left.missing), len(left.missing), rows, settings.agreement_pairs)
         return Forecast(
@@ -116,7 +111,7 @@ class _Planned:
             ),
             counts=counts,
             repeated=sample.repeated,
-            lengths=length_counts(sample.lengths, self.task.tokenizer.max_length),
+            lengths=length_counts(sample.lengths, self.task.tokenizer.frame.max_length, sample.pairs_of_lengths),
             longest=int(sample.lengths.max(initial=0)),
             precision=str(self.task.precision),
             shape=str(Sizes.of(self.task.checkpoint.shape)),
@@ -125,6 +120,7 @@ class _Planned:
             cost=_cost(work, shares, self.speed, workers, planning, self.choices),
             price_per_hour=self.choices.price_per_hour,
             stops=tuple(stops_of(plan, counts, settings)),
+            expansion=expansion,
         )
 
 
@@ -199,15 +195,16 @@ def rows_of(units: Sequence[Unit]) -> int:
     return sum(unit.range.rows for unit in units)
 
 
-def shares_of(sample: Sample) -> Sampled:
-    """The sample's sums."""
+def shares_of(sample: Sample, *, in_pairs: bool = False) -> Sampled:
+    """The sample's sums; `in_pairs` where a row becomes several pairs."""
     return Sampled(
         rows=sample.rows,
-        tokens=int(sample.lengths.sum()),
+        tokens=sample.tokens,
         truncated=sample.truncated,
         rejected=sample.rejected,
         repeated=sample.repeated or 0.0,
         length=sample.length,
+        pairs=sample.pairs if in_pairs else None,
     )
 
 

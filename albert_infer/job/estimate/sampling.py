@@ -19,14 +19,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from albert_infer.job.estimate.expanding import pair_lengths
 from albert_infer.prepare import tokenization, validation
+from albert_infer.prepare.parts import append_parts
 from albert_infer.prepare.tokenization import PairTokenizer
 from albert_infer.prepare.windows import MAX_WINDOWS
 from albert_infer.read.decoding import read_pairs
 from albert_infer.read.footers import RowRange, UnreadableError
 from albert_infer.read.planning import Unit
 from albert_infer.read.survey import InputFile
-from albert_infer.schema import HYPOTHESIS, N_TOKENS, N_WINDOWS, PREMISE, REJECTION, TRUNCATED, PairColumns, Rejection
+from albert_infer.schema import (
+    HYPOTHESIS,
+    N_TOKENS,
+    N_WINDOWS,
+    PREMISE,
+    REJECTION,
+    TRUNCATED,
+    Expansion,
+    PairColumns,
+    Rejection,
+)
 from albert_infer.storage import Folder, ObjectPin
 
 SEED: Final = 2026
@@ -35,6 +47,8 @@ SLICES: Final = 64
 # Identical pairs are counted within a unit, because the engine computes them once there. So some units are read whole.
 WHOLE_UNITS: Final = 4
 MAX_UNIT_ROWS: Final = 65_536
+# So the texts of a large set are no more than a second of work. Texts in sentences have far fewer pairs.
+MAX_SAMPLED_PAIRS: Final = 1 << 22
 # Opening a file is a wait on the store, and tokenizing takes every core by itself.
 THREADS: Final = 8
 
@@ -51,7 +65,9 @@ class Slice:
 class SliceCounts:
     """What a slice holds. `lengths` are the tokens of each row that is not rejected, windows added up.
 
-    `distinct` counts its different pairs of texts. A slice that cannot be read has no rows and a `quarantine`.
+    `distinct` counts its different pairs of texts. A slice that cannot be read has no rows and a `quarantine`. Where a
+    row becomes several pairs, `copies` has the number of pairs of each of the `lengths`, and `labelled` is the number
+    of rows that are not rejected. Then `truncated` counts rows.
     """
 
     lengths: NDArray[np.int64]
@@ -59,16 +75,28 @@ class SliceCounts:
     rejected: Counter[str] = field(default_factory=Counter)
     distinct: int = 0
     quarantine: str | None = None
+    copies: NDArray[np.int64] | None = None
+    labelled: int | None = None
 
     @property
     def rows(self) -> int:
         """All rows, rejected ones too."""
-        return len(self.lengths) + self.rejected.total()
+        return (len(self.lengths) if self.labelled is None else self.labelled) + self.rejected.total()
+
+    @property
+    def pairs_of_lengths(self) -> NDArray[np.int64]:
+        """The number of pairs of each of the `lengths`."""
+        return np.ones_like(self.lengths) if self.copies is None else self.copies
+
+    @property
+    def pairs(self) -> int:
+        """The pairs of texts that were read, those of rejected rows too if each row is one pair."""
+        return self.rows if self.copies is None else int(self.copies.sum())
 
     @property
     def tokens(self) -> int:
         """Tokens of its rows together."""
-        return int(self.lengths.sum())
+        return int((self.lengths * self.pairs_of_lengths).sum())
 
 
 @dataclass(frozen=True)
@@ -90,18 +118,32 @@ class Sample:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each pair that was read and is not rejected."""
+        """Tokens of each pair that was read and is not rejected; of several pairs a row, the lengths that occur."""
         return np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in self.slices)])
+
+    @property
+    def pairs_of_lengths(self) -> NDArray[np.int64]:
+        """The number of pairs of each of the `lengths`."""
+        return np.concatenate([np.zeros(0, np.int64), *(part.pairs_of_lengths for part in self.slices)])
+
+    @property
+    def pairs(self) -> int:
+        """The pairs that were read."""
+        return sum(part.pairs for part in self.slices)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all pairs together."""
+        return sum(part.tokens for part in self.slices)
 
     @property
     def length(self) -> float:
         """The mean length of the pair that a token belongs to; 0 without tokens."""
-        lengths = self.lengths
-        return float((lengths**2).sum() / max(lengths.sum(), 1))
+        return float((self.lengths**2 * self.pairs_of_lengths).sum() / max(self.tokens, 1))
 
     @property
     def truncated(self) -> int:
-        """Pairs that are cut."""
+        """Pairs that are cut, or rows with a pair that is cut."""
         return sum(part.truncated for part in self.slices)
 
     @property
@@ -136,7 +178,9 @@ def sampled(
 ) -> Sample:
     """About `rows` rows of the files, begun within `seconds`. Raises AlbertInferError for trouble with the store."""
     begun = time.monotonic()
-    texts = PairColumns(premise=columns.premise, hypothesis=columns.hypothesis)
+    texts = PairColumns(premise=columns.premise, hypothesis=columns.hypothesis, expansion=columns.expansion)
+    if columns.expansion is not None and columns.expansion.hypotheses is not None:
+        rows = min(rows, max(MAX_SAMPLED_PAIRS // len(columns.expansion.hypotheses), SLICES))
     generator = np.random.default_rng(SEED)
     is_whole = sum(file.rows for file in files) <= rows
     slices = [Slice(unit.pin, unit.range) for unit in units] if is_whole else spread_slices(files, rows, generator)
@@ -147,12 +191,15 @@ def sampled(
 
     def distinct(part: Slice) -> tuple[int, int]:
         late = time.monotonic() - begun > seconds
-        return (0, 0) if late else distinct_pairs(folder, part, texts)
+        if texts.expansion is None or late:
+            return (0, 0) if late else distinct_pairs(folder, part, texts)
+        counts = slice_counts(folder, part, texts, tokenizer)
+        return counts.pairs, counts.distinct
 
     with ThreadPoolExecutor(THREADS) as threads:
         parts = [part for part in threads.map(read, slices) if part is not None]
         complete = is_whole and len(parts) == len(slices)
-        pairs = [(part.rows, part.distinct) for part in parts]
+        pairs = [(part.pairs, part.distinct) for part in parts]
         if not is_whole:
             pairs = list(threads.map(distinct, whole_units(units, generator)))
     every, different = (sum(counts) for counts in zip((0, 0), *pairs, strict=True))
@@ -200,6 +247,8 @@ def slice_counts(folder: Folder, part: Slice, columns: PairColumns, tokenizer: P
     except UnreadableError as error:
         return SliceCounts(np.zeros(0, np.int64), quarantine=str(error.reason))
     judged = validation.mark_rejected(pairs)
+    if columns.expansion is not None:
+        return _counts_of_rows(append_parts(judged, tokenizer, columns.expansion), columns.expansion, tokenizer)
     encoded = tokenization.append_tokens(judged, tokenizer)
     if N_WINDOWS in encoded.column_names:
         many = pc.fill_null(pc.greater(encoded[N_WINDOWS], MAX_WINDOWS), False).to_numpy()
@@ -210,6 +259,19 @@ def slice_counts(folder: Folder, part: Slice, columns: PairColumns, tokenizer: P
         truncated=pc.sum(good[TRUNCATED]).as_py() or 0,
         rejected=Counter(encoded[REJECTION].drop_null().to_pylist()),
         distinct=_distinct(pairs),
+    )
+
+
+def _counts_of_rows(rows: pa.Table, expansion: Expansion, tokenizer: PairTokenizer) -> SliceCounts:
+    """What a slice of rows holds that become several pairs each."""
+    counted = pair_lengths(rows, expansion, tokenizer.frame)
+    return SliceCounts(
+        lengths=counted.lengths,
+        truncated=pc.sum(rows[TRUNCATED]).as_py() or 0,
+        rejected=Counter(rows[REJECTION].drop_null().to_pylist()),
+        distinct=counted.distinct,
+        copies=counted.pairs,
+        labelled=rows[REJECTION].null_count,
     )
 
 
