@@ -26,7 +26,7 @@ from albert_infer.storage import input_names
 from albert_infer.verification.claims import NamedFile, Pin, PlannedUnit, RowRange
 from albert_infer.verification.columns import OutputColumns
 from albert_infer.verification.input_files import is_input_by_name, may_be_parquet
-from albert_infer.verification.recount import recount_unit
+from albert_infer.verification.recount import UnitFiles, recount_unit
 from albert_infer.verification.values import chosen, same, same_or_unreadable
 
 # Parquet files hold neither dictionaries of views nor runs.
@@ -187,7 +187,7 @@ def test_files_by_a_wrong_declaration_of_columns_are_found(
     names = ("pair_id", "premise", "hypothesis")
     expected = OutputColumns(tuple(zip(names, names, strict=True)), with_source=True, max_tokens=99)
     there = {pin.name: pin for pin in output.objects()}
-    files = named(staged_name(UNIT), 2), named(staged_rejected_name(UNIT), 1)
+    files = UnitFiles(named(staged_name(UNIT), 2), named(staged_rejected_name(UNIT), 1))
     recount, _ = recount_unit(output, there, unit, "in", files, expected)
     told = [str(finding) for finding in recount.findings if "column" in str(finding)]
     assert len(told) == len(found), told

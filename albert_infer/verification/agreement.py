@@ -20,6 +20,7 @@ from albert_infer.verification.claims import (
     plan_name,
     sorts_as_input,
 )
+from albert_infer.verification.expansion import sha256_of
 from albert_infer.verification.findings import Finding, differences
 
 
@@ -39,6 +40,16 @@ def plan_faults(plan: Plan) -> Iterator[Finding]:
             yield Finding(f"unit {unit.unit_id}", "a file of the plan", f"rows of {unit.pin.name}")
     for pin, cut in units.items():
         yield from _coverage(files[pin], cut)
+    yield from _hypothesis_faults(plan, where)
+
+
+def _hypothesis_faults(plan: Plan, where: str) -> Iterator[Finding]:
+    """Findings unless the plan has the hypotheses of its recipe, with different ids."""
+    expansion = plan.recipe.expansion
+    if expansion is not None and expansion.hypotheses is not None:
+        digest = sha256_of(plan.hypotheses)
+        yield from differences(where, [("the sha256 of hypotheses", expansion.hypotheses, digest)])
+    yield from _doubled(where, "the hypothesis", (hypothesis_id for hypothesis_id, _ in plan.hypotheses))
 
 
 def _coverage(file: PlannedFile, units: list[PlannedUnit]) -> Iterator[Finding]:
@@ -82,7 +93,8 @@ def _unit_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
             yield Finding(f"unit {unit_id}", f"{SUCCESS} to name it once, labelled or quarantined", actual)
     for unit_id in (labelled | rejected | quarantined).keys() - planned.keys():
         yield Finding(f"unit {unit_id}", "no such unit: the plan has none", f"{SUCCESS} names it")
-    for entries, folder in ((manifest.files, ""), (manifest.rejected_files, "_rejected/")):
+    lists = ((manifest.files, ""), (manifest.rejected_files, "_rejected/"), (manifest.pair_files, "_pairs/"))
+    for entries, folder in lists:
         yield from _doubled(SUCCESS, "path", (entry.path for entry in entries))
         for entry in entries:
             if entry.unit_id in planned and not is_named_after(entry.path, planned[entry.unit_id], folder):
@@ -97,6 +109,19 @@ def _unit_faults(manifest: Manifest, plan: Plan) -> Iterator[Finding]:
         if order != [entry.unit_id for entry in entries if entry.unit_id in planned]:
             yield Finding(SUCCESS, "files in the order of the input", "another order")
     yield from _quarantine_faults(manifest, plan, planned)
+    yield from _pair_faults(manifest, plan, labelled)
+
+
+def _pair_faults(manifest: Manifest, plan: Plan, labelled: Counter[str]) -> Iterator[Finding]:
+    """Findings unless each labelled unit has a file of pairs in runs that publish both tables, and in no other."""
+    expansion = plan.recipe.expansion
+    expected = labelled.keys() if expansion is not None and expansion.publish == "both" else set()
+    counts = Counter(entry.unit_id for entry in manifest.pair_files)
+    for unit_id in sorted(counts.keys() | expected):
+        times = int(unit_id in expected)
+        if counts[unit_id] != times:
+            where = f"unit {unit_id}"
+            yield Finding(where, f"{how_many(times, 'file')} of pairs in {SUCCESS}", f"{counts[unit_id]}")
 
 
 def _quarantine_faults(manifest: Manifest, plan: Plan, planned: dict[str, PlannedUnit]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from albert_infer import storage
 from albert_infer.errors import SettingsError
 from albert_infer.storage import Folder, ObjectPin
+from albert_infer.verification.expansion import Expansion, Hypotheses
 from albert_infer.verification.findings import Finding
 
 SUCCESS: Final = "_SUCCESS"
@@ -91,14 +92,24 @@ class BadFile(_Claim):
     rows: Count | None
 
 
+class Model(_Claim):
+    """The labels of the classifier's outputs."""
+
+    label_map: tuple[str, ...] = ("entailment", "neutral", "contradiction")
+
+
 class Recipe(_Claim):
     """The part of the plan's recipe that affects the files."""
+
+    model: Model = Model()
 
     columns: tuple[str, ...]
     with_source: bool
     max_length: int
     review_below: float | None = None
     long_premise: Literal["window"] | None = None
+    # None if each row is one pair.
+    expansion: Expansion | None = None
 
 
 class ColumnSettings(_Claim):
@@ -122,6 +133,8 @@ class Plan(_Claim):
     units: tuple[PlannedUnit, ...]
     recipe: Recipe
     settings: ColumnSettings
+    # The id and the text of each hypothesis of the set.
+    hypotheses: Hypotheses = ()
 
     @field_validator("input_uri")
     @classmethod
@@ -135,9 +148,19 @@ class Plan(_Claim):
     @model_validator(mode="after")
     def _texts_are_among_the_columns(self) -> Plan:
         start = 1 if self.with_ids else 0
-        if self.recipe.columns[start : start + 2] != (self.settings.premise_column, self.settings.hypothesis_column):
-            raise ValueError("recipe.columns must begin with the id, if there is one, premise and hypothesis")
+        if self.recipe.columns[start : start + len(self.texts)] != self.texts:
+            names = " and ".join(("premise", "hypothesis")[: len(self.texts)])
+            raise ValueError(f"recipe.columns must begin with the id, if there is one, {names}")
+        if bool(self.hypotheses) != (self.recipe.expansion is not None and self.recipe.expansion.with_set):
+            raise ValueError("only a plan with a set has hypotheses, and it has one or more")
         return self
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The input's names of the text columns: without the hypothesis if the run has a set."""
+        expansion = self.recipe.expansion
+        names = (self.settings.premise_column, self.settings.hypothesis_column)
+        return names[:1] if expansion is not None and expansion.with_set else names
 
     @property
     def with_ids(self) -> bool:
@@ -167,10 +190,11 @@ class Summary(_Claim):
     # Runs of earlier versions lack these counts.
     needs_review: Count = 0
     windowed: Count = 0
+    pairs: Count = 0
 
 
 class NamedFile(_Claim):
-    """A file of labels or of rejected rows in the manifest."""
+    """A file of labels, of rejected rows or of pairs in the manifest."""
 
     path: str
     unit_id: str
@@ -215,6 +239,7 @@ class Manifest(_Claim):
     quarantined: Quarantined
     files: tuple[NamedFile, ...]
     rejected_files: tuple[NamedFile, ...]
+    pair_files: tuple[NamedFile, ...] = ()
     replaces: tuple[str, ...]
     inputs: tuple[InputFile, ...]
     labels: dict[str, Count]
@@ -222,6 +247,8 @@ class Manifest(_Claim):
     truncated: Count
     needs_review: Count = 0
     windowed: Count = 0
+    # Pairs of labelled rows; 0 if each row is one pair.
+    pairs: Count = 0
 
 
 Claim = TypeVar("Claim", Manifest, Plan)

@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 
 from albert_infer.common.printable import reason_of
 from albert_infer.errors import ObjectChangedError, ObjectMissingError
-from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE, SOURCE_ROW
+from albert_infer.schema import HYPOTHESIS, PREMISE, SOURCE_FILE, SOURCE_ROW
 from albert_infer.storage import Folder
 from albert_infer.verification import values
 from albert_infer.verification.claims import BadFile, Pin, PlannedFile
 from albert_infer.verification.columns import OutputColumns
+from albert_infer.verification.counting import BATCH_ROWS
 from albert_infer.verification.findings import Finding, differences
-from albert_infer.verification.recount import BATCH_ROWS, OpenUnit
+from albert_infer.verification.pairs import UnitPairs
+from albert_infer.verification.recount import OpenUnit
+from albert_infer.verification.sentences import first_other_sentences
 
 # 1 MiB of each column of a row group is in memory at a time.
 READ_BYTES: Final = 1 << 20
@@ -139,20 +142,33 @@ def _opened(
 class _RowCursor:
     """Reads the rows of a published file in pieces; `compared` are the columns that came from the input.
 
-    `what` describes the rows in messages. `same` compares a column with the input's column.
+    `what` describes the rows in messages. `same` compares a column with the input's column. With `pairs`, the file has
+    several pairs for each row, and only the first one is read.
     """
 
     def __init__(
-        self, parquet: pq.ParquetFile | None, compared: list[str], extra: str, what: str, same: SameValues
+        self,
+        parquet: pq.ParquetFile | None,
+        compared: list[str],
+        extra: str,
+        what: str,
+        same: SameValues,
+        pairs: UnitPairs | None = None,
     ) -> None:
         # Every file has the column `extra`; pyarrow cannot represent rows without any column.
         names = [*compared, extra]
-        self._batches = parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False) if parquet else iter(())
+        batches = parquet.iter_batches(BATCH_ROWS, columns=names, use_threads=False) if parquet else iter(())
+        self._batches = batches if pairs is None else _first_pairs(batches, pairs)
+        self._pairs = pairs
         self._rest = pa.schema([pa.field(name, pa.null()) for name in names]).empty_table()
         self.compared = compared
         self.what = what
         self.same = same
         self.taken = 0
+
+    def row_of_file(self, row: int) -> int:
+        """The row of the file that has this row, or its first pair."""
+        return row if self._pairs is None else int(self._pairs.first_R[row])
 
     def take(self, rows: int) -> pa.Table:
         """Return the next rows; fewer at the end of the file."""
@@ -175,7 +191,10 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
     """
     unit = opened.unit
     names = [name for _, name in source.columns.taken]
-    labelled = _RowCursor(opened.part, names, LABEL, "labelled rows", values.same)
+    pairs = opened.pairs if opened.pair_file is opened.part else None
+    whole = [name for name in names if pairs is None or name not in source.columns.split_texts]
+    extra = source.columns.added[0].name
+    labelled = _RowCursor(opened.part, whole, extra, "labelled rows", values.same, pairs)
     without_texts = [name for name in names if name not in (PREMISE, HYPOTHESIS)]
     aside = _RowCursor(opened.rejected, without_texts, SOURCE_ROW, "rejected rows", values.same_or_unreadable)
     try:
@@ -183,11 +202,14 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
             positions = np.arange(first, first + batch.num_rows)
             rejected = np.isin(positions, opened.rejected_rows)
             for cursor, mask in ((labelled, ~rejected), (aside, rejected)):
-                finding = _first_difference(values.chosen(batch, mask), positions[mask], cursor, uri, unit.unit_id)
+                begin, expected = cursor.taken, values.chosen(batch, mask)
+                finding = _first_difference(expected, positions[mask], cursor, uri, unit.unit_id)
+                if finding is None and cursor is labelled and pairs is not None and opened.in_order:
+                    finding = _other_sentences(expected, begin, positions[mask], opened, uri, source.columns)
                 if finding:
                     return [finding]
         if labelled.take(1).num_rows:
-            actual = f"another one, the file's row {labelled.taken - 1}"
+            actual = f"another one, the file's row {labelled.row_of_file(labelled.taken - 1)}"
             return [Finding(f"labelled rows of unit {unit.unit_id}", f"no row after those of {uri}", actual)]
     except EOFError:
         return [Finding(f"input {uri}", f"rows {unit.range.first_row} to {unit.range.stop - 1}", "its end before them")]
@@ -201,6 +223,57 @@ def compare_unit(source: InputRows, uri: str, opened: OpenUnit) -> list[Finding]
     return []
 
 
+def compare_pairs(opened: OpenUnit, part_path: str, columns: OutputColumns) -> list[Finding]:
+    """The first difference between the rows of both tables of a unit; empty if the run publishes only one."""
+    pairs = opened.pairs
+    if pairs is None or opened.pair_file is None or opened.pair_file is opened.part or not opened.in_order:
+        return []
+    copied = [name for _, name in columns.taken] + ([SOURCE_FILE, SOURCE_ROW] if columns.with_source else [])
+    files = opened.part, opened.pair_file
+    row_types, pair_types = ({field.name: str(field.type) for field in file.schema_arrow} for file in files)
+    types = [(f"column {name} of type", row_types[name], pair_types[name]) for name in copied]
+    unlike = differences(f"the file of pairs of {part_path}", types)
+    whole = [name for name in copied if name not in columns.split_texts]
+    extra = columns.added_to_pairs[0].name
+    cursor = _RowCursor(opened.pair_file, whole, extra, "pairs", values.same, pairs)
+    first, unit_id = 0, opened.unit.unit_id
+    for batch in opened.part.iter_batches(BATCH_ROWS, columns=copied, use_threads=False):
+        rows = np.arange(first, first + batch.num_rows)
+        finding = _first_difference(batch, rows, cursor, part_path, unit_id)
+        if finding is None:
+            finding = _other_sentences(batch, first, rows, opened, part_path, columns)
+        if finding:
+            return [*unlike, finding]
+        first += batch.num_rows
+    return unlike
+
+
+def _first_pairs(batches: Iterator[pa.RecordBatch], pairs: UnitPairs) -> Iterator[pa.RecordBatch]:
+    first = 0
+    for batch in batches:
+        is_first = pairs.is_first_P[first : first + batch.num_rows]
+        first += batch.num_rows
+        if is_first.any():
+            yield batch.filter(pa.array(is_first))
+
+
+def _other_sentences(
+    rows: pa.RecordBatch,
+    first: int,
+    positions: NDArray[np.int64],
+    opened: OpenUnit,
+    uri: str,
+    columns: OutputColumns,
+) -> Finding | None:
+    """The first row of the batch with other sentences than its pairs have."""
+    difference = first_other_sentences(rows, first, opened.pairs, columns) if opened.pairs else None
+    if difference is None:
+        return None
+    name, row = difference
+    expected = f"the sentences of the {name} of row {positions[row]} of {uri}"
+    return Finding(f"pairs of unit {opened.unit.unit_id}", expected, "others, or text outside of them")
+
+
 def _first_difference(
     expected: pa.RecordBatch, positions: NDArray[np.int64], cursor: _RowCursor, uri: str, unit_id: str
 ) -> Finding | None:
@@ -211,10 +284,8 @@ def _first_difference(
         same = cursor.same(expected[name].slice(0, rows), actual[name].combine_chunks())
         if not same.all():
             row = int(np.argmin(same))
-            return Finding(
-                f"{what} of unit {unit_id}", f"the file's row {begin + row} to be row {positions[row]} of {uri}",
-                f"another {name}",
-            )  # fmt: skip
+            expected_row = f"the file's row {cursor.row_of_file(begin + row)} to be row {positions[row]} of {uri}"
+            return Finding(f"{what} of unit {unit_id}", expected_row, f"another {name}")
     if rows < expected.num_rows:
         return Finding(f"{what} of unit {unit_id}", f"row {positions[rows]} of {uri}", "the end of the file")
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from albert_infer.schema import (
     TRUNCATED,
     Rejection,
 )
-from albert_infer.verification.columns import LABELS, PROBABILITIES
+from albert_infer.verification.columns import OutputColumns
 from albert_infer.verification.findings import Finding
 
 # The largest difference between 1 and the sum of a row's probabilities.
@@ -54,16 +54,18 @@ class RowFaults:
         ]  # fmt: skip
 
 
-def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, added: Iterable[pa.Field]) -> None:
-    """Note the rows of a file of labels without a text, or with a label that contradicts their probabilities.
-
-    `added` are the columns that labelling adds.
-    """
-    for name in (PREMISE, HYPOTHESIS, *(column.name for column in added)):
+def note_nulls(faults: RowFaults, first: int, batch: pa.RecordBatch, added: Iterable[pa.Field]) -> None:
+    """Note the rows without a text, or without a value in a column that labelling adds."""
+    texts = [name for name in (PREMISE, HYPOTHESIS) if name in batch.schema.names]
+    for name in (*texts, *(column.name for column in added)):
         faults.note(f"a {name} in every row", mask(pc.is_null(batch[name])), first)
-    chosen = pc.fill_null(pc.index_in(batch[LABEL], pa.array(LABELS)), -1).to_numpy(zero_copy_only=False)
-    faults.note(f"a label of {', '.join(LABELS)}", chosen < 0, first)
-    probabilities_RL = _probabilities(batch).astype(np.float64)  # noqa: N806  (rows, labels)
+
+
+def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, columns: OutputColumns) -> None:
+    """Note the rows with a label that contradicts their probabilities."""
+    chosen = pc.fill_null(pc.index_in(batch[LABEL], pa.array(columns.labels)), -1).to_numpy(zero_copy_only=False)
+    faults.note(f"a label of {', '.join(columns.labels)}", chosen < 0, first)
+    probabilities_RL = probabilities_of(batch, columns.probabilities).astype(np.float64)  # noqa: N806  (rows, labels)
     finite = np.isfinite(probabilities_RL).all(axis=1)
     faults.note("finite probabilities", ~finite, first)
     in_range = ((probabilities_RL >= 0) & (probabilities_RL <= 1 + SUM_TOLERANCE)).all(axis=1)
@@ -77,8 +79,10 @@ def note_label_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, adde
 
 
 def note_token_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max_tokens: int) -> None:
-    """Note the rows with no tokens, or with more than `max_tokens`."""
+    """Note the rows with no tokens, or with more than `max_tokens`, and truncated pairs that are not full."""
     tokens = integers(batch[N_TOKENS])
+    truncated = mask(pc.fill_null(batch[TRUNCATED], False))
+    faults.note(f"{N_TOKENS} of {max_tokens} in a truncated pair", truncated & (tokens != max_tokens), first)
     faults.note(f"{N_TOKENS} from 1 to {max_tokens}", (tokens < 1) | (tokens > max_tokens), first)
 
 
@@ -91,9 +95,11 @@ def note_window_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, max
     faults.note("no truncated pair in a run with windows", mask(pc.fill_null(batch[TRUNCATED], False)), first)
 
 
-def note_review_faults(faults: RowFaults, first: int, batch: pa.RecordBatch, review_below: float) -> None:
+def note_review_faults(
+    faults: RowFaults, first: int, batch: pa.RecordBatch, review_below: float, probabilities: Sequence[str]
+) -> None:
     """Note the rows whose `needs_review` contradicts their probabilities, compared in float32 as stored."""
-    expected = _probabilities(batch).max(axis=1) < np.float32(review_below)
+    expected = probabilities_of(batch, probabilities).max(axis=1) < np.float32(review_below)
     actual = mask(pc.fill_null(batch[NEEDS_REVIEW], False))
     faults.note(f"{NEEDS_REVIEW} where no probability is {review_below} or more", actual != expected, first)
 
@@ -115,15 +121,28 @@ def note_disorder(faults: RowFaults, source_rows: NDArray[np.int64]) -> None:
     faults.note(f"{SOURCE_ROW} above that of the row before", np.diff(source_rows, prepend=-1) <= 0, 0)
 
 
-def _probabilities(batch: pa.RecordBatch) -> NDArray[np.float32]:
+def probabilities_of(rows: pa.RecordBatch | pa.Table, names: Sequence[str]) -> NDArray[np.float32]:
     """The probabilities (rows, labels), NaN for null."""
-    columns = [pc.fill_null(batch[name], float("nan")).to_numpy(zero_copy_only=False) for name in PROBABILITIES]
-    return np.stack(columns, axis=1)
+    return np.stack([numbers(rows[name]) for name in names], axis=1)
 
 
-def integers(column: pa.Array) -> NDArray[np.int64]:
-    """The numbers of a column, -1 for null."""
-    return np.asarray(pc.fill_null(column, -1).cast(pa.int64()).to_numpy(zero_copy_only=False))
+def numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
+    """The float32 numbers of a column, NaN for null."""
+    filled = pc.fill_null(column, float("nan"))
+    arrays = filled.chunks if isinstance(filled, pa.ChunkedArray) else [filled]
+    return np.concatenate([np.empty(0, np.float32), *(part.to_numpy(zero_copy_only=False) for part in arrays)])
+
+
+def integers(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+    """The whole numbers of a column, -1 for null; a boolean is 0 or 1."""
+    filled = pc.fill_null(column.cast(pa.int64()), -1)
+    arrays = filled.chunks if isinstance(filled, pa.ChunkedArray) else [filled]
+    return np.concatenate([np.empty(0, np.int64), *(part.to_numpy(zero_copy_only=False) for part in arrays)])
+
+
+def positions(column: pa.Array | pa.ChunkedArray, ids: list[str]) -> NDArray[np.int64]:
+    """The positions of the column's values in `ids`, -1 for others and for null."""
+    return integers(pc.index_in(column, pa.array(ids, pa.string()), skip_nulls=True))
 
 
 def mask(column: pa.Array) -> NDArray[np.bool_]:

@@ -15,12 +15,13 @@ from albert_infer.config import VerifySettings
 from albert_infer.errors import IntegrityError, ObjectChangedError, OutputError
 from albert_infer.storage import Folder, InputObjects, ObjectPin, S3Access
 from albert_infer.verification import agreement, claims
-from albert_infer.verification.claims import SUCCESS, Manifest, NamedFile, Pin, Plan, PlannedFile, PlannedUnit
+from albert_infer.verification.claims import SUCCESS, Manifest, Pin, Plan, PlannedFile, PlannedUnit
 from albert_infer.verification.columns import OutputColumns
-from albert_infer.verification.comparison import changed_input, compare_unit, input_rows
+from albert_infer.verification.comparison import changed_input, compare_pairs, compare_unit, input_rows
+from albert_infer.verification.counting import Recount
 from albert_infer.verification.findings import Finding, differences
 from albert_infer.verification.input_files import is_input
-from albert_infer.verification.recount import Recount, recount_unit
+from albert_infer.verification.recount import UnitFiles, recount_unit
 
 # Threads wait for the store. Each holds one unit's files and some megabytes of input.
 FILE_THREADS: Final = 4
@@ -73,12 +74,21 @@ class Verification:
         return {
             "recounted": f"{planned} planned, in {self.output_uri}; plan {self.plan.plan_id}",
             "labelled": f"{how_many(counted.labelled, 'row')} in {how_many(len(self.manifest.files), 'file')}",
+            **self._pairs(self.manifest, self.plan),
             "rejected": rejected,
             "quarantined": unread,
             "units": f"{len(self.plan.units):,}, from {how_many(len(self.plan.files), 'input file')}",
             "bytes": f"{counted.bytes:,} read and compared with their sha256",
             "input": comparison,
         }
+
+    def _pairs(self, manifest: Manifest, plan: Plan) -> dict[str, str]:
+        expansion = plan.recipe.expansion
+        if expansion is None:
+            return {}
+        files = manifest.files if expansion.publish == "pairs" else manifest.pair_files
+        where = ", which are not published" if expansion.publish == "scores" else f" in {how_many(len(files), 'file')}"
+        return {"pairs": f"{self.counted.pairs:,}{where}"}
 
 
 @dataclass(frozen=True)
@@ -88,8 +98,8 @@ class _Published:
     output: Folder
     objects: dict[str, ObjectPin]
     plan: Plan
-    # The files of each labelled unit in the manifest: labels, and rejected rows if there are any.
-    files: dict[str, tuple[NamedFile, NamedFile | None]]
+    # The files of each labelled unit in the manifest.
+    files: dict[str, UnitFiles]
     columns: OutputColumns
     # The planned units of each input file, in order.
     units: dict[Pin, list[PlannedUnit]]
@@ -132,8 +142,7 @@ def _verified(output: Folder, input_objects: InputObjects | None) -> Verificatio
     units: dict[Pin, list[PlannedUnit]] = {}
     for unit in plan.units:
         units.setdefault(unit.pin, []).append(unit)
-    rejected = {entry.unit_id: entry for entry in manifest.rejected_files}
-    files = {entry.unit_id: (entry, rejected.get(entry.unit_id)) for entry in manifest.files}
+    files = _files_of_units(manifest)
     source = input_objects.folder if input_objects else None
     run = _Published(output, objects, plan, files, OutputColumns.of(plan), units, source)
     counted = Recount()
@@ -148,11 +157,22 @@ def _verified(output: Folder, input_objects: InputObjects | None) -> Verificatio
     return Verification(output.uri, counted, tuple(findings), manifest, plan, input_uri)
 
 
+def _files_of_units(manifest: Manifest) -> dict[str, UnitFiles]:
+    rejected, pairs = (
+        {entry.unit_id: entry for entry in each} for each in (manifest.rejected_files, manifest.pair_files)
+    )
+    return {
+        entry.unit_id: UnitFiles(entry, rejected.get(entry.unit_id), pairs.get(entry.unit_id))
+        for entry in manifest.files
+    }
+
+
 def _foreign_files(manifest: Manifest, objects: dict[str, ObjectPin]) -> Iterator[Finding]:
     """A finding for each file that readers of the folder see and the manifest does not name."""
-    named = {entry.path for entry in (*manifest.files, *manifest.rejected_files)}
+    named = {entry.path for entry in (*manifest.files, *manifest.rejected_files, *manifest.pair_files)}
     for name in sorted(objects.keys() - named):
-        if any(part.startswith(("_", ".")) for part in name.removeprefix("_rejected/").split("/")):
+        below = name.removeprefix("_rejected/").removeprefix("_pairs/")
+        if any(part.startswith(("_", ".")) for part in below.split("/")):
             continue
         if name in manifest.replaces:
             # A reader of the folder would count the rows of this file a second time.
@@ -173,6 +193,8 @@ def _verified_file(run: _Published, file: PlannedFile) -> Recount:
             named = run.files[unit.unit_id]
             recount, opened = recount_unit(run.output, run.objects, unit, uri, named, columns)
             total.add(recount)
+            if opened:
+                total.findings += compare_pairs(opened, named.labels.path, columns)
             if source and rows and opened:
                 total.findings += compare_unit(rows, source.uri_of(file.pin.name), opened)
                 total.compared += unit.range.rows
@@ -191,6 +213,7 @@ def _unlike_totals(manifest: Manifest, counted: Recount) -> Iterator[Finding]:
             ("truncated", manifest.truncated, counted.truncated),
             ("needs_review", manifest.needs_review, counted.needs_review),
             ("windowed", manifest.windowed, counted.windowed),
+            ("pairs", manifest.pairs, counted.pairs),
         ],
     )
     first, *others = counted.schemas.values() or [""]
