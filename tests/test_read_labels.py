@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from job_runs import RAY_WARNING, labelled_rows, made_up_pairs, ray_session, rejected_rows, run_inline, write_pairs
+from many_questions import TOPICS, labelled, summaries, texts
 from published_runs import PublishedRun
 
 from albert_infer import read_labels
@@ -110,7 +111,7 @@ def test_rows_that_are_gone_are_noticed(run: PublishedRun) -> None:
 
 
 def test_a_run_that_is_replaced_meanwhile_is_told_from_a_damaged_one(run: PublishedRun) -> None:
-    rows = reading.published_rows(open_folder(str(run.output)), rejected=False, columns=None, checksums=False)
+    rows = reading.published_rows(open_folder(str(run.output)), columns=None, checksums=False)
     run.parts[0].unlink()
     run.tell(lambda manifest: manifest.update(replaces=["0" * 16]))
     with pytest.raises(ObjectChangedError, match="another run was published meanwhile"):
@@ -151,3 +152,53 @@ def compare_with_ray(run: PublishedRun) -> None:
     # Inside an error of Ray's, since it happens in one of its tasks.
     with pytest.raises(ray.exceptions.RayTaskError, match=r"IntegrityError: .*it is missing"):
         read_labels(run.output, engine="ray").take_all()
+
+
+def test_the_pairs_of_a_run_are_read_wherever_it_published_them(checkpoint: Path, tmp_path: Path) -> None:
+    settings = {"candidates": TOPICS, "model": str(checkpoint)}
+    runs = {name: labelled(tmp_path / name, texts(), publish=name, **settings) for name in ("scores", "pairs", "both")}
+    of_both, of_pairs = read_labels(runs["both"], pairs=True), read_labels(runs["pairs"], pairs=True)
+    assert of_both.equals(of_pairs)
+    assert of_both.num_rows == 5 * len(TOPICS)
+    assert of_both["hypothesis_id"].to_pylist() == list(TOPICS) * 5
+    assert read_labels(runs["pairs"]).equals(of_pairs)
+    assert read_labels(runs["both"]).equals(read_labels(runs["scores"]))
+    assert read_labels(runs["both"])["n_pairs"].to_pylist() == [3] * 5
+    with pytest.raises(InputError, match="the run published scores and no pairs; label with --publish both"):
+        read_labels(runs["scores"], pairs=True)
+    with pytest.raises(SettingsError, match="a rejected row has no pairs; give one of them"):
+        read_labels(runs["both"], pairs=True, rejected=True)
+
+
+def test_a_run_of_one_pair_a_row_has_no_table_of_pairs(run: PublishedRun) -> None:
+    with pytest.raises(InputError, match="each row of the run is one pair; read the labels without pairs"):
+        read_labels(run.output, pairs=True)
+    run.plan_path.unlink()
+    with pytest.raises(InputError, match=r"plan.json is missing, which says .* copy the whole folder"):
+        read_labels(run.output, pairs=True)
+
+
+@pytest.mark.parametrize("publish", ["scores", "pairs", "both"])
+def test_tables_without_rows_have_the_columns_of_their_run(checkpoint: Path, tmp_path: Path, publish: str) -> None:
+    settings = {"candidates": TOPICS, "model": str(checkpoint), "publish": publish, "review_below": 0.5}
+    full = labelled(tmp_path / "full", texts(), **settings)
+    bad = labelled(tmp_path / "bad", texts().slice(3, 1), **settings)
+    good = labelled(tmp_path / "good", texts().slice(0, 2), **settings)
+    assert read_labels(bad).num_rows == 0
+    assert read_labels(bad).schema.equals(read_labels(full).schema)
+    assert read_labels(good, rejected=True).schema.equals(read_labels(full, rejected=True).schema)
+    if publish != "scores":
+        assert read_labels(bad, pairs=True).schema.equals(read_labels(full, pairs=True).schema)
+        assert read_labels(bad, pairs=True).num_rows == 0
+
+
+@pytest.mark.parametrize("publish", ["scores", "pairs", "both"])
+def test_a_run_without_files_has_the_columns_of_its_plan(checkpoint: Path, tmp_path: Path, publish: str) -> None:
+    settings = {"split_premise": "sentences", "model": str(checkpoint), "publish": publish, "carry_source": True}
+    run = PublishedRun(tmp_path / "in", labelled(tmp_path, summaries(), **settings))
+    schemas = [read_labels(run.output).schema, read_labels(run.output, pairs=publish != "scores").schema]
+    run.tell(lambda manifest: manifest.update(files=[], pair_files=[]))
+    tables = [read_labels(run.output), read_labels(run.output, pairs=publish != "scores")]
+    assert [table.num_rows for table in tables] == [0, 0]
+    assert [table.schema for table in tables] == schemas
+    assert read_labels(run.output, rejected=True).column_names[:2] == ["pair_id", "gold_label"]
