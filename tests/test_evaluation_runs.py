@@ -12,8 +12,9 @@ from evaluated_rows import gold_names, made_up_rows, published_run
 from pairs import numbered_pairs, with_class_names
 
 from albert_infer.errors import InputError
-from albert_infer.learning.evaluation.rows import COLUMNS, POSITION, gold_of, labels_of, probabilities_of
+from albert_infer.learning.evaluation.rows import POSITION, columns_of, gold_of, labels_of, probabilities_of
 from albert_infer.learning.evaluation.runs import PublishedRun, open_run, refuse_other_input, refuse_without_gold
+from albert_infer.schema import THREE_LABELS
 from albert_infer.storage import DEFAULT_ACCESS
 
 ROWS = made_up_rows(47, seed=1, unknown=0.2)
@@ -42,7 +43,7 @@ def test_every_labelled_row_comes_once_with_its_gold_label_and_its_place(run: Pa
     rows = pa.concat_tables(found.batches())
     kept = [row for row in range(len(ROWS.gold)) if row not in REJECTED]
     assert rows[POSITION].to_pylist() == kept
-    assert set(rows.column_names) == {*COLUMNS, "topic"}
+    assert set(rows.column_names) == {*columns_of(THREE_LABELS), "topic"}
     assert gold_of(rows).tolist() == ROWS.gold[kept].tolist()
     assert labels_of(rows).tolist() == ROWS.labels[kept].tolist()
     np.testing.assert_array_equal(probabilities_of(rows), ROWS.probabilities[kept])

@@ -20,23 +20,30 @@ from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
 from albert_infer.common.printable import one_line
 from albert_infer.errors import InputError
-from albert_infer.schema import HYPOTHESIS, LABEL, PAIR_ID, PREMISE, NliLabel
+from albert_infer.schema import HYPOTHESIS, LABEL, PAIR_ID, PREMISE, THREE_LABELS, Label, LabelSet
 
 # The answer of a person. An empty one is a pair without an answer.
 ANSWER: Final = "gold_label"
 PROBABILITY: Final = "probability"
 COLUMNS: Final = (PAIR_ID, PREMISE, HYPOTHESIS, LABEL, PROBABILITY, ANSWER)
-# What to paste into a project's labelling interface; names and values are those of the tasks.
-LABEL_STUDIO_INTERFACE: Final = """<View>
+# Annotators who do not agree: as SNLI marks it.
+NO_AGREEMENT: Final = "-"
+
+
+def label_studio_interface(labels: LabelSet) -> str:
+    """What to paste into a project's labelling interface; names and values are those of the tasks."""
+    choices = "".join(f'<Choice value="{label}"/>' for label in labels)
+    return f"""<View>
   <Header value="Premise"/><Text name="premise" value="$premise"/>
   <Header value="Hypothesis"/><Text name="hypothesis" value="$hypothesis"/>
   <Choices name="label" toName="hypothesis" choice="single" required="true">
-    <Choice value="entailment"/><Choice value="neutral"/><Choice value="contradiction"/>
+    {choices}
   </Choices>
 </View>
 """
-# Annotators who do not agree: as SNLI marks it.
-NO_AGREEMENT: Final = "-"
+
+
+LABEL_STUDIO_INTERFACE: Final = label_studio_interface(THREE_LABELS)
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,11 @@ class ReviewPair:
 
 def written(pairs: Sequence[ReviewPair], name: str) -> bytes:
     """The review file of that name."""
-    if _kind(name) == ".json":
+    if kind_of(name) == ".json":
         return json.dumps([_task(pair) for pair in pairs], indent=1, ensure_ascii=False).encode()
     table = _table(pairs)
     buffer = io.BytesIO()
-    if _kind(name) == ".csv":
+    if kind_of(name) == ".csv":
         pa_csv.write_csv(table, buffer)
     else:
         pq.write_table(table, buffer)
@@ -67,25 +74,33 @@ def written(pairs: Sequence[ReviewPair], name: str) -> bytes:
 def read(data: bytes, name: str) -> list[ReviewPair]:
     """The pairs of a review file, with the answers that it has. Raises InputError for a file of another form."""
     try:
-        if _kind(name) == ".json":
+        if kind_of(name) == ".json":
             return [task.pair() for task in _TASKS.validate_json(data)]
         source = pa.BufferReader(data)
-        table = _as_text(pa_csv.read_csv(source) if _kind(name) == ".csv" else pq.read_table(source))
+        table = _as_text(pa_csv.read_csv(source) if kind_of(name) == ".csv" else pq.read_table(source))
         return [_ROW.validate_python(row).pair() for row in table.to_pylist()]
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise _refused(name, f"{where}: {first['msg']}") from error
+        raise refused(name, f"{where}: {first['msg']}") from error
     except (pa.ArrowException, ValueError) as error:
-        raise _refused(name, one_line(error)) from error
+        raise refused(name, one_line(error)) from error
 
 
-def _refused(name: str, why: str) -> InputError:
+def refused(name: str, why: str) -> InputError:
+    """The error for a file of another form."""
     remedy = "give a file that albert-infer review wrote, with answers in it, or an export of Label Studio as JSON"
     return InputError(f"--file {name}", f"it is no review file ({why})", remedy)
 
 
-def _kind(name: str) -> str:
+def majority(given: Sequence[str]) -> str:
+    """The answer that most annotators gave; NO_AGREEMENT where two answers have as many. There is at least one."""
+    best = Counter(given).most_common(2)
+    return NO_AGREEMENT if len(best) > 1 and best[0][1] == best[1][1] else best[0][0]
+
+
+def kind_of(name: str) -> str:
+    """The ending of a file's name."""
     return PurePosixPath(name).suffix
 
 
@@ -117,7 +132,9 @@ def _answer(value: object) -> object:
     return text or None
 
 
-Answer = Annotated[Literal["entailment", "neutral", "contradiction", "-"] | None, BeforeValidator(_answer)]
+Answer = Annotated[
+    Literal["entailment", "neutral", "contradiction", "not_entailment", "-"] | None, BeforeValidator(_answer)
+]
 
 
 class _Row(BaseModel):
@@ -137,7 +154,7 @@ class _Row(BaseModel):
 
 
 class _Value(BaseModel):
-    choices: tuple[Annotated[NliLabel, BeforeValidator(_answer)], ...] = ()
+    choices: tuple[Annotated[Label, BeforeValidator(_answer)], ...] = ()
 
 
 class _Result(BaseModel):
@@ -163,12 +180,9 @@ class _Task(BaseModel):
 
     def pair(self) -> ReviewPair:
         """The pair with the label that most annotators gave; `-` where two labels have as many."""
-        given = Counter(label for each in self.annotations if (label := each.label) is not None)
-        best = given.most_common(2)
-        answer = best[0][0] if best else self.data.gold_label
-        if len(best) > 1 and best[0][1] == best[1][1]:
-            answer = NO_AGREEMENT
+        given = [label for each in self.annotations if (label := each.label) is not None]
         row = self.data
+        answer = majority(given) if given else row.gold_label
         return ReviewPair(row.pair_id, row.premise, row.hypothesis, row.label, row.probability, answer)
 
 

@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import make_pipeline
 
-from albert_infer.learning.evaluation.counting import LABELS, Sample
+from albert_infer.learning.evaluation.counting import Sample
 from albert_infer.learning.evaluation.metrics import Estimate, drawn, estimate, share
 
 # Words and pairs of adjacent words. At this size collisions do not matter.
@@ -51,7 +51,7 @@ def baselines(sample: Sample) -> Baselines | None:
     )
     classifier.fit(first_half.hypotheses, first_half.gold)
     gold, guessed = second_half.gold, classifier.predict(second_half.hypotheses)
-    most_frequent = np.bincount(first_half.gold, minlength=LABELS).argmax()
+    most_frequent = np.bincount(first_half.gold).argmax()
     by_model, by_words = second_half.labels == gold, guessed == gold
     return Baselines(
         len(first_half.gold),

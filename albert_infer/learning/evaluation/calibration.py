@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
 from albert_infer.errors import InputError
-from albert_infer.learning.evaluation.counting import CONFIDENCE_STEPS, LABELS, Counts, Sample
+from albert_infer.learning.evaluation.counting import CONFIDENCE_STEPS, Counts, Sample
 from albert_infer.learning.evaluation.metrics import ENDS, Estimate, drawn, share
 from albert_infer.model.calibration import LEAST, MOST, UNCALIBRATED
 
@@ -48,6 +48,15 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Reliability:
+    """Probabilities of labels, compared with the shares of right labels."""
+
+    ece: Estimate
+    bins: tuple[Bin, ...]
+    thresholds: tuple[Threshold, ...]
+
+
+@dataclass(frozen=True)
 class Calibration:
     """The calibration of all rows with gold labels. The log loss is that of the sample."""
 
@@ -75,15 +84,21 @@ class Fit:
 
 def calibration(counts: Counts, sample: Sample) -> Calibration:
     """Compare the probabilities of the labels with the shares of right labels."""
-    by_bin = counts.confidence.reshape(BINS, -1, 2).sum(axis=1)
-    sums = counts.confidence_sums.reshape(BINS, -1, 2).sum(axis=1)
+    compared = reliability(counts.confidence, counts.confidence_sums)
+    loss = nll(tempered(sample.probabilities, 1.0), sample.gold)
+    return Calibration(compared.ece, loss, len(sample.gold), compared.bins, compared.thresholds)
+
+
+def reliability(confidence: NDArray[np.int64], confidence_sums: NDArray[np.float64]) -> Reliability:
+    """Compare the counts of `counting.confidence_counts` with the shares of right rows."""
+    by_bin = confidence.reshape(BINS, -1, 2).sum(axis=1)
+    sums = confidence_sums.reshape(BINS, -1, 2).sum(axis=1)
     bins = tuple(
         Bin(index / BINS, (index + 1) / BINS, int(rows.sum()), float(sums[index].sum() / rows.sum()), _right(rows))
         for index, rows in enumerate(by_bin)
         if rows.any()
     )
-    loss = nll(tempered(sample.probabilities, 1.0), sample.gold)
-    return Calibration(_ece(by_bin, sums), loss, len(sample.gold), bins, _thresholds(counts))
+    return Reliability(_ece(by_bin, sums), bins, _thresholds(confidence))
 
 
 def _right(rows: NDArray[np.int64]) -> Estimate:
@@ -91,10 +106,10 @@ def _right(rows: NDArray[np.int64]) -> Estimate:
     return share(int(rows[1]), int(rows.sum()))
 
 
-def _thresholds(counts: Counts) -> tuple[Threshold, ...]:
+def _thresholds(confidence: NDArray[np.int64]) -> tuple[Threshold, ...]:
     steps = [round(below * CONFIDENCE_STEPS) for below in REVIEW_THRESHOLDS]
-    kept = [counts.confidence[step:].sum(axis=0) for step in steps]
-    total = counts.confidence.sum()
+    kept = [confidence[step:].sum(axis=0) for step in steps]
+    total = confidence.sum()
     return tuple(
         Threshold(below, int(rows.sum()), float(rows.sum() / total), _right(rows))
         for below, rows in zip(REVIEW_THRESHOLDS, kept, strict=True)
@@ -117,7 +132,7 @@ def _ece(by_bin: NDArray[np.int64], sums: NDArray[np.float64]) -> Estimate:
 
 
 def expected_calibration_error(probabilities: NDArray[np.float64], gold: NDArray[np.int64]) -> float:
-    """The expected calibration error of rows in memory: probabilities (R, 3) and gold labels (R)."""
+    """The expected calibration error of rows in memory: probabilities (R, labels) and gold labels (R)."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == gold
     bins = np.clip(np.ceil(confidence * BINS) - 1, 0, BINS - 1).astype(np.int64)
@@ -126,7 +141,7 @@ def expected_calibration_error(probabilities: NDArray[np.float64], gold: NDArray
 
 
 def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """The probabilities (R, 3) after a division of their logits by `temperature`.
+    """The probabilities (R, labels) after a division of their logits by `temperature`.
 
     A temperature of 1 only normalises the sums to 1 in float64. The logarithms of probabilities are the logits minus a
     constant of the row, which the softmax cancels. A probability of 0 in float32 counts as the smallest number there.
@@ -173,4 +188,4 @@ def _least_loss(sample: Sample) -> float:
 
 def nll(probabilities: NDArray[np.float64], gold: NDArray[np.int64]) -> float:
     """The mean negative logarithm of the gold label's probability."""
-    return float(log_loss(gold, probabilities, labels=range(LABELS)))
+    return float(log_loss(gold, probabilities, labels=range(probabilities.shape[1])))

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
-from albert_infer.learning.evaluation.counting import LABELS
 from albert_infer.learning.evaluation.metrics import Counted, Drawn, Estimate, drawn, estimate, share
 from albert_infer.learning.evaluation.rows import POSITION, gold_of, labels_of, probabilities_of
-from albert_infer.schema import NliLabel
-
-GOLDS: Final = LABELS + 1  # NO_GOLD first
+from albert_infer.schema import THREE_LABELS, LabelSet
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,16 @@ class Churn:
 
 
 class Comparison:
-    """Joins the rows of two sources by position, and counts them. Both sources have ascending positions."""
+    """Joins the rows of two sources by position, and counts them.
 
-    def __init__(self, other: Iterator[pa.Table]) -> None:
+    Both sources have ascending positions, and the labels `label_set`.
+    """
+
+    def __init__(self, other: Iterator[pa.Table], label_set: LabelSet = THREE_LABELS) -> None:
         self._other = other
+        self.label_set = label_set
         self._unmatched: pa.Table | None = None
-        self.cells: Counted = np.zeros((GOLDS, LABELS, LABELS), np.int64)
+        self.cells: Counted = np.zeros((len(label_set) + 1, len(label_set), len(label_set)), np.int64)  # NO_GOLD first
         self.only_in_this = 0
         self.only_in_other = 0
         self.largest_difference = 0.0
@@ -92,7 +93,8 @@ class Comparison:
 
     def _count(self, rows: pa.Table, other: pa.Table) -> None:
         gold = gold_of(rows).astype(np.int64) + 1
-        flat = (gold * LABELS + labels_of(rows)) * LABELS + labels_of(other)
+        count = len(self.label_set)
+        flat = (gold * count + labels_of(rows)) * count + labels_of(other)
         self.cells += np.bincount(flat, minlength=self.cells.size).reshape(self.cells.shape)
         difference = float(np.abs(probabilities_of(rows) - probabilities_of(other)).max())
         self.largest_difference = max(self.largest_difference, difference)
@@ -111,8 +113,8 @@ def churn(comparison: Comparison, other: Mapping[str, object]) -> Churn:
         kappa=_kappa(both),
         largest_difference=comparison.largest_difference,
         became={
-            str(label): {str(other): int(count) for other, count in zip(NliLabel, counts, strict=True)}
-            for label, counts in zip(NliLabel, both, strict=True)
+            str(label): {str(other): int(count) for other, count in zip(comparison.label_set, counts, strict=True)}
+            for label, counts in zip(comparison.label_set, both, strict=True)
         },
         judged=_judged(comparison.cells[1:]),
     )
@@ -126,12 +128,12 @@ def _kappa(both: Counted) -> float:
 
 
 def _judged(cells: Counted) -> Judged | None:
-    """The comparison with gold, from cells (3, 3, 3) by gold label, label and other label."""
+    """The comparison with gold, from cells (labels, labels, labels) by gold label, label and other label."""
     rows = int(cells.sum())
     if not rows:
         return None
     right, other_right = _right(cells)
-    both = int(sum(cells[label, label, label] for label in range(LABELS)))
+    both = int(sum(cells[label, label, label] for label in range(len(cells))))
     draws = drawn(cells)
     drawn_right, drawn_other = _right(draws)
     return Judged(
@@ -147,7 +149,7 @@ def _judged(cells: Counted) -> Judged | None:
 
 
 def _right(cells: Counted | Drawn) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The numbers of rows that this and the other labelling got right, from cells (…, 3, 3, 3)."""
+    """The numbers of rows that this and the other labelling got right, from cells (…, labels, labels, labels)."""
     this = np.einsum("...ggo->...", cells)
     other = np.einsum("...glg->...", cells)
     return this, other

@@ -1,6 +1,6 @@
 """Counts rows while they are read, and keeps a bounded number of them. Memory does not grow with the rows.
 
-All figures follow from these counts. Cells are counts by gold label and label, (3, 3).
+All figures follow from these counts. Cells are counts by gold label and label, (labels, labels).
 """
 
 from __future__ import annotations
@@ -19,9 +19,18 @@ from albert_infer.errors import InputError
 from albert_infer.learning.evaluation.rows import POSITION, gold_of, labels_of, probabilities_of
 from albert_infer.learning.evaluation.sampling import LeastRows, hashes
 from albert_infer.preflight.gold import GOLD, NO_GOLD
-from albert_infer.schema import HYPOTHESIS, LABEL, N_TOKENS, PREMISE, PROBABILITIES, TRUNCATED, NliLabel
+from albert_infer.schema import (
+    HYPOTHESIS,
+    LABEL,
+    N_TOKENS,
+    PREMISE,
+    THREE_LABELS,
+    TRUNCATED,
+    LabelSet,
+    labels_in,
+    probability_columns,
+)
 
-LABELS: Final = len(NliLabel)
 # Steps of confidence, the probability of the label: enough to draw a curve. A bin of `calibration` has 20 steps.
 CONFIDENCE_STEPS: Final = 300
 # With this many rows, sampling adds 0.1 % to the error of baselines and temperature.
@@ -46,22 +55,23 @@ LEARNT_FROM: Final = "_learnt_from"
 class ValueCells:
     """The cells of each value of a column: of the first MAX_VALUES values, and of all others together."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: int) -> None:
+        self._labels = labels
         self._numbers: dict[str, int] = {}
-        self._cells = np.zeros((MAX_VALUES + 1, LABELS * LABELS), np.int64)
+        self._cells = np.zeros((MAX_VALUES + 1, labels * labels), np.int64)
 
     def add(self, values: pa.DictionaryArray, cells: NDArray[np.int64]) -> None:
         """Count rows by value and cell, both (R)."""
         numbers = np.array([self._number(value) for value in [*values.dictionary.to_pylist(), NULL]], np.int64)
         indices = values.indices.fill_null(len(values.dictionary)).to_numpy(zero_copy_only=False)
-        flat = numbers[indices] * (LABELS * LABELS) + cells
+        flat = numbers[indices] * self._cells.shape[1] + cells
         self._cells += np.bincount(flat, minlength=self._cells.size).reshape(self._cells.shape)
 
     def items(self) -> Iterator[tuple[str, NDArray[np.int64]]]:
         """The values with rows, and their cells, in order of first appearance. OTHER is last."""
         for value, number in [*self._numbers.items(), (OTHER, MAX_VALUES)]:
             if self._cells[number].any():
-                yield value, self._cells[number].reshape(LABELS, LABELS)
+                yield value, self._cells[number].reshape(self._labels, self._labels)
 
     def _number(self, value: str) -> int:
         value = value[:MAX_VALUE_LETTERS]
@@ -71,21 +81,30 @@ class ValueCells:
 
 
 class Counts:
-    """The counts of one source. `slices` are columns to count by; `review_below` splits rows by confidence."""
+    """The counts of one source. `slices` are columns to count by; `review_below` splits rows by confidence.
+
+    `label_set` has the labels of the source.
+    """
 
     def __init__(
-        self, slices: Sequence[str] = (), review_below: float | None = None, sample_rows: int = SAMPLE_ROWS
+        self,
+        slices: Sequence[str] = (),
+        review_below: float | None = None,
+        sample_rows: int = SAMPLE_ROWS,
+        label_set: LabelSet = THREE_LABELS,
     ) -> None:
+        count = len(label_set)
+        self.label_set = label_set
         self.rows = 0
-        self.labels: NDArray[np.int64] = np.zeros(LABELS, np.int64)
-        self.cells: NDArray[np.int64] = np.zeros((LABELS, LABELS), np.int64)
+        self.labels: NDArray[np.int64] = np.zeros(count, np.int64)
+        self.cells: NDArray[np.int64] = np.zeros((count, count), np.int64)
         # The rows by step of confidence, and by wrong or right label; and the sums of their confidence.
         self.confidence: NDArray[np.int64] = np.zeros((CONFIDENCE_STEPS, 2), np.int64)
         self.confidence_sums: NDArray[np.float64] = np.zeros((CONFIDENCE_STEPS, 2), np.float64)
         # Rows to review, and other rows: all of them, and the cells of those with gold labels.
         self.review_rows: NDArray[np.int64] = np.zeros(2, np.int64)
-        self.review_cells: NDArray[np.int64] = np.zeros((2, LABELS, LABELS), np.int64)
-        self.slices = {name: ValueCells() for name in (N_TOKENS, TRUNCATED, *slices)}
+        self.review_cells: NDArray[np.int64] = np.zeros((2, count, count), np.int64)
+        self.slices = {name: ValueCells(count) for name in (N_TOKENS, TRUNCATED, *slices)}
         self.review_below = review_below
         self.sample = LeastRows(sample_rows)
         self.hardest = LeastRows(HARDEST_ROWS)
@@ -94,13 +113,13 @@ class Counts:
         """Count a batch. Raises InputError for a slice column whose values have no text form."""
         labels, probabilities = labels_of(rows), probabilities_of(rows)
         self.rows += rows.num_rows
-        self.labels += np.bincount(labels, minlength=LABELS)
+        self.labels += np.bincount(labels, minlength=len(self.labels))
         gold, confidence = gold_of(rows), probabilities.max(axis=1)
         self._review(gold, labels, confidence)
         known = gold != NO_GOLD
         rows, labels, confidence = rows.filter(pa.array(known)), labels[known], confidence[known]
-        cells = gold[known] * LABELS + labels
-        self.cells += np.bincount(cells, minlength=LABELS * LABELS).reshape(LABELS, LABELS)
+        cells = gold[known] * len(self.label_set) + labels
+        self.cells += np.bincount(cells, minlength=self.cells.size).reshape(self.cells.shape)
         self._confidence(confidence, gold[known] == labels)
         for name, counted in self.slices.items():
             counted.add(_values(rows, name), cells)
@@ -120,15 +139,27 @@ class Counts:
         above = (confidence >= np.float32(self.review_below)).astype(np.int64)
         self.review_rows += np.bincount(above, minlength=2)
         known = gold != NO_GOLD
-        flat = (above[known] * LABELS + gold[known]) * LABELS + labels[known]
+        count = len(self.label_set)
+        flat = (above[known] * count + gold[known]) * count + labels[known]
         self.review_cells += np.bincount(flat, minlength=self.review_cells.size).reshape(self.review_cells.shape)
 
     def _confidence(self, confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> None:
-        steps = np.clip(np.ceil(confidence.astype(np.float64) * CONFIDENCE_STEPS) - 1, 0, CONFIDENCE_STEPS - 1)
-        flat = steps.astype(np.int64) * 2 + right
-        size, shape = self.confidence.size, self.confidence.shape
-        self.confidence += np.bincount(flat, minlength=size).reshape(shape)
-        self.confidence_sums += np.bincount(flat, confidence, minlength=size).reshape(shape)
+        counts, sums = confidence_counts(confidence, right)
+        self.confidence += counts
+        self.confidence_sums += sums
+
+
+def confidence_counts(
+    confidence: NDArray[np.float32], right: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The rows by step of confidence, and by wrong or right label; and the sums of their confidence."""
+    steps = np.clip(np.ceil(confidence.astype(np.float64) * CONFIDENCE_STEPS) - 1, 0, CONFIDENCE_STEPS - 1)
+    flat = steps.astype(np.int64) * 2 + right
+    shape, size = (CONFIDENCE_STEPS, 2), 2 * CONFIDENCE_STEPS
+    counts, sums = np.zeros(shape, np.int64), np.zeros(shape, np.float64)
+    counts += np.bincount(flat, minlength=size).reshape(shape)
+    sums += np.bincount(flat, confidence, minlength=size).reshape(shape)
+    return counts, sums
 
 
 def _values(rows: pa.Table, name: str) -> pa.DictionaryArray:
@@ -156,13 +187,17 @@ def _sampled(rows: pa.Table) -> pa.Table:
     """The columns of the sample."""
     halves = [murmurhash3_32(premise, positive=True) % 2 == 0 for premise in rows[PREMISE].to_pylist()]
     hypotheses = pc.utf8_slice_codeunits(rows[HYPOTHESIS].cast(pa.string()), 0, MAX_SAMPLE_LETTERS)
-    table = rows.select([POSITION, GOLD, LABEL, *PROBABILITIES]).append_column(HYPOTHESIS, hypotheses)
+    table = rows.select(_label_columns(rows)).append_column(HYPOTHESIS, hypotheses)
     return table.append_column(LEARNT_FROM, pa.array(halves, pa.bool_()))
+
+
+def _label_columns(rows: pa.Table) -> list[str]:
+    return [POSITION, GOLD, LABEL, *probability_columns(labels_in(rows.column_names))]
 
 
 def _shown(rows: pa.Table) -> pa.Table:
     """The columns for the page."""
-    table = rows.select([POSITION, GOLD, LABEL, *PROBABILITIES])
+    table = rows.select(_label_columns(rows))
     for name in (PREMISE, HYPOTHESIS):
         table = table.append_column(name, pc.utf8_slice_codeunits(rows[name].cast(pa.string()), 0, MAX_TEXT_LETTERS))
     return table

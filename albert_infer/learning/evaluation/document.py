@@ -16,7 +16,7 @@ from albert_infer.learning.evaluation.comparison import Churn
 from albert_infer.learning.evaluation.counting import MAX_VALUES, OTHER, SAMPLE_ROWS, Counts, Sample, ValueCells
 from albert_infer.learning.evaluation.metrics import Quality, Summary, quality, summary
 from albert_infer.learning.evaluation.rows import POSITION, gold_of, labels_of, probabilities_of
-from albert_infer.schema import HYPOTHESIS, N_TOKENS, PREMISE, NliLabel
+from albert_infer.schema import HYPOTHESIS, N_TOKENS, PREMISE
 
 FORMAT: Final = 1
 # The number of values of a column that are shown; the most frequent ones.
@@ -98,14 +98,13 @@ class Evaluation:
 
     def to_json(self) -> bytes:
         """The bytes of `evaluation.json`. Undefined figures are null."""
-        document = {"format": FORMAT, **asdict(self)}
-        return json.dumps(_without_nan(document), indent=1, ensure_ascii=False, allow_nan=False).encode()
+        return as_json({"format": FORMAT, **asdict(self)})
 
 
 def row_counts(counts: Counts, rejected: dict[str, int]) -> RowCounts:
     """The numbers of rows of each kind."""
     with_gold = int(counts.cells.sum())
-    labels = {str(label): int(rows) for label, rows in zip(NliLabel, counts.labels, strict=True)}
+    labels = {str(label): int(rows) for label, rows in zip(counts.label_set, counts.labels, strict=True)}
     return RowCounts(counts.rows, with_gold, counts.rows - with_gold, rejected, labels)
 
 
@@ -113,7 +112,7 @@ def against_gold(counts: Counts, file_and_row: Callable[[int], tuple[str, int]],
     """The figures against gold labels. At least one row must have a gold label."""
     sample = Sample.of(counts)
     return AgainstGold(
-        quality(counts.cells),
+        quality(counts.cells, counts.label_set),
         {name: _slices(name, values) for name, values in counts.slices.items()},
         calibration(counts, sample),
         _review(counts),
@@ -147,7 +146,7 @@ def _hardest(counts: Counts, file_and_row: Callable[[int], tuple[str, int]], *, 
     rows = counts.hardest.rows()
     if rows is None:
         return ()
-    names = [str(label) for label in NliLabel]
+    names = [str(label) for label in counts.label_set]
     labels = [names[label] for label in labels_of(rows)]
     golds = [names[gold] for gold in gold_of(rows)]
     return tuple(
@@ -168,6 +167,11 @@ def _hardest(counts: Counts, file_and_row: Callable[[int], tuple[str, int]], *, 
 def limits() -> dict[str, int]:
     """The limits behind the figures, for readers of the page."""
     return {"values_counted": MAX_VALUES, "values_shown": SHOWN_VALUES, "sample_rows": SAMPLE_ROWS}
+
+
+def as_json(document: Mapping[str, object]) -> bytes:
+    """A document as JSON. Undefined figures are null."""
+    return json.dumps(_without_nan(document), indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _without_nan(value: Any) -> Any:

@@ -18,13 +18,13 @@ from albert_infer.classify.classification import Classifier, default_batch_token
 from albert_infer.config import EvaluateSettings
 from albert_infer.engine.cards import Card
 from albert_infer.engine.processor import cpu_flags, resolved_precision
-from albert_infer.learning.evaluation.rows import COLUMNS, POSITION, positions, split_position
+from albert_infer.learning.evaluation.rows import POSITION, columns_of, positions, split_position
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.pipeline import progress
 from albert_infer.pipeline.progress import ProgressCounts, UnitProgress
 from albert_infer.preflight.gold import GoldSet, GoldSlice, read_slice
 from albert_infer.prepare import tokenization
-from albert_infer.schema import REJECTION, ComputedBatch, DeviceKind
+from albert_infer.schema import REJECTION, ComputedBatch, DeviceKind, LabelSet
 
 
 class LabelledHere:
@@ -51,6 +51,11 @@ class LabelledHere:
         self._rejected: Counter[str] = Counter()
         self._progress = ProgressCounts()
         self._progress.report_device(self._device, self._classifier.engine.kernels)
+
+    @property
+    def labels(self) -> LabelSet:
+        """The labels of the checkpoint."""
+        return self.checkpoint.labels
 
     @property
     def rows(self) -> int:
@@ -96,7 +101,7 @@ class LabelledHere:
             labelled = labelled.append_column(POSITION, pa.array(positions(self._files[piece.pin], rows)))
             accepted = labelled.filter(pc.is_null(rejected))
             if accepted.num_rows:
-                yield accepted.select([*COLUMNS, *self._slices])
+                yield accepted.select([*columns_of(self.labels), *self._slices])
 
     def _labelled(self, piece: GoldSlice) -> pa.Table:
         name, so_far = f"{piece.pin.name}:{piece.range.first_row}", UnitProgress()

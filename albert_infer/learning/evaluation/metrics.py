@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from albert_infer.schema import NliLabel
+from albert_infer.schema import THREE_LABELS, LabelSet
 
 # With this number the ends of a 95 % interval have an error of about a tenth of its width.
 DRAWS: Final = 2000
@@ -74,30 +74,30 @@ class Summary:
     macro_f1: Estimate
 
 
-def quality(cells: Counted) -> Quality:
-    """All figures of the cells (3, 3), by gold label and label. There must be at least one row."""
+def quality(cells: Counted, label_set: LabelSet = THREE_LABELS) -> Quality:
+    """All figures of the cells (labels, labels), by gold label and label. There must be at least one row."""
     draws = drawn(cells)
     gold, labels, rows = _rows_of(cells)
-    order = list(range(len(NliLabel)))
+    order = list(range(len(label_set)))
     by_kind = precision_recall_fscore_support(gold, labels, labels=order, sample_weight=rows, zero_division=np.nan)
     drawn_figures = drawn_precision(draws), drawn_recall(draws), drawn_f1(draws)
     by_label = {}
     shares = _ratio(draws, draws.sum(axis=2, keepdims=True))
     confusion: dict[str, dict[str, Cell]] = {}
-    for index, label in enumerate(NliLabel):
+    for index, label in enumerate(label_set):
         figures = (estimate(by_kind[kind][index], drawn_figures[kind][:, index]) for kind in range(3))
         of_gold = int(cells[index].sum())
         by_label[str(label)] = LabelQuality(of_gold, int(cells[:, index].sum()), *figures)
         confusion[str(label)] = {
             str(given): Cell(int(count), estimate(count / of_gold if of_gold else np.nan, shares[:, index, column]))
-            for column, (given, count) in enumerate(zip(NliLabel, cells[index], strict=True))
+            for column, (given, count) in enumerate(zip(label_set, cells[index], strict=True))
         }
     short = _summary(cells, draws)
     return Quality(short.rows, short.accuracy, short.macro_f1, by_label, confusion)
 
 
 def summary(cells: Counted) -> Summary:
-    """Accuracy and macro-F1 of the cells (3, 3), by gold label and label."""
+    """Accuracy and macro-F1 of the cells (labels, labels), by gold label and label."""
     return _summary(cells, drawn(cells))
 
 
@@ -145,22 +145,22 @@ def estimate(value: float, draws: Drawn) -> Estimate:
 
 
 def drawn_accuracy(draws: Drawn) -> Drawn:
-    """Accuracy of each draw (R) of cells (R, 3, 3)."""
+    """Accuracy of each draw (R) of cells (R, labels, labels)."""
     return _ratio(np.trace(draws, axis1=1, axis2=2), draws.sum(axis=(1, 2)))
 
 
 def drawn_precision(draws: Drawn) -> Drawn:
-    """Precision of each label (R, 3); NaN if no row has the label."""
+    """Precision of each label (R, labels); NaN if no row has the label."""
     return _ratio(_right(draws), draws.sum(axis=1))
 
 
 def drawn_recall(draws: Drawn) -> Drawn:
-    """Recall of each label (R, 3); NaN if no row has it as gold label."""
+    """Recall of each label (R, labels); NaN if no row has it as gold label."""
     return _ratio(_right(draws), draws.sum(axis=2))
 
 
 def drawn_f1(draws: Drawn) -> Drawn:
-    """F1 of each label (R, 3); NaN if no row has it as label or gold label."""
+    """F1 of each label (R, labels); NaN if no row has it as label or gold label."""
     return _ratio(2 * _right(draws), draws.sum(axis=1) + draws.sum(axis=2))
 
 

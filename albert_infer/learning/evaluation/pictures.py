@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from albert_infer.learning.evaluation.calibration import Calibration, Threshold
+from albert_infer.learning.evaluation.calibration import Calibration, Reliability, Threshold
 
 # Unique colours for drawing. They are replaced by variables of the page.
 INK: Final = "#010203"
@@ -30,12 +31,13 @@ STYLE: Final[dict[Any, Any]] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# The accuracy of a guess among three labels.
-CHANCE: Final = 1 / 3
 
 
-def reliability(calibration: Calibration) -> str:
-    """Accuracy by confidence with intervals, above the numbers of rows by confidence."""
+def reliability(calibration: Calibration | Reliability, *, least: float = 1 / 3) -> str:
+    """Accuracy by confidence with intervals, above the numbers of rows by confidence.
+
+    The axis of the confidence begins at `least`, the accuracy of a guess.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure((4.6, 4.6), layout="constrained")
         curve, rows = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
@@ -47,7 +49,7 @@ def reliability(calibration: Calibration) -> str:
                 for bin_ in calibration.bins
             ],
         )
-        curve.set(xlim=(CHANCE - 0.02, 1.02), ylim=(0, 1.02), ylabel="share of labels that are right")
+        curve.set(xlim=(least - 0.02, 1.02), ylim=(0, 1.02), ylabel="share of labels that are right")
         rows.bar(
             [(bin_.low + bin_.high) / 2 for bin_ in calibration.bins],
             [bin_.rows for bin_ in calibration.bins],
@@ -78,6 +80,19 @@ def kept_and_right(thresholds: tuple[Threshold, ...]) -> str:
         axes.yaxis.set_major_formatter(lambda value, _: percent(value))
         axes.set(xlabel="rows to review", ylabel="accuracy of the other rows")
         return _svg(figure, "Accuracy of the remaining rows, by the share of rows to review")
+
+
+def receiver_operating_characteristic(curve: Sequence[tuple[float, float]], chosen: tuple[float, float]) -> str:
+    """The share of consistent rows above a threshold, by that of inconsistent rows; and the `chosen` threshold."""
+    with mpl.rc_context(STYLE):
+        figure = Figure((4.6, 4.0), layout="constrained")
+        axes = figure.subplots()
+        axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle="--")
+        axes.plot([point[0] for point in curve], [point[1] for point in curve], color=ACCENT, linewidth=1.4)
+        axes.plot([chosen[0]], [chosen[1]], color=ACCENT, marker="o", markersize=6)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set(xlabel="inconsistent rows at or above the threshold", ylabel="consistent rows at or above it")
+        return _svg(figure, "Receiver operating characteristic of the score")
 
 
 def _points(axes: Axes, points: list[tuple[float, float, float, float]]) -> None:

@@ -14,17 +14,29 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from albert_infer.preflight.gold import GOLD
-from albert_infer.schema import HYPOTHESIS, LABEL, N_TOKENS, PREMISE, PROBABILITIES, TRUNCATED, NliLabel
+from albert_infer.schema import (
+    HYPOTHESIS,
+    LABEL,
+    N_TOKENS,
+    PREMISE,
+    TRUNCATED,
+    LabelSet,
+    labels_in,
+    probability_columns,
+)
 
 POSITION: Final = "_input_position"
 # A file has at most 2³⁰ rows (`reading.MAX_FILE_ROWS`).
 ROW_BITS: Final = 30
-# The columns of every batch. Slice columns follow.
-COLUMNS: Final = (POSITION, GOLD, LABEL, *PROBABILITIES, N_TOKENS, TRUNCATED, PREMISE, HYPOTHESIS)
 
 
 class RowSource(Protocol):
     """Labelled rows. A run to compare with may have no gold labels."""
+
+    @property
+    def labels(self) -> LabelSet:
+        """The labels of the checkpoint, in the order of the probability columns."""
+        ...
 
     @property
     def rows(self) -> int:
@@ -50,8 +62,13 @@ class RowSource(Protocol):
         ...
 
     def batches(self) -> Iterator[pa.Table]:
-        """Yield the labelled rows, thousands at a time, by ascending position. `COLUMNS` come first."""
+        """Yield the labelled rows, thousands at a time, by ascending position. `columns_of` come first."""
         ...
+
+
+def columns_of(labels: LabelSet) -> tuple[str, ...]:
+    """The columns of every batch. Slice columns follow."""
+    return (POSITION, GOLD, LABEL, *probability_columns(labels), N_TOKENS, TRUNCATED, PREMISE, HYPOTHESIS)
 
 
 def positions(file: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -65,19 +82,21 @@ def split_position(position: int) -> tuple[int, int]:
 
 
 def gold_of(rows: pa.Table) -> NDArray[np.int8]:
-    """The gold label of each row as index in `NliLabel`; NO_GOLD without one."""
+    """The gold label of each row as index in the labels of the source; NO_GOLD without one."""
     gold: NDArray[np.int8] = rows[GOLD].to_numpy()
     return gold
 
 
 def labels_of(rows: pa.Table) -> NDArray[np.int64]:
-    """The label of each row as index in `NliLabel`."""
+    """The label of each row as index in the labels of the source."""
     distinct = rows[LABEL].combine_chunks().dictionary_encode()
-    codes = np.array([list(NliLabel).index(NliLabel(label)) for label in distinct.dictionary.to_pylist()], np.int64)
+    known = labels_in(rows.column_names)
+    codes = np.array([known.index(label) for label in distinct.dictionary.to_pylist()], np.int64)
     labels: NDArray[np.int64] = codes[distinct.indices.to_numpy()]
     return labels
 
 
 def probabilities_of(rows: pa.Table) -> NDArray[np.float32]:
-    """The probabilities (R, 3), in the order of `NliLabel`."""
-    return np.column_stack([rows[name].to_numpy() for name in PROBABILITIES])
+    """The probabilities (R, labels)."""
+    names = probability_columns(labels_in(rows.column_names))
+    return np.column_stack([rows[name].to_numpy() for name in names])

@@ -19,10 +19,12 @@ from pydantic import BaseModel, ValidationError
 from albert_infer import storage
 from albert_infer.common.printable import REASON_LETTERS, one_line
 from albert_infer.errors import InputError, ObjectMissingError
-from albert_infer.learning.evaluation.rows import COLUMNS, POSITION, positions, split_position
+from albert_infer.learning.evaluation.expanded_rows import begins_row, stored_names, with_hypotheses
+from albert_infer.learning.evaluation.rows import POSITION, columns_of, positions, split_position
 from albert_infer.preflight.gold import GOLD, NO_GOLD, gold_codes, refuse_unclear_numbers
 from albert_infer.read.class_names import ClassNames
-from albert_infer.schema import RESERVED_NAMES, SOURCE_ROW
+from albert_infer.read.stored_columns import stored_columns
+from albert_infer.schema import RESERVED_NAMES, SOURCE_ROW, THREE_LABELS, TWO_LABELS, Expansion, FoldRule, LabelSet
 from albert_infer.storage import AccessError, Folder, S3Access
 from albert_infer.verification import claims
 from albert_infer.verification.claims import SUCCESS, NamedFile, PlannedUnit
@@ -34,9 +36,13 @@ REMEDY: Final = "recount the run with albert-infer verify"
 Claim = TypeVar("Claim", bound=BaseModel)
 
 
+class _Model(claims.Model):
+    digests: Mapping[str, object] = {}
+
+
 class _Recipe(claims.Recipe):
     precision: str
-    model: Mapping[str, object]
+    model: _Model
 
 
 class _Settings(claims.ColumnSettings):
@@ -49,14 +55,46 @@ class _Plan(claims.Plan):
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some rows of a file of a run, with their positions (R), and the class names of the gold column of the input."""
+
+    rows: pa.Table
+    positions: NDArray[np.int64]
+    names: ClassNames
+    path: str
+
+
+@dataclass(frozen=True)
 class PublishedRun:
-    """The labelled rows of a published run. `gold_column` is None if the run did not carry it."""
+    """The labelled rows of a published run. `gold_column` is None if the run did not carry it.
+
+    In a run that published pairs alone, each pair is a row with the position of its row of the input.
+    """
 
     folder: Folder
     manifest: claims.Manifest
     plan: _Plan
     gold_column: str | None
     slices: tuple[str, ...]
+    # How the rows of the input became several pairs; None if each is one pair.
+    expansion: Expansion | None = None
+
+    @property
+    def scoring_rule(self) -> FoldRule | None:
+        """The rule that gave the rows a score instead of a label; None if they have labels."""
+        if self.expansion is None or not self.expansion.publishes_scores or self.expansion.fold.chooses_pair:
+            return None
+        return self.expansion.fold
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether the rows of the run are pairs, several of one row of the input."""
+        return self.expansion is not None and not self.expansion.publishes_scores
+
+    @property
+    def labels(self) -> LabelSet:
+        """The labels of the run's checkpoint."""
+        return TWO_LABELS if len(self.plan.recipe.model.label_map) == len(TWO_LABELS) else THREE_LABELS
 
     @property
     def rows(self) -> int:
@@ -87,7 +125,7 @@ class PublishedRun:
             "input": self.plan.input_uri,
             "gold_column": self.gold_column,
             "model": self.plan.settings.model,
-            "model_digests": recipe.model.get("digests", {}),
+            "model_digests": recipe.model.digests,
             "precision": recipe.precision,
         }
 
@@ -98,12 +136,26 @@ class PublishedRun:
 
     def batches(self) -> Iterator[pa.Table]:
         """Yield every labelled row once, in the order of the input. Raises InputError for a damaged file."""
+        wanted = [name for name in columns_of(self.labels) if name not in (POSITION, GOLD)]
+        gold = [] if self.gold_column is None else [self.gold_column]
+        for part in self.parts([*wanted, *gold, *self.slices]):
+            rows = part.rows.select([*wanted, *self.slices])
+            rows = rows.append_column(GOLD, self._gold(part.rows, part.path, part.names))
+            yield rows.append_column(POSITION, pa.array(part.positions))
+
+    def parts(self, columns: Sequence[str]) -> Iterator[Part]:
+        """Yield these columns of every labelled row once, in the order of the input, thousands of rows at a time.
+
+        The hypothesis of a row is that of its `hypothesis_id`, where the table has ids alone. Raises InputError for a
+        damaged file.
+        """
         number = {file.pin: index for index, file in enumerate(self.plan.files)}
         parts = {entry.unit_id: entry for entry in self.manifest.files}
         for unit in self.plan.units:
             if unit.unit_id in parts:
                 unit_positions = positions(number[unit.pin], self._labelled_rows(unit))
-                yield from self._part(parts[unit.unit_id], unit_positions, self._names[number[unit.pin]])
+                names = self._names[number[unit.pin]]
+                yield from self._parts(parts[unit.unit_id], unit_positions, names, columns)
 
     @cached_property
     def _names(self) -> list[ClassNames]:
@@ -114,9 +166,10 @@ class PublishedRun:
         files = self.plan.files
         names = [dict(file.classes).get(self.gold_column or "", ()) for file in files]
         asked = f"column `{self.gold_column}` of the run at {self.folder.uri}"
-        refuse_unclear_numbers(
-            asked, {each: file.pin.name for file, each in zip(files, names, strict=True) if file.rows}
-        )
+        if self.scoring_rule is None:
+            refuse_unclear_numbers(
+                asked, {each: file.pin.name for file, each in zip(files, names, strict=True) if file.rows}, self.labels
+            )
         return names
 
     @cached_property
@@ -132,19 +185,17 @@ class PublishedRun:
         rejected_rows = pa.Table.from_batches(self._read(rejected.path, [SOURCE_ROW]))[SOURCE_ROW]
         return np.setdiff1d(rows, rejected_rows.to_numpy(), assume_unique=True)
 
-    def _part(self, entry: NamedFile, unit_positions: NDArray[np.int64], names: ClassNames) -> Iterator[pa.Table]:
-        gold = [] if self.gold_column is None else [self.gold_column]
-        wanted = [name for name in COLUMNS if name not in (POSITION, GOLD)]
+    def _parts(
+        self, entry: NamedFile, unit_positions: NDArray[np.int64], names: ClassNames, columns: Sequence[str]
+    ) -> Iterator[Part]:
         read = 0
-        for batch in self._read(entry.path, list(dict.fromkeys([*wanted, *gold, *self.slices]))):
+        for batch in self._read(entry.path, stored_names(columns, self.expansion)):
             rows = pa.Table.from_batches([batch])
-            batch_positions = unit_positions[read : read + rows.num_rows]
-            read += rows.num_rows
-            if len(batch_positions) < rows.num_rows:
+            numbers = read - 1 + np.cumsum(begins_row(rows, self.expansion))
+            read = int(numbers[-1]) + 1 if len(numbers) else read
+            if read > len(unit_positions):
                 break
-            codes = self._gold(rows, entry.path, names)
-            batch_rows = rows.select([*wanted, *self.slices]).append_column(GOLD, codes)
-            yield batch_rows.append_column(POSITION, pa.array(batch_positions))
+            yield Part(with_hypotheses(rows, self.expansion), unit_positions[numbers], names, entry.path)
         if read != len(unit_positions):
             problem = f"at least {read} rows, but plan and rejected rows leave {len(unit_positions)}"
             raise InputError(f"the labels in {self.folder.uri_of(entry.path)}", problem, REMEDY)
@@ -153,7 +204,7 @@ class PublishedRun:
         if self.gold_column is None:
             return pa.array(np.full(rows.num_rows, NO_GOLD, np.int8))
         where = f"column `{self.gold_column}` of {self.folder.uri_of(path)}"
-        return pa.array(gold_codes(rows[self.gold_column], where, names))
+        return pa.array(gold_codes(rows[self.gold_column], where, names, self.labels))
 
     def _read(self, path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         try:
@@ -181,20 +232,24 @@ def open_run(flag: str, uri: str, gold_column: str, slices: Sequence[str], acces
     """
     folder = storage.open_folder(uri, access)
     asked = f"{flag} {folder.uri}"
-    if gold_column in RESERVED_NAMES:
-        remedy = "carry the gold labels under another name, and give that"
-        raise InputError(f"{asked} with --gold-column {gold_column}", "it is an output column", remedy)
     try:
         manifest = _claim(folder, SUCCESS, claims.Manifest, asked)
-        plan = _claim(folder, claims.plan_name(manifest.plan_id), _Plan, asked)
+        plan_name = claims.plan_name(manifest.plan_id)
+        plan = _claim(folder, plan_name, _Plan, asked)
+        expansion = stored_columns(folder.read(plan_name), folder.uri_of(plan_name)).expansion
         names = _columns(folder, manifest, asked)
     except (AccessError, ObjectMissingError) as error:
         raise InputError(error.asked, error.problem, error.remedy) from error
+    results = expansion.result_fields(THREE_LABELS) if expansion is not None else ()
+    if gold_column in RESERVED_NAMES | {field.name for field in results}:
+        remedy = "carry the gold labels under another name, and give that"
+        raise InputError(f"{asked} with --gold-column {gold_column}", "it is an output column", remedy)
     missing = [name for name in slices if name not in names]
     if missing:
         problem = f"the run has no such column, but {', '.join(names)}"
         raise InputError(f"{asked} with --slices {missing[0]}", problem, "name columns that the run carried")
-    return PublishedRun(folder, manifest, plan, gold_column if gold_column in names else None, tuple(slices))
+    gold = gold_column if gold_column in names else None
+    return PublishedRun(folder, manifest, plan, gold, tuple(slices), expansion)
 
 
 def refuse_without_gold(run: PublishedRun, gold_column: str) -> None:
@@ -231,7 +286,12 @@ def _claim(folder: Folder, name: str, kind: type[Claim], asked: str) -> Claim:
 
 
 def refuse_other_input(one: PublishedRun, other: PublishedRun) -> None:
-    """Raise InputError unless both runs labelled the same files. Otherwise their rows differ."""
+    """Raise InputError unless both runs labelled the same files, and each row has one label. Otherwise rows differ."""
+    for run in (one, other):
+        if run.has_pairs or run.scoring_rule is not None:
+            rows = "pairs" if run.has_pairs else "scores"
+            problem = f"its rows are {rows}, and labels of rows are compared"
+            raise InputError(f"compare {run.folder.uri} with another run", problem, "evaluate each run alone")
     ours, theirs = ({(*file.model_dump().values(),) for file in run.manifest.inputs} for run in (one, other))
     if ours != theirs:
         name = min(str(file[0]) for file in ours ^ theirs)

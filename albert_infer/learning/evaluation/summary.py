@@ -11,6 +11,7 @@ from albert_infer.common.tables import fact_lines, table_lines
 from albert_infer.learning.evaluation.document import AgainstGold, Evaluation
 from albert_infer.learning.evaluation.metrics import Estimate
 from albert_infer.learning.evaluation.page import number, percent, points
+from albert_infer.learning.evaluation.scored import ScoredEvaluation
 
 WIDTH = 100
 
@@ -24,8 +25,10 @@ COLUMNS = (
 Row = tuple[str, str, str, str]
 
 
-def headline_text(evaluation: Evaluation, output: str, *, width: int | None = None) -> PrintableText:
+def headline_text(evaluation: Evaluation | ScoredEvaluation, output: str, *, width: int | None = None) -> PrintableText:
     """A table of the headline numbers with their intervals, and the location of the page."""
+    if isinstance(evaluation, ScoredEvaluation):
+        return _scored_text(evaluation, output, width)
     figures: list[Row] = []
     if evaluation.against_gold:
         figures += _quality(evaluation.against_gold)
@@ -42,6 +45,36 @@ def headline_text(evaluation: Evaluation, output: str, *, width: int | None = No
     if fit := evaluation.fit:
         effect = f"calibration error {percent(fit.ece_before, 2)} before, {percent(fit.ece_after, 2)} after"
         facts["temperature"] = f"{number(fit.temperature)}; {effect}, fitted on {how_many(fit.fitted_on, 'pair')}"
+    return _text(figures, facts, output, width)
+
+
+def _scored_text(evaluation: ScoredEvaluation, output: str, width: int | None) -> PrintableText:
+    figures: list[Row] = []
+    if ranked := evaluation.ranking:
+        figures = [_row("accuracy", ranked.accuracy, ranked.rows), _row("macro-F1", ranked.macro_f1, ranked.rows)]
+        figures += [
+            _row(f"among the best {k}", share, ranked.rows) for k, share in ranked.accuracy_at.items() if k != "1"
+        ]
+        figures.append(_row("most frequent id", ranked.majority, ranked.rows))
+        figures.append(_row("calibration error", ranked.calibration.ece, ranked.rows))
+    rows = evaluation.rows
+    rejected = ", ".join(f"{reason} {count:,}" for reason, count in rows.rejected.items()) or "none"
+    facts = {
+        "rows": f"{rows.scored:,} with a score, {rows.with_gold:,} of them with a gold answer",
+        "rejected": rejected,
+    }
+    if scored := evaluation.consistency:
+        figures = [
+            _row("ROC AUC", scored.auc, scored.sampled_rows),
+            _row("balanced accuracy", scored.balanced_accuracy, scored.sampled_rows),
+            _row("  consistent: right", scored.consistent_recall, scored.consistent_rows),
+            _row("  inconsistent: right", scored.inconsistent_recall, scored.inconsistent_rows),
+        ]
+        facts["threshold"] = f"{number(scored.threshold)}: consistent from this score on; fitted on the same rows"
+    return _text(figures, facts, output, width)
+
+
+def _text(figures: list[Row], facts: dict[str, str], output: str, width: int | None) -> PrintableText:
     facts["written"] = f"evaluation.html and evaluation.json in {output}"
     table = table_lines(COLUMNS, figures, width=min(width or WIDTH, WIDTH))
     return text_of([*table, *fact_lines(facts, width=width)])

@@ -17,7 +17,8 @@ from albert_infer.learning.evaluation.counting import Counts, Sample
 from albert_infer.learning.evaluation.document import Evaluation, against_gold, row_counts
 from albert_infer.learning.evaluation.labelled_here import LabelledHere
 from albert_infer.learning.evaluation.rows import RowSource
-from albert_infer.learning.evaluation.runs import open_run, refuse_other_input, refuse_without_gold
+from albert_infer.learning.evaluation.runs import PublishedRun, open_run, refuse_other_input, refuse_without_gold
+from albert_infer.learning.evaluation.scored import ScoredEvaluation, evaluated_scores
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.preflight.gold import GoldColumns, survey_gold
 from albert_infer.schema import N_TOKENS, TRUNCATED
@@ -39,7 +40,7 @@ class Subjects:
     review_below: float | None = None
 
 
-def evaluated(settings: EvaluateSettings) -> Evaluation:
+def evaluated(settings: EvaluateSettings) -> Evaluation | ScoredEvaluation:
     """Evaluate by the settings. Every row is read, or labelled, once.
 
     Also writes a calibrated copy of the checkpoint if the settings name one. Raises AlbertInferError.
@@ -47,10 +48,18 @@ def evaluated(settings: EvaluateSettings) -> Evaluation:
     access = S3Access(settings.s3_endpoint)
     copy = fitted.empty_folder(settings.fit_temperature, access) if settings.fit_temperature else None
     slices = tuple(name for name in settings.slices if name not in (N_TOKENS, TRUNCATED))
-    subjects = _runs(settings, slices, access) if settings.run else _labelled_here(settings, slices, access)
+    versions = {package: version(package) for package in PACKAGES}
+    run = open_run("--run", settings.run, settings.gold_column, slices, access) if settings.run else None
+    if run is not None and run.scoring_rule is not None:
+        return evaluated_scores(run, settings, versions)
+    subjects = _runs(run, settings, access) if run is not None else _labelled_here(settings, slices, access)
     this = subjects.this
-    counts = Counts(slices, subjects.review_below if settings.review_below is None else settings.review_below)
-    comparison = Comparison(subjects.other.batches()) if subjects.other else None
+    if subjects.other:
+        _refuse_other_labels(this, subjects.other)
+    counts = Counts(
+        slices, subjects.review_below if settings.review_below is None else settings.review_below, label_set=this.labels
+    )
+    comparison = Comparison(subjects.other.batches(), this.labels) if subjects.other else None
     with subjects.shown:
         for rows in this.batches():
             counts.add(rows)
@@ -73,12 +82,11 @@ def evaluated(settings: EvaluateSettings) -> Evaluation:
         against_gold=against_gold(counts, this.file_and_row, texts=not settings.no_texts) if this.has_gold else None,
         churn=churn(comparison, subjects.other.description()) if comparison and subjects.other else None,
         fit=fit,
-        versions={package: version(package) for package in PACKAGES},
+        versions=versions,
     )
 
 
-def _runs(settings: EvaluateSettings, slices: tuple[str, ...], access: S3Access) -> Subjects:
-    run = open_run("--run", str(settings.run), settings.gold_column, slices, access)
+def _runs(run: PublishedRun, settings: EvaluateSettings, access: S3Access) -> Subjects:
     if settings.other_run is None:
         refuse_without_gold(run, settings.gold_column)
         return Subjects(run, None, nullcontext(), run.review_below)
@@ -89,10 +97,18 @@ def _runs(settings: EvaluateSettings, slices: tuple[str, ...], access: S3Access)
 
 def _labelled_here(settings: EvaluateSettings, slices: tuple[str, ...], access: S3Access) -> Subjects:
     columns = GoldColumns(settings.gold_column, settings.premise_column, settings.hypothesis_column, slices)
-    gold = survey_gold("--pairs", str(settings.pairs), columns, access)
     checkpoint = load_checkpoint(settings.model, label_order=settings.label_order, access=access)
+    gold = survey_gold("--pairs", str(settings.pairs), columns, access, labels=checkpoint.labels)
     this = LabelledHere(gold, checkpoint, slices, settings)
     if settings.other_model is None:
         return Subjects(this, None, this.shown())
     checkpoint = load_checkpoint(settings.other_model, label_order=settings.other_label_order, access=access)
     return Subjects(this, LabelledHere(gold, checkpoint, (), settings), this.shown())
+
+
+def _refuse_other_labels(this: RowSource, other: RowSource) -> None:
+    """Raise InputError unless both sources have the same labels."""
+    if this.labels != other.labels:
+        asked = f"a comparison with {other.description()['model']}"
+        problem = f"its labels are {', '.join(other.labels)}; here they are {', '.join(this.labels)}"
+        raise InputError(asked, problem, "compare checkpoints with the same labels, or evaluate each one alone")
