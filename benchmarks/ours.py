@@ -10,7 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from albert_infer.classify.batching import micro_batches
-from albert_infer.classify.classification import CPU_BATCH_TOKENS, default_batch_tokens, softmax
+from albert_infer.classify.classification import CPU_BATCH_TOKENS, default_batch_tokens
+from albert_infer.classify.probabilities import softmax
 from albert_infer.engine.albert import AlbertEngine
 from albert_infer.engine.devices import card_of
 from albert_infer.labeler import Labeler

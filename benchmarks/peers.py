@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TextClassificationPipeline, pipeline
 
-from albert_infer.classify.classification import softmax
+from albert_infer.classify.probabilities import softmax
 from albert_infer.schema import DeviceKind, NliLabel, Precision
 from benchmarks.contender import Absent, Contender, Labelling, Pairs, not_installed, rows_as_before
 from benchmarks.devices import FLOAT_DTYPES
@@ -25,6 +25,7 @@ from benchmarks.devices import FLOAT_DTYPES
 # What the documentation of all of them uses on CPUs.
 BATCH_PAIRS: Final = 32
 PIPELINE_NAME: Final = "Hugging Face pipeline, input order"
+PIPELINE_SORTED_NAME: Final = "Hugging Face pipeline, sorted"
 
 # Model inputs (B, L) by their names.
 Batch = dict[str, torch.Tensor]
@@ -47,7 +48,7 @@ def pipeline_contenders(model: Path) -> list[Contender]:
 
     return [
         Contender(PIPELINE_NAME, settings, Precision.FP32, in_input_order),
-        Contender("Hugging Face pipeline, sorted", f"{settings}, sorted by tokens", Precision.FP32, sorted_by_length),
+        Contender(PIPELINE_SORTED_NAME, f"{settings}, sorted by tokens", Precision.FP32, sorted_by_length),
     ]
 
 

@@ -36,10 +36,10 @@ def ray_recipe(source: Path, output: Path, model: Path) -> WholeJob:
     return WholeJob(seconds)
 
 
-def our_job(source: Path, output: Path, model: Path) -> WholeJob:
+def our_job(source: Path, output: Path, model: Path, *more: str) -> WholeJob:
     """`jobs/label_pairs.py` as `label_command` has it; raises RuntimeError unless every row was labelled."""
     begun = time.perf_counter()
-    _run(label_command(source, output, model), output)
+    _run([*label_command(source, output, model), *more], output)
     seconds = time.perf_counter() - begun
     report = run_report(output)
     _refuse_lost_rows(source, report["labelled"])

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.classify.batching import micro_batches
-from albert_infer.classify.classification import softmax
+from albert_infer.classify.probabilities import softmax
 from albert_infer.engine.attention import PackedAttention, RectangleAttention, flash_attention
 from albert_infer.engine.packing import LengthRun
 from albert_infer.model.checkpoint import Checkpoint
