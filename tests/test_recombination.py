@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
 
-from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE
-from recipes.builtin.recombination import MAX_HYPOTHESES, labelled, recombined
+from albert_infer.schema import HYPOTHESIS, PREMISE
+from recipes.builtin.recombination import MAX_HYPOTHESES, recombined
 
 TEXTS = st.sampled_from("abcdef")
 
@@ -41,15 +41,3 @@ def test_hypotheses_of_one_premise_meet_in_both_orders_and_the_premise_is_a_hypo
 def test_a_premise_with_many_hypotheses_does_not_outweigh_the_others() -> None:
     made = recombined(table([("p", f"h{number}") for number in range(50)]))
     assert len(made) == MAX_HYPOTHESES * (MAX_HYPOTHESES - 1) + MAX_HYPOTHESES
-
-
-def test_what_the_teacher_says_is_the_gold_label_and_silence_is_left_out() -> None:
-    pairs = table([("p", "h"), ("q", "i"), ("r", "j")])
-    said = pa.array(["neutral", None, "entailment"])
-    gold = pa.field("gold_label", pa.large_string())
-    found = labelled(pairs, lambda asked: asked.append_column(LABEL, said), gold)
-    assert found.schema.field("gold_label") == gold
-    assert found.to_pylist() == [
-        {PREMISE: "p", HYPOTHESIS: "h", "gold_label": "neutral"},
-        {PREMISE: "r", HYPOTHESIS: "j", "gold_label": "entailment"},
-    ]

@@ -1,5 +1,5 @@
 """The recipe of the built-in checkpoint: `recipe` is its command, `card` the model card that it writes.
 
-`conversion` turns a BERT into an ALBERT teacher and a teacher into a smaller student; `recombination`
-makes training pairs.
+Its steps, in order: `gold` splits the labelled pairs, `teacher` fine-tunes a large model, `unlabelled` makes more
+pairs, `soft_labels` stores the teacher's answers, `student` distils them, and `measuring` calibrates and evaluates.
 """

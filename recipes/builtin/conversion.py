@@ -137,9 +137,14 @@ def _fit_mapping(
 
 
 def _copy_middle_layers(student: AlbertForSequenceClassification, teacher: AlbertForSequenceClassification) -> None:
-    groups = student.config.num_hidden_groups
-    layers_per_group = teacher.config.num_hidden_groups // groups
-    for group in range(groups):
-        # Tried beside the mean, the first and the last of the layers: the middle one learned fastest by far.
-        middle = group * layers_per_group + layers_per_group // 2
+    layers = [layer_group(student.config, layer) for layer in range(teacher.config.num_hidden_layers)]
+    for group in range(student.config.num_hidden_groups):
+        replaced = [layer for layer, its_group in enumerate(layers) if its_group == group]
+        # Compared with the mean, the first and the last of the layers, the middle one learned fastest by far.
+        middle = replaced[len(replaced) // 2]
         albert_layer(student, group).load_state_dict(albert_layer(teacher, middle).state_dict())
+
+
+def layer_group(config: AlbertConfig, layer: int) -> int:
+    """The group of a layer, as ALBERT counts: six layers in four groups have the groups 0, 0, 1, 2, 2 and 3."""
+    return int(layer / (config.num_hidden_layers / config.num_hidden_groups))

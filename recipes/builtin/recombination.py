@@ -6,13 +6,12 @@ nearly all be one label. A student sees its teacher's answers on many more pairs
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import permutations
 from typing import Final
 
 import pyarrow as pa
 
-from albert_infer.schema import HYPOTHESIS, LABEL, PREMISE
+from albert_infer.schema import HYPOTHESIS, PREMISE
 
 # Of one premise; the few with more would be most of the new pairs.
 MAX_HYPOTHESES: Final = 4
@@ -37,13 +36,6 @@ def recombined(pairs: pa.Table) -> pa.Table:
     new = [pair for pair in made if pair[0] != pair[1]]
     columns = ((PREMISE, [pair[0] for pair in new]), (HYPOTHESIS, [pair[1] for pair in new]))
     return pa.table({name: pa.array(texts, pa.string()) for name, texts in columns})
-
-
-def labelled(pairs: pa.Table, label: Callable[[pa.Table], pa.Table], gold: pa.Field) -> pa.Table:
-    """`pairs` with what `label` says of them in the column `gold`; pairs without a label are left out."""
-    said = label(pairs)
-    kept = said.filter(said[LABEL].is_valid())
-    return kept.select([PREMISE, HYPOTHESIS]).append_column(gold, kept[LABEL].cast(gold.type))
 
 
 def _texts(pairs: pa.Table) -> zip[tuple[str, str]]:
