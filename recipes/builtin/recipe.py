@@ -27,6 +27,7 @@ from transformers import AlbertForSequenceClassification
 
 from albert_infer.common.extras import refuse_missing
 from albert_infer.common.printable import PrintableText, text_of
+from albert_infer.errors import SettingsError
 from albert_infer.job.command import run_command
 from albert_infer.schema import HYPOTHESIS, PREMISE
 from recipes.builtin.card import builtin_card
@@ -104,6 +105,9 @@ def make_checkpoint(recipe: Recipe) -> PrintableText:
 
 def make_student(recipe: Recipe) -> GoldPairs:
     """The steps up to the trained student. Returns the labelled pairs by use."""
+    if not (recipe.wordnet / "data.noun").exists():
+        remedy = "install Debian's package wordnet-base, or give the folder of WordNet 3.0"
+        raise SettingsError(f"--wordnet {recipe.wordnet}", "it has no data.noun", remedy)
     torch.set_num_threads(THREADS)
     recipe.work.mkdir(parents=True, exist_ok=True)
     gold = gold_pairs(recipe.pairs)
