@@ -58,8 +58,10 @@ def recipe(tmp_path: Path) -> Recipe:
 
 def student_of(recipe: Recipe) -> GoldPairs:
     """Writes the student of made-up answers, and returns the labelled pairs."""
+    recipe.work.mkdir(exist_ok=True)
     gold = gold_pairs(recipe.pairs)
-    pairs = gold.train.select([PREMISE, HYPOTHESIS])
+    pq.write_table(learnable_pairs().select([HYPOTHESIS, PREMISE]).slice(0, 9), recipe.unlabelled)
+    pairs = builtin.all_pairs(recipe, gold)
     builtin.write_student(recipe, gold, pairs, np.zeros((len(pairs), 3), np.float32))
     return gold
 
@@ -82,7 +84,6 @@ def test_a_student_that_is_there_is_not_trained_again_and_another_run_has_its_bi
     student_of(recipe)
     assert (recipe.student / "model.safetensors").stat().st_mtime_ns == before
     again = recipe.model_copy(update={"work": recipe.work / "again"})
-    again.work.mkdir()
     student_of(again)
     assert load_checkpoint(str(again.student)).digest == first
 

@@ -6,7 +6,8 @@ Princeton's licence of WordNet 3.0 allows any use with its notice. Debian's pack
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,11 +60,11 @@ def read_lexicon(folder: Path) -> Lexicon:
     """Reads WordNet's `index.*` and `data.*` files. Raises `FileNotFoundError` when one is missing."""
     words: dict[str, Mapping[str, Word]] = {}
     examples: dict[str, None] = {}
-    counts = _counts(folder / "cntlist.rev")
     for part, digit in PARTS_OF_SPEECH.items():
         synsets = dict(_synsets(_lines(folder / f"data.{part}")))
         first_senses = dict(_first_senses(_lines(folder / f"index.{part}")))
-        words[part] = dict(_words(first_senses, synsets, lambda lemma, key=digit: counts.get((lemma, key), 0)))
+        counts = _counts(folder / "cntlist.rev", digit)
+        words[part] = dict(_words(first_senses, synsets, counts))
         examples.update(dict.fromkeys(text for synset in synsets.values() for text in _examples(synset.gloss)))
     return Lexicon(words, tuple(examples))
 
@@ -97,21 +98,21 @@ def _first_senses(lines: Iterable[list[str]]) -> Iterator[tuple[str, str]]:
             yield lemma, first
 
 
-def _counts(path: Path) -> dict[tuple[str, str], int]:
-    """How often a lemma occurs in the tagged texts as this part of speech."""
-    counts: dict[tuple[str, str], int] = {}
+def _counts(path: Path, digit: str) -> Counter[str]:
+    """How often a lemma occurs in the tagged texts as the part of speech of this digit."""
+    counts: Counter[str] = Counter()
     for line in path.read_text(encoding="utf-8").splitlines():
         key, _, count = line.split()
         lemma, _, sense = key.partition("%")
-        counts[lemma, sense[0]] = counts.get((lemma, sense[0]), 0) + int(count)
+        counts[lemma] += int(count) if sense[0] == digit else 0
     return counts
 
 
 def _words(
-    first_senses: Mapping[str, str], synsets: Mapping[str, _Synset], count: Callable[[str], int]
+    first_senses: Mapping[str, str], synsets: Mapping[str, _Synset], counts: Counter[str]
 ) -> Iterator[tuple[str, Word]]:
     children: dict[str, list[str]] = {}
-    for lemma in sorted(first_senses, key=count, reverse=True):
+    for lemma in sorted(first_senses, key=counts.__getitem__, reverse=True):
         for parent in synsets[first_senses[lemma]].wider:
             children.setdefault(parent, []).append(lemma)
     for lemma, first in first_senses.items():

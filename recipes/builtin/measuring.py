@@ -67,7 +67,7 @@ class Measuring:
     def teacher(self, folder: Path) -> dict[str, Mapping[str, float]]:
         """The teacher's accuracy on the sets that measure the student, with Wilson intervals of 95 %."""
         model = trained_teacher(folder)
-        found = {}
+        found: dict[str, Mapping[str, float]] = {}
         for name in SETS:
             pairs = read_pairs(self._gold_set(name))
             logits = classifier_logits(model, encoded_texts(folder, pairs), np.arange(len(pairs)), segments=False)

@@ -23,7 +23,8 @@ MAX_TOKENS: Final = 64
 @torch.inference_mode()
 def sentence_vectors(source: Path, texts: Sequence[str]) -> NDArray[np.float32]:
     """Vectors of length 1, of shape N, H: the means of the last hidden states of the encoder in `source`."""
-    model = BertModel.from_pretrained(source, add_pooling_layer=False, dtype=torch.float32).eval()
+    model = BertModel.from_pretrained(source, add_pooling_layer=False, dtype=torch.float32)
+    model.train(mode=False)
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.no_padding()

@@ -115,7 +115,7 @@ def make_student(recipe: Recipe) -> GoldPairs:
     write_source(source)
     write_teacher(source, gold.train, recipe.teacher, seed=recipe.seed)
     write_unlabelled(recipe, gold)
-    pairs = pa.concat_tables([gold.train.select([PREMISE, HYPOTHESIS]), _texts(recipe.unlabelled)])
+    pairs = all_pairs(recipe, gold)
     encoded = encoded_texts(recipe.teacher, pairs)
     logits = stored_logits(lambda: trained_teacher(recipe.teacher), encoded, recipe.work / "teacher_logits")
     write_student(recipe, gold, pairs, logits)
@@ -152,6 +152,13 @@ def measured_pairs(recipe: Recipe) -> list[pa.Table]:
     return [read_pairs(recipe.pairs / "snli_test_a.parquet"), *tables]
 
 
+def all_pairs(recipe: Recipe, gold: GoldPairs) -> pa.Table:
+    """The texts of the labelled training pairs, and after them those that only the teacher labels."""
+    texts = pa.schema([(PREMISE, pa.string()), (HYPOTHESIS, pa.string())])
+    tables = (gold.train, pq.read_table(recipe.unlabelled))
+    return pa.concat_tables([table.select(texts.names).cast(texts) for table in tables])
+
+
 def write_student(recipe: Recipe, gold: GoldPairs, pairs: pa.Table, logits: NDArray[np.float32]) -> None:
     """Distils the teacher's answers for `pairs`, of which those of `gold` come first, and writes the student."""
     if recipe.student.exists():
@@ -165,7 +172,7 @@ def write_student(recipe: Recipe, gold: GoldPairs, pairs: pa.Table, logits: NDAr
     lessons = lessons_of(encoded, logits, gold.train)
     train_student(student, lessons, watched, gold_codes(gold.calibration), schedule, state)
     partial = recipe.student.with_suffix(".partial")
-    save(student.half(), partial, student_tokenizer(source))
+    save(student.to(torch.float16), partial, student_tokenizer(source))
     partial.rename(recipe.student)
     state.unlink()
 
@@ -201,10 +208,6 @@ def save(trained: AlbertForSequenceClassification, folder: Path, tokenizer: Toke
         **{f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")},
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def _texts(path: Path) -> pa.Table:
-    return pq.read_table(path, columns=[PREMISE, HYPOTHESIS])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from albert_infer.learning.training.batches import batches_by_length
+from albert_infer.schema import NliLabel
 from recipes.builtin.encoding import EncodedPairs, padded
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def classifier_logits(
     model: nn.Module, pairs: EncodedPairs, positions: NDArray[np.int64], *, segments: bool
 ) -> NDArray[np.float32]:
     """The logits of the pairs at `positions`, in their order, computed with bf16 matrices in batches of like length."""
-    logits = np.empty((len(positions), model.config.num_labels), np.float32)
+    logits = np.empty((len(positions), len(NliLabel)), np.float32)
     with torch.autocast("cpu", torch.bfloat16):
         for batch in batches_by_length(pairs.lengths[positions], BATCH_PAIRS):
             answer = model(**padded(pairs, positions[batch], segments=segments)).logits

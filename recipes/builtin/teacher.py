@@ -79,7 +79,9 @@ def write_teacher(source: Path, gold: pa.Table, folder: Path, *, seed: int) -> N
 
 def trained_teacher(folder: Path) -> MPNetForSequenceClassification:
     """The fine-tuned model in `folder`, to be asked."""
-    return MPNetForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    model: MPNetForSequenceClassification = MPNetForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    model.train(mode=False)
+    return model
 
 
 def encoded_texts(folder: Path, pairs: pa.Table) -> EncodedPairs:

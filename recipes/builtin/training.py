@@ -151,7 +151,7 @@ def _step(
         group["lr"] = rate * group["factor"]
     with torch.autocast("cpu", torch.bfloat16):
         value = loss(model, positions)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
