@@ -1,4 +1,4 @@
-"""The card of the built-in checkpoint tells the figures of its evaluations, each in its place."""
+"""The card of the built-in checkpoint has the figures of its evaluations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def evaluation(accuracy: float, ece: float = 0.5) -> dict[str, Any]:
     return {"against_gold": gold}
 
 
-def test_every_figure_stands_where_it_belongs(tmp_path: Path) -> None:
+def test_every_figure_is_where_it_belongs(tmp_path: Path) -> None:
     save_model(tiny_student(), tmp_path)
     (tmp_path / CALIBRATION).write_bytes(calibration_json(1.25, {}))
     evaluations = {

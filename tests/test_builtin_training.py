@@ -74,7 +74,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert same_weights(first, second)
 
 
-def test_whoever_watches_sees_the_model_after_each_epoch_without_dropout(tmp_path: Path) -> None:
+def test_the_watcher_sees_the_model_after_each_epoch_without_dropout(tmp_path: Path) -> None:
     pairs, seen = encoded(), []
     train(
         tiny_teacher(),

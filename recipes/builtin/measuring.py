@@ -51,7 +51,7 @@ class Measuring:
         for name in SHIPPED:
             shutil.copyfile(calibrated / name, self.output / name)
         facts = json.loads((calibrated / CALIBRATION).read_text())
-        # Where the pairs were on this machine is nobody's business.
+        # The file does not name paths of this machine.
         facts["fitted_on"] = {**facts["fitted_on"], "uri": FITTED_ON, "files": []}
         (self.output / CALIBRATION).write_bytes(calibration_json(facts.pop(TEMPERATURE), facts))
 
