@@ -17,7 +17,7 @@ from recipes.builtin.word_forms import continuous, past, plural, replaced_words
 LEXICON = Lexicon(
     {
         "noun": {"dog": Word(("animal",), (), ("cat", "fox"))},
-        "verb": {"walk": Word(("travel",), ("ride",), ("run",)), "make": Word((), (), ("bake",))},
+        "verb": {"walk": Word(("travel",), ("ride",), ("stroll",)), "make": Word((), (), ("bake",))},
         "adj": {"old": Word((), ("young",), ())},
         "adv": {"slowly": Word((), ("quickly",), ())},
     },
@@ -80,7 +80,7 @@ def test_names_and_endings_come_from_other_sentences() -> None:
     ("word", "expected"),
     [
         ("dogs", [["animals"], ["cats", "foxes"]]),
-        ("walked", [["rided"], ["traveled"], ["runned"]]),
+        ("walked", [["rided"], ["traveled"], ["strolled"]]),
         ("making", [["baking"]]),
         ("old", [["young"]]),
         ("the", []),
