@@ -172,7 +172,8 @@ def write_student(recipe: Recipe, gold: GoldPairs, pairs: pa.Table, logits: NDAr
     lessons = lessons_of(encoded, logits, gold.train)
     train_student(student, lessons, watched, gold_codes(gold.calibration), schedule, state)
     partial = recipe.student.with_suffix(".partial")
-    save(student.to(torch.float16), partial, student_tokenizer(source))
+    student.half()  # type: ignore[no-untyped-call]
+    save(student, partial, student_tokenizer(source))
     partial.rename(recipe.student)
     state.unlink()
 
