@@ -105,6 +105,7 @@ def test_nights_are_labelled_once_and_a_late_file_changes_nothing_until_it_is_as
     refused = label(nights, "--missing", "skip")
     assert refused.exit_code == 6
     assert nights.ends() == ["already_published", "no_input", "another_plan"]
+    assert "give --on-change relabel to publish over it" in refused.stderr
     assert {day: state_of(nights.output(day)) for day in (1, 3)} == before, "nothing was touched"
 
     relabelled = label(nights, "--missing", "skip", "--on-change", "relabel")

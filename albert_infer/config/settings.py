@@ -279,6 +279,9 @@ class LabellingSettings(
 class LabelSettings(References, LabellingSettings, PairLocations):
     """The settings of `albert-infer label` and `jobs/label_pairs.py`."""
 
+    # How to publish over the run of another plan, for a message.
+    to_replace: ClassVar[str] = "give another --output, or --replace to publish over it"
+
     dry_run: Annotated[
         bool,
         Parameter(group=LIMITS, help="Show what the run will take, as `albert-infer plan` does, and write nothing."),

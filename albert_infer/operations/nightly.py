@@ -188,6 +188,7 @@ class NightSettings(LabelSettings):
     """The settings of the run that labels one night. Its labels are compared with those of the nights before it."""
 
     requires_reference: ClassVar[bool] = False
+    to_replace: ClassVar[str] = "give --on-change relabel to publish over it"
 
 
 def night_settings(settings: NightlySettings, night: date) -> LabelSettings:

@@ -232,5 +232,5 @@ class _Start:
         if self.has_begun:
             problem = f"plan {published.plan_id} is published there since this start"
             raise SupersededError(asked, problem, "look at who else writes here")
-        remedy = "give another --output, or --replace to publish over it; units that both share are kept"
+        remedy = f"{self.settings.to_replace}; units that both share are kept"
         raise SupersededError(asked, f"plan {published.plan_id} is published there", remedy)
