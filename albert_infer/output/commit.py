@@ -49,6 +49,8 @@ from albert_infer.storage import Folder
 
 # The key of the unit's summary in the metadata of the Parquet footer.
 SUMMARY_KEY: Final = b"albert_infer.unit"
+# The columns that a summary counts, without the texts.
+_COUNTED: Final = frozenset({PAIR_ID, LABEL, BEST, N_TOKENS, TRUNCATED, NEEDS_REVIEW, N_WINDOWS, N_PAIRS, PAIRS})
 # Only a driver that has just published the unit deletes an object between the put and the read.
 MAX_PUTS: Final = 5
 
@@ -125,10 +127,10 @@ def commit_unit(
     if columns.expansion is not None and columns.expansion.publish == "both":
         _put(folder, staged_pairs_name(unit_id), _pairs(good, columns, summary), summary)
         failpoints.reach("pairs_put", unit_id)
-    if columns.expansion is not None and columns.expansion.publish == "pairs":
-        labelled = _pairs(good, columns, summary)
-    else:
+    if _has_rows(columns):
         labelled = to_parquet([conformed(good, columns.labelled)], summary, columns.classes)
+    else:
+        labelled = _pairs(good, columns, summary)
     failpoints.reach("part_ready", unit_id)
     _put(folder, staged_name(unit_id), labelled, summary)
     failpoints.reach("part_put", unit_id)
@@ -148,23 +150,23 @@ def summarise(unit_id: str, rows: pa.Table, columns: PairColumns) -> UnitSummary
     Missing and duplicate ids are counted, not rejected: file and row are the key of a row. An id that is duplicated in
     another unit is not counted.
     """
-    good = rows[REJECTION].is_null()
-    ids = rows[PAIR_ID].filter(good) if PAIR_ID in rows.column_names else pa.chunked_array([], pa.string())
-    labels = _label_counts(rows.filter(good), columns)
+    counted = [name for name in rows.column_names if name in _COUNTED]
+    good = rows.select(counted).filter(rows[REJECTION].is_null())
+    ids = good[PAIR_ID] if PAIR_ID in counted else pa.chunked_array([], pa.string())
     rejected = Counter(rows[REJECTION].drop_null().to_pylist())
     return UnitSummary(
         unit_id=unit_id,
         rows_in=rows.num_rows,
-        labelled=pc.sum(good).as_py() or 0,
+        labelled=good.num_rows,
         rejected=dict(sorted(rejected.items())),
-        labels=labels,
-        tokens=pc.sum(rows[N_TOKENS].filter(good)).as_py() or 0,
-        truncated=pc.sum(rows[TRUNCATED].filter(good)).as_py() or 0,
+        labels=_label_counts(good, columns),
+        tokens=pc.sum(good[N_TOKENS]).as_py() or 0,
+        truncated=pc.sum(good[TRUNCATED]).as_py() or 0,
         null_ids=ids.null_count,
         duplicate_ids=len(ids) - ids.null_count - pc.count_distinct(ids).as_py(),
-        needs_review=_to_review(rows.filter(good), columns) if columns.review_below is not None else 0,
-        windowed=_windowed(rows.filter(good), columns) if columns.with_windows else 0,
-        pairs=pc.sum(rows[N_PAIRS].filter(good)).as_py() or 0 if columns.expansion is not None else 0,
+        needs_review=_to_review(good, columns) if columns.review_below is not None else 0,
+        windowed=_windowed(good, columns) if columns.with_windows else 0,
+        pairs=pc.sum(good[N_PAIRS]).as_py() or 0 if columns.expansion is not None else 0,
     )
 
 
@@ -175,6 +177,7 @@ def _to_review(good: pa.Table, columns: PairColumns) -> int:
 
 
 def _has_rows(columns: PairColumns) -> bool:
+    """Whether a file of labels has one row for each labelled row; else it has their pairs."""
     return columns.expansion is None or columns.expansion.publishes_scores
 
 
