@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pairs import PROPERTY, pair_table, wordpiece
 from test_tokenization import tokenizer_of
 
-from albert_infer.prepare.parts import Parts, append_parts, one_pair_each, row_batches, set_parts
+from albert_infer.prepare.parts import Parts, append_parts, one_pair_each, set_parts
 from albert_infer.prepare.tokenization import PairTokenizer, append_tokens
 from albert_infer.prepare.validation import mark_rejected
 from albert_infer.schema import (
@@ -33,6 +33,7 @@ from albert_infer.schema import (
     FoldRule,
     HypothesisSet,
     Rejection,
+    row_batches,
 )
 
 SET = HypothesisSet(("dogs", "men", "parks"), ("the dog runs", "a man plays music outside", "a park"))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from albert_infer.prepare.windows import ranges
-from albert_infer.schema import FoldRule, NliLabel, RowPairs
+from albert_infer.schema import FoldRule, NliLabel, RowPairs, offsets_of
 
 # With `entailment_first`, the label that comes first here decides. All other labels come after these.
 PRECEDENCE: Final = (NliLabel.ENTAILMENT, NliLabel.CONTRADICTION)
@@ -83,7 +83,7 @@ def ranked(pairs: RowPairs, scores_P: NDArray[np.float32], top_k: int) -> Rankin
     order_P = np.lexsort((-scores_P, pairs.rows_P))
     taken_R = np.minimum(pairs.counts_R, top_k)
     pairs_T = order_P[ranges(pairs.offsets[:-1], taken_R)]
-    return Ranking(pairs.hypothesis_P[pairs_T], scores_P[pairs_T], _offsets(taken_R))
+    return Ranking(pairs.hypothesis_P[pairs_T], scores_P[pairs_T], offsets_of(taken_R))
 
 
 def consistency(
@@ -100,7 +100,7 @@ def consistency(
     largest p_contradiction if that is larger. Of equals the first decides.
     """
     parts_H = np.repeat(pairs.premise_parts_R, pairs.hypothesis_parts_R)
-    pairs_of_H, hypotheses_of_R = _offsets(parts_H)[:-1], _offsets(pairs.hypothesis_parts_R)[:-1]
+    pairs_of_H, hypotheses_of_R = offsets_of(parts_H)[:-1], offsets_of(pairs.hypothesis_parts_R)[:-1]
     entailment_P = probabilities_PL[:, labels.index(NliLabel.ENTAILMENT)]
     contradiction_P = np.zeros_like(entailment_P)
     if NliLabel.CONTRADICTION in labels:
@@ -159,11 +159,6 @@ def _softmax_of_rows(pairs: RowPairs, logits_P: NDArray[np.float32]) -> NDArray[
     exponentials_P = np.exp(logits_P - np.repeat(largest_R, counts_R))
     shares_P: NDArray[np.float64] = exponentials_P / np.repeat(np.add.reduceat(exponentials_P, starts_R), counts_R)
     return shares_P.astype(np.float32)
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of the groups begins, and the last ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
 def _first_true(is_true: NDArray[np.bool_], starts: NDArray[np.int64]) -> NDArray[np.int64]:

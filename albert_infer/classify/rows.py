@@ -18,7 +18,7 @@ from albert_infer.classify import folds
 from albert_infer.classify.classification import Classifier, Listener, ignore_progress
 from albert_infer.classify.probabilities import label_columns
 from albert_infer.prepare.framing import PairFrame, Tokenized
-from albert_infer.prepare.parts import Parts, row_batches
+from albert_infer.prepare.parts import Parts
 from albert_infer.prepare.tokenization import with_rejection
 from albert_infer.schema import (
     BEST,
@@ -40,6 +40,7 @@ from albert_infer.schema import (
     Expansion,
     Rejection,
     RowPairs,
+    row_batches,
 )
 
 if TYPE_CHECKING:

@@ -32,6 +32,8 @@ from albert_infer.schema import (
     PairColumns,
     RowPairs,
     conformed,
+    offsets_of,
+    row_batches,
 )
 
 # Pairs of a row group: with texts of a kilobyte, 32 MB.
@@ -47,15 +49,11 @@ def pair_tables(rows: pa.Table, columns: PairColumns) -> Iterator[pa.Table]:
     """
     expansion = columns.expansion
     assert expansion is not None  # noqa: S101  (for the type checker: only such runs have pairs)
-    ends = np.cumsum(rows[N_PAIRS].to_numpy())
     if not rows.num_rows:
         yield columns.pairs.empty_table()
-    first = 0
-    while first < rows.num_rows:
-        before = ends[first - 1] if first else 0
-        stop = max(int(np.searchsorted(ends, before + PAIRS_AT_A_TIME, side="right")), first + 1)
-        yield conformed(_pair_table(rows.slice(first, stop - first).combine_chunks(), expansion), columns.pairs)
-        first = stop
+    for batch in row_batches(rows[N_PAIRS].to_numpy().astype(np.int64), PAIRS_AT_A_TIME):
+        some = rows.slice(batch.start, batch.stop - batch.start).combine_chunks()
+        yield conformed(_pair_table(some, expansion), columns.pairs)
 
 
 def _pair_table(rows: pa.Table, expansion: Expansion) -> pa.Table:
@@ -103,7 +101,7 @@ class _Texts:
         places = rows[bounds].combine_chunks()
         flat = places.flatten().to_numpy().reshape(-1, 2)
         self.counts = np.diff(places.offsets.to_numpy()).astype(np.int64) // 2
-        self._offsets = np.concatenate([[0], np.cumsum(self.counts)])
+        self._offsets = offsets_of(self.counts)
         self._starts, self._ends = flat[:, 0], flat[:, 1]
         texts = rows[name].to_pylist()
         of_row = np.repeat(np.arange(rows.num_rows), self.counts)

@@ -2,11 +2,10 @@
 
 Arrow in, Arrow out. Each distinct part is tokenized once. `classify.rows` frames the parts as pairs.
 """
-# ruff: noqa: N806 - arrays end in their shape
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -38,6 +37,8 @@ from albert_infer.schema import (
     HypothesisSet,
     Rejection,
     RowPairs,
+    offsets_of,
+    row_batches,
 )
 
 # Pairs whose lengths are computed at a time: some megabytes of numbers.
@@ -67,8 +68,8 @@ class Parts:
         lengths = self.tokens.lengths[kept]
         ids = Ragged(self.tokens.ids, self.tokens.starts[kept], lengths, self.tokens.failed[kept]).laid_out(lengths)
         # int32 offsets, as those of token ids: a unit has far fewer than 2³¹ tokens.
-        parts = pa.ListArray.from_arrays(pa.array(_offsets(lengths), pa.int32()), pa.array(ids))
-        return pa.LargeListArray.from_arrays(pa.array(_offsets(counts)), parts)
+        parts = pa.ListArray.from_arrays(pa.array(offsets_of(lengths), pa.int32()), pa.array(ids))
+        return pa.LargeListArray.from_arrays(pa.array(offsets_of(counts)), parts)
 
     @classmethod
     def from_arrow(cls, column: pa.ChunkedArray) -> Parts:
@@ -187,17 +188,6 @@ def one_pair_each(pairs: pa.Table, expansion: Expansion) -> pa.Table:
     return pairs
 
 
-def row_batches(counts_R: NDArray[np.int64], at_a_time: int) -> Iterator[slice]:  # noqa: N803
-    """Yield all rows in ranges. The counts of a range sum to at most `at_a_time`, or the range is one row."""
-    ends_R = np.cumsum(counts_R)
-    first = 0
-    while first < len(counts_R):
-        before = ends_R[first - 1] if first else 0
-        stop = max(int(np.searchsorted(ends_R, before + at_a_time, side="right")), first + 1)
-        yield slice(first, stop)
-        first = stop
-
-
 def _parts(pairs: pa.Table, name: str, sentences: dict[str, SentenceBounds], tokenizer: PairTokenizer) -> Parts:
     """The text of each row as one part, or its sentences."""
     if name not in sentences:
@@ -246,7 +236,7 @@ def _counts(
 
 def _any_of(parts_S: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:  # noqa: N803
     """Whether any part of each text is True (R)."""
-    is_any: NDArray[np.bool_] = np.diff(np.concatenate([[0], np.cumsum(parts_S)])[offsets]) > 0
+    is_any: NDArray[np.bool_] = np.diff(offsets_of(parts_S)[offsets]) > 0
     return is_any
 
 
@@ -254,9 +244,5 @@ def _bounds(split: SentenceBounds, rows: NDArray[np.bool_]) -> pa.ListArray:
     """Where the sentences of each text begin and end, in turn. Only `rows` (R, bool) keep their bounds."""
     kept = np.repeat(rows, split.counts)
     flat = np.stack([split.starts[kept], split.ends[kept]], axis=1).reshape(-1)
-    offsets = _offsets(2 * np.where(rows, split.counts, 0))
+    offsets = offsets_of(2 * np.where(rows, split.counts, 0))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat))
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(counts)])

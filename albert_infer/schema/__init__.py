@@ -12,6 +12,8 @@ from albert_infer.schema.encoded import (
     EncodedPairs,
     RowPairs,
     equal_runs,
+    offsets_of,
+    row_batches,
 )
 from albert_infer.schema.expansion import (
     BEST,
@@ -188,6 +190,8 @@ __all__ = [
     "is_text",
     "labels_in",
     "names_alike",
+    "offsets_of",
     "probability_columns",
+    "row_batches",
     "same_name",
 ]

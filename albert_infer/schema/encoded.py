@@ -1,8 +1,9 @@
 """Encoded pairs, the pairs of rows, and the progress of a computed micro-batch."""
-# ruff: noqa: N802, N803, N815 - arrays end in their shape
+# ruff: noqa: N802, N803, N806, N815 - arrays end in their shape
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,7 +81,7 @@ class RowPairs:
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """The index of each row's first pair, and the number of pairs (R+1)."""
-        return np.concatenate([[0], np.cumsum(self.counts_R)])
+        return offsets_of(self.counts_R)
 
     @cached_property
     def rows_P(self) -> NDArray[np.int64]:
@@ -99,7 +100,7 @@ class RowPairs:
 
     def sums(self, values_P: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.int64]:
         """The sum of the values of each row's pairs (R, int64)."""
-        sums: NDArray[np.int64] = np.diff(np.concatenate([[0], np.cumsum(values_P)])[self.offsets])
+        sums: NDArray[np.int64] = np.diff(offsets_of(values_P)[self.offsets])
         return sums
 
     def of_rows(self, rows: NDArray[np.bool_] | slice) -> RowPairs:
@@ -109,3 +110,19 @@ class RowPairs:
     @cached_property
     def _index_P(self) -> NDArray[np.int64]:
         return np.arange(len(self.rows_P)) - self.offsets[self.rows_P]
+
+
+def offsets_of(counts: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Where each of R groups of these sizes begins, and where the last one ends (R+1)."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def row_batches(counts_R: NDArray[np.int64], at_a_time: int) -> Iterator[slice]:
+    """Yield all rows in ranges. The counts of a range sum to at most `at_a_time`, or the range is one row."""
+    ends_R = np.cumsum(counts_R)
+    first = 0
+    while first < len(counts_R):
+        before = ends_R[first - 1] if first else 0
+        stop = max(int(np.searchsorted(ends_R, before + at_a_time, side="right")), first + 1)
+        yield slice(first, stop)
+        first = stop

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from albert_infer.classify.rows import TOKENS_AT_A_TIME
 from albert_infer.prepare.framing import PairFrame
-from albert_infer.prepare.parts import Parts, row_batches
-from albert_infer.schema import HYPOTHESIS_PARTS, N_TOKENS, PREMISE_PARTS, Expansion, RowPairs
+from albert_infer.prepare.parts import Parts
+from albert_infer.schema import HYPOTHESIS_PARTS, N_TOKENS, PREMISE_PARTS, Expansion, RowPairs, row_batches
 
 
 @dataclass(frozen=True)
