@@ -18,6 +18,7 @@ from job_runs import made_up_pairs, manifest_of, report_of, run_inline, run_main
 
 from albert_infer import storage
 from albert_infer.common.logs import lines_on_stderr
+from albert_infer.engine.kernel_use import KernelState, KernelUse
 from albert_infer.job import pictures
 from albert_infer.job.pace import MAX_POINTS, Pace, PacePoint
 from albert_infer.job.report import Report
@@ -215,6 +216,15 @@ def test_the_page_of_a_start_without_any_row_can_be_made() -> None:
     page = ReportPage("out", Report(plan_id="0" * 16), {}, {})
     assert b"Published: 0 of 0 pairs labelled." in page.html()
     assert b"Not published" in replace(page, report=Report(exit_code=4, error="the job: stopped")).html()
+
+
+def test_the_page_names_what_makes_labelling_slow() -> None:
+    slow = KernelUse("a", "bf16 on cpu", KernelState.MISSING, "PATH has no compiler", "install g++")
+    page = ReportPage("out", Report(plan_id="0" * 16, kernels=(slow,)), {}, {})
+    line = "compiled kernels for bf16 on cpu: PATH has no compiler, so labelling is slower; install g++ (1 machine)"
+    assert f"<dt>slow</dt><dd>{line}</dd>" in page.html().decode()
+    fast = replace(page, report=Report(kernels=(KernelUse("a", "bf16 on cpu", KernelState.COMPILED),)))
+    assert "<dt>slow</dt>" not in fast.html().decode()
 
 
 AXE_RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'best-practice']}"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from albert_infer.common.pages import html_page
 from albert_infer.common.printable import how_many, printable
+from albert_infer.engine.kernel_use import slow_line
 from albert_infer.errors import IntegrityError, ObjectMissingError
 from albert_infer.job import pictures
 from albert_infer.job.estimate.at_start import EstimateRow, estimate_rows
@@ -117,6 +118,7 @@ class ReportPage:
             **replaced,
             **(report.expansion.lines(self.output.rstrip("/"), {}) if report.expansion is not None else {}),
             "precision": f"{report.precision} on {report.device}",
+            **slow_line(report.kernels or ()),
             **({"checkpoint": model["source"], "checkpoint digest": model["digest"]} if model is not None else {}),
             **({"left out": left_out} if report.ignored else {}),
         }
