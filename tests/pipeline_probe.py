@@ -24,9 +24,10 @@ from label_pairs import main as job
 from albert_infer import storage
 from albert_infer.config import LabelSettings
 from albert_infer.model.checkpoint import Checkpoint, load_checkpoint
+from albert_infer.pipeline.connecting import connected
 from albert_infer.pipeline.labelling import RayLabelling
 from albert_infer.pipeline.resources import worker_resources
-from albert_infer.pipeline.session import connected, reserved, session_settings
+from albert_infer.pipeline.session import reserved, session_settings
 from albert_infer.pipeline.stages import UnitSink
 from albert_infer.pipeline.unit import LabelTask, source_of
 from albert_infer.preflight.checks import Checks

@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -125,11 +125,16 @@ def tree_of(path: Path) -> ast.Module:
 
 def imported(path: Path) -> Iterator[str]:
     """The dotted names of what a file imports, wherever in it; of ours down to the module."""
-    for node in ast.walk(tree_of(path)):
+    return names_in(ast.walk(tree_of(path)))
+
+
+def names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The dotted names of what these nodes import, each without what is in it."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.level == 0, f"{node.module}: imports are absolute"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 yield inner if inner in MODULES else str(node.module)
@@ -356,3 +361,22 @@ print(*(name for name in ("torch", "transformers") if name in sys.modules))
 """
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert told.stdout == "\n\n"
+
+
+def loaded_with(module: str) -> set[str]:
+    """The modules of ours that Python loads with one of ours; not those that functions or type checkers import."""
+    loaded, waiting = set[str](), {module}
+    while waiting:
+        name = waiting.pop()
+        loaded.add(name)
+        at_once = [node for node in tree_of(MODULES[name]).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        asked = {each for each in names_in(at_once) if each.split(".")[0] == PACKAGE}
+        packages = {each.rpartition(".")[0] for each in (name, *asked)}
+        waiting |= ((asked | packages) & MODULES.keys()) - loaded
+    return loaded
+
+
+@pytest.mark.parametrize("module", ["stages", "checks", "board", "cards", "reader"])
+def test_a_worker_loads_no_settings(module: str) -> None:
+    # A job starts many workers, and the declarations of the settings take each a quarter of a second of a core.
+    assert {name for name in loaded_with(f"{PACKAGE}.pipeline.{module}") if home_of(name) in {"config", "job"}} == set()

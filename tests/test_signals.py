@@ -21,7 +21,7 @@ from albert_infer.errors import InfrastructureError
 from albert_infer.job.command import run_command
 from albert_infer.job.signals import ENDING, ending_as_interrupt
 from albert_infer.operations.submission import interrupted
-from albert_infer.pipeline.session import own_signals
+from albert_infer.pipeline.connecting import own_signals
 
 pytestmark = pytest.mark.usefixtures("heeded_signals")
 

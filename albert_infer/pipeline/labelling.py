@@ -12,11 +12,12 @@ from albert_infer.engine.cards import Card
 from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.cards import card_of_worker
 from albert_infer.pipeline.checks import preflighted, sampled
+from albert_infer.pipeline.connecting import connected
 from albert_infer.pipeline.metrics import PREFIX, Declared, Record
 from albert_infer.pipeline.progress import RunProgress, log_waiting
 from albert_infer.pipeline.reader import UnitReader
 from albert_infer.pipeline.resources import Node, WorkerResources
-from albert_infer.pipeline.session import connected, shared
+from albert_infer.pipeline.session import shared
 from albert_infer.pipeline.unit import LabelTask
 from albert_infer.pipeline.waiting import wait_for_first_gpu
 from albert_infer.preflight.checks import Checks, Preflight

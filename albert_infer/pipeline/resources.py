@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from albert_infer.common.printable import how_many
-from albert_infer.config import LabelSettings
 from albert_infer.errors import SettingsError
 from albert_infer.schema import DeviceKind
+
+if TYPE_CHECKING:
+    from albert_infer.config import LabelSettings  # which no worker loads
 
 # More threads in one forward pass gain little. Another actor gains more.
 MAX_DEFAULT_CPUS_PER_WORKER: Final = 4

@@ -10,14 +10,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
-from albert_infer.config import LabelSettings
 from albert_infer.read import selection
 from albert_infer.read.footers import RowRange
 from albert_infer.read.survey import BadFile, InputFile, Survey
 from albert_infer.schema import Expansion, ModelRecipe, PairColumns
 from albert_infer.storage import Folder, InputObjects, ObjectPin
+
+if TYPE_CHECKING:
+    from albert_infer.config import LabelSettings  # which no worker loads
 
 # Increased when a change of the code may change a label, so that units of the old code are labelled again.
 LABELS_VERSION: Final = 3
