@@ -208,7 +208,7 @@ def test_the_ratios_of_the_readme_are_those_of_the_benchmark() -> None:
         engine["bf16"] / speed["Hugging Face model, bf16, sorted"],
         engine["fp32"] / cross_encoder,
         engine["int8"] / speed["ONNX Runtime, int8, sorted"],
-        engine["int8"] / speed["OpenVINO, bf16, sorted"],
+        engine["int8"] / speed["OpenVINO, int8, sorted"],
         engine["bf16"] / speed["OpenVINO, bf16, sorted"],
         speed["our job, start-up included"] / speed["Ray's recipe, start-up included"],
     ]
