@@ -177,9 +177,7 @@ class Labeler:
         """The rows of a caller with their results, prepared `rows` at a time."""
         columns = replace(self._columns, expansion=expansion)
         results = [name for name in columns.labelled.names if name not in columns.texts]
-        rule = RowClassifier(
-            self._classifier, expansion, self._tokenizer.frame, review_below=self._columns.review_below
-        )
+        rule = RowClassifier(self._classifier, expansion, self._tokenizer.frame)
 
         def labelled(validated: pa.Table, on_batch: Listener) -> pa.Table:
             parts = (validated.slice(first, rows) for first in range(0, max(validated.num_rows, 1), rows))

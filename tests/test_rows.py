@@ -79,7 +79,7 @@ def tables_of(
     )
     columns = PairColumns(expansion=expansion, with_windows=long_premise == "window", review_below=review_below)
     prepared = append_parts(mark_rejected(pairs), tokenizer, expansion)
-    rows = RowClassifier(classifier, expansion, tokenizer.frame, review_below=review_below)
+    rows = RowClassifier(classifier, expansion, tokenizer.frame)
     classified = rows.classified(prepared, *([listener] if listener else []))
     good = classified.filter(classified[REJECTION].is_null())
     conformed(good, columns.labelled)

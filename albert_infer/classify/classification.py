@@ -90,7 +90,8 @@ class Classifier:
         self._engine = engine
         self._max_batch_tokens = max_batch_tokens
         self._temperature = temperature
-        self._review_below = review_below
+        # Rows whose largest probability is below this are marked.
+        self.review_below = review_below
         # Output columns of the classifier in the order of the probability columns.
         self._labels = LABEL_SETS[len(label_order)]
         self._columns = [label_order.index(label) for label in self._labels]
@@ -139,8 +140,8 @@ class Classifier:
         probabilities = self.probabilities(np.where(rejected[:, np.newaxis], 0, logits))
         added = label_columns(probabilities, self.labels, rejected)
         added |= {name: prepared[name] for name in (N_TOKENS, TRUNCATED)}
-        if self._review_below is not None:
-            unsure = probabilities.max(axis=1) < np.float32(self._review_below)
+        if self.review_below is not None:
+            unsure = probabilities.max(axis=1) < np.float32(self.review_below)
             added[NEEDS_REVIEW] = pa.array(unsure, mask=rejected)
         used = [INPUT_IDS, PREMISE_TOKENS, N_TOKENS, TRUNCATED]
         if LONG_PREMISE in prepared.column_names:

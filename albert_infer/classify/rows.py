@@ -64,13 +64,11 @@ class _Classified:
 class RowClassifier:
     """Labels prepared rows with a classifier of pairs. `frame` is that of the tokenizer that prepared them."""
 
-    def __init__(
-        self, classifier: Classifier, expansion: Expansion, frame: PairFrame, *, review_below: float | None = None
-    ) -> None:
+    def __init__(self, classifier: Classifier, expansion: Expansion, frame: PairFrame) -> None:
         self._classifier = classifier
         self._expansion = expansion
         self._frame = frame
-        self._review_below = review_below
+        self._review_below = classifier.review_below
 
     @property
     def engine(self) -> AlbertEngine:

@@ -43,4 +43,4 @@ def classifier_of_worker(
     )
     if columns.expansion is None:
         return classifier, device
-    return RowClassifier(classifier, columns.expansion, frame, review_below=columns.review_below), device
+    return RowClassifier(classifier, columns.expansion, frame), device
