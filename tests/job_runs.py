@@ -270,13 +270,19 @@ def processes() -> Iterator[tuple[int, ProcessStatus]]:
             yield int(folder.name), ProcessStatus(state, int(parent), int(session), title)
 
 
+def family_of(pid: int) -> dict[int, ProcessStatus]:
+    """The process `pid` and all below it."""
+    table = dict(processes())
+    found, level = {}, {pid} & table.keys()
+    while level:
+        found.update({member: table[member] for member in level})
+        level = {child for child, status in table.items() if status.parent in level}
+    return found
+
+
 def descendants(pid: int, title: str = "") -> list[int]:
     """The processes below `pid` whose title begins with `title`."""
-    table = dict(processes())
-    found, level = [], {pid}
-    while level := {child for child, status in table.items() if status.parent in level}:
-        found += [child for child in level if table[child].title.startswith(title)]
-    return found
+    return [below for below, status in family_of(pid).items() if below != pid and status.title.startswith(title)]
 
 
 def manifest_of(output: Path) -> dict[str, Any]:

@@ -16,9 +16,8 @@ import pytest
 from job_runs import JOB as PROGRAM
 from job_runs import (
     break_page,
-    descendants,
+    family_of,
     made_up_pairs,
-    processes,
     run_alone,
     started,
     tiny_checkpoint,
@@ -80,8 +79,7 @@ def watched(argv: tuple[object, ...], env: Mapping[str, str]) -> Watched:
         ) as job:
 
             def ended() -> bool:
-                below = {job.pid, *descendants(job.pid)}
-                lines.update(status.title for pid, status in processes() if pid in below)
+                lines.update(status.title for status in family_of(job.pid).values())
                 return job.poll() is not None
 
             wait_until(ended)
