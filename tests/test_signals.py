@@ -20,7 +20,7 @@ from albert_infer.config.shared import Job
 from albert_infer.errors import InfrastructureError
 from albert_infer.job.command import run_command
 from albert_infer.job.signals import ENDING, ending_as_interrupt
-from albert_infer.operations.submission import interrupted
+from albert_infer.operations.following import interrupted
 from albert_infer.pipeline.connecting import own_signals
 
 pytestmark = pytest.mark.usefixtures("heeded_signals")

@@ -20,18 +20,14 @@ import ray
 import submit_nightly
 from job_runs import JOB, Outcome, run_main
 from local_server import LocalServer
+from ray.util.debug import reset_log_once
 
 from albert_infer import __version__
 from albert_infer.config import NightlySettings, SubmitSettings, parse_settings
 from albert_infer.config.nights import yesterday
 from albert_infer.errors import InfrastructureError, SettingsError
-from albert_infer.operations.submission import (
-    SETTLING_SECONDS,
-    NightJob,
-    night_job,
-    refuse_silent_server,
-    write_log,
-)
+from albert_infer.operations.following import write_log
+from albert_infer.operations.submission import SETTLING_SECONDS, NightJob, night_job, refuse_silent_server
 from albert_infer.operations.uploading import checkout
 
 PROJECT = JOB.parents[1]
@@ -271,6 +267,7 @@ def test_an_image_without_the_package_is_told_as_that_and_is_not_tried_again(arg
 def test_ray_tells_of_no_file_that_it_uploads_or_leaves_out(
     server: JobServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    reset_log_once()  # Ray tells some of it once a process
     assert submit(server, *DATE).exit_code == 0
     assert server.uploaded
     assert [record.getMessage() for record in caplog.records if record.name.startswith("ray.")] == []
@@ -339,6 +336,28 @@ def test_the_log_keeps_its_lines_however_it_is_cut_and_sends_the_terminal_nothin
 
     asyncio.run(write_log(pieces()))
     assert capsys.readouterr().out == "night 1: published\n\\x1b[36m(raylet)\\x1b[0m a\\u202e\\r\nsummary {}\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        (["old 1\nold", " 2\nnew 1\n", "new 2\n"], "new 1\nnew 2\n"),
+        (["old 1\nold 2\n", "new 1\n"], "new 1\n"),
+        (["old 1\nold 2\n"], ""),
+        (["ol", "d 1\n"], ""),
+        (["new 1\n", "old 1\nold 2\n"], "new 1\nold 1\nold 2\n"),
+        (["old 1\nolder\n", "new 1\n"], "old 1\nolder\nnew 1\n"),
+    ],
+)
+def test_of_a_log_that_ray_appends_to_that_of_an_earlier_job_only_the_new_part_is_shown(
+    pieces: list[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def arriving() -> AsyncIterator[str]:
+        for piece in pieces:
+            yield piece
+
+    asyncio.run(write_log(arriving(), "old 1\nold 2\n"))
+    assert capsys.readouterr().out == shown
 
 
 def test_a_log_that_cannot_be_followed_is_told_in_the_format_that_was_asked_for(server: JobServer) -> None:

@@ -54,8 +54,8 @@ def text_of(lines: Iterable[str]) -> PrintableText:
 
 
 def printed(text: str) -> PrintableText:
-    """A text of several lines, such as another program's log, made printable. Line feeds stay."""
-    return text_of(text.split("\n"))
+    """A text of several lines, such as another program's log, made printable. Line feeds stay, tabs become spaces."""
+    return text_of(text.expandtabs().split("\n"))
 
 
 def _is_visible(letter: str) -> bool:

@@ -7,17 +7,17 @@ environment, and so no secrets.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import shlex
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Final
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -26,8 +26,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from albert_infer import __version__, storage
-from albert_infer.common import logs
-from albert_infer.common.printable import REASON_LETTERS, PrintableText, one_line, printed, text_of
+from albert_infer.common.printable import REASON_LETTERS, PrintableText, one_line, text_of
 from albert_infer.config import NightlySettings, SubmitSettings, flags_of, job_server, variables_of
 from albert_infer.errors import (
     AlbertInferError,
@@ -40,21 +39,22 @@ from albert_infer.errors import (
     SupersededError,
 )
 from albert_infer.model.checkpoint_files import name_anywhere
+from albert_infer.operations.following import follow
 from albert_infer.operations.program import PROGRAM
 from albert_infer.operations.uploading import INSTALLED_JOB, UPLOADED_JOB, folder_uploaded
 
 # A shell's exit code for an unknown program.
 NO_SUCH_PROGRAM: Final = 127
-# Ray's loggers that report every uploaded file.
-UPLOAD_LOGGERS: Final = ("ray._private.runtime_env.packaging", "ray.dashboard.modules.dashboard_sdk")
+# Ray's loggers that report each file and folder that is uploaded or left out, and the end of the log's connection.
+RAY_LOGGERS: Final = (
+    *("ray._private.runtime_env.packaging", "ray._private.runtime_env.working_dir"),
+    *("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"),
+)
 # The errors of the driver's exit codes. Any other code, as that of a signal, is an InfrastructureError.
 KINDS: Final = {kind.exit_code: kind for kind in (RefusedError, LimitError, IntegrityError, SupersededError)}
-POLL_SECONDS: Final = 1.0
 # Ray releases an ended job's id a moment after its end; a job that takes the id earlier fails before it starts.
 SETTLING_SECONDS: Final = 10.0
-# A lost tunnel or a restarted dashboard is back within this time; the job continues meanwhile.
-UNREACHED_SECONDS: Final = 600.0
-# For the answer to the version request; a busy head takes seconds.
+# For the answer to the request of the version or of a log; a busy head takes seconds.
 ANSWER_SECONDS: Final = 30.0
 
 
@@ -81,12 +81,12 @@ def submit_nights(settings: SubmitSettings, project: Path | None) -> PrintableTe
     job = night_job(settings, project)
     with _reached(job):
         client = _client(settings.address)
-        _make_way(job, client)
+        earlier_log = _make_way(job, client)
         _submit(job, client)
         if settings.no_wait:
             name = job.submission_id
             return text_of([f"submitted {name}: follow it with `ray job logs --follow {name}`"])
-        _follow(job, client)
+        follow(job.submission_id, client, earlier_log)
         return text_of([_judged(job, client.get_job_info(job.submission_id))])
 
 
@@ -160,23 +160,44 @@ def refuse_silent_server(address: str, seconds: float = ANSWER_SECONDS) -> None:
             raise InfrastructureError(f"the job server {address}", f"no answer in {seconds:g} s", remedy) from error
 
 
-def _make_way(job: NightJob, client: JobSubmissionClient) -> None:
-    """Delete the entry of an earlier job of these nights, because the server accepts each id once."""
+def _make_way(job: NightJob, client: JobSubmissionClient) -> str:
+    """Delete the entry of an earlier job of these nights, because the server accepts each id once.
+
+    Returns the log of the earlier job, to which Ray appends that of the new job; empty without one.
+    """
     earlier = _job_with_id(job, client)
     if earlier is None:
-        return
+        return ""
     if not earlier.status.is_terminal():
         raise _at_work(job, earlier)
     if earlier.end_time is not None:
         left = earlier.end_time / 1000 + SETTLING_SECONDS - time.time()
         # The limit protects against different clocks on the two machines.
         time.sleep(min(max(left, 0.0), SETTLING_SECONDS))
+    log = _log_of(job, client)
     client.delete_job(job.submission_id)
+    return log
+
+
+def _log_of(job: NightJob, client: JobSubmissionClient) -> str:
+    """The log of an ended job; empty if its machine is gone, or does not answer in ANSWER_SECONDS."""
+    answers = Queue[str]()
+
+    def ask() -> None:
+        log = ""
+        with suppress(OSError, RuntimeError):
+            log = client.get_job_logs(job.submission_id)
+        answers.put(log)
+
+    # The library waits without a limit. A daemon does not keep this process from ending.
+    Thread(target=ask, daemon=True).start()
+    with suppress(Empty):
+        return answers.get(timeout=ANSWER_SECONDS)
+    return ""
 
 
 def _submit(job: NightJob, client: JobSubmissionClient) -> None:
-    # Ray would report each file that `.rayignore` leaves out, and the size of the checkpoint.
-    for name in UPLOAD_LOGGERS:
+    for name in RAY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         client.submit_job(
@@ -203,53 +224,6 @@ def _job_with_id(job: NightJob, client: JobSubmissionClient) -> JobDetails | Non
 def _at_work(job: NightJob, running: JobDetails) -> AtWorkError:
     remedy = f"let it end, or stop it with `ray job stop {job.submission_id}`, then submit again"
     return AtWorkError(f"submit {job.submission_id}", f"a job of this id is there, {running.status}", remedy)
-
-
-def _follow(job: NightJob, client: JobSubmissionClient) -> None:
-    """Copy the log to stdout until the job has ended. Ctrl-C stops only the copying."""
-    try:
-        asyncio.run(_copy_log(job, client))
-        _wait_for_end(job, client)
-    except KeyboardInterrupt as error:
-        raise interrupted(job.submission_id, error) from error
-
-
-def interrupted(name: str, error: KeyboardInterrupt) -> InfrastructureError:
-    """The error after Ctrl-C or a signal during the following."""
-    cause = " ".join(["interrupted", *error.args])
-    remedy = f"follow it with `ray job logs --follow {name}`, or end it with `ray job stop {name}`"
-    return InfrastructureError(f"following {name}", f"{cause}, and the job goes on", remedy)
-
-
-def _wait_for_end(job: NightJob, client: JobSubmissionClient) -> None:
-    """Wait until the job has ended. The server may be away for UNREACHED_SECONDS: giving up would not stop the job."""
-    answered = time.monotonic()
-    while True:
-        try:
-            if client.get_job_status(job.submission_id).is_terminal():
-                return
-            answered = time.monotonic()
-        except (OSError, RuntimeError):  # the server is away, or its answer is not understood
-            if time.monotonic() - answered > UNREACHED_SECONDS:
-                raise
-        time.sleep(POLL_SECONDS)
-
-
-async def _copy_log(job: NightJob, client: JobSubmissionClient) -> None:
-    try:
-        await write_log(client.tail_job_logs(job.submission_id))
-    except Exception as error:  # the log is only for people: the job's end is requested separately
-        logs.warn("log_lost", f"no log of {job.submission_id} ({type(error).__name__}); waiting for its end")
-
-
-async def write_log(pieces: AsyncIterator[str]) -> None:
-    """Write a job's log to stdout as it arrives; control characters such as colours are escaped.
-
-    The log also has lines of Ray and of other processes of the job.
-    """
-    async for piece in pieces:
-        sys.stdout.write(printed(piece))
-        sys.stdout.flush()
 
 
 def _judged(job: NightJob, ended: JobDetails) -> str:
