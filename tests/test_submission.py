@@ -295,8 +295,11 @@ def test_a_job_that_has_ended_makes_way_and_others_stay(server: JobServer) -> No
 def test_a_job_that_has_just_ended_is_given_time_to_be_gone(server: JobServer, ended_ago: float, waits: bool) -> None:
     server.know("nli-2024-02-29", "STOPPED", ended=time.time() - ended_ago)
     begun = time.monotonic()
-    assert submit(server, *DATE, "--no-wait").exit_code == 0
+    outcome = submit(server, *DATE, "--no-wait")
+    assert outcome.exit_code == 0
     assert (time.monotonic() - begun > 1.5) == waits
+    line = "waiting 2 s: the earlier job of these nights ended just now\n"
+    assert outcome.stderr == (line if waits else "")
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])

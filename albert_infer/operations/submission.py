@@ -26,6 +26,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from albert_infer import __version__, storage
+from albert_infer.common import logs
 from albert_infer.common.printable import REASON_LETTERS, PrintableText, one_line, text_of
 from albert_infer.config import NightlySettings, SubmitSettings, flags_of, job_server, variables_of
 from albert_infer.errors import (
@@ -173,7 +174,10 @@ def _make_way(job: NightJob, client: JobSubmissionClient) -> str:
     if earlier.end_time is not None:
         left = earlier.end_time / 1000 + SETTLING_SECONDS - time.time()
         # The limit protects against different clocks on the two machines.
-        time.sleep(min(max(left, 0.0), SETTLING_SECONDS))
+        left = min(max(left, 0.0), SETTLING_SECONDS)
+        if left:
+            logs.log("waiting", f"waiting {left:.0f} s: the earlier job of these nights ended just now", {})
+        time.sleep(left)
     log = _log_of(job, client)
     client.delete_job(job.submission_id)
     return log
