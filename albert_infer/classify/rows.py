@@ -68,7 +68,6 @@ class RowClassifier:
         self._classifier = classifier
         self._expansion = expansion
         self._frame = frame
-        self._review_below = classifier.review_below
 
     @property
     def engine(self) -> AlbertEngine:
@@ -156,8 +155,8 @@ class RowClassifier:
             )
             added |= {SCORE: pa.array(score_R), **self._indices(classified.pairs, deciding_R)}
             sureness = score_R
-        if self._review_below is not None:
-            added[NEEDS_REVIEW] = pa.array(sureness < np.float32(self._review_below))
+        if (limit := self._classifier.review_below) is not None:
+            added[NEEDS_REVIEW] = pa.array(sureness < np.float32(limit))
         counts = [name for name in (N_PAIRS, N_TOKENS, TRUNCATED, N_WINDOWS) if name in kept.column_names]
         if expansion.publishes_pairs:
             added[PAIRS] = self._pairs(good_P, classified, score_P)
@@ -200,8 +199,8 @@ class RowClassifier:
         fields = label_columns(probabilities, self._classifier.labels)
         fields[N_TOKENS] = pa.array((tokenized.pairs.lengths * n_windows)[good_P], pa.int32())
         fields[TRUNCATED] = pa.array(tokenized.truncated[good_P])
-        if self._review_below is not None:
-            fields[NEEDS_REVIEW] = pa.array(probabilities.max(axis=1) < np.float32(self._review_below))
+        if (limit := self._classifier.review_below) is not None:
+            fields[NEEDS_REVIEW] = pa.array(probabilities.max(axis=1) < np.float32(limit))
         if self._frame.with_windows:
             fields[N_WINDOWS] = pa.array(n_windows[good_P], pa.int32())
         if score_P is not None:
