@@ -82,7 +82,7 @@ def submit_nights(settings: SubmitSettings, project: Path | None) -> PrintableTe
     job = night_job(settings, project)
     with _reached(job):
         client = _client(settings.address)
-        earlier_log = _make_way(job, client)
+        earlier_log = _make_way(job, client, with_log=not settings.no_wait)
         _submit(job, client)
         if settings.no_wait:
             name = job.submission_id
@@ -161,10 +161,10 @@ def refuse_silent_server(address: str, seconds: float = ANSWER_SECONDS) -> None:
             raise InfrastructureError(f"the job server {address}", f"no answer in {seconds:g} s", remedy) from error
 
 
-def _make_way(job: NightJob, client: JobSubmissionClient) -> str:
+def _make_way(job: NightJob, client: JobSubmissionClient, *, with_log: bool) -> str:
     """Delete the entry of an earlier job of these nights, because the server accepts each id once.
 
-    Returns the log of the earlier job, to which Ray appends that of the new job; empty without one.
+    With `with_log`, returns the log of the earlier job, to which Ray appends that of the new job; empty without one.
     """
     earlier = _job_with_id(job, client)
     if earlier is None:
@@ -178,7 +178,7 @@ def _make_way(job: NightJob, client: JobSubmissionClient) -> str:
         if left:
             logs.log("waiting", f"waiting {left:.0f} s: the earlier job of these nights ended just now", {})
         time.sleep(left)
-    log = _log_of(job, client)
+    log = _log_of(job, client) if with_log else ""
     client.delete_job(job.submission_id)
     return log
 
