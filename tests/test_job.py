@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import subprocess
 import sys
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,15 +23,12 @@ from job_runs import (
     RAY_WARNING,
     Outcome,
     break_page,
-    descendants,
-    kill,
     labelled_rows,
     made_up_pairs,
     manifest_of,
     rejected_rows,
     report_of,
     run_alone,
-    run_here,
     run_inline,
     run_killed,
     staged_units,
@@ -41,10 +36,10 @@ from job_runs import (
     tiny_checkpoint,
     verify,
     visible_files,
-    wait_until,
     write_pairs,
 )
 
+from albert_infer.common.failpoints import VARIABLE
 from albert_infer.labeler import Labeler
 
 pytestmark = pytest.mark.filterwarnings(RAY_WARNING)
@@ -388,34 +383,6 @@ def test_a_late_file_is_labelled_alone_and_a_run_that_is_done_does_nothing(check
     assert state_of(output) == finished
 
 
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.usefixtures("session")
-def test_a_killed_classify_worker_costs_no_row_and_not_the_run(checkpoint: Path, tmp_path: Path) -> None:
-    source, output = tmp_path / "in", tmp_path / "out"
-    pairs = made_up_pairs(960, seed=8)
-    write_pairs(source / "a.parquet", pairs)
-    killed: list[int] = []
-
-    def kill_worker() -> None:
-        wait_until(lambda: bool(staged_units(output)))
-        killed.extend(classify_workers())
-        for pid in killed:
-            kill(pid)
-
-    watcher = threading.Thread(target=kill_worker, daemon=True)
-    watcher.start()
-    rows = published_by(run_here(*flags(source, output, checkpoint)), output)
-    watcher.join()
-    assert killed
-    assert rows["pair_id"].equals(pairs["pair_id"])
-
-
-def classify_workers() -> list[int]:
-    """The classify workers of the session that this process has opened."""
-    return descendants(os.getpid(), "ray::MapWorker")
-
-
 @pytest.mark.ray
 def test_a_driver_killed_half_way_leaves_nothing_visible_and_the_next_start_goes_on(
     checkpoint: Path, tmp_path: Path
@@ -424,7 +391,8 @@ def test_a_driver_killed_half_way_leaves_nothing_visible_and_the_next_start_goes
     pairs = made_up_pairs(960, seed=9)
     write_pairs(source / "a.parquet", pairs)
 
-    run_killed(*flags(source, output, checkpoint), when=lambda: len(staged_units(output)) >= 3)
+    armed = {VARIABLE: f"part_put:wait:3-99:{tmp_path}"}
+    run_killed(*flags(source, output, checkpoint), when=(tmp_path / "part_put.3").exists, env=armed)
     # Not what a commit that was cut off had begun.
     staged = state_of(output, "_units/*.parquet")
     assert 3 <= len(staged) < 60

@@ -26,6 +26,8 @@ from job_runs import (
 from s3_faults import FaultProxy, Rule
 from s3_server import S3Location, S3Server
 
+from albert_infer.common.failpoints import VARIABLE
+
 pytestmark = [pytest.mark.s3, pytest.mark.filterwarnings(RAY_WARNING)]
 
 
@@ -109,8 +111,9 @@ def test_a_driver_killed_half_way_on_s3_loses_and_doubles_no_row(
         *("--model", checkpoint, "--unit-rows", 16),
     )
 
-    with started([*INLINE_JOB, *argv], env={"PYTHONPATH": PROGRAM_PATH}) as driver:
-        wait_until(lambda: len(staged(place)) >= 3, driver)
+    armed = {VARIABLE: f"part_put:wait:3-99:{tmp_path}", "PYTHONPATH": PROGRAM_PATH}
+    with started([*INLINE_JOB, *argv], env=armed) as driver:
+        wait_until((tmp_path / "part_put.3").exists, driver)
     before = {name: found for name, found in objects(place, "out").items() if name.startswith("_units/")}
     assert 3 <= len(before) < 50
     assert visible(place) == []
