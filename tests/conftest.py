@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -33,6 +35,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         places = {name: place for place, name in enumerate(LONGEST)}
         items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
+
+# Files of tests are in memory where there is room: some disks take milliseconds to delete a file or to flush it.
+MEMORY = Path("/dev/shm")  # noqa: S108  (pytest makes a folder there that is the user's own)
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # How many examples a property is tried on; `make test-all` asks for the second. The GPU tests need no hypothesis.
 if find_spec("hypothesis") is not None:
