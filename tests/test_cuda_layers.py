@@ -232,7 +232,8 @@ def test_the_built_in_checkpoint_gives_its_labels_in_fp8() -> None:
     tensors = AlbertTensors.read(checkpoint.shape, checkpoint.weights)
     found, expected = (logits_of(each, pairs) for each in (fp8_pass(tensors), plain_pass(tensors)))
     assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.97
-    assert np.abs(found - expected).max() < 0.2
+    # Of the logits that give the probabilities.
+    assert np.abs(found - expected).max() / checkpoint.temperature < 0.2
 
 
 def test_a_product_in_fp8_is_what_its_rounded_numbers_give() -> None:

@@ -2,7 +2,4 @@
 
 Its steps, in order: `gold` splits the labelled pairs, `teacher` fine-tunes a large model, `unlabelled` makes more
 pairs, `soft_labels` stores the teacher's answers, `student` distils them, and `measuring` calibrates and evaluates.
-
-This is the recipe of the third edition. The checkpoint in the package is the second edition, and commit e8b705f has its
-recipe.
 """
