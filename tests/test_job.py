@@ -59,10 +59,7 @@ def label(source: Path, output: Path, checkpoint: Path, *more: object) -> Outcom
 
 
 def published(source: Path, output: Path, checkpoint: Path, *more: object) -> pa.Table:
-    return published_by(label(source, output, checkpoint, *more), output)
-
-
-def published_by(outcome: Outcome, output: Path) -> pa.Table:
+    outcome = label(source, output, checkpoint, *more)
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     return labelled_rows(output)
 
