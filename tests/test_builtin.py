@@ -52,7 +52,12 @@ def recipe(tmp_path: Path) -> Recipe:
     pq.write_table(learnable_pairs(), pairs / "mnli_dev_a.parquet")
     pq.write_table(learnable_pairs().slice(0, 3), pairs / "snli_test_a.parquet")
     return Recipe(
-        pairs=pairs, work=tmp_path / "work", output=tmp_path / "output", wordnet=tmp_path, groups=2, embedding_size=8
+        pairs=pairs,
+        work=tmp_path / "work",
+        output=tmp_path / "output",
+        wordnet=tmp_path,
+        embedding_size=8,
+        intermediate_size=24,
     )
 
 
@@ -71,9 +76,9 @@ def test_the_student_has_the_shape_of_the_recipe_and_half_precision(recipe: Reci
     student_of(recipe)
     student = load_checkpoint(str(recipe.student))
     assert student.label_order == tuple(NliLabel)
-    assert (student.shape.embedding_size, student.shape.num_hidden_groups) == (8, 2)
+    assert (student.shape.embedding_size, student.shape.intermediate_size) == (8, 24)
     assert json.loads((recipe.student / "config.json").read_text())["dtype"] == "float16"
-    assert not recipe.student.with_suffix(".state").exists()
+    assert not list(recipe.work.glob("*.state"))
 
 
 @pytest.mark.usefixtures("source")

@@ -20,6 +20,9 @@ MADE = {
     "student_batch": 64,
     "gold_weight": 0.3,
     "softening": 2.0,
+    "source_neurons": 1536,
+    "matched_pairs": 100_000,
+    "matched_rate": 5e-4,
     "seed": 7,
 }
 
@@ -60,7 +63,7 @@ def test_every_figure_is_where_it_belongs(tmp_path: Path) -> None:
         assert row in card
     assert "hypothesis alone gets 63.0 % (62.0 to 64.0)" in card
     assert "temperature | 1.25," in card
-    assert "embedding size 8, hidden size 16, 4 layers in 2 groups" in card
+    assert "embedding size 8, hidden size 16, intermediate size 16, 4 layers" in card
     assert "fine-tuned on 13,108 labelled pairs" in card
     assert "341,000 pairs without a label" in card
     assert "both at temperature 2; on the labelled pairs 0.3 of the loss" in card

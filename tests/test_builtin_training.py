@@ -19,7 +19,7 @@ from recipes.builtin import soft_labels
 from recipes.builtin.encoding import EncodedPairs, encoded_pairs, padded
 from recipes.builtin.gold import gold_codes
 from recipes.builtin.soft_labels import classifier_logits, stored_logits
-from recipes.builtin.student import NO_GOLD, Lessons, lessons_of
+from recipes.builtin.student import NO_GOLD, HiddenStates, Lessons, lessons_of
 from recipes.builtin.training import Schedule, train
 
 SCHEDULE = Schedule(
@@ -141,6 +141,24 @@ def test_a_student_that_agrees_with_teacher_and_gold_has_little_loss() -> None:
     with torch.no_grad():
         assert agreeing.loss(student, positions).item() < 1e-3
         assert Lessons(pairs, torch.from_numpy(-logits), agreeing.gold).loss(student, positions).item() > 1e-2
+
+
+def test_a_model_with_the_same_hidden_states_has_no_matching_loss() -> None:
+    pairs, whole = encoded(), tiny_teacher()
+    positions = np.arange(len(pairs.lengths))
+    with torch.no_grad():
+        assert HiddenStates(pairs, whole).loss(whole, positions).item() == 0
+        assert HiddenStates(pairs, whole).loss(tiny_student(), positions).item() > 1e-3
+
+
+def test_matching_brings_the_hidden_states_nearer(tmp_path: Path) -> None:
+    pairs, whole, student = encoded(), tiny_teacher(), tiny_student()
+    states, positions = HiddenStates(pairs, whole), np.arange(len(pairs.lengths))
+    with torch.no_grad():
+        before = states.loss(student, positions).item()
+    train(student, states.loss, pairs.lengths, SCHEDULE.of(epochs=10, seed=0), tmp_path / "state")
+    with torch.no_grad():
+        assert states.loss(student, positions).item() < 0.5 * before
 
 
 def test_only_the_first_pairs_have_gold_labels() -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from training_models import CPU, WORDS, all_of, same_weights, tiny_bert, tiny_student, tiny_teacher, training_pairs
+from training_models import (
+    CPU,
+    WORDS,
+    all_of,
+    same_weights,
+    tiny_batches,
+    tiny_bert,
+    tiny_student,
+    tiny_teacher,
+    training_pairs,
+)
 
 from albert_infer.learning.training.batches import padded_batch
 from recipes.builtin.conversion import albert_layer, embedding_outputs, student_from_teacher
@@ -29,18 +39,48 @@ def test_albert_from_bert_has_the_hidden_states_of_the_bert() -> None:
 
 
 def test_student_has_the_claimed_shapes() -> None:
-    student = tiny_student(groups=2)
+    student = tiny_student(intermediate_size=24)
     assert student.get_parameter("albert.embeddings.word_embeddings.weight").shape == (len(WORDS), 8)
     assert student.get_parameter("albert.encoder.embedding_hidden_mapping_in.weight").shape == (16, 8)
-    assert len(student.albert.encoder.albert_layer_groups) == 2
-    assert student.config.num_hidden_layers == 4
+    assert len(student.albert.encoder.albert_layer_groups) == student.config.num_hidden_layers == 4
+    assert albert_layer(student, 3).get_parameter("ffn.weight").shape == (24, 16)
+    of_student, of_teacher = (albert_layer(model, 3).get_submodule("attention") for model in (student, tiny_teacher()))
+    assert same_weights(of_student, of_teacher)
 
 
-@pytest.mark.parametrize(("groups", "middle"), [(1, [2]), (2, [1, 3]), (3, [1, 2, 3]), (4, [0, 1, 2, 3])])
-def test_student_group_is_the_middle_one_of_the_layers_it_replaces(groups: int, middle: list[int]) -> None:
-    teacher, student = tiny_teacher(), tiny_student(groups)
-    for group, layer in enumerate(middle):
-        assert same_weights(albert_layer(student, group), albert_layer(teacher, layer))
+def test_a_layer_keeps_the_neurons_that_add_most_to_its_output() -> None:
+    teacher = tiny_teacher()
+    layer = albert_layer(teacher, 1)
+    with torch.no_grad():
+        layer.get_parameter("ffn_output.weight")[:, [3, 30]] = 0  # the outputs of two neurons add nothing
+        layer.get_parameter("ffn.weight")[5] = 0  # the output of another one is 0
+        layer.get_parameter("ffn.bias").copy_(torch.linspace(0, 1, 32).roll(5))
+    smaller = albert_layer(student_from_teacher(teacher, 8, 29, tiny_batches()), 1)
+    kept = [neuron for neuron in range(32) if neuron not in (3, 5, 30)]
+    for name in ("ffn.weight", "ffn.bias"):
+        assert torch.equal(smaller.get_parameter(name), layer.get_parameter(name)[kept])
+    wanted = layer.get_parameter("ffn_output.weight")[:, kept]
+    torch.testing.assert_close(smaller.get_parameter("ffn_output.weight"), wanted, atol=0.05, rtol=0.05)
+
+
+def test_the_weights_behind_the_kept_neurons_are_fitted() -> None:
+    """With half of its neurons, a layer is nearer to its teacher than with the teacher's weights behind them."""
+    teacher, (batch,) = tiny_teacher(), tiny_batches()
+    whole = albert_layer(teacher, 0)
+    fitted = albert_layer(student_from_teacher(teacher, 16, 16, [batch]), 0)
+    rows, out = whole.get_parameter("ffn.weight"), whole.get_parameter("ffn_output.weight")
+    kept = [int((rows == row).all(dim=1).nonzero()) for row in fitted.get_parameter("ffn.weight")]
+    neurons: list[torch.Tensor] = []
+    hook = whole.get_submodule("ffn_output").register_forward_pre_hook(lambda _, inputs: neurons.append(inputs[0]))
+    with torch.no_grad():
+        teacher(**batch)
+    hook.remove()
+    wanted, among_them = neurons[0] @ out.T, neurons[0][..., kept]
+    errors = [
+        (among_them @ weights.T - wanted).square().mean().item()
+        for weights in (fitted.get_parameter("ffn_output.weight"), out[:, kept])
+    ]
+    assert errors[0] < 0.9 * errors[1]
 
 
 def test_student_mapping_rebuilds_embeddings_that_fit_into_its_size() -> None:
@@ -49,7 +89,7 @@ def test_student_mapping_rebuilds_embeddings_that_fit_into_its_size() -> None:
         for name in ("word", "position", "token_type"):
             teacher.get_parameter(f"albert.embeddings.{name}_embeddings.weight")[:, 4:] = 0
     tokens = torch.arange(len(WORDS)).repeat(20)
-    student = student_from_teacher(teacher, embedding_size=8, groups=1, tokens_T=tokens)
+    student = student_from_teacher(teacher, 8, 32, tiny_batches())
     with torch.no_grad():
         wanted, found = embedding_outputs(teacher, tokens), embedding_outputs(student, tokens)
     unexplained = (wanted - found).square().sum() / (wanted - wanted.mean(dim=0)).square().sum()

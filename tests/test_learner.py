@@ -63,7 +63,7 @@ def test_it_learns_the_gold_labels() -> None:
 def test_it_learns_from_a_teacher() -> None:
     student, teacher = tiny_student(), tiny_teacher()
     before = distilled(outputs_of(student), outputs_of(teacher))
-    learn(learner_of(student, steps=90, teacher=teacher, settings=Learning(5e-3)), range(90))
+    learn(learner_of(student, steps=180, teacher=teacher, settings=Learning(5e-3)), range(180))
     assert distilled(outputs_of(student), outputs_of(teacher)) < 0.5 * before
 
 

@@ -105,9 +105,15 @@ def tiny_teacher(dropout: float = 0.1) -> AlbertForSequenceClassification:
     return teacher
 
 
-def tiny_student(groups: int = 2) -> AlbertForSequenceClassification:
-    tokens = torch.arange(len(WORDS)).repeat(20)
-    return student_from_teacher(tiny_teacher(), embedding_size=8, groups=groups, tokens_T=tokens)
+def tiny_batches() -> list[dict[str, torch.Tensor]]:
+    """One batch of inputs in which each word is at each place."""
+    rolled = torch.stack([torch.arange(len(WORDS)).roll(shift) for shift in range(len(WORDS))])
+    segments = (torch.arange(len(WORDS)) >= len(WORDS) // 2).long().expand(len(WORDS), -1)
+    return [{"input_ids": rolled, "attention_mask": torch.ones_like(rolled), "token_type_ids": segments}]
+
+
+def tiny_student(intermediate_size: int = 16) -> AlbertForSequenceClassification:
+    return student_from_teacher(tiny_teacher(), 8, intermediate_size, tiny_batches())
 
 
 def save_model(model: AlbertForSequenceClassification, folder: Path) -> Path:

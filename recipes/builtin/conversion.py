@@ -1,8 +1,15 @@
-"""From a BERT to an ALBERT that computes the same, and from that teacher to a small student of its shape.
+"""From a BERT to an ALBERT that computes the same, and from that model to a smaller one with as many layers.
 
-Knows nothing of training. Shapes: V vocabulary, E embedding size, H hidden size, T tokens.
+Knows nothing of training. Shapes: V vocabulary, E embedding size, H hidden size, T tokens, I neurons of a layer (its
+intermediate size), K neurons that are kept.
 """
 # ruff: noqa: N803, N806 - arrays end in their shape
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Final
 
 import torch
 from torch import nn
@@ -22,6 +29,9 @@ ALBERT_PARTS = {
     "full_layer_layer_norm": "output.LayerNorm",
 }
 
+# Added to the diagonal of the fit of the kept neurons, as a share of its mean, because some neurons are nearly equal.
+RIDGE: Final = 1e-3
+
 EMBEDDING_TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
 
 
@@ -30,17 +40,19 @@ def albert_layer(model: AlbertForSequenceClassification, group: int) -> nn.Modul
     return model.get_submodule(f"albert.encoder.albert_layer_groups.{group}.albert_layers.0")
 
 
-def albert_config(shape: BertConfig | AlbertConfig, embedding_size: int, groups: int, dropout: float) -> AlbertConfig:
-    """The configuration of an NLI classifier with the shape of `shape`, its layers in `groups` that share weights."""
+def albert_config(
+    shape: BertConfig | AlbertConfig, embedding_size: int, intermediate_size: int, dropout: float
+) -> AlbertConfig:
+    """The configuration of an NLI classifier with the layers of `shape`, each a group of its own."""
     return AlbertConfig(
         vocab_size=shape.vocab_size,
         embedding_size=embedding_size,
         hidden_size=shape.hidden_size,
         num_hidden_layers=shape.num_hidden_layers,
-        num_hidden_groups=groups,
+        num_hidden_groups=shape.num_hidden_layers,
         inner_group_num=1,
         num_attention_heads=shape.num_attention_heads,
-        intermediate_size=shape.intermediate_size,
+        intermediate_size=intermediate_size,
         hidden_act=shape.hidden_act,
         max_position_embeddings=shape.max_position_embeddings,
         type_vocab_size=shape.type_vocab_size,
@@ -64,7 +76,7 @@ def albert_from_bert(bert: BertModel, dropout: float) -> AlbertForSequenceClassi
 
     The classifier on top is new: its weights come from torch's global generator.
     """
-    config = albert_config(bert.config, bert.config.hidden_size, bert.config.num_hidden_layers, dropout)
+    config = albert_config(bert.config, bert.config.hidden_size, bert.config.intermediate_size, dropout)
     model = AlbertForSequenceClassification(config)
     model.albert.embeddings.load_state_dict(bert.embeddings.state_dict())
     model.albert.pooler.load_state_dict(bert.get_submodule("pooler.dense").state_dict())
@@ -80,18 +92,24 @@ def albert_from_bert(bert: BertModel, dropout: float) -> AlbertForSequenceClassi
 
 @torch.no_grad()
 def student_from_teacher(
-    teacher: AlbertForSequenceClassification, embedding_size: int, groups: int, tokens_T: torch.Tensor
+    teacher: AlbertForSequenceClassification,
+    embedding_size: int,
+    intermediate_size: int,
+    batches: Iterable[Mapping[str, torch.Tensor]],
 ) -> AlbertForSequenceClassification:
-    """A smaller ALBERT that starts near `teacher`, without dropout; `tokens_T` are token ids as they occur in text.
+    """A smaller ALBERT that starts near `teacher`, without dropout. `batches` are the model's inputs for some pairs.
 
-    Its embeddings are the teacher's in the `embedding_size` directions that keep most of them; its mapping is fitted
-    on `tokens_T`; each group is the middle one of the teacher's layers that it replaces; pooler and classifier are
-    copies.
+    Its embeddings are the teacher's in the `embedding_size` directions that keep most of them. Each layer keeps the
+    `intermediate_size` neurons that add most to its output. The mapping after the embeddings, and the weights behind
+    the kept neurons, are fitted on `batches`. The rest is copied.
     """
-    student = AlbertForSequenceClassification(albert_config(teacher.config, embedding_size, groups, dropout=0.0))
+    config = albert_config(teacher.config, embedding_size, intermediate_size, dropout=0.0)
+    student = AlbertForSequenceClassification(config)
+    batches = list(batches)
+    tokens_T = torch.cat([batch["input_ids"][batch["attention_mask"].bool()] for batch in batches])
     _project_embeddings(student, teacher, tokens_T)
     _fit_mapping(student, teacher, tokens_T)
-    _copy_middle_layers(student, teacher)
+    _keep_neurons(student, teacher, batches)
     student.albert.pooler.load_state_dict(teacher.albert.pooler.state_dict())
     student.classifier.load_state_dict(teacher.classifier.state_dict())
     return student
@@ -136,15 +154,42 @@ def _fit_mapping(
     mapping.bias.copy_(solution_FH[-1])
 
 
-def _copy_middle_layers(student: AlbertForSequenceClassification, teacher: AlbertForSequenceClassification) -> None:
-    layers = [layer_group(student.config, layer) for layer in range(teacher.config.num_hidden_layers)]
-    for group in range(student.config.num_hidden_groups):
-        replaced = [layer for layer, its_group in enumerate(layers) if its_group == group]
-        # Compared with the mean, the first and the last of the layers, the middle one learned fastest by far.
-        middle = replaced[len(replaced) // 2]
-        albert_layer(student, group).load_state_dict(albert_layer(teacher, middle).state_dict())
+def _keep_neurons(
+    student: AlbertForSequenceClassification,
+    teacher: AlbertForSequenceClassification,
+    batches: Iterable[Mapping[str, torch.Tensor]],
+) -> None:
+    kept = student.config.intermediate_size
+    for index, products_II in enumerate(_neuron_products(teacher, batches)):
+        weights = dict(albert_layer(teacher, index).state_dict())
+        out_HI = weights["ffn_output.weight"].double()
+        added_I = products_II.diagonal() * out_HI.square().sum(dim=0)
+        best_K = added_I.argsort(descending=True)[:kept].sort().values
+        among_KK = products_II[best_K][:, best_K]
+        ridge = RIDGE * among_KK.diagonal().mean() * torch.eye(kept)
+        weights["ffn_output.weight"] = torch.linalg.solve(among_KK + ridge, products_II[best_K] @ out_HI.T).T.float()
+        weights["ffn.weight"], weights["ffn.bias"] = weights["ffn.weight"][best_K], weights["ffn.bias"][best_K]
+        albert_layer(student, index).load_state_dict(weights)
 
 
-def layer_group(config: AlbertConfig, layer: int) -> int:
-    """The group of a layer, as ALBERT counts: six layers in four groups have the groups 0, 0, 1, 2, 2 and 3."""
-    return int(layer / (config.num_hidden_layers / config.num_hidden_groups))
+def _neuron_products(
+    model: AlbertForSequenceClassification, batches: Iterable[Mapping[str, torch.Tensor]]
+) -> list[torch.Tensor]:
+    """Of each layer, the products of the outputs of two neurons, summed over the tokens of `batches`: of shape I, I."""
+    size = model.config.intermediate_size
+    sums = [torch.zeros(size, size, dtype=torch.float64) for _ in range(model.config.num_hidden_layers)]
+
+    def add(index: int, mask: torch.Tensor, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        neurons_TI = inputs[0][mask].double()
+        sums[index] += neurons_TI.T @ neurons_TI
+
+    for batch in batches:
+        mask = batch["attention_mask"].bool()
+        hooks = [
+            albert_layer(model, index).get_submodule("ffn_output").register_forward_pre_hook(partial(add, index, mask))
+            for index in range(len(sums))
+        ]
+        model(**batch)
+        for hook in hooks:
+            hook.remove()
+    return sums

@@ -1,4 +1,4 @@
-"""The student: a small ALBERT that starts from MiniLM and learns the teacher's stored answers."""
+"""The student: a small ALBERT that starts from MiniLM, learns its hidden states, and then the teacher's answers."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from recipes.builtin.training import Schedule, train
 
 log = logging.getLogger(__name__)
 
-# Tokens that the student's embeddings are fitted on: enough for a least-squares fit of 129 numbers an output.
-FITTED_TOKENS: Final = 200_000
+# Pairs that the first student is fitted on: 100,000 tokens for least-squares fits of at most 512 numbers an output.
+FITTED_PAIRS: Final = 4096
+# The first pairs, with which the student learns the hidden states of MiniLM.
+MATCHED_PAIRS: Final = 100_000
 # Both distributions are made flatter before they are compared, so that small probabilities count too.
 SOFTENING: Final = 2.0
 # The weight of the gold label where there is one. The teacher's answer has the rest.
 GOLD_WEIGHT: Final = 0.3
 NO_GOLD: Final = -1
-SCHEDULE: Final = Schedule(epochs=5, learning_rate=3e-4, classifier_factor=3.0, warmup_steps=500, batch_pairs=64)
+MATCHING: Final = Schedule(epochs=1, learning_rate=5e-4, classifier_factor=1.0, warmup_steps=50, batch_pairs=64)
+SCHEDULE: Final = Schedule(epochs=4, learning_rate=2e-4, classifier_factor=3.0, warmup_steps=200, batch_pairs=64)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,27 @@ class Lessons:
         return ((1 - gold_weight) * divergence + gold_weight * entropy).mean()
 
 
+@dataclass(frozen=True)
+class HiddenStates:
+    """Pairs, and the model whose hidden states the student learns."""
+
+    pairs: EncodedPairs
+    model: AlbertForSequenceClassification
+
+    def loss(self, student: nn.Module, positions: NDArray[np.int64]) -> torch.Tensor:
+        """The squared error of the student's hidden states as a share of their squares, the mean over the layers."""
+        inputs = padded(self.pairs, positions, segments=True)
+        is_token = inputs["attention_mask"].bool()
+        with torch.no_grad():
+            wanted = self.model.albert(**inputs, output_hidden_states=True).hidden_states
+        learned = student.get_submodule("albert")(**inputs, output_hidden_states=True).hidden_states
+        errors = [
+            (one.float() - other.float())[is_token].square().mean() / other.float()[is_token].square().mean()
+            for one, other in zip(learned, wanted, strict=True)
+        ]
+        return torch.stack(errors).mean()
+
+
 def student_tokenizer(source: Path) -> Tokenizer:
     """The tokenizer of the BERT in `source`."""
     return Tokenizer.from_file(str(source / "tokenizer.json"))
@@ -64,17 +88,38 @@ def encoded_for_student(source: Path, pairs: pa.Table) -> EncodedPairs:
     return encoded_pairs(student_tokenizer(source), pairs[PREMISE].to_pylist(), pairs[HYPOTHESIS].to_pylist())
 
 
-def first_student(
-    source: Path, pairs: EncodedPairs, embedding_size: int, groups: int, seed: int
-) -> AlbertForSequenceClassification:
-    """A small ALBERT that starts near the BERT in `source`. The classifier is new."""
+def whole_model(source: Path, seed: int) -> AlbertForSequenceClassification:
+    """The BERT in `source` as an ALBERT. The classifier is new."""
     torch.manual_seed(seed)
-    whole = albert_from_bert(BertModel.from_pretrained(source, dtype=torch.float32), dropout=0.0)
-    tokens = torch.from_numpy(pairs.ids[:FITTED_TOKENS].astype(np.int64))
-    student = student_from_teacher(whole, embedding_size, groups, tokens)
-    # torch's fused attention spends half of a step in its backward pass on CPUs.
-    student.set_attn_implementation("eager")
-    return student
+    return fast_to_train(albert_from_bert(BertModel.from_pretrained(source, dtype=torch.float32), dropout=0.0))
+
+
+def first_student(
+    whole: AlbertForSequenceClassification, pairs: EncodedPairs, embedding_size: int, intermediate_size: int, seed: int
+) -> AlbertForSequenceClassification:
+    """A smaller ALBERT that starts near `whole`, fitted on some of the pairs."""
+    count = len(pairs.lengths)
+    chosen = np.random.default_rng(seed).choice(count, min(count, FITTED_PAIRS), replace=False)
+    batches = [padded(pairs, positions, segments=True) for positions in np.split(chosen, range(64, len(chosen), 64))]
+    return fast_to_train(student_from_teacher(whole, embedding_size, intermediate_size, batches))
+
+
+def fast_to_train(model: AlbertForSequenceClassification) -> AlbertForSequenceClassification:
+    """The model without torch's fused attention, which spends half of a step in its backward pass on CPUs."""
+    model.set_attn_implementation("eager")
+    return model
+
+
+def match_hidden_states(
+    student: AlbertForSequenceClassification,
+    whole: AlbertForSequenceClassification,
+    pairs: EncodedPairs,
+    seed: int,
+    state: Path,
+) -> None:
+    """Trains the student to have the hidden states of `whole`, layer by layer."""
+    schedule = MATCHING.of(epochs=MATCHING.epochs, seed=seed)
+    train(student, HiddenStates(pairs, whole).loss, pairs.lengths[:MATCHED_PAIRS], schedule, state)
 
 
 def train_student(
