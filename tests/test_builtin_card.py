@@ -21,6 +21,8 @@ MADE = {
     "gold_weight": 0.3,
     "softening": 2.0,
     "source_neurons": 1536,
+    "longer_pairs": 60_000,
+    "longer_rate": 1e-4,
     "matched_pairs": 100_000,
     "matched_rate": 5e-4,
     "seed": 7,

@@ -18,6 +18,7 @@ from albert_infer.schema import HYPOTHESIS, PREMISE
 from recipes.builtin import soft_labels
 from recipes.builtin.encoding import EncodedPairs, encoded_pairs, padded
 from recipes.builtin.gold import gold_codes
+from recipes.builtin.longer import with_longer_premises
 from recipes.builtin.soft_labels import classifier_logits, stored_logits
 from recipes.builtin.student import NO_GOLD, HiddenStates, Lessons, lessons_of
 from recipes.builtin.training import Schedule, train
@@ -101,6 +102,47 @@ def test_a_batch_is_padded_and_has_the_segments_of_the_pair() -> None:
     assert batch["input_ids"][1, :7].tolist() == alone["input_ids"][0].tolist()
     assert batch["attention_mask"].sum(dim=1).tolist() == [8, 7]
     assert batch["input_ids"][1, 7:].tolist() == [0]
+
+
+def texts(pairs: EncodedPairs, at: int) -> tuple[list[int], list[int]]:
+    """The ids of premise and hypothesis of a pair, without the special tokens."""
+    ids = pairs.ids[pairs.offsets[at] : pairs.offsets[at + 1]].tolist()
+    cut = int(pairs.premise_tokens[at])
+    assert (ids[0], ids[cut - 1], ids[-1]) == (2, 3, 3)  # [CLS] premise [SEP] hypothesis [SEP]
+    return ids[1 : cut - 1], ids[cut:-1]
+
+
+def test_longer_premises_have_whole_premises_of_other_pairs_around_their_own() -> None:
+    pairs = encoded()
+    longer = with_longer_premises(pairs, seed=0)
+    own = [texts(pairs, at) for at in range(len(pairs.lengths))]
+    premises, added = {tuple(premise) for premise, _ in own}, set()
+    for at, (premise, hypothesis) in enumerate(own):
+        found, same = texts(longer, at)
+        assert same == hypothesis
+        sentences = {tuple(found[start : start + 2]) for start in range(0, len(found), 2)}  # each premise has two words
+        assert tuple(premise) in sentences
+        assert sentences <= premises
+        added.add(len(found) // 2 - 1)
+    assert added == {0, 1, 2}
+    assert np.array_equal(with_longer_premises(pairs, seed=0).ids, longer.ids)
+    assert not np.array_equal(with_longer_premises(pairs, seed=1).ids, longer.ids)
+
+
+def test_no_longer_premise_makes_a_pair_that_is_too_long() -> None:
+    table = pa.table({PREMISE: ["dogs run " * 30] * 20, HYPOTHESIS: ["dogs sleep"] * 20})
+    longer = with_longer_premises(encoded(table), seed=0)
+    assert set(longer.lengths.tolist()) == {65, 125}  # two premises of 60 words fit into 128 tokens, three do not
+    assert all(texts(longer, at)[1] == texts(encoded(table), at)[1] for at in range(20))
+
+
+def test_longer_lessons_keep_their_answers() -> None:
+    logits = np.arange(3 * len(learnable_pairs()), dtype=np.float32).reshape(-1, 3)
+    lessons = lessons_of(encoded(), logits, learnable_pairs().slice(0, 5))
+    longer = lessons.longer(seed=0)
+    assert torch.equal(longer.logits, lessons.logits)
+    assert torch.equal(longer.gold, lessons.gold)
+    assert longer.pairs.lengths.sum() > lessons.pairs.lengths.sum()
 
 
 def test_stored_answers_are_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,11 @@ class EncodedPairs:
         """Tokens of each pair."""
         return np.diff(self.offsets)
 
+    def first(self, count: int) -> EncodedPairs:
+        """The first `count` pairs."""
+        offsets = self.offsets[: count + 1]
+        return EncodedPairs(self.ids[: offsets[-1]], offsets, self.premise_tokens[:count], self.pad_id)
+
 
 def encoded_pairs(tokenizer: Tokenizer, premises: Sequence[str], hypotheses: Sequence[str]) -> EncodedPairs:
     """The pairs with the tokenizer's special tokens, cut to `MAX_TOKENS`. The tokenizer stays set so."""

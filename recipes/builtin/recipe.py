@@ -38,14 +38,18 @@ from recipes.builtin.neighbours import sentence_vectors
 from recipes.builtin.soft_labels import stored_logits
 from recipes.builtin.student import (
     GOLD_WEIGHT,
+    LONGER,
+    LONGER_PAIRS,
     MATCHED_PAIRS,
     MATCHING,
     SCHEDULE,
     SOFTENING,
+    Watched,
     encoded_for_student,
     first_student,
     lessons_of,
     match_hidden_states,
+    saved_student,
     student_tokenizer,
     train_student,
     whole_model,
@@ -87,6 +91,11 @@ class Recipe(BaseModel):
     def teacher(self) -> Path:
         """The fine-tuned teacher."""
         return self.work / "teacher"
+
+    @property
+    def short_student(self) -> Path:
+        """The student that has learned from short premises only."""
+        return self.work / "short_student"
 
     @property
     def student(self) -> Path:
@@ -164,25 +173,31 @@ def all_pairs(recipe: Recipe, gold: GoldPairs) -> pa.Table:
 
 
 def write_student(recipe: Recipe, gold: GoldPairs, pairs: pa.Table, logits: NDArray[np.float32]) -> None:
-    """Distils the teacher's answers for `pairs`, of which those of `gold` come first, and writes the student."""
+    """Distils the teacher's answers for `pairs`, of which those of `gold` come first, and writes the student.
+
+    The student learns from the pairs as they are, and after that from some of them with longer premises.
+    """
     if recipe.student.exists():
         return
     source = source_folder()
     encoded = encoded_for_student(source, pairs)
-    whole = whole_model(source, recipe.seed)
-    student = first_student(whole, encoded, recipe.embedding_size, recipe.intermediate_size, recipe.seed)
-    matched, state = recipe.work / "matched.state", recipe.work / "student.state"
-    match_hidden_states(student, whole, encoded, recipe.seed, matched)
-    schedule = SCHEDULE.of(epochs=recipe.student_epochs, seed=recipe.seed)
-    watched = encoded_for_student(source, gold.calibration)
     lessons = lessons_of(encoded, logits, gold.train)
-    train_student(student, lessons, watched, gold_codes(gold.calibration), schedule, state)
-    partial = recipe.student.with_suffix(".partial")
-    student.half()  # type: ignore[no-untyped-call]
-    save(student, partial, student_tokenizer(source))
-    partial.rename(recipe.student)
-    for finished in (matched, state):
-        finished.unlink()
+    watched = Watched(encoded_for_student(source, gold.calibration), gold_codes(gold.calibration))
+    if not recipe.short_student.exists():
+        whole = whole_model(source, recipe.seed)
+        student = first_student(whole, encoded, recipe.embedding_size, recipe.intermediate_size, recipe.seed)
+        matched, state = recipe.work / "matched.state", recipe.work / "student.state"
+        match_hidden_states(student, whole, encoded, recipe.seed, matched)
+        train_student(student, lessons, watched, SCHEDULE.of(epochs=recipe.student_epochs, seed=recipe.seed), state)
+        save(student, recipe.short_student, student_tokenizer(source))
+        for finished in (matched, state):
+            finished.unlink()
+    student = saved_student(recipe.short_student)
+    state = recipe.work / "longer.state"
+    schedule = LONGER.of(epochs=LONGER.epochs, seed=recipe.seed)
+    train_student(student, lessons.longer(recipe.seed), watched, schedule, state)
+    save(student, recipe.student, student_tokenizer(source))
+    state.unlink()
 
 
 def how_made(recipe: Recipe, gold: GoldPairs) -> dict[str, object]:
@@ -195,6 +210,8 @@ def how_made(recipe: Recipe, gold: GoldPairs) -> dict[str, object]:
         "student_classifier": SCHEDULE.classifier_factor,
         "student_batch": SCHEDULE.batch_pairs,
         "source_neurons": BertConfig.from_pretrained(source_folder()).intermediate_size,
+        "longer_pairs": LONGER_PAIRS,
+        "longer_rate": LONGER.learning_rate,
         "matched_pairs": MATCHED_PAIRS,
         "matched_rate": MATCHING.learning_rate,
         "gold_weight": GOLD_WEIGHT,
@@ -204,12 +221,17 @@ def how_made(recipe: Recipe, gold: GoldPairs) -> dict[str, object]:
 
 
 def save(trained: AlbertForSequenceClassification, folder: Path, tokenizer: Tokenizer) -> None:
-    """Weights, configuration, and the tokenizer set to neither cut nor pad."""
-    shutil.rmtree(folder, ignore_errors=True)
-    trained.save_pretrained(folder)
+    """Saves weights in half precision, configuration, and the tokenizer set to neither cut nor pad.
+
+    After a kill, the folder is not there or whole.
+    """
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    trained.half()  # type: ignore[no-untyped-call]
+    trained.save_pretrained(partial)
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    tokenizer.save(str(partial / "tokenizer.json"), pretty=False)
     settings = {
         # The class that takes tokenizer.json as it is; the one of ALBERT would rebuild it as a SentencePiece one.
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -218,7 +240,8 @@ def save(trained: AlbertForSequenceClassification, folder: Path, tokenizer: Toke
         "clean_up_tokenization_spaces": False,
         **{f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "pad", "unk", "mask")},
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (partial / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    partial.rename(folder)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from albert_infer.schema import HYPOTHESIS, PREMISE
 from recipes.builtin.conversion import albert_from_bert, student_from_teacher
 from recipes.builtin.encoding import EncodedPairs, encoded_pairs, padded
 from recipes.builtin.gold import gold_codes
+from recipes.builtin.longer import with_longer_premises
 from recipes.builtin.soft_labels import classifier_logits
 from recipes.builtin.training import Schedule, train
 
@@ -35,6 +36,9 @@ GOLD_WEIGHT: Final = 0.3
 NO_GOLD: Final = -1
 MATCHING: Final = Schedule(epochs=1, learning_rate=5e-4, classifier_factor=1.0, warmup_steps=50, batch_pairs=64)
 SCHEDULE: Final = Schedule(epochs=4, learning_rate=2e-4, classifier_factor=3.0, warmup_steps=200, batch_pairs=64)
+# The first pairs, with which the student learns from longer premises.
+LONGER_PAIRS: Final = 60_000
+LONGER: Final = Schedule(epochs=1, learning_rate=1e-4, classifier_factor=1.0, warmup_steps=50, batch_pairs=64)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Lessons:
     pairs: EncodedPairs
     logits: torch.Tensor
     gold: torch.Tensor
+
+    def longer(self, seed: int) -> Lessons:
+        """The first lessons with longer premises, and the same answers."""
+        pairs = with_longer_premises(self.pairs.first(LONGER_PAIRS), seed)
+        return Lessons(pairs, self.logits[:LONGER_PAIRS], self.gold[:LONGER_PAIRS])
 
     def loss(self, student: nn.Module, positions: NDArray[np.int64]) -> torch.Tensor:
         """The mean over the pairs at `positions` of the divergence from the teacher and from the gold label."""
@@ -55,6 +64,14 @@ class Lessons:
         entropy = nn.functional.cross_entropy(logits, self.gold[at], ignore_index=NO_GOLD, reduction="none")
         gold_weight = GOLD_WEIGHT * (self.gold[at] != NO_GOLD)
         return ((1 - gold_weight) * divergence + gold_weight * entropy).mean()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Held-out pairs, and the codes of their gold labels."""
+
+    pairs: EncodedPairs
+    gold: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -123,21 +140,21 @@ def match_hidden_states(
 
 
 def train_student(
-    student: AlbertForSequenceClassification,
-    lessons: Lessons,
-    watched: EncodedPairs,
-    watched_gold: torch.Tensor,
-    schedule: Schedule,
-    state: Path,
+    student: AlbertForSequenceClassification, lessons: Lessons, watched: Watched, schedule: Schedule, state: Path
 ) -> None:
     """Trains the student, and logs after each epoch how many of the watched pairs it gets right."""
 
     def watch(model: nn.Module) -> None:
-        logits = classifier_logits(model, watched, np.arange(len(watched.lengths)), segments=True)
-        right = (torch.from_numpy(logits).argmax(dim=1) == watched_gold).float().mean().item()
-        log.info("%.1f %% of %d held-out pairs are right", 100 * right, len(watched_gold))
+        logits = classifier_logits(model, watched.pairs, np.arange(len(watched.gold)), segments=True)
+        right = (torch.from_numpy(logits).argmax(dim=1) == watched.gold).float().mean().item()
+        log.info("%.1f %% of %d held-out pairs are right", 100 * right, len(watched.gold))
 
     train(student, lessons.loss, lessons.pairs.lengths, schedule, state, watch)
+
+
+def saved_student(folder: Path) -> AlbertForSequenceClassification:
+    """The student in `folder`, in full precision."""
+    return fast_to_train(AlbertForSequenceClassification.from_pretrained(folder, dtype=torch.float32))
 
 
 def lessons_of(pairs: EncodedPairs, logits: NDArray[np.float32], gold: pa.Table) -> Lessons:
