@@ -20,7 +20,7 @@ from recipes.builtin.encoding import EncodedPairs, encoded_pairs, padded
 from recipes.builtin.gold import gold_codes
 from recipes.builtin.longer import with_longer_premises
 from recipes.builtin.soft_labels import classifier_logits, stored_logits
-from recipes.builtin.student import NO_GOLD, HiddenStates, Lessons, lessons_of
+from recipes.builtin.student import NO_GOLD, HiddenStates, Lessons, average_weights, lessons_of
 from recipes.builtin.training import Schedule, train
 
 SCHEDULE = Schedule(
@@ -134,6 +134,18 @@ def test_no_longer_premise_makes_a_pair_that_is_too_long() -> None:
     longer = with_longer_premises(encoded(table), seed=0)
     assert set(longer.lengths.tolist()) == {65, 125}  # two premises of 60 words fit into 128 tokens, three do not
     assert all(texts(longer, at)[1] == texts(encoded(table), at)[1] for at in range(20))
+
+
+def test_the_average_of_two_students_is_the_mean_of_each_weight() -> None:
+    student, other = tiny_student(), tiny_student()
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.add_(1)
+    wanted = {name: value + 0.5 for name, value in student.state_dict().items() if value.is_floating_point()}
+    average_weights(student, other)
+    found = student.state_dict()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value)
 
 
 def test_longer_lessons_keep_their_answers() -> None:

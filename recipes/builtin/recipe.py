@@ -45,6 +45,7 @@ from recipes.builtin.student import (
     SCHEDULE,
     SOFTENING,
     Watched,
+    average_weights,
     encoded_for_student,
     first_student,
     lessons_of,
@@ -175,7 +176,8 @@ def all_pairs(recipe: Recipe, gold: GoldPairs) -> pa.Table:
 def write_student(recipe: Recipe, gold: GoldPairs, pairs: pa.Table, logits: NDArray[np.float32]) -> None:
     """Distils the teacher's answers for `pairs`, of which those of `gold` come first, and writes the student.
 
-    The student learns from the pairs as they are, and after that from some of them with longer premises.
+    The student learns from the pairs as they are, and after that from some of them with longer premises. Its weights
+    are the mean of those before and after the second step.
     """
     if recipe.student.exists():
         return
@@ -196,6 +198,7 @@ def write_student(recipe: Recipe, gold: GoldPairs, pairs: pa.Table, logits: NDAr
     state = recipe.work / "longer.state"
     schedule = LONGER.of(epochs=LONGER.epochs, seed=recipe.seed)
     train_student(student, lessons.longer(recipe.seed), watched, schedule, state)
+    average_weights(student, saved_student(recipe.short_student))
     save(student, recipe.student, student_tokenizer(source))
     state.unlink()
 

@@ -152,6 +152,16 @@ def train_student(
     train(student, lessons.loss, lessons.pairs.lengths, schedule, state, watch)
 
 
+@torch.no_grad()
+def average_weights(student: nn.Module, other: nn.Module) -> None:
+    """Sets each weight of the student to the mean of both (Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
+
+    The mean of a model before and after a training keeps more of what both do well than either.
+    """
+    for one, two in zip(student.parameters(), other.parameters(), strict=True):
+        one.lerp_(two, 1 / 2)
+
+
 def saved_student(folder: Path) -> AlbertForSequenceClassification:
     """The student in `folder`, in full precision."""
     return fast_to_train(AlbertForSequenceClassification.from_pretrained(folder, dtype=torch.float32))
