@@ -43,7 +43,7 @@ def builtin(review_below: float | None) -> Classifier:
 @cache
 def ours() -> list[str]:
     """The labels of the built-in checkpoint."""
-    labels: list[str] = Labeler().label(TEXTS)["label"].to_pylist()
+    labels: list[str] = Labeler(precision=Precision.FP32).label(TEXTS)["label"].to_pylist()
     return labels
 
 
@@ -92,7 +92,9 @@ def test_it_is_labelled_with_the_runs_own_tokenizer(tmp_path: Path) -> None:
 
 
 def test_pairs_that_need_review_are_told_apart(tmp_path: Path) -> None:
-    labelled = Labeler(review_below=0.7).label(PACKAGED.select(["premise", "hypothesis", "gold_label"]))
+    labelled = Labeler(precision=Precision.FP32, review_below=0.7).label(
+        PACKAGED.select(["premise", "hypothesis", "gold_label"])
+    )
     told = found(tmp_path, PACKAGED, review_below=0.7)
     for needed, part in ((True, told.needing_review), (False, told.needing_none)):
         rows = [row for row in labelled.to_pylist() if row["needs_review"] is needed]
