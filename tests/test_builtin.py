@@ -139,8 +139,8 @@ def test_a_missing_piece_is_named(tmp_path: Path) -> None:
 def test_the_built_in_checkpoint_is_small_and_loads() -> None:
     checkpoint = load_checkpoint("builtin")
     assert checkpoint.label_order == tuple(NliLabel)
-    assert checkpoint.shape.embedding_size == 128
-    assert checkpoint.shape.num_hidden_groups < checkpoint.shape.num_hidden_layers
+    assert (checkpoint.shape.embedding_size, checkpoint.shape.intermediate_size) == (192, 512)
+    assert checkpoint.shape.num_hidden_groups == checkpoint.shape.num_hidden_layers == 6
     assert sum(path.stat().st_size for path in BUILTIN.iterdir()) <= 24 << 20
     assert json.loads((BUILTIN / "config.json").read_text())["dtype"] == "float16"
 
