@@ -18,7 +18,7 @@ ADDED: Final = (0, 0, 1, 2)
 
 
 def with_longer_premises(pairs: EncodedPairs, seed: int) -> EncodedPairs:
-    """The pairs in the same order, most of them with premises of other pairs before or after their own.
+    """The pairs in the same order, half of them with premises of other pairs before or after their own.
 
     No pair becomes longer than `MAX_TOKENS`: a premise that would not fit is left out.
     """
