@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def recipe(tmp_path: Path) -> Recipe:
         work=tmp_path / "work",
         output=tmp_path / "output",
         wordnet=tmp_path,
+        student_epochs=1,
         embedding_size=8,
         intermediate_size=24,
     )
@@ -82,15 +84,25 @@ def test_the_student_has_the_shape_of_the_recipe_and_half_precision(recipe: Reci
 
 
 @pytest.mark.usefixtures("source")
-def test_a_student_that_is_there_is_not_trained_again_and_another_run_has_its_bits(recipe: Recipe) -> None:
+def test_what_is_there_is_not_trained_again_and_another_run_has_its_bits(recipe: Recipe) -> None:
     student_of(recipe)
     first = load_checkpoint(str(recipe.student)).digest
-    before = (recipe.student / "model.safetensors").stat().st_mtime_ns
+    before = {folder: modified(folder) for folder in (recipe.short_student, recipe.student)}
     student_of(recipe)
-    assert (recipe.student / "model.safetensors").stat().st_mtime_ns == before
+    assert before == {folder: modified(folder) for folder in before}
+    shutil.rmtree(recipe.student)
+    student_of(recipe)
+    assert load_checkpoint(str(recipe.student)).digest == first
+    assert load_checkpoint(str(recipe.short_student)).digest != first
+    assert modified(recipe.short_student) == before[recipe.short_student]
     again = recipe.model_copy(update={"work": recipe.work / "again"})
     student_of(again)
     assert load_checkpoint(str(again.student)).digest == first
+
+
+def modified(folder: Path) -> int:
+    """When the weights in the folder were written, in nanoseconds."""
+    return (folder / "model.safetensors").stat().st_mtime_ns
 
 
 @pytest.mark.process
