@@ -166,8 +166,10 @@ def test_a_checkpoint_whose_outputs_have_wrong_names_is_refused_until_their_orde
     assert report["model"]["own_label_map"] == ["contradiction", "entailment", "neutral"]
     assert report["model"]["label_map"] == ["entailment", "neutral", "contradiction"]
     assert "label order  entailment, neutral, contradiction by --label-order" in outcome.stdout
-    assert report["preflight"]["probe"]["right"] > 0.9
     assert labelled_rows(output).num_rows == 8
+    well_named = run_inline("--input", source, "--output", tmp_path / "well_named", "--model", BUILTIN)
+    assert well_named.exit_code == 0
+    assert report["preflight"]["probe"] == report_of(tmp_path / "well_named")["preflight"]["probe"]
 
 
 # --- checkpoints that load, but do not compute
