@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from recipes.builtin.student import (
     MATCHING,
     SCHEDULE,
     SOFTENING,
+    Lessons,
     Watched,
     average_weights,
     encoded_for_student,
@@ -182,25 +184,30 @@ def write_student(recipe: Recipe, gold: GoldPairs, pairs: pa.Table, logits: NDAr
     if recipe.student.exists():
         return
     source = source_folder()
-    encoded = encoded_for_student(source, pairs)
-    lessons = lessons_of(encoded, logits, gold.train)
+    lessons = lessons_of(encoded_for_student(source, pairs), logits, gold.train)
     watched = Watched(encoded_for_student(source, gold.calibration), gold_codes(gold.calibration))
     if not recipe.short_student.exists():
-        whole = whole_model(source, recipe.seed)
-        student = first_student(whole, encoded, recipe.embedding_size, recipe.intermediate_size, recipe.seed)
-        matched, state = recipe.work / "matched.state", recipe.work / "student.state"
-        match_hidden_states(student, whole, encoded, recipe.seed, matched)
-        train_student(student, lessons, watched, SCHEDULE.of(epochs=recipe.student_epochs, seed=recipe.seed), state)
-        save(student, recipe.short_student, student_tokenizer(source))
-        for finished in (matched, state):
-            finished.unlink()
+        write_short_student(recipe, lessons, watched)
     student = saved_student(recipe.short_student)
     state = recipe.work / "longer.state"
-    schedule = LONGER.of(epochs=LONGER.epochs, seed=recipe.seed)
-    train_student(student, lessons.longer(recipe.seed), watched, schedule, state)
+    train_student(student, lessons.longer(recipe.seed), watched, replace(LONGER, seed=recipe.seed), state)
     average_weights(student, saved_student(recipe.short_student))
     save(student, recipe.student, student_tokenizer(source))
     state.unlink()
+
+
+def write_short_student(recipe: Recipe, lessons: Lessons, watched: Watched) -> None:
+    """Writes the student that has learned from the pairs as they are."""
+    source = source_folder()
+    whole = whole_model(source, recipe.seed)
+    student = first_student(whole, lessons.pairs, recipe.embedding_size, recipe.intermediate_size, recipe.seed)
+    matched, state = recipe.work / "matched.state", recipe.work / "student.state"
+    match_hidden_states(student, whole, lessons.pairs, recipe.seed, matched)
+    schedule = replace(SCHEDULE, epochs=recipe.student_epochs, seed=recipe.seed)
+    train_student(student, lessons, watched, schedule, state)
+    save(student, recipe.short_student, student_tokenizer(source))
+    for finished in (matched, state):
+        finished.unlink()
 
 
 def how_made(recipe: Recipe, gold: GoldPairs) -> dict[str, object]:

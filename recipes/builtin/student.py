@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -135,8 +135,8 @@ def match_hidden_states(
     state: Path,
 ) -> None:
     """Trains the student to have the hidden states of `whole`, layer by layer."""
-    schedule = MATCHING.of(epochs=MATCHING.epochs, seed=seed)
-    train(student, HiddenStates(pairs, whole).loss, pairs.lengths[:MATCHED_PAIRS], schedule, state)
+    lengths = pairs.lengths[:MATCHED_PAIRS]
+    train(student, HiddenStates(pairs, whole).loss, lengths, replace(MATCHING, seed=seed), state)
 
 
 def train_student(

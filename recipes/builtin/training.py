@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,10 +44,6 @@ class Schedule:
     weight_decay: float = 0.01
     seed: int = 0
     save_seconds: float = 300.0
-
-    def of(self, *, epochs: int, seed: int) -> Schedule:
-        """The same schedule with another number of epochs and another seed."""
-        return replace(self, epochs=epochs, seed=seed)
 
     def rate_factor(self, step: int, steps: int) -> float:
         """The part of the learning rate that step `step` of `steps` uses; the first step is 0."""
