@@ -230,10 +230,18 @@ def test_the_built_in_checkpoint_gives_its_labels_in_fp8() -> None:
     tokenizer = checkpoint.tokenizer(max_length=64, long_premise="longest_first")
     pairs = tokenizer.encode(texts[PREMISE], texts[HYPOTHESIS], np.zeros(texts.num_rows, dtype=np.bool_)).pairs
     tensors = AlbertTensors.read(checkpoint.shape, checkpoint.weights)
-    found, expected = (logits_of(each, pairs) for each in (fp8_pass(tensors), plain_pass(tensors)))
-    assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.97
-    # Of the logits that give the probabilities.
-    assert np.abs(found - expected).max() / checkpoint.temperature < 0.2
+    # The logits that give the probabilities.
+    found, expected = (
+        logits_of(each, pairs) / checkpoint.temperature for each in (fp8_pass(tensors), plain_pass(tensors))
+    )
+    difference = found - expected
+    assert np.abs(difference).max() < 0.2
+    assert np.sqrt(np.mean(difference**2)) < 0.06
+    # Which of two nearly equal labels wins depends on the rounding of the processor.
+    largest = np.sort(expected, axis=1)
+    is_sure = largest[:, -1] - largest[:, -2] > 0.2
+    assert is_sure.mean() > 0.8
+    assert (found.argmax(1) == expected.argmax(1))[is_sure].all()
 
 
 def test_a_product_in_fp8_is_what_its_rounded_numbers_give() -> None:
