@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine import AlbertShape
+from albert_infer.engine.cpu.int8 import state_dtype
 from albert_infer.engine.cpu.threads import Threads
 from albert_infer.engine.cuda.fp8 import scaled_product
 from albert_infer.engine.cuda.passes import FP8, Fp8Rows
@@ -157,11 +158,11 @@ def _mkl_product(weight: Tensor, bias: Tensor, tokens: int) -> Product:
 
 
 def _onednn_int8_product(weight: Tensor, _: Tensor) -> Product:
-    """From uint8 to bf16, one scale an output: what there is to do before bias and activation."""
+    """From uint8 to the type of the engine, one scale an output: what there is to do before bias and activation."""
     packed = torch.ops.onednn.qlinear_prepack(weight, None)
     scales, zero_points = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int64)
     return lambda hidden: torch.ops.onednn.qlinear_pointwise(
-        hidden, 1.0, 128, packed, scales, zero_points, None, 1.0, 0, torch.bfloat16, "none", [], ""
+        hidden, 1.0, 128, packed, scales, zero_points, None, 1.0, 0, state_dtype(), "none", [], ""
     )
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +60,9 @@ VECTOR_SIZES: Final = {
 VECTOR_LENGTHS: Final = (7, 90, 3, 64, 65, 13, 7, 90, 2, 16, 17)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-fused = pytest.mark.skipif(
-    kernels() is None or not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no compiler, or no AVX-512"
+fused = pytest.mark.skipif(kernels() is None, reason="no compiler")
+fused_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="the processor has no instructions for bf16"
 )
 
 
@@ -162,7 +165,9 @@ def test_logits_of_fewer_digits_are_close_to_fp32(
 
 @fused
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new"])
-@pytest.mark.parametrize(("precision", "tolerance"), [(Precision.BF16, 0.03), (Precision.INT8, 0.06)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [pytest.param(Precision.BF16, 0.03, marks=fused_bf16), (Precision.INT8, 0.06)]
+)
 def test_fused_layers_give_the_logits_of_plain_ones(
     tmp_path: Path, activation: str, precision: Precision, tolerance: float
 ) -> None:
@@ -210,6 +215,22 @@ def test_int8_products_are_exact_sums_of_quantised_numbers() -> None:
     bias_O = torch.tensor([0.5, 0.25, -1.0])
     product_XO = Int8Dense(weight_OI, bias_O)(hidden_XI)
     torch.testing.assert_close(product_XO, hidden_XI @ weight_OI.T + bias_O)
+
+
+@pytest.mark.process
+def test_int8_products_are_not_computed_by_the_slow_reference_of_onednn() -> None:
+    code = """
+import torch
+from albert_infer.engine.cpu.int8 import Int8Dense, state_dtype
+dense = Int8Dense(torch.randn(64, 48), torch.randn(64))
+for dtype in (state_dtype(), torch.float32):
+    dense.of_quantized(torch.zeros(32, 48, dtype=torch.uint8), dtype)
+"""
+    environment = {**os.environ, "ONEDNN_VERBOSE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    implementations = re.findall(r"exec,cpu,matmul,([^,]+)", done.stdout)
+    assert len(implementations) == 2
+    assert not [name for name in implementations if name.startswith("ref")]
 
 
 @pytest.mark.parametrize("columns", [48, 72, 768])

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -11,7 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine.activations import ACTIVATION_BY_NAME, gate_of
+from albert_infer.engine.cpu import kernels as kernels_module
 from albert_infer.engine.cpu.kernels import NOTHING, GateTerms, Kernels, Operand, Product, kernels
+from albert_infer.engine.cpu.prebuilt import COMPILERS, V3, V4, flags
+from albert_infer.engine.processor import cpu_flags
 from albert_infer.engine.weights import Norm
 
 # A step of bf16 is 2⁻⁸ of a number.
@@ -20,22 +27,48 @@ BF16_STEP: Final = 2.0**-8
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def compiled() -> Kernels:
-    found = kernels()
-    if found is None:
+# Processors of fewer instructions, with vectors of 512, 256 and 128 bits.
+OTHERS: Final = {
+    "x86-64-v4": V4,
+    "x86-64-v3": V3,
+    "x86-64": frozenset({"sse2"}),
+}
+
+
+@pytest.fixture(
+    scope="module", params=["this processor", *(pytest.param(name, marks=pytest.mark.process) for name in OTHERS)]
+)
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """The kernels for this processor, and for those of fewer instructions."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
         pytest.skip("no compiler")
-    return found
+    if request.param == "this processor":
+        found = kernels()
+        assert found is not None
+        return found
+    if not OTHERS[request.param] <= cpu_flags():
+        pytest.skip(f"this processor has not all instructions of {request.param}")
+    library = tmp_path_factory.mktemp("kernels") / "kernels.so"
+    options = (*flags("x86_64"), f"-march={request.param}")
+    subprocess.run([compiler, *options, Path(kernels_module.__file__).with_suffix(".cpp"), "-o", library], check=True)
+    return Kernels(ctypes.CDLL(str(library)))
 
 
-def random_product(rows: int, columns: int, *, quantized: bool = True) -> Product:
+# Whether rows are quantised, and the type of their product.
+FORMS: Final = pytest.mark.parametrize(
+    ("quantized", "dtype"), [(False, torch.bfloat16), (True, torch.bfloat16), (True, torch.float32)]
+)
+
+
+def random_product(rows: int, columns: int, *, quantized: bool = True, dtype: torch.dtype = torch.bfloat16) -> Product:
     """The product of rows that were quantised with scales and centers, or were not."""
     torch.manual_seed(rows + columns)
     scales, centers = (
         (torch.rand(rows) + 0.5, torch.randn(rows)) if quantized else (torch.ones(rows), torch.zeros(rows))
     )
     operand = Operand(NOTHING, torch.zeros(rows, 1, dtype=torch.uint8) if quantized else NOTHING, scales, centers)
-    states = torch.randn(rows, columns).bfloat16()
+    states = torch.randn(rows, columns).to(dtype)
     return Product(states, operand, torch.randn(columns), torch.randn(columns))
 
 
@@ -60,10 +93,12 @@ def assert_is(operand: Operand, expected_XN: Tensor, *, within: float = 0.0) -> 
         assert bool(((dequantized(operand) - expected_XN).abs() <= step_X1 * 0.501 + 2 * within).all())
 
 
-@pytest.mark.parametrize("quantized", [False, True])
+@FORMS
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new"])
-def test_activate_is_the_gelu_of_the_product(compiled: Kernels, activation: str, quantized: bool) -> None:
-    product = random_product(5, 48, quantized=quantized)
+def test_activate_is_the_gelu_of_the_product(
+    compiled: Kernels, activation: str, quantized: bool, dtype: torch.dtype
+) -> None:
+    product = random_product(5, 48, quantized=quantized, dtype=dtype)
     product.states_XN[0] = torch.linspace(-300, 300, 48)
     activated = Operand.zeros(5, 48, states=True, quantized=quantized)
     gate = gate_of(activation)
@@ -81,9 +116,9 @@ def test_only_gelus_have_a_gate() -> None:
     assert gated == tanh_forms | {"gelu", "gelu_python"}
 
 
-@pytest.mark.parametrize("quantized", [False, True])
-def test_add_and_normalize_is_the_layer_norm_of_the_sum(compiled: Kernels, quantized: bool) -> None:
-    product = random_product(7, 80, quantized=quantized)
+@FORMS
+def test_add_and_normalize_is_the_layer_norm_of_the_sum(compiled: Kernels, quantized: bool, dtype: torch.dtype) -> None:
+    product = random_product(7, 80, quantized=quantized, dtype=dtype)
     # A mean far from zero takes digits from a variance that is not taken around it.
     hidden = Operand.zeros(7, 80, states=True, quantized=quantized)
     hidden.states_XN.copy_(torch.randn(7, 80) + 100)
@@ -93,13 +128,15 @@ def test_add_and_normalize_is_the_layer_norm_of_the_sum(compiled: Kernels, quant
     assert_is(hidden, expected_XN, within=1e-4)
 
 
-@pytest.mark.parametrize("quantized", [False, True])
+@FORMS
 @pytest.mark.parametrize(("heads", "columns"), [(1, 16), (3, 32), (2, 64), (2, 80)])
-def test_attend_is_softmax_attention_of_each_pair(compiled: Kernels, heads: int, columns: int, quantized: bool) -> None:
+def test_attend_is_softmax_attention_of_each_pair(
+    compiled: Kernels, heads: int, columns: int, quantized: bool, dtype: torch.dtype
+) -> None:
     lengths = (1, 5, 6, 7, 16, 17, 33)
     tokens_P = torch.tensor([0, *lengths]).cumsum(0)
     total, width = sum(lengths), heads * columns
-    product = random_product(total, 3 * width, quantized=quantized)
+    product = random_product(total, 3 * width, quantized=quantized, dtype=dtype)
     query, key, value = product.parts(3)
     context = Operand.zeros(total, width, states=not quantized, quantized=quantized)
     scratch = torch.empty(compiled.scratch_floats(max(lengths), heads, columns, width))
@@ -119,9 +156,11 @@ def attended(rows_LH: Tensor, heads: int) -> Tensor:
     return functional.scaled_dot_product_attention(query, key, value).transpose(0, 1).flatten(1)
 
 
-def test_values_of_a_product_are_what_the_kernels_read(compiled: Kernels) -> None:
-    product = random_product(6, 32)
-    torch.testing.assert_close(product.values(2, 5).float(), exact(product)[2:5], rtol=BF16_STEP, atol=1e-5)
+@pytest.mark.parametrize(("dtype", "step"), [(torch.bfloat16, BF16_STEP), (torch.float32, 1e-6)])
+def test_values_of_a_product_are_what_the_kernels_read(dtype: torch.dtype, step: float) -> None:
+    product = random_product(6, 32, dtype=dtype)
+    assert product.values(2, 5).dtype == dtype
+    torch.testing.assert_close(product.values(2, 5).float(), exact(product)[2:5], rtol=step, atol=1e-5)
 
 
 def test_copy_makes_an_operand_of_states(compiled: Kernels) -> None:

@@ -92,7 +92,10 @@ class AlbertEngine:
         asked = f"{self.precision} on {self._device}"
         if self.precision is Precision.FP32:
             return KernelUse.here(asked, KernelState.NOT_NEEDED, None)
-        obstacle = (cpu_obstacle if self._device is DeviceKind.CPU else card_obstacle)(self.shape)
+        if self._device is DeviceKind.CPU:
+            obstacle = cpu_obstacle(self.shape, self.precision)
+        else:
+            obstacle = card_obstacle(self.shape)
         return KernelUse.here(asked, KernelState.COMPILED if self.fused else KernelState.MISSING, obstacle)
 
     def logits(self, pairs: EncodedPairs, batches: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from albert_infer.engine.activations import Gate, gate_of
 from albert_infer.engine.attention import RectangleAttention
-from albert_infer.engine.cpu.int8 import Int8Dense
+from albert_infer.engine.cpu.int8 import Int8Dense, state_dtype
 from albert_infer.engine.cpu.kernels import LANES, GateTerms, Kernels, Operand, Product, kernel_library, kernels
 from albert_infer.engine.kernel_use import Obstacle
 from albert_infer.engine.packing import LengthRun, PackedTokens
@@ -59,14 +59,14 @@ class Int8Product:
     def __call__(self, operand: Operand) -> Product:
         """The product of the operand's quantised states."""
         dense = self._dense
-        states_XO = dense.of_quantized(operand.quantized_XN, torch.bfloat16)
+        states_XO = dense.of_quantized(operand.quantized_XN, state_dtype())
         return Product(states_XO, operand, dense.bias_O, dense.sums_O)
 
 
 def fused_layers(tensors: AlbertTensors, precision: Precision) -> FusedLayers | None:
     """The layers in bf16 or int8; None if shape, activation or processor do not allow them, or without a compiler."""
     shape, gate = tensors.shape, gate_of(tensors.shape.hidden_act)
-    if gate is None or _unsupported(shape):
+    if gate is None or _unsupported(shape, precision):
         return None
     compiled = kernels()
     if compiled is None:
@@ -76,20 +76,22 @@ def fused_layers(tensors: AlbertTensors, precision: Precision) -> FusedLayers | 
     return FusedLayers(shape, layers, compiled, gate, int8=precision is Precision.INT8)
 
 
-def cpu_obstacle(shape: AlbertShape) -> Obstacle | None:
+def cpu_obstacle(shape: AlbertShape, precision: Precision) -> Obstacle | None:
     """What keeps these layers from their kernels, or the machine from keeping the kernels; None for nothing."""
-    problem = _unsupported(shape)
+    problem = _unsupported(shape, precision)
     return Obstacle(problem) if problem else kernel_library().obstacle
 
 
-def _unsupported(shape: AlbertShape) -> str:
+def _unsupported(shape: AlbertShape, precision: Precision) -> str:
     """Why there are no kernels for a checkpoint of this shape on this processor; empty if there are."""
     if gate_of(shape.hidden_act) is None:
         return f"they have no activation {shape.hidden_act}"
     if any(size % LANES for size in (shape.head_size, shape.hidden_size, shape.intermediate_size)):
         return f"they need a checkpoint whose sizes are multiples of {LANES}"
     # oneDNN lays out bf16 weights only where the processor has the instructions to compute with them.
-    return "" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "the processor has no instructions for bf16"
+    if precision is Precision.BF16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "the processor has no instructions for bf16"
+    return ""
 
 
 class FusedLayers:
@@ -143,7 +145,7 @@ class FusedLayers:
             queries, tokens = queries_P[[short, -1]].tolist(), tokens_P[[short, -1]].tolist()
             attention = RectangleAttention(pairs.long_runs, heads)
             context_XH = attention(query.values(*queries), key.values(*tokens), value.values(*tokens))
-            self._kernels.copy(context_XH, buffers.scratch, buffers.context.slice(*queries))
+            self._kernels.copy(context_XH.bfloat16(), buffers.scratch, buffers.context.slice(*queries))
 
     def _after_attention(self, layer: LayerWeights[FusedProduct], buffers: _Buffers) -> None:
         run, hidden, scratch = self._kernels, buffers.hidden, buffers.scratch

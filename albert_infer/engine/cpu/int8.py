@@ -37,6 +37,14 @@ def refuse_without_int8(device: DeviceKind) -> None:
         raise ModelError(asked, problem, f"choose {Precision.BF16} on a GPU, {Precision.FP32} elsewhere")
 
 
+def state_dtype() -> torch.dtype:
+    """The type of the products between fused passes: the smallest that oneDNN writes fast on this processor.
+
+    Without instructions for bf16 its products in bf16 are those of its reference, which is thousands of times slower.
+    """
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
 def largest_weight() -> int:
     """The whole number for the largest weight of an output on this processor."""
     return LARGEST_WEIGHT if cpu_flags() & VNNI_FLAGS else LARGEST_WEIGHT_WITHOUT_VNNI

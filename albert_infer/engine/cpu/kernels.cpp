@@ -17,7 +17,14 @@
 
 namespace {
 
-constexpr int LANES = 16;
+// A vector is one register. VECTORS is how many of a query the registers take: 32 of 512 bits, 16 of 256, or 32 of 128.
+#if defined(__AVX512F__)
+constexpr int LANES = 16, VECTORS = 4;
+#elif defined(__AVX2__)
+constexpr int LANES = 8, VECTORS = 2;
+#else
+constexpr int LANES = 4, VECTORS = 4;
+#endif
 using floats = float __attribute__((vector_size(4 * LANES)));
 using ints = int32_t __attribute__((vector_size(4 * LANES)));
 using words = uint32_t __attribute__((vector_size(4 * LANES)));
@@ -33,7 +40,7 @@ constexpr float ROUNDING = 12582912.0f;
 constexpr int ZERO_POINT = 128;
 constexpr float LARGEST = 127;
 constexpr float SMALLEST_SCALE = std::numeric_limits<float>::min();
-// Queries that share each load of a key: 6 × 4 vectors of sums fit the 32 registers of a processor.
+// Queries that share each load of a key: QUERIES × VECTORS sums fit the registers.
 constexpr int QUERIES = 6;
 
 inline floats all(float x) { return floats{} + x; }
@@ -105,17 +112,29 @@ inline floats gated(floats x, const Gate &gate) {
     return x * (polynomial * inside + 0.5f);
 }
 
-// A product. Its value is state + bias of the column. Of QUANTIZED rows it is state × scale of the row + center of the
+// The forms of a product: of bf16 rows, and of quantised rows with states in bf16 or fp32.
+struct Bf16 {
+    using State = bf16;
+    static constexpr bool QUANTIZED = false;
+};
+template <class STATE>
+struct Int8 {
+    using State = STATE;
+    static constexpr bool QUANTIZED = true;
+};
+
+// A product. Its value is state + bias of the column. Of quantised rows it is state × scale of the row + center of the
 // row × sum of the column's weights + bias.
 struct Product {
-    const bf16 *states;
-    size_t stride;
+    const void *states;
+    size_t state_bytes, stride;
     const float *biases, *scales, *centers, *sums;
 
-    template <bool QUANTIZED>
+    template <class Form>
     floats at(size_t row, size_t column) const {
-        const floats state = load(states + row * stride + column), bias = load(biases + column);
-        if constexpr (!QUANTIZED) return state + bias;
+        const auto from = (const typename Form::State *)states + row * stride + column;
+        const floats state = load(from), bias = load(biases + column);
+        if constexpr (!Form::QUANTIZED) return state + bias;
         else return state * scales[row] + (load(sums + column) * centers[row] + bias);
     }
 };
@@ -178,15 +197,15 @@ inline void multiply(size_t inner, const float *a, size_t a_stride, const float 
         for (int j = 0; j < COLUMNS; j++) store(c + i * c_stride + j * LANES, sums[i][j]);
 }
 
-// The same for any number of columns, four vectors at a time.
-template <int ROWS, int VECTORS = 4>
+// The same for any number of columns, some vectors at a time.
+template <int ROWS, int AT_ONCE = VECTORS>
 inline void multiply_all(size_t columns, size_t inner, const float *a, size_t a_stride, const float *b, size_t b_stride,
                          float *c, size_t c_stride) {
     size_t n = 0;
-    for (; n + VECTORS * LANES <= columns; n += VECTORS * LANES)
-        multiply<ROWS, VECTORS>(inner, a, a_stride, b + n, b_stride, c + n, c_stride);
-    if constexpr (VECTORS > 1)
-        multiply_all<ROWS, VECTORS - 1>(columns - n, inner, a, a_stride, b + n, b_stride, c + n, c_stride);
+    for (; n + AT_ONCE * LANES <= columns; n += AT_ONCE * LANES)
+        multiply<ROWS, AT_ONCE>(inner, a, a_stride, b + n, b_stride, c + n, c_stride);
+    if constexpr (AT_ONCE > 1)
+        multiply_all<ROWS, AT_ONCE - 1>(columns - n, inner, a, a_stride, b + n, b_stride, c + n, c_stride);
 }
 
 template <int STEP, int... LANE>
@@ -222,23 +241,23 @@ struct Head {
         context = weights + QUERIES * padded;
     }
 
-    template <bool QUANTIZED>
+    template <class Form>
     void read(const Product &query, size_t first_query, size_t n_queries, const Product &key, const Product &value,
               size_t first, size_t column) {
         const float scale = LOG2_E / std::sqrt((float)columns);
         for (size_t d = 0; d < columns; d += LANES) {
             for (size_t t = 0; t < n_queries; t++)
-                store(queries + t * columns + d, query.at<QUANTIZED>(first_query + t, column + d) * scale);
-            for (size_t t = 0; t < length; t++) store(values + t * columns + d, value.at<QUANTIZED>(first + t, column + d));
-            for (size_t t = 0; t < length; t += LANES) read_keys<QUANTIZED>(key, first, t, column, d);
+                store(queries + t * columns + d, query.at<Form>(first_query + t, column + d) * scale);
+            for (size_t t = 0; t < length; t++) store(values + t * columns + d, value.at<Form>(first + t, column + d));
+            for (size_t t = 0; t < length; t += LANES) read_keys<Form>(key, first, t, column, d);
         }
     }
 
-    template <bool QUANTIZED>
+    template <class Form>
     void read_keys(const Product &key, size_t first, size_t t, size_t column, size_t d) {
         floats square[LANES];
         for (size_t row = 0; row < LANES; row++)
-            square[row] = t + row < length ? key.at<QUANTIZED>(first + t + row, column + d) : floats{};
+            square[row] = t + row < length ? key.at<Form>(first + t + row, column + d) : floats{};
         transpose(square);
         for (size_t row = 0; row < LANES; row++) store(keys + (d + row) * padded + t, square[row]);
     }
@@ -281,7 +300,7 @@ struct Head {
     }
 };
 
-template <bool QUANTIZED>
+template <class Form>
 void attend(size_t pairs, const int64_t *queries, const int64_t *tokens, size_t heads, size_t columns,
             const Product &query, const Product &key, const Product &value, float *scratch, const Operand &context) {
     const size_t width = heads * columns;
@@ -289,33 +308,33 @@ void attend(size_t pairs, const int64_t *queries, const int64_t *tokens, size_t 
         const size_t first = queries[pair], count = queries[pair + 1] - first;
         Head head(tokens[pair + 1] - tokens[pair], columns, scratch + count * width);
         for (size_t a = 0; a < heads; a++) {
-            head.read<QUANTIZED>(query, first, count, key, value, tokens[pair], a * columns);
+            head.read<Form>(query, first, count, key, value, tokens[pair], a * columns);
             head.attend_all(0, count, scratch + a * columns, width);
         }
         for (size_t t = 0; t < count; t++) {
-            Row<QUANTIZED> row{scratch + t * width};
+            Row<Form::QUANTIZED> row{scratch + t * width};
             for (size_t n = 0; n < width; n += LANES) row.put(n, load(row.values + n));
             row.write(first + t, width, context);
         }
     }
 }
 
-template <bool QUANTIZED>
+template <class Form>
 void activate(size_t rows, size_t columns, const Product &product, const Gate gate, float *scratch, const Operand &to) {
     for (size_t t = 0; t < rows; t++) {
-        Row<QUANTIZED> row{scratch};
-        for (size_t n = 0; n < columns; n += LANES) row.put(n, gated(product.at<QUANTIZED>(t, n), gate));
+        Row<Form::QUANTIZED> row{scratch};
+        for (size_t n = 0; n < columns; n += LANES) row.put(n, gated(product.at<Form>(t, n), gate));
         row.write(t, columns, to);
     }
 }
 
-template <bool QUANTIZED>
+template <class Form>
 void add_and_normalize(size_t rows, size_t columns, const Product &product, const bf16 *residual, const float *weights,
                        const float *biases, float epsilon, float *scratch, const Operand &to) {
     for (size_t t = 0; t < rows; t++) {
         floats total = {}, squares = {};
         for (size_t n = 0; n < columns; n += LANES) {
-            const floats x = product.at<QUANTIZED>(t, n) + load(residual + t * columns + n);
+            const floats x = product.at<Form>(t, n) + load(residual + t * columns + n);
             total += x;
             store(scratch + n, x);
         }
@@ -325,7 +344,7 @@ void add_and_normalize(size_t rows, size_t columns, const Product &product, cons
             squares += x * x;
         }
         const float inverse = 1 / std::sqrt(sum(squares) / columns + epsilon);
-        Row<QUANTIZED> row{scratch};
+        Row<Form::QUANTIZED> row{scratch};
         for (size_t n = 0; n < columns; n += LANES)
             row.put(n, (load(scratch + n) - mean) * inverse * load(weights + n) + load(biases + n));
         row.write(t, columns, to);
@@ -339,6 +358,14 @@ void copy(size_t rows, size_t columns, const bf16 *states, float *scratch, const
         for (size_t n = 0; n < columns; n += LANES) row.put(n, load(states + t * columns + n));
         row.write(t, columns, to);
     }
+}
+
+// Call `function` with the form of the product of an operand like `to`.
+template <class Function>
+void with_form(const Product &product, const Operand &to, Function function) {
+    if (!to.quantized) function(Bf16{});
+    else if (product.state_bytes == sizeof(bf16)) function(Int8<bf16>{});
+    else function(Int8<float>{});
 }
 
 }  // namespace
@@ -356,22 +383,26 @@ size_t attention_scratch(size_t longest, size_t heads, size_t columns) {
 void albert_attend(size_t pairs, const int64_t *queries, const int64_t *tokens, size_t heads, size_t columns,
                    const Product *query, const Product *key, const Product *value, float *scratch,
                    const Operand *context) {
-    (context->quantized ? attend<true> : attend<false>)(pairs, queries, tokens, heads, columns, *query, *key, *value,
-                                                        scratch, *context);
+    with_form(*query, *context, [&](auto form) {
+        attend<decltype(form)>(pairs, queries, tokens, heads, columns, *query, *key, *value, scratch, *context);
+    });
 }
 
 // The gated product.
 void albert_activate(size_t rows, size_t columns, const Product *product, const Gate *gate, float *scratch,
                      const Operand *to) {
-    (to->quantized ? activate<true> : activate<false>)(rows, columns, *product, *gate, scratch, *to);
+    with_form(*product, *to, [&](auto form) {
+        activate<decltype(form)>(rows, columns, *product, *gate, scratch, *to);
+    });
 }
 
 // LayerNorm of the product plus the residual; `to` may be the residual.
 void albert_add_and_normalize(size_t rows, size_t columns, const Product *product, const bf16 *residual,
                               const float *weights, const float *biases, float epsilon, float *scratch,
                               const Operand *to) {
-    (to->quantized ? add_and_normalize<true> : add_and_normalize<false>)(rows, columns, *product, residual, weights,
-                                                                         biases, epsilon, scratch, *to);
+    with_form(*product, *to, [&](auto form) {
+        add_and_normalize<decltype(form)>(rows, columns, *product, residual, weights, biases, epsilon, scratch, *to);
+    });
 }
 
 // bf16 rows as an operand.

@@ -65,18 +65,23 @@ class Operand(ctypes.Structure):
 
 
 class Product(ctypes.Structure):
-    """The matrix product of `operand` in bf16, without scales, centers and biases. `values` adds them."""
+    """The matrix product of `operand`, without scales, centers and biases. `values` adds them.
+
+    It is in bf16. The product of quantised states may be in fp32.
+    """
 
     _fields_ = (
-        ("_states", ctypes.c_void_p), ("_stride", ctypes.c_size_t), ("_biases", ctypes.c_void_p),
-        ("_scales", ctypes.c_void_p), ("_centers", ctypes.c_void_p), ("_sums", ctypes.c_void_p),
+        ("_states", ctypes.c_void_p), ("_state_bytes", ctypes.c_size_t), ("_stride", ctypes.c_size_t),
+        ("_biases", ctypes.c_void_p), ("_scales", ctypes.c_void_p), ("_centers", ctypes.c_void_p),
+        ("_sums", ctypes.c_void_p),
     )  # fmt: skip
 
     def __init__(self, states_XN: Tensor, operand: Operand, biases_N: Tensor, sums_N: Tensor) -> None:
         self.states_XN, self.operand, self.biases_N, self.sums_N = states_XN, operand, biases_N, sums_N
         self.rows, self.columns = states_XN.shape
         others = (biases_N, operand.scales_X, operand.centers_X, sums_N)
-        super().__init__(states_XN.data_ptr(), states_XN.stride(0), *(tensor.data_ptr() for tensor in others))
+        layout = states_XN.element_size(), states_XN.stride(0)
+        super().__init__(states_XN.data_ptr(), *layout, *(tensor.data_ptr() for tensor in others))
 
     def parts(self, count: int) -> list[Product]:
         """Its columns, split into `count` equal parts; not copied."""
@@ -84,10 +89,10 @@ class Product(ctypes.Structure):
         return [Product(states_XM, self.operand, biases_M, sums_M) for states_XM, biases_M, sums_M in columns]
 
     def values(self, first: int, last: int) -> Tensor:
-        """The values of the rows from `first` to `last` in bf16."""
+        """The values of the rows from `first` to `last` in the type of the states."""
         scales_X1, centers_X1 = self.operand.scales_X[first:last, None], self.operand.centers_X[first:last, None]
-        values_XN = self.states_XN[first:last].float().mul_(scales_X1)
-        return values_XN.addcmul_(centers_X1, self.sums_N).add_(self.biases_N).bfloat16()
+        values_XN = self.states_XN[first:last] * scales_X1
+        return values_XN.addcmul_(centers_X1, self.sums_N).add_(self.biases_N).to(self.states_XN.dtype)
 
 
 class GateTerms(ctypes.Structure):

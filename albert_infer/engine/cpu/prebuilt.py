@@ -15,10 +15,9 @@ from typing import Final, NamedTuple
 COMPILERS: Final = ("c++", "g++", "clang++")
 FOLDER: Final = "compiled"
 X86: Final = "x86_64"
-# What every processor of the level x86-64-v4 has, by the names of the Linux kernel.
-V4: Final = frozenset({"avx2", "bmi1", "bmi2", "fma", "f16c", "movbe", "abm"}) | {
-    f"avx512{part}" for part in ("f", "bw", "cd", "dq", "vl")
-}
+# What every processor of the level x86-64-v3 or x86-64-v4 has, by the names of the Linux kernel.
+V3: Final = frozenset({"avx2", "bmi1", "bmi2", "fma", "f16c", "movbe", "abm"})
+V4: Final = V3 | {f"avx512{part}" for part in ("f", "bw", "cd", "dq", "vl")}
 
 
 class Variant(NamedTuple):
@@ -30,10 +29,11 @@ class Variant(NamedTuple):
     needs: Set[str]
 
 
-# The fastest first. The engine has fused layers only on processors that one of these is for, or on rare ones.
+# The fastest first.
 VARIANTS: Final = (
     Variant("x86-64-v4-bf16", X86, ("-march=x86-64-v4", "-mavx512bf16"), V4 | {"avx512_bf16"}),
     Variant("x86-64-v4", X86, ("-march=x86-64-v4",), V4),
+    Variant("x86-64-v3", X86, ("-march=x86-64-v3",), V3),
     Variant("armv8.2-bf16", "aarch64", ("-march=armv8.2-a+bf16",), frozenset({"asimd", "bf16"})),
 )
 
