@@ -25,7 +25,7 @@ from albert_infer.engine import AlbertShape, memory, packing
 from albert_infer.engine.albert import AlbertEngine, ForwardPass
 from albert_infer.engine.attention import PackedAttention, RectangleAttention
 from albert_infer.engine.cpu.fused import fused_layers
-from albert_infer.engine.cpu.int8 import Int8Dense, largest_weight
+from albert_infer.engine.cpu.int8 import Int8Dense, weight_scales
 from albert_infer.engine.cpu.kernels import kernels
 from albert_infer.engine.devices import HostCopy, card_here
 from albert_infer.engine.faults import is_device_lost
@@ -208,13 +208,15 @@ def test_packed_products_are_torchs_own() -> None:
     torch.testing.assert_close(PackedDense(weight_OI, bias_O)(hidden_XI), Dense(weight_OI, bias_O)(hidden_XI))
 
 
-def test_int8_products_are_exact_sums_of_quantised_numbers() -> None:
+@pytest.mark.parametrize("weights", [(1, 1), (1, 0), (0, 1), (1, -1), (0, 0), (0.5, 1), (1, 0, 0, 1)], ids=str)
+def test_int8_products_are_exact_sums_of_quantised_numbers(weights: tuple[float, ...]) -> None:
     # The largest numbers there are: without VNNI, sums of two products in 16 bits would not fit if weights had 8 bits.
-    weight_OI = torch.tensor([[1.0] * 64, [-1.0] * 64, [0.0] * 64])
+    weight_OI = torch.tensor(weights).float().repeat(64 // len(weights)) * torch.tensor([[1.0], [-1.0]])
     hidden_XI = torch.stack([torch.full((64,), 3.0), torch.tensor([-3.0] + [3.0] * 63), torch.zeros(64)])
-    bias_O = torch.tensor([0.5, 0.25, -1.0])
-    product_XO = Int8Dense(weight_OI, bias_O)(hidden_XI)
-    torch.testing.assert_close(product_XO, hidden_XI @ weight_OI.T + bias_O)
+    bias_O = torch.tensor([0.5, -1.0])
+    scale_O1 = weight_scales(weight_OI)
+    expected_XO = hidden_XI @ ((weight_OI / scale_O1).round() * scale_O1).T + bias_O
+    torch.testing.assert_close(Int8Dense(weight_OI, bias_O)(hidden_XI), expected_XO)
 
 
 @pytest.mark.process
@@ -240,7 +242,7 @@ def test_int8_products_are_as_close_as_their_digits_allow(columns: int) -> None:
     # Tokens of very different size: each has its own scale.
     hidden_XI = torch.randn(30, columns) * torch.logspace(-3, 3, 30)[:, None]
     lowest_X1, highest_X1 = hidden_XI.aminmax(dim=1, keepdim=True)
-    scale_X1, scale_O = (highest_X1 - lowest_X1) / 254, weight_OI.abs().amax(1) / largest_weight()
+    scale_X1, scale_O = (highest_X1 - lowest_X1) / 254, weight_scales(weight_OI).squeeze(1)
     # Half a step of either factor, as large as they get: every other factor is at its largest, every error adds up.
     bound_XO = (
         hidden_XI.abs().sum(1, keepdim=True) * scale_O / 2
@@ -261,9 +263,9 @@ def test_a_pair_gets_the_same_int8_products_whoever_shares_its_micro_batch() -> 
 def test_what_is_not_finite_stays_so_in_int8() -> None:
     hidden_XI = torch.ones(3, 48)
     hidden_XI[0, 5], hidden_XI[1, 7] = torch.nan, torch.inf
-    product_XO = Int8Dense(torch.ones(4, 48), torch.zeros(4))(hidden_XI)
+    product_XO = Int8Dense(torch.eye(4, 48), torch.zeros(4))(hidden_XI)
     assert not product_XO[:2].isfinite().any()
-    torch.testing.assert_close(product_XO[2], torch.full((4,), 48.0))
+    torch.testing.assert_close(product_XO[2], torch.ones(4))
 
 
 def test_int8_on_a_gpu_is_refused(checkpoint: Checkpoint) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from albert_infer.engine.processor import VNNI_FLAGS, cpu_flags
 from albert_infer.errors import ModelError
@@ -22,8 +23,6 @@ from albert_infer.schema import DeviceKind, Precision
 
 LARGEST_ACTIVATION: Final = 127
 LARGEST_WEIGHT: Final = 127
-# Without VNNI instructions a CPU adds two products in 16 bits, and 2 · 255 · 64 does not fit.
-LARGEST_WEIGHT_WITHOUT_VNNI: Final = 63
 # Activations are unsigned. A 0 is stored as this number.
 ZERO_POINT: Final = 128
 # Avoids 0 / 0 for a scale of zero.
@@ -45,9 +44,16 @@ def state_dtype() -> torch.dtype:
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
-def largest_weight() -> int:
-    """The whole number for the largest weight of an output on this processor."""
-    return LARGEST_WEIGHT if cpu_flags() & VNNI_FLAGS else LARGEST_WEIGHT_WITHOUT_VNNI
+def weight_scales(weight_OI: Tensor) -> Tensor:
+    """The scale of each output (O, 1), so small that no sum of products overflows on this processor.
+
+    Without VNNI instructions a CPU adds the products of two neighbouring columns in 16 bits, where 255 · 128 fits.
+    """
+    largest_O = weight_OI.abs().amax(1)
+    if not cpu_flags() & VNNI_FLAGS:
+        neighbours_OJ2 = functional.pad(weight_OI, (0, weight_OI.shape[1] % 2)).unflatten(1, (-1, 2))
+        largest_O = torch.maximum(largest_O, neighbours_OJ2.sum(2).abs().amax(1))
+    return largest_O.unsqueeze(1).div_(LARGEST_WEIGHT).clamp_(min=SMALLEST_SCALE)
 
 
 class Int8Dense:
@@ -57,8 +63,7 @@ class Int8Dense:
     """
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor) -> None:
-        largest = largest_weight()
-        scale_O1 = weight_OI.abs().amax(1, keepdim=True).div_(largest).clamp_(min=SMALLEST_SCALE)
+        scale_O1 = weight_scales(weight_OI)
         quantized_OI = (weight_OI / scale_O1).round_()
         self.sums_O = (quantized_OI.sum(1, keepdim=True) * scale_O1).squeeze(1)
         self.bias_O = bias_O
