@@ -28,7 +28,7 @@ from albert_infer.engine.kernel_use import Obstacle
 from albert_infer.engine.processor import cpu_flags
 
 FLAGS: Final = (*flags(platform.machine()), "-march=native")
-# Compilers take half a minute for processors with 128-bit vectors, and longer on a busy machine.
+# Compilers take seconds, and longer on a busy machine.
 COMPILE_SECONDS: Final = 300
 # Older versions of GCC do not shuffle vectors of this kind.
 INSTALL: Final = "install g++ (12 or later) or clang on the machines of the workers"

@@ -184,8 +184,8 @@ struct Row {
 
 // c (ROWS × COLUMNS vectors) = a (ROWS × inner) · b (inner × COLUMNS vectors), with all of c in registers.
 template <int ROWS, int COLUMNS>
-inline void multiply(size_t inner, const float *a, size_t a_stride, const float *b, size_t b_stride, float *c,
-                     size_t c_stride) {
+[[gnu::always_inline]] inline void multiply(size_t inner, const float *a, size_t a_stride, const float *b,
+                                            size_t b_stride, float *c, size_t c_stride) {
     floats sums[ROWS][COLUMNS] = {};
     for (size_t k = 0; k < inner; k++) {
         floats row[COLUMNS];
@@ -199,8 +199,8 @@ inline void multiply(size_t inner, const float *a, size_t a_stride, const float 
 
 // The same for any number of columns, some vectors at a time.
 template <int ROWS, int AT_ONCE = VECTORS>
-inline void multiply_all(size_t columns, size_t inner, const float *a, size_t a_stride, const float *b, size_t b_stride,
-                         float *c, size_t c_stride) {
+[[gnu::always_inline]] inline void multiply_all(size_t columns, size_t inner, const float *a, size_t a_stride,
+                                                const float *b, size_t b_stride, float *c, size_t c_stride) {
     size_t n = 0;
     for (; n + AT_ONCE * LANES <= columns; n += AT_ONCE * LANES)
         multiply<ROWS, AT_ONCE>(inner, a, a_stride, b + n, b_stride, c + n, c_stride);

@@ -19,7 +19,7 @@ from albert_infer.engine.cpu.compilation import Library, loaded_library, prebuil
 from albert_infer.engine.cpu.int8 import ZERO_POINT
 from albert_infer.engine.weights import Norm
 
-# Columns that the kernels process together.
+# The most columns that the kernels process together.
 LANES: Final = 16
 # A missing part of an operand. Its address is null.
 NOTHING: Final = torch.empty(0)
