@@ -29,6 +29,7 @@ from albert_infer.engine.cpu.int8 import Int8Dense, weight_scales
 from albert_infer.engine.cpu.kernels import kernels
 from albert_infer.engine.devices import HostCopy, card_here
 from albert_infer.engine.faults import is_device_lost
+from albert_infer.engine.kernel_use import KernelState
 from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.packing import LengthRun
 from albert_infer.engine.shape import ACTIVATIONS
@@ -189,6 +190,17 @@ def test_a_pair_alone_equals_the_pair_in_any_batch_in_fused_int8(vector_checkpoi
     alone_RC = engine.logits(pairs, [np.array([row]) for row in range(len(VECTOR_LENGTHS))])
     # Its layers give the same bits; the products of pooler and classifier are fp32.
     assert largest_difference(logits_of(engine, pairs, max_batch_tokens=200), alone_RC) < 1e-5
+
+
+@fused
+@pytest.mark.skipif(torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="the processor has instructions for bf16")
+def test_bf16_without_instructions_for_it_is_slow_and_names_what_is_faster(vector_checkpoint: Checkpoint) -> None:
+    in_bf16, in_int8 = (engine_of(vector_checkpoint, each).kernels for each in (Precision.BF16, Precision.INT8))
+    assert in_bf16.to_text() == (
+        "compiled kernels for bf16 on cpu: the processor has no instructions for bf16, so labelling is slower; "
+        "choose the precision int8 or fp32"
+    )
+    assert (in_bf16.state, in_int8.state) == (KernelState.MISSING, KernelState.COMPILED)
 
 
 @pytest.mark.parametrize("activation", ["relu", "silu"])

@@ -66,7 +66,7 @@ class Int8Product:
 def fused_layers(tensors: AlbertTensors, precision: Precision) -> FusedLayers | None:
     """The layers in bf16 or int8; None if shape, activation or processor do not allow them, or without a compiler."""
     shape, gate = tensors.shape, gate_of(tensors.shape.hidden_act)
-    if gate is None or _unsupported(shape, precision):
+    if gate is None or _unsupported(shape, precision) is not None:
         return None
     compiled = kernels()
     if compiled is None:
@@ -78,20 +78,19 @@ def fused_layers(tensors: AlbertTensors, precision: Precision) -> FusedLayers | 
 
 def cpu_obstacle(shape: AlbertShape, precision: Precision) -> Obstacle | None:
     """What keeps these layers from their kernels, or the machine from keeping the kernels; None for nothing."""
-    problem = _unsupported(shape, precision)
-    return Obstacle(problem) if problem else kernel_library().obstacle
+    return _unsupported(shape, precision) or kernel_library().obstacle
 
 
-def _unsupported(shape: AlbertShape, precision: Precision) -> str:
-    """Why there are no kernels for a checkpoint of this shape on this processor; empty if there are."""
+def _unsupported(shape: AlbertShape, precision: Precision) -> Obstacle | None:
+    """Why there are no kernels for a checkpoint of this shape on this processor; None if there are."""
     if gate_of(shape.hidden_act) is None:
-        return f"they have no activation {shape.hidden_act}"
+        return Obstacle(f"they have no activation {shape.hidden_act}")
     if any(size % LANES for size in (shape.head_size, shape.hidden_size, shape.intermediate_size)):
-        return f"they need a checkpoint whose sizes are multiples of {LANES}"
+        return Obstacle(f"they need a checkpoint whose sizes are multiples of {LANES}")
     # oneDNN lays out bf16 weights only where the processor has the instructions to compute with them.
     if precision is Precision.BF16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "the processor has no instructions for bf16"
-    return ""
+        return Obstacle("the processor has no instructions for bf16", "choose the precision int8 or fp32")
+    return None
 
 
 class FusedLayers:
