@@ -30,6 +30,7 @@ using ints = int32_t __attribute__((vector_size(4 * LANES)));
 using words = uint32_t __attribute__((vector_size(4 * LANES)));
 using halves = uint16_t __attribute__((vector_size(2 * LANES)));
 using octets = uint8_t __attribute__((vector_size(LANES)));
+using bytes = uint8_t __attribute__((vector_size(4 * LANES)));
 using bf16 = uint16_t;
 
 constexpr float INFINITE = std::numeric_limits<float>::infinity();
@@ -68,6 +69,14 @@ inline void store(bf16 *to, floats x) {
     const halves rounded = __builtin_convertvector(x == x ? nearest : (bits >> 16) | 0x40, halves);
 #endif
     memcpy(to, &rounded, sizeof(halves));
+}
+
+// The lowest byte of each lane.
+template <int... LANE>
+inline octets lowest_bytes(ints x, std::integer_sequence<int, LANE...>) {
+    // Compilers convert vectors of fewer lanes one number at a time.
+    if constexpr (LANES == 16) return __builtin_convertvector(x & 255, octets);
+    else return __builtin_shufflevector((bytes)x, (bytes)x, (4 * LANE)...);
 }
 
 inline floats larger(floats a, floats b) { return a > b ? a : b; }
@@ -173,8 +182,8 @@ struct Row {
         scale = std::fmax((high - low) / (2 * LARGEST), SMALLEST_SCALE);
         const float inverse = 1 / scale, shift = ROUNDING + ZERO_POINT;
         for (size_t n = 0; n < columns; n += LANES) {
-            const ints whole = (ints)((load(values + n) - center) * inverse + shift) & 255;
-            const octets numbers = __builtin_convertvector(whole, octets);
+            const ints whole = (ints)((load(values + n) - center) * inverse + shift);
+            const octets numbers = lowest_bytes(whole, std::make_integer_sequence<int, LANES>{});
             memcpy(to + n, &numbers, sizeof numbers);
         }
         // A row that is not finite stays so. A minimum may ignore NaN, a sum does not.
