@@ -105,8 +105,8 @@ TABLE: Final = (
     _measured("cpu-avx512-bf16", "small", BF16, 18_783, ZEN4, "2026-11-25", 0.31),
     _measured("cpu-avx512-bf16", "small", INT8, 31_518, ZEN4, "2026-11-25", 0.38),
     # The powers are those of the other processor.
-    _measured("cpu-avx2", "base", FP32, 991, ZEN3, "2026-11-30", 0.07),
-    _measured("cpu-avx2", "base", INT8, 1_906, ZEN3, "2026-11-30", 0.24),
+    _measured("cpu-avx2", "base", FP32, 1_004, ZEN3, "2026-11-30", 0.07),
+    _measured("cpu-avx2", "base", INT8, 1_983, ZEN3, "2026-11-30", 0.24),
     # `python -m benchmarks.roofline`: fused layers where the card has them.
     _modelled("h200", "base", BF16, 120_000),
     _modelled("h200", "xxlarge", BF16, 5_200),
