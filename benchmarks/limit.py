@@ -26,6 +26,7 @@ from albert_infer.engine.cpu.int8 import state_dtype
 from albert_infer.engine.cpu.threads import Threads
 from albert_infer.engine.cuda.fp8 import scaled_product
 from albert_infer.engine.cuda.passes import FP8, Fp8Rows
+from albert_infer.engine.weights import onednn_has_bf16
 from albert_infer.schema import DeviceKind, Precision
 from benchmarks.devices import FLOAT_DTYPES, finish
 
@@ -124,7 +125,7 @@ def _ways_on_cpu(tokens: int, precision: str) -> dict[str, Way]:
         return {"oneDNN, quantised beforehand": _onednn_int8_product}
     ways: dict[str, Way] = {"torch linear": _torch_product}
     # oneDNN packs bf16 weights only where the processor has instructions for it.
-    is_packed_bf16 = precision == Precision.BF16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    is_packed_bf16 = precision == Precision.BF16 and onednn_has_bf16()
     if precision == Precision.FP32 or is_packed_bf16:
         ways["oneDNN, packed weights"] = lambda weight, bias: _onednn_product(weight, bias, tokens)
     if precision == Precision.FP32 and hasattr(torch.ops.mkl, "_mkl_linear"):
@@ -161,8 +162,9 @@ def _onednn_int8_product(weight: Tensor, _: Tensor) -> Product:
     """From uint8 to the type of the engine, one scale an output: what there is to do before bias and activation."""
     packed = torch.ops.onednn.qlinear_prepack(weight, None)
     scales, zero_points = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int64)
+    dtype = state_dtype()
     return lambda hidden: torch.ops.onednn.qlinear_pointwise(
-        hidden, 1.0, 128, packed, scales, zero_points, None, 1.0, 0, state_dtype(), "none", [], ""
+        hidden, 1.0, 128, packed, scales, zero_points, None, 1.0, 0, dtype, "none", [], ""
     )
 
 

@@ -33,7 +33,7 @@ from albert_infer.engine.kernel_use import KernelState
 from albert_infer.engine.memory import Forward, logits_within_memory
 from albert_infer.engine.packing import LengthRun
 from albert_infer.engine.shape import ACTIVATIONS
-from albert_infer.engine.weights import AlbertTensors, Dense, PackedDense
+from albert_infer.engine.weights import AlbertTensors, Dense, PackedDense, onednn_has_bf16
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, EncodedPairs, Precision
 
@@ -62,9 +62,7 @@ VECTOR_LENGTHS: Final = (7, 90, 3, 64, 65, 13, 7, 90, 2, 16, 17)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 fused = pytest.mark.skipif(kernels() is None, reason="no compiler")
-fused_bf16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="the processor has no instructions for bf16"
-)
+fused_bf16 = pytest.mark.skipif(not onednn_has_bf16(), reason="the processor has no instructions for bf16")
 
 
 def random_pairs(lengths: tuple[int, ...] = LENGTHS) -> EncodedPairs:
@@ -193,7 +191,7 @@ def test_a_pair_alone_equals_the_pair_in_any_batch_in_fused_int8(vector_checkpoi
 
 
 @fused
-@pytest.mark.skipif(torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="the processor has instructions for bf16")
+@pytest.mark.skipif(onednn_has_bf16(), reason="the processor has instructions for bf16")
 def test_bf16_without_instructions_for_it_is_slow_and_names_what_is_faster(vector_checkpoint: Checkpoint) -> None:
     in_bf16, in_int8 = (engine_of(vector_checkpoint, each).kernels for each in (Precision.BF16, Precision.INT8))
     assert in_bf16.to_text() == (

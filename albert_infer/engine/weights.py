@@ -50,6 +50,13 @@ class PackedDense:
         return product
 
 
+def onednn_has_bf16() -> bool:
+    """Whether oneDNN has fast products in bf16 on this processor: of packed weights, and from int8."""
+    # A private function. Torch has no public one that knows what oneDNN does.
+    has_bf16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return has_bf16
+
+
 @dataclass(frozen=True)
 class Norm:
     """A LayerNorm over the last dimension."""

@@ -25,7 +25,7 @@ from albert_infer.engine.cpu.kernels import LANES, GateTerms, Kernels, Operand, 
 from albert_infer.engine.kernel_use import Obstacle
 from albert_infer.engine.packing import LengthRun, PackedTokens
 from albert_infer.engine.shape import AlbertShape
-from albert_infer.engine.weights import AlbertTensors, LayerWeights, PackedDense
+from albert_infer.engine.weights import AlbertTensors, LayerWeights, PackedDense, onednn_has_bf16
 from albert_infer.schema import Precision
 
 # oneDNN compiles a program for each number of rows, which takes milliseconds. Blocks keep these numbers few.
@@ -55,11 +55,12 @@ class Int8Product:
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor) -> None:
         self._dense = Int8Dense(weight_OI, bias_O)
+        self._state_dtype = state_dtype()
 
     def __call__(self, operand: Operand) -> Product:
         """The product of the operand's quantised states."""
         dense = self._dense
-        states_XO = dense.of_quantized(operand.quantized_XN, state_dtype())
+        states_XO = dense.of_quantized(operand.quantized_XN, self._state_dtype)
         return Product(states_XO, operand, dense.bias_O, dense.sums_O)
 
 
@@ -88,7 +89,7 @@ def _unsupported(shape: AlbertShape, precision: Precision) -> Obstacle | None:
     if any(size % LANES for size in (shape.head_size, shape.hidden_size, shape.intermediate_size)):
         return Obstacle(f"they need a checkpoint whose sizes are multiples of {LANES}")
     # oneDNN lays out bf16 weights only where the processor has the instructions to compute with them.
-    if precision is Precision.BF16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if precision is Precision.BF16 and not onednn_has_bf16():
         return Obstacle("the processor has no instructions for bf16", "choose the precision int8 or fp32")
     return None
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from albert_infer.engine.processor import VNNI_FLAGS, cpu_flags
+from albert_infer.engine.weights import onednn_has_bf16
 from albert_infer.errors import ModelError
 from albert_infer.schema import DeviceKind, Precision
 
@@ -41,7 +42,7 @@ def state_dtype() -> torch.dtype:
 
     Without instructions for bf16 its products in bf16 are those of its reference, which is thousands of times slower.
     """
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    return torch.bfloat16 if onednn_has_bf16() else torch.float32
 
 
 def weight_scales(weight_OI: Tensor) -> Tensor:
