@@ -71,6 +71,10 @@ class Marks:
 class Timed:
     """An executor whose calls are marked."""
 
+    name = "ray"
+    first_step = ""
+    startup_seconds = 0.0
+
     def __init__(self, executor: Callable[[], Executor], marks: Marks) -> None:
         self._make = executor
         self._marks = marks
@@ -131,7 +135,7 @@ def label_timed(begun: float, output: Path) -> None:
     """Label the pairs of the package in this process; the marks go to stdout as JSON."""
     from albert_infer.config import LabelSettings
     from albert_infer.job.run import label_pairs
-    from albert_infer.pipeline.executor import on_ray
+    from albert_infer.pipeline.choice import on_ray
 
     marks = Marks(begun)
     marks.mark("imported")

@@ -14,7 +14,7 @@ from pairs import settings_for
 
 from albert_infer.config import LabelSettings
 from albert_infer.engine.cards import CAPABILITY_OF_KIND, Capability, Card, driver_version, has_code
-from albert_infer.engine.devices import card_here, usable_device
+from albert_infer.engine.devices import card_here, gpus_here, usable_device
 from albert_infer.engine.processor import refuse_mixed_cards, resolved_precision
 from albert_infer.errors import DeviceError, SettingsError
 from albert_infer.schema import DeviceKind, Precision
@@ -97,6 +97,18 @@ def test_without_a_gpu_this_machine_says_so() -> None:
     assert (card.name, card.torch) == ("", torch.__version__)
     assert type(card.torch) is str, "torch's class would load torch in the driver"
     assert "finds no CUDA device" in card.obstacle
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="torch counts the GPUs itself")
+def test_gpus_that_a_torch_without_cuda_cannot_find_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus_here(tmp_path) == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus_here(tmp_path) == 0
 
 
 @pytest.mark.parametrize(

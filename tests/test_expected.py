@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from test_rate_table import BASE
 
+from albert_infer.job.estimate import expected
 from albert_infer.job.estimate.earlier import EarlierRun
-from albert_infer.job.estimate.expected import (
-    STARTUP_SECONDS,
-    Counts,
-    Estimate,
-    Sampled,
-    Seconds,
-    Speed,
-    Work,
-    Workers,
-    seconds_of,
-    speed_of,
-)
+from albert_infer.job.estimate.expected import Counts, Estimate, Sampled, Seconds, Speed, Work, Workers, speed_of
 from albert_infer.job.estimate.rate_table import rate_of
 from albert_infer.schema import DeviceKind, Precision
 
 SAMPLE = Sampled(rows=100, tokens=2_800, truncated=2, rejected={"null_text": 1, "empty_text": 4})
 CPU = Workers(1, DeviceKind.CPU, "cpu-avx512-bf16", cores=2)
+# Of an executor.
+STARTUP = 7.0
+seconds_of = partial(expected.seconds_of, startup=STARTUP)
 RUN = EarlierRun("p", "d", DeviceKind.CPU, None, Precision.BF16, 2_000.0, 1, 2.0, 5.0, 0.5)
 
 
@@ -42,9 +37,9 @@ def test_time_is_tokens_by_rate_and_the_comparison_with_fp32() -> None:
     work = Work(rows=1_000, units=1, all_rows=1_000, compared_pairs=500)
     seconds = seconds_of(work, SAMPLE, speed(), CPU, planning=1.5)
     assert seconds.labelling == pytest.approx(28_000 / 2_230)
-    assert seconds.startup == pytest.approx(STARTUP_SECONDS + 14_000 / 2_230 + 14_000 / 1_132)
+    assert seconds.startup == pytest.approx(STARTUP + 14_000 / 2_230 + 14_000 / 1_132)
     assert seconds.total == pytest.approx(seconds.startup + 1.5 + seconds.labelling + seconds.publishing)
-    assert seconds_of(work, SAMPLE, speed(Precision.FP32), CPU, planning=0).startup == STARTUP_SECONDS
+    assert seconds_of(work, SAMPLE, speed(Precision.FP32), CPU, planning=0).startup == STARTUP
 
 
 def test_no_more_workers_are_busy_than_there_are_units() -> None:

@@ -32,7 +32,7 @@ KEYS = {
     "padding_share", "seconds", "pairs_per_second", "tokens_per_second", "units", "workers", "device", "precision",
     "max_batch_tokens", "out_of_memory", "model", "preflight", "ignored", "leftovers", "versions", "null_ids",
     "leftovers_reason", "duplicate_ids", "late_inputs", "review_below", "needs_review", "windowed", "replaced_plan",
-    "error", "pace", "distribution", "drift", "estimate", "card", "device_busy_share", "kernels",
+    "error", "pace", "distribution", "drift", "estimate", "card", "device_busy_share", "kernels", "executor",
 }  # fmt: skip
 BAD_UNIT = {"reason": "bad_page", "detail": "damaged", "uri": "in/b.parquet", "first_row": 0, "rows": 1}
 BAD_FILE = {"uri": "in/a.parquet", "size": 1, "version": "1", "reason": "bad_footer", "detail": "cut", "rows": None}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,9 +69,16 @@ def usable_device(
     return planned
 
 
-def gpus_here() -> int:
-    """The number of CUDA devices that torch finds on this machine."""
-    return torch.cuda.device_count()
+def gpus_here(devices: Path = Path("/dev")) -> int:
+    """The number of NVIDIA GPUs of this machine. It counts those that torch cannot use too, as Ray does.
+
+    A torch without CUDA finds none. So the files of the driver in `devices` are counted then.
+    """
+    if torch.version.cuda is not None:
+        return torch.cuda.device_count()
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return 0
+    return sum(bool(re.fullmatch(r"nvidia\d+", file.name)) for file in devices.iterdir())
 
 
 def requested_device(requested: str, precision: str, *, flag: str) -> DeviceKind:

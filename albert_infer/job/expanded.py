@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from albert_infer.common.printable import how_many
 from albert_infer.output import layout
-from albert_infer.read.planning import ExpansionRecipe
+from albert_infer.read.planning import Plan
 from albert_infer.schema import FoldRule, Publish
 
 if TYPE_CHECKING:
@@ -38,12 +38,15 @@ class ReportedExpansion:
     top_k: int
 
     @classmethod
-    def of(cls, recipe: ExpansionRecipe, hypotheses: int) -> ReportedExpansion:
-        """The expansion of a plan; `hypotheses` is the size of its set."""
+    def of_plan(cls, plan: Plan) -> ReportedExpansion | None:
+        """How each row of the plan becomes several pairs; None if each row is one pair."""
+        recipe = plan.recipe.get("expansion")
+        if recipe is None:
+            return None
         return cls(
             fold=FoldRule(recipe["fold"]),
             publish=recipe["publish"],  # type: ignore[arg-type]  # the plan has it from the settings
-            hypotheses=hypotheses,
+            hypotheses=len(plan.hypotheses),
             hypotheses_sha256=recipe.get("hypotheses", ""),
             split_premise="split_premise" in recipe,
             split_hypothesis="split_hypothesis" in recipe,

@@ -34,8 +34,11 @@ from albert_infer.read.survey import Survey
 from albert_infer.schema import TWO_LABELS, LabelSet, ModelRecipe
 from albert_infer.storage.input_names import left_out_text
 
-# The folder of Ray's logs on each machine, if RAY_TMPDIR is not set.
-RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108  (nothing is written there)
+# Where the logs of a run are, by its executor. Ray's folder is another one if RAY_TMPDIR is set.
+LOGS: Final = {
+    "ray": "of this job: stderr; of Ray: /tmp/ray/session_latest/logs on each machine",
+    "process": "of this job: stderr",
+}
 
 
 @dataclass
@@ -103,6 +106,8 @@ class Report:
     # their probabilities.
     out_of_memory: int = 0
     units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
+    # `ray`, or `process`: the job's own, for a run of one unit.
+    executor: str = "ray"
     workers: WorkerResources | None = None
     # The card of the worker that was asked before the plan; None on CPUs, and where an earlier start published.
     card: Card | None = None
@@ -147,7 +152,7 @@ class Report:
             precision=plan.recipe["precision"],
             max_batch_tokens=plan.max_batch_tokens,
             review_below=survey.columns.review_below,
-            expansion=expansion_of(plan),
+            expansion=ReportedExpansion.of_plan(plan),
         )
 
     def count(self, manifest: Manifest) -> None:
@@ -247,7 +252,7 @@ class Report:
         if self.truncated:
             lines["cut"] = f"{long(self.truncated)} longer than the model reads; column truncated says which"
         lines["report"] = f"{output}/{layout.page_name(str(self.plan_id))}"
-        lines["logs"] = f"of this job: stderr; of Ray: {RAY_LOGS} on each machine"
+        lines["logs"] = LOGS[self.executor]
         return lines
 
     def _cost_lines(self) -> dict[str, str]:
@@ -291,9 +296,3 @@ class Report:
             "to publish": self.seconds.publishing,
         }
         return ", ".join(f"{seconds:.1f} s {step}" for step, seconds in steps.items())
-
-
-def expansion_of(plan: Plan) -> ReportedExpansion | None:
-    """How each row of the plan becomes several pairs; None if each row is one pair."""
-    recipe = plan.recipe.get("expansion")
-    return None if recipe is None else ReportedExpansion.of(recipe, len(plan.hypotheses))

@@ -33,7 +33,8 @@ from albert_infer.output import limits, publication, sealing
 from albert_infer.output.inspection import Snapshot
 from albert_infer.output.manifest import Seal
 from albert_infer.pipeline import progress
-from albert_infer.pipeline.executor import Executor, Labelling, on_ray
+from albert_infer.pipeline.choice import executor_for
+from albert_infer.pipeline.executor import Executor, Labelling
 from albert_infer.pipeline.metrics import RunMetrics
 from albert_infer.pipeline.resources import WorkerResources, worker_resources
 from albert_infer.pipeline.unit import LabelTask
@@ -41,7 +42,7 @@ from albert_infer.preflight.checks import Checks, refuse_limits
 from albert_infer.preflight.gold import GoldSet
 from albert_infer.preflight.sample import SampleCounts, chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
-from albert_infer.read.planning import Plan, Unit, late_inputs
+from albert_infer.read.planning import Plan, Unit, late_inputs, unit_count
 from albert_infer.schema import Precision
 from albert_infer.storage import InputObjects
 
@@ -74,8 +75,8 @@ def label_pairs(
     """Label all pairs of `settings.input`, and publish the labels at `settings.output`.
 
     Returns the report of this start. The report is also written into the run's folder, even if the run fails. A caller
-    that labels several times may pass a `load` that returns the same checkpoint. The default `executor` is Ray;
-    `InlineExecutor` needs no Ray. Raises AlbertInferError.
+    that labels several times may pass a `load` that returns the same checkpoint. The default `executor` is that of
+    `executor_for`: this process for a run of one unit, else Ray. Raises AlbertInferError.
     """
     _refuse_dry_run(settings)
     started_at, retries = time.monotonic(), storage.s3_retries()
@@ -85,7 +86,7 @@ def label_pairs(
     storage.check_writable(output)
     first, gold = gold_before_ray(settings, output, checkpoint.labels)
     planning_seconds = time.monotonic() - started_at
-    executor = executor or on_ray()
+    executor = executor or executor_for(settings, unit_count(survey, settings), output)
     with executor.session(debug=settings.debug) as nodes:
         workers = worker_resources(settings, nodes)
         ask_card = partial(executor.card, workers, settings.gpu_wait_minutes)
@@ -105,7 +106,7 @@ def label_pairs(
             first=first,
             gold=gold,
         )
-        run.report.seconds.planning = planning_seconds
+        run.report.executor, run.report.seconds.planning = executor.name, planning_seconds
         _take_to_published(run)
     return run.report
 
@@ -192,14 +193,14 @@ def _label(run: Run, missing: Sequence[Unit], done: int, *, check: bool) -> None
         progress.counted(shown, done=done, units=len(run.plan.units)),
     ):
         if check:
-            shown.begin("checking the model on one worker")
+            shown.begin("checking the model")
             # Before any object is written, because a bad checkpoint refuses the run.
             _check(run, labelling)
             _expect(run, missing)
         failpoints.reach("planned")
         _store_plan(run)
         failpoints.reach("plan_put")
-        shown.begin("starting workers")
+        shown.begin(run.executor.first_step)
         labelling.label(missing, max_batch_tokens=report.max_batch_tokens)
     report.units["labelled"] += len(missing)
     labelled = so_far()
@@ -231,9 +232,15 @@ def _check(run: Run, labelling: Labelling) -> None:
 def _expect(run: Run, missing: Sequence[Unit]) -> None:
     """Estimate what labelling the missing units takes, from the rows that the checks read."""
     sample = run.report.preflight.sample if run.report.preflight else SampleCounts()
-    planning = run.report.seconds.planning
     run.report.estimate = estimate_of(
-        run.plan, missing, sample, run.task, run.expected_workers, run.settings, planning=planning
+        run.plan,
+        missing,
+        sample,
+        run.task,
+        run.expected_workers,
+        run.settings,
+        planning=run.report.seconds.planning,
+        startup=run.executor.startup_seconds,
     )
 
 

@@ -31,7 +31,8 @@ from albert_infer.job.command import job_error
 from albert_infer.job.report import Report
 from albert_infer.job.run import label_pairs
 from albert_infer.model.checkpoint import load_checkpoint
-from albert_infer.pipeline.executor import Executor, on_ray
+from albert_infer.pipeline.choice import on_ray
+from albert_infer.pipeline.executor import Executor
 from albert_infer.storage import Folder
 from albert_infer.storage.input_names import left_out_text
 

@@ -174,6 +174,12 @@ def state_of(
     return ToLabel(missing, done=len(plan.units) - len(missing))
 
 
+def has_unfinished_run(output: Folder) -> bool:
+    """Whether a start stored its plan, and no start has labelled all units of that plan."""
+    names = {entry.name for entry in output.stored(layout.RUNS)}
+    return any(layout.sealed_name(plan_id) not in names for plan_id in map(layout.plan_of, names) if plan_id)
+
+
 def refuse_foreign_files(snapshot: Snapshot, output: Folder) -> None:
     """Raises IntegrityError if readers of the output would see a file that no run of ours made."""
     for name in sorted(snapshot.pins):

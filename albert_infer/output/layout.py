@@ -81,6 +81,12 @@ def sealed_name(plan_id: str) -> str:
     return f"{run_folder(plan_id)}sealed.json"
 
 
+def plan_of(name: str) -> str | None:
+    """The plan that `name` is the stored plan of; None for any other name."""
+    plan_id = name.removeprefix(RUNS).partition("/")[0]
+    return plan_id if name == plan_name(plan_id) else None
+
+
 def is_seal(name: str) -> bool:
     """Whether `name` is the name of any run's seal."""
     return name == sealed_name(name.rpartition("/")[0].removeprefix(RUNS))

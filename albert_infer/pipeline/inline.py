@@ -1,4 +1,4 @@
-"""Runs units in this process, one after another, without Ray. For the Python API and tests, and easy to read.
+"""Runs units in this process, one after another, without Ray. For runs of one unit, the Python API and tests.
 
 Writes objects with the same bytes as `RayExecutor`.
 """
@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from albert_infer.engine.cards import Card
 from albert_infer.errors import InfrastructureError
 from albert_infer.output.commit import commit_unit
+from albert_infer.pipeline.executor import PROCESS_STARTUP_SECONDS
 from albert_infer.pipeline.loading import classifier_of_worker
 from albert_infer.pipeline.metrics import Declared, Record
-from albert_infer.pipeline.progress import ProgressCounts
+from albert_infer.pipeline.progress import ProgressCounts, log_step
 from albert_infer.pipeline.resources import Node, WorkerResources
 from albert_infer.pipeline.unit import LabelTask, classified_unit, prepared_unit, sampled_unit, source_of
 from albert_infer.preflight.checks import Checks, Preflight, checked
@@ -26,10 +27,15 @@ from albert_infer.read.planning import Unit
 class InlineExecutor:
     """Runs a task in this process, on its first GPU or on its processor."""
 
+    name = "process"
+    first_step = "loading the model"
+    startup_seconds = PROCESS_STARTUP_SECONDS
+
     @contextmanager
     def session(self, *, debug: bool) -> Iterator[Sequence[Node]]:
         """Yield this machine alone; `debug` changes nothing."""
         del debug
+        log_step("in this process, without Ray")
         from albert_infer.engine.devices import gpus_here
 
         yield [Node(cpus=os.cpu_count() or 1, gpus=gpus_here())]

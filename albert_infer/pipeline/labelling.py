@@ -13,6 +13,7 @@ from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.cards import card_of_worker
 from albert_infer.pipeline.checks import preflighted, sampled
 from albert_infer.pipeline.connecting import connected
+from albert_infer.pipeline.executor import RAY_STARTUP_SECONDS
 from albert_infer.pipeline.metrics import PREFIX, Declared, Record
 from albert_infer.pipeline.progress import RunProgress, log_waiting
 from albert_infer.pipeline.reader import UnitReader
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 class RayExecutor:
     """Runs a task in the open Ray session, else on the cluster of RAY_ADDRESS, else on this machine."""
+
+    name = "ray"
+    first_step = "starting workers"
+    startup_seconds = RAY_STARTUP_SECONDS
 
     def __init__(self) -> None:
         self._card: Card | None = None

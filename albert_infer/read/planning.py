@@ -115,8 +115,7 @@ def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_
     recipe: Recipe = {"labels_version": LABELS_VERSION, **labels, **_column_recipe(survey.columns)}
     units = tuple(
         Unit(_digest({"file": _pinned(survey.folder, file.pin), "rows": asdict(cut), **recipe}), file.pin, cut)
-        for file in survey.files
-        for cut in unit_ranges(file.row_groups, _rows_per_unit(settings.unit_rows, survey.pairs_per_row(file)))
+        for file, cut in _cut(survey, settings.unit_rows)
     )
     bad = [[file.uri, file.size, file.version] for file in survey.bad]
     empty = [_pinned(survey.folder, file.pin) for file in survey.files if file.rows == 0]
@@ -132,6 +131,17 @@ def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_
         max_batch_tokens=max_batch_tokens,
         hypotheses=_hypotheses(survey.columns.expansion),
     )
+
+
+def unit_count(survey: Survey, settings: LabelSettings) -> int:
+    """The number of units that `make_plan` cuts the files into."""
+    return sum(1 for _ in _cut(survey, settings.unit_rows))
+
+
+def _cut(survey: Survey, unit_rows: int) -> Iterator[tuple[InputFile, RowRange]]:
+    for file in survey.files:
+        for cut in unit_ranges(file.row_groups, _rows_per_unit(unit_rows, survey.pairs_per_row(file))):
+            yield file, cut
 
 
 def _rows_per_unit(unit_rows: int, pairs_per_row: int) -> int:

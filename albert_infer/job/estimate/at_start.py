@@ -58,6 +58,7 @@ def estimate_of(
     settings: LabelSettings,
     *,
     planning: float,
+    startup: float,
 ) -> Estimate | None:
     """What labelling the missing units of the plan will take; None where the sample has no rows.
 
@@ -81,7 +82,9 @@ def estimate_of(
     return Estimate(
         sampled_rows=sample.rows,
         counts=Counts.of(shares, rows),
-        seconds=None if speed is None else expected.seconds_of(work, shares, speed, workers, planning=planning),
+        seconds=None
+        if speed is None
+        else expected.seconds_of(work, shares, speed, workers, planning=planning, startup=startup),
         card=workers.card,
         workers=workers.count,
         rate=None if speed is None else speed.rate,

@@ -15,8 +15,6 @@ from albert_infer.job.estimate.earlier import EarlierRun
 from albert_infer.job.estimate.rate_table import Rate, Sizes
 from albert_infer.schema import DeviceKind, Precision
 
-# Ray, the checks without the comparison with fp32, and the classify actors: `python -m benchmarks.startup`.
-STARTUP_SECONDS: Final = 9.0
 # A healthy publication of 10,000 units took 42 s: `python -m benchmarks.publishing`.
 PUBLISHING_SECONDS_A_UNIT: Final = 0.004
 
@@ -158,8 +156,13 @@ def speed_of(
     return None if listed is None else Speed(listed, rate_table.rate_of(workers.card, shape, Precision.FP32, length))
 
 
-def seconds_of(work: Work, sample: Sampled, speed: Speed, workers: Workers, *, planning: float) -> Seconds:
-    """How long it takes. No more workers are busy than there are units."""
+def seconds_of(
+    work: Work, sample: Sampled, speed: Speed, workers: Workers, *, planning: float, startup: float
+) -> Seconds:
+    """How long it takes. No more workers are busy than there are units.
+
+    `planning` is measured. `startup` are the seconds of the executor, without the comparison with fp32.
+    """
     a_second = speed.rate.tokens_per_second * workers.devices_each
     # An earlier run's rate counts all tokens, so it has its share of repeated pairs in it.
     repeated = 0.0 if speed.earlier else sample.repeated
@@ -168,7 +171,6 @@ def seconds_of(work: Work, sample: Sampled, speed: Speed, workers: Workers, *, p
     if speed.earlier is not None:
         publishing = speed.earlier.publishing_seconds_a_unit * work.units
         return Seconds(speed.earlier.startup_seconds if work.units else 0.0, planning, labelling, publishing)
-    startup = STARTUP_SECONDS
     if speed.rate.precision is not Precision.FP32 and speed.fp32 is not None:
         tokens = min(work.compared_pairs, work.all_rows) * sample.tokens_a_pair
         startup += tokens / a_second + tokens / (speed.fp32.tokens_per_second * workers.devices_each)

@@ -24,14 +24,16 @@ from albert_infer.job.access import output_access
 from albert_infer.job.computing import Computing
 from albert_infer.job.estimate import earlier, expected, rate_table, sampling
 from albert_infer.job.estimate.earlier import EarlierRun
-from albert_infer.job.estimate.expected import Counts, Sampled, Seconds, Speed, Work, Workers
+from albert_infer.job.estimate.expected import Counts, Sampled, Speed, Work, Workers
 from albert_infer.job.estimate.forecast import BadFile, Cost, Forecast, PlanFacts, SampleNotes, length_counts
 from albert_infer.job.estimate.rate_table import Sizes
 from albert_infer.job.estimate.sampling import Sample
+from albert_infer.job.expanded import ReportedExpansion
 from albert_infer.job.planning import basis_of, plan_of
-from albert_infer.job.report import expansion_of
 from albert_infer.output import inspection
 from albert_infer.output.inspection import Published, Sealed, Snapshot, Superseded, ToLabel
+from albert_infer.pipeline.choice import needs_no_ray
+from albert_infer.pipeline.executor import PROCESS_STARTUP_SECONDS, RAY_STARTUP_SECONDS
 from albert_infer.pipeline.resources import MAX_DEFAULT_CPUS_PER_WORKER, Node, WorkerResources, worker_resources
 from albert_infer.pipeline.unit import LabelTask
 from albert_infer.read.planning import Plan, Unit
@@ -99,7 +101,7 @@ class _Planned:
         with storage.refused(OutputError):
             snapshot = inspection.look(self.task.output)
         left = left_of(plan, snapshot, self.task, settings)
-        expansion = expansion_of(plan)
+        expansion = ReportedExpansion.of_plan(plan)
         shares = shares_of(sample, in_pairs=expansion is not None)
         rows = sum(file.rows for file in plan.files)
         counts = Counts.of(shares, rows)
@@ -117,11 +119,28 @@ class _Planned:
             shape=str(Sizes.of(self.task.checkpoint.shape)),
             workers=workers,
             rate=None if self.speed is None else self.speed.rate,
-            cost=_cost(work, shares, self.speed, workers, planning, self.choices),
+            cost=self._cost(work, shares, planning),
             price_per_hour=self.choices.price_per_hour,
             stops=tuple(stops_of(plan, counts, settings)),
             expansion=expansion,
         )
+
+    def _cost(self, work: Work, shares: Sampled, planning: float) -> Cost | None:
+        if self.speed is None:
+            return None
+        workers, price_per_hour = self.workers, self.choices.price_per_hour
+        seconds = expected.seconds_of(work, shares, self.speed, workers, planning=planning, startup=self._startup())
+        devices = workers.count * (workers.gpus if workers.device is DeviceKind.CUDA else 1)
+        hours = devices * seconds.total / 3600
+        price = None if price_per_hour is None else round(hours * price_per_hour, 4)
+        return Cost(seconds, round(seconds.total, 3), round(hours, 6), price)
+
+    def _startup(self) -> float:
+        """The seconds of the executor. With `card`, the run is planned for another machine, so for Ray."""
+        is_for_here = self.choices.card is None
+        if is_for_here and needs_no_ray(self.settings, len(self.plan.units), self.task.output):
+            return PROCESS_STARTUP_SECONDS
+        return RAY_STARTUP_SECONDS
 
 
 def workers_of(
@@ -243,15 +262,3 @@ def _plan_facts(plan: Plan, settings: LabelSettings, left: Left) -> PlanFacts:
         units_to_do=len(left.missing),
         rows_to_do=rows_of(left.missing),
     )
-
-
-def _cost(
-    work: Work, sample: Sampled, speed: Speed | None, workers: Workers, planning: float, choices: PlanChoices
-) -> Cost | None:
-    if speed is None:
-        return None
-    seconds: Seconds = expected.seconds_of(work, sample, speed, workers, planning=planning)
-    devices = workers.count * (workers.gpus if workers.device is DeviceKind.CUDA else 1)
-    hours = devices * seconds.total / 3600
-    price = None if choices.price_per_hour is None else round(hours * choices.price_per_hour, 4)
-    return Cost(seconds, round(seconds.total, 3), round(hours, 6), price)
