@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,21 @@ VNNI_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 def cpu_flags() -> frozenset[str]:
     """The instruction sets of this machine's processor, by their Linux names; empty if the kernel reports none."""
     return frozenset(_cpuinfo("flags").split())
+
+
+def cpus_here(cgroup: Path = Path("/sys/fs/cgroup"), affinity: Set[int] | None = None) -> int:
+    """The number of CPUs that this process may use: those of its affinity, within the quota of its container."""
+    cpus = len(os.sched_getaffinity(0) if affinity is None else affinity)
+    # Version 2 of control groups, then version 1. Without a quota, the first word is `max` or -1.
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        words = [word for name in files for word in _words(cgroup / name)]
+        if len(words) == 2 and all(map(str.isdecimal, words)):
+            return max(1, min(cpus, int(words[0]) // int(words[1])))
+    return cpus
+
+
+def _words(file: Path) -> list[str]:
+    return file.read_text("utf-8").split() if file.exists() else []
 
 
 def mkl_is_slow(flags: frozenset[str], vendor: str) -> bool:

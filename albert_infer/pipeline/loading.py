@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from albert_infer.classify.classification import CPU_BATCH_TOKENS, Classifier
 from albert_infer.classify.rows import RowClassifier
+from albert_infer.engine.processor import cpus_here
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.prepare.framing import PairFrame
@@ -32,7 +31,7 @@ def classifier_of_worker(
     device = usable_device(workers.device, precision, allow_cpu=workers.allow_cpu)
     threads = workers.threads
     if device is not workers.device:
-        max_batch_tokens, threads = min(max_batch_tokens, CPU_BATCH_TOKENS), os.cpu_count()
+        max_batch_tokens, threads = min(max_batch_tokens, CPU_BATCH_TOKENS), cpus_here()
     classifier = Classifier.load(
         checkpoint,
         precision=precision,

@@ -5,11 +5,11 @@ Does not use Ray. Needs torch when called.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Final
 
 from albert_infer.classify.classification import Classifier
+from albert_infer.engine.processor import cpus_here
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.preflight import agreement, gate, label_probe, numbers, swap
 from albert_infer.preflight.agreement import Agreement
@@ -109,7 +109,7 @@ def checked(
             checkpoint,
             precision=precision,
             device=device,
-            threads=threads or os.cpu_count(),
+            threads=threads or cpus_here(),
             max_batch_tokens=checks.max_batch_tokens,
             review_below=checks.review_below,
         )
