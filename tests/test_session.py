@@ -15,7 +15,8 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
 
 from albert_infer.errors import AlbertInferError, InfrastructureError, IntegrityError
-from albert_infer.pipeline.session import session_settings, stage_error
+from albert_infer.pipeline.session import session_settings
+from albert_infer.pipeline.stage_errors import stage_error
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
 

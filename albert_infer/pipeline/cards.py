@@ -8,7 +8,7 @@ from typing import Final
 import ray
 
 from albert_infer.engine.cards import Card
-from albert_infer.pipeline.session import stage_error
+from albert_infer.pipeline.stage_errors import stage_error
 
 # A worker process starts and torch loads well within this. Only a longer wait is worth a line.
 SECONDS_BEFORE_LOGGING: Final = 60.0

@@ -9,7 +9,8 @@ import ray
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.pipeline.reader import UnitReader
 from albert_infer.pipeline.resources import WorkerResources
-from albert_infer.pipeline.session import READ_TASK_MEMORY, stage_error
+from albert_infer.pipeline.session import READ_TASK_MEMORY
+from albert_infer.pipeline.stage_errors import stage_error
 from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.sample import ChosenRows, SampledUnit
 

@@ -1,22 +1,18 @@
-"""The settings of Ray Data around the stages, the CPUs that they reserve, and the translation of errors."""
+"""The settings of Ray Data around the stages, and the CPUs that they reserve."""
 
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
 import ray
-from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from albert_infer.common.printable import one_line
-from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.pipeline.unit import MAX_PREPARED_BYTES
 from albert_infer.schema import DeviceKind
@@ -26,9 +22,6 @@ Shared = TypeVar("Shared")
 # The logical memory of a read task, in bytes. It limits the number of read tasks at a time. Classify actors reserve no
 # memory, so Ray does not fuse reading into them, where reading would delay the device.
 READ_TASK_MEMORY: Final = 256 << 20
-
-# The text that Ray Data adds to the message of an error that ends a task.
-RETRY_ADVICE: Final = re.compile(r"(?:\\n|[\s:'])*Failed to [\w ]+ after \d+/\d+ attempts.*", re.DOTALL)
 
 
 @contextmanager
@@ -96,29 +89,3 @@ def reserved(workers: WorkerResources) -> Iterator[Mapping[str, object]]:
 def shared(value: Shared) -> ray.ObjectRef[Shared]:
     """Put `value` into the object store. Ray copies it to each node once, for all tasks and actors there."""
     return ray.put(value)
-
-
-def stage_error(error: BaseException, asked: str) -> AlbertInferError:
-    """The package's own error inside an error of Ray, else an InfrastructureError about `asked`."""
-    root, reason = error, ""
-    for inner in _chain(error):
-        if isinstance(inner, AlbertInferError) and type(inner).__module__.startswith("albert_infer."):
-            return inner
-        # The innermost error with a message has the reason. The errors around it are Ray's.
-        if message := RETRY_ADVICE.sub("", str(inner)).strip():
-            root, reason = inner, message
-    if isinstance(root, RayError):
-        # The reason is the last line. A worker's traceback may be before it.
-        reason = reason.rpartition("\n")[2]
-    summary = f"{type(root).__name__}: {one_line(reason)[:300]}"
-    return InfrastructureError(asked, summary, "run it again, and it resumes; --debug shows more")
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then its causes. Ray has a worker's error in the attribute `cause`."""
-    visited: set[int] = set()
-    inner: BaseException | None = error
-    while inner is not None and id(inner) not in visited:
-        visited.add(id(inner))
-        yield inner
-        inner = getattr(inner, "cause", None) or inner.__cause__

@@ -24,7 +24,8 @@ from albert_infer.pipeline.loading import classifier_of_worker
 from albert_infer.pipeline.lost_devices import ending_with_the_device
 from albert_infer.pipeline.reader import UnitReader, poison_detail, poison_marker, unpickled
 from albert_infer.pipeline.resources import WorkerResources, commits_at_once
-from albert_infer.pipeline.session import READ_TASK_MEMORY, reserved, session_settings, shared, stage_error
+from albert_infer.pipeline.session import READ_TASK_MEMORY, reserved, session_settings, shared
+from albert_infer.pipeline.stage_errors import stage_error
 from albert_infer.pipeline.turns import Turns
 from albert_infer.pipeline.unit import classified_unit, source_of
 from albert_infer.prepare.framing import PairFrame

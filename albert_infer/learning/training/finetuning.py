@@ -47,7 +47,8 @@ from albert_infer.model.checkpoint import verified
 from albert_infer.model.known_files import CONFIG
 from albert_infer.pipeline.connecting import connected, own_signals
 from albert_infer.pipeline.resources import Node
-from albert_infer.pipeline.session import session_settings, shared, stage_error
+from albert_infer.pipeline.session import session_settings, shared
+from albert_infer.pipeline.stage_errors import stage_error
 from albert_infer.storage import Folder, S3Access
 
 METRICS: Final = "metrics.json"
