@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from albert_infer.preflight.checks import Checks, Preflight
     from albert_infer.preflight.sample import ChosenRows
     from albert_infer.read.planning import Unit
+    from albert_infer.schema import ExecutorKind
 
 TARGET_SECONDS: Final = 8.0
 # Who labels: the executor that the command chooses for one unit, and Ray.
@@ -75,9 +76,8 @@ class Marks:
 class Timed:
     """An executor whose calls are marked."""
 
-    name = ""
+    kind: ExecutorKind
     first_step = ""
-    startup_seconds = 0.0
 
     def __init__(self, executor: Callable[[], Executor], marks: Marks) -> None:
         self._make = executor
@@ -88,7 +88,7 @@ class Timed:
         """That of the executor."""
         self._marks.mark("planned")
         self._executor = self._make()
-        self.name = self._executor.name
+        self.kind = self._executor.kind
         with self._executor.session(debug=debug) as nodes:
             self._marks.mark("opened")
             yield nodes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from albert_infer.common.failpoints import VARIABLE
 from albert_infer.config import LabelSettings
 from albert_infer.output import layout
 from albert_infer.output.inspection import has_unfinished_run
-from albert_infer.pipeline.choice import needs_no_ray
+from albert_infer.pipeline.choice import executor_for, needs_no_ray
+from albert_infer.pipeline.inline import mark_of, marked
+from albert_infer.schema import ExecutorKind
 
 PLAN = "0123456789abcdef"
 # Programs of tests have RAY_ADDRESS=local otherwise.
@@ -66,24 +69,89 @@ def test_a_run_is_unfinished_from_its_plan_to_its_seal(name: str, unfinished: bo
     assert is_here(tmp_path) is not unfinished
 
 
+def test_a_process_that_died_in_the_checks_is_remembered_once(tmp_path: Path) -> None:
+    output = storage.open_folder(str(tmp_path / "out"))
+    asked = LabelSettings(input=str(tmp_path / "in"), output=output.uri)
+    with marked(output):
+        assert mark_of(output).exists()
+    assert executor_for(asked, 1, output).kind is ExecutorKind.PROCESS
+    with marked(output):
+        assert not needs_no_ray(asked, 1, output)
+        assert executor_for(asked, 1, output).kind is ExecutorKind.RAY
+        assert executor_for(asked, 1, output).kind is ExecutorKind.PROCESS
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_that_cannot_be_joined_is_left_to_the_session(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("garbage/x")
+    assert not is_here(tmp_path)
+
+
+@dataclass(frozen=True)
+class Night:
+    """A run of one unit, by a program that is killed at a point."""
+
+    folder: Path
+    checkpoint: Path
+
+    @property
+    def output(self) -> Path:
+        """Where the labels are published."""
+        return self.folder / "out"
+
+    @property
+    def flags(self) -> tuple[object, ...]:
+        """The command line of each start."""
+        return ("--input", self.folder / "in", "--output", self.output, "--model", self.checkpoint)
+
+    def killed_at(self, point: str) -> str:
+        """Start the program, which is killed at the point; what it wrote to stderr."""
+        write_pairs(self.folder / "in" / "a.parquet", made_up_pairs(40, seed=1))
+        killing = {**NO_ADDRESS, VARIABLE: f"{point}:kill:1:{self.folder}"}
+        with started([sys.executable, JOB, *self.flags], env=killing) as killed:
+            _, stderr = killed.communicate()
+        assert killed.returncode == -9
+        return stderr
+
+    def needs_no_ray(self) -> bool:
+        """Whether the next start labels in its own process."""
+        asked = LabelSettings(input=str(self.folder / "in"), output=str(self.output))
+        return needs_no_ray(asked, 1, storage.open_folder(str(self.output)))
+
+
+@pytest.mark.process
+def test_a_file_that_ends_its_process_in_the_checks_goes_to_ray(checkpoint: Path, tmp_path: Path) -> None:
+    night = Night(tmp_path, checkpoint)
+    assert "labelling: checking the model" in night.killed_at("reading")
+    assert not night.output.exists()
+    assert not night.needs_no_ray()
+
+
+@pytest.mark.process
+def test_an_error_that_is_not_ours_is_reported_with_its_reason(checkpoint: Path, tmp_path: Path) -> None:
+    night = Night(tmp_path, checkpoint)
+    write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(40, seed=1))
+    failed = run_alone(*night.flags, env={**NO_ADDRESS, VARIABLE: f"classifying:lose_gpu:1:{tmp_path}"})
+    reason = "labelling the units: RuntimeError: CUDA error: unspecified launch failure"
+    assert (failed.exit_code, failed.summary["error"].partition(";")[0]) == (4, reason)
+    [report] = night.output.glob("_runs/*/report.json")
+    assert json.loads(report.read_text())["error"].startswith(reason)
+
+
 @pytest.mark.ray
 @pytest.mark.process
 def test_a_killed_run_of_one_unit_is_resumed_on_ray(checkpoint: Path, tmp_path: Path) -> None:
-    source, output = tmp_path / "in", tmp_path / "out"
-    write_pairs(source / "a.parquet", made_up_pairs(40, seed=1))
-    flags = ("--input", source, "--output", output, "--model", checkpoint)
-    killing = {**NO_ADDRESS, VARIABLE: f"classified:kill:1:{tmp_path}"}
-    with started([sys.executable, JOB, *flags], env=killing) as killed:
-        _, stderr = killed.communicate()
-    assert killed.returncode == -9
-    assert "labelling: in this process, without Ray" in stderr
-    resumed = run_alone(*flags, env=NO_ADDRESS)
+    night = Night(tmp_path, checkpoint)
+    assert night.killed_at("classified").startswith("labelling: in this process, without Ray\n")
+    resumed = run_alone(*night.flags, env=NO_ADDRESS)
     assert resumed.exit_code == 0, resumed.stderr
     assert "starting Ray on this machine" in resumed.stderr
-    verify(output, source)
-    [report] = output.glob("_runs/*/report.json")
+    verify(night.output, tmp_path / "in")
+    [report] = night.output.glob("_runs/*/report.json")
     assert json.loads(report.read_text())["executor"] == "ray"
-    # Nothing is unfinished now. A start that has nothing to label needs no Ray again.
-    again = run_alone(*flags, env=NO_ADDRESS)
-    assert (again.exit_code, again.summary["units_labelled"]) == (0, 0)
-    assert again.stderr == "labelling: in this process, without Ray\n"
+    # Nothing is unfinished now.
+    assert night.needs_no_ray()

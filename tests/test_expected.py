@@ -11,13 +11,13 @@ from albert_infer.job.estimate import expected
 from albert_infer.job.estimate.earlier import EarlierRun
 from albert_infer.job.estimate.expected import Counts, Estimate, Sampled, Seconds, Speed, Work, Workers, speed_of
 from albert_infer.job.estimate.rate_table import rate_of
-from albert_infer.schema import DeviceKind, Precision
+from albert_infer.schema import DeviceKind, ExecutorKind, Precision
 
 SAMPLE = Sampled(rows=100, tokens=2_800, truncated=2, rejected={"null_text": 1, "empty_text": 4})
 CPU = Workers(1, DeviceKind.CPU, "cpu-avx512-bf16", cores=2)
 # Of an executor.
-STARTUP = 7.0
-seconds_of = partial(expected.seconds_of, startup=STARTUP)
+STARTUP = expected.STARTUP_SECONDS[ExecutorKind.PROCESS]
+seconds_of = partial(expected.seconds_of, executor=ExecutorKind.PROCESS)
 RUN = EarlierRun("p", "d", DeviceKind.CPU, None, Precision.BF16, 2_000.0, 1, 2.0, 5.0, 0.5)
 
 
@@ -66,8 +66,10 @@ def test_an_earlier_run_wins_over_the_table() -> None:
     found = speed(runs=(RUN,))
     assert (found.rate.basis, found.rate.tokens_per_second) == ("earlier runs", 2_000)
     assert found.rate.where.startswith("the last run at")
-    seconds = seconds_of(Work(1_000, 4, 1_000, 500), SAMPLE, found, CPU, planning=0)
+    seconds = seconds_of(Work(1_000, 4, 1_000, 500), SAMPLE, found, CPU, planning=0, executor=ExecutorKind.RAY)
     assert (seconds.startup, seconds.publishing) == (5.0, 2.0)
+    # The earlier run was on Ray, so it does not say how long a start without Ray takes.
+    assert seconds_of(Work(1_000, 1, 1_000), SAMPLE, found, CPU, planning=0).startup == STARTUP
     assert speed(runs=(RUN, RUN)).rate.where.startswith("the last 2 runs")
     assert speed(precision=Precision.FP32, runs=(RUN,)).rate.basis == "measured"
 

@@ -31,13 +31,13 @@ from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.preflight.checks import Preflight
 from albert_infer.read.planning import Plan
 from albert_infer.read.survey import Survey
-from albert_infer.schema import TWO_LABELS, LabelSet, ModelRecipe
+from albert_infer.schema import TWO_LABELS, ExecutorKind, LabelSet, ModelRecipe
 from albert_infer.storage.input_names import left_out_text
 
 # Where the logs of a run are, by its executor. Ray's folder is another one if RAY_TMPDIR is set.
 LOGS: Final = {
-    "ray": "of this job: stderr; of Ray: /tmp/ray/session_latest/logs on each machine",
-    "process": "of this job: stderr",
+    ExecutorKind.RAY: "of this job: stderr; of Ray: /tmp/ray/session_latest/logs on each machine",
+    ExecutorKind.PROCESS: "of this job: stderr",
 }
 
 
@@ -107,7 +107,7 @@ class Report:
     out_of_memory: int = 0
     units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
     # `ray`, or `process`: the job's own, for a run of one unit.
-    executor: str = "ray"
+    executor: ExecutorKind = ExecutorKind.RAY
     workers: WorkerResources | None = None
     # The card of the worker that was asked before the plan; None on CPUs, and where an earlier start published.
     card: Card | None = None

@@ -106,7 +106,7 @@ def label_pairs(
             first=first,
             gold=gold,
         )
-        run.report.executor, run.report.seconds.planning = executor.name, planning_seconds
+        run.report.executor, run.report.seconds.planning = executor.kind, planning_seconds
         _take_to_published(run)
     return run.report
 
@@ -240,7 +240,7 @@ def _expect(run: Run, missing: Sequence[Unit]) -> None:
         run.expected_workers,
         run.settings,
         planning=run.report.seconds.planning,
-        startup=run.executor.startup_seconds,
+        executor=run.executor.kind,
     )
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from albert_infer.config import LabelSettings
 from albert_infer.output.inspection import has_unfinished_run
 from albert_infer.pipeline.executor import Executor
-from albert_infer.pipeline.inline import InlineExecutor
+from albert_infer.pipeline.inline import InlineExecutor, mark_of
 from albert_infer.storage import Folder
 
 
 def executor_for(settings: LabelSettings, units: int, output: Folder) -> Executor:
-    """The executor of a start with this number of `units`: this process if it `needs_no_ray`, else Ray."""
-    if not needs_no_ray(settings, units, output):
-        return on_ray()
-    return InlineExecutor()
+    """The executor of a start with this number of `units`: this process if it `needs_no_ray`, else Ray.
+
+    A process that died during the checks is remembered until this call.
+    """
+    if needs_no_ray(settings, units, output):
+        return InlineExecutor()
+    mark_of(output).unlink(missing_ok=True)
+    return on_ray()
 
 
 def needs_no_ray(settings: LabelSettings, units: int, output: Folder) -> bool:
@@ -24,7 +28,7 @@ def needs_no_ray(settings: LabelSettings, units: int, output: Folder) -> bool:
     again, and Ray gives up a unit that ends three.
     """
     asks_for_workers = settings.workers is not None or settings.gpu_wait_minutes is not None
-    if units > 1 or asks_for_workers or has_unfinished_run(output):
+    if units > 1 or asks_for_workers or mark_of(output).exists() or has_unfinished_run(output):
         return False
     # Imported here, because it imports Ray.
     from albert_infer.pipeline.joining import is_ray_offered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import Protocol
 
 from albert_infer.engine.cards import Card
 from albert_infer.pipeline.metrics import Declared, Record
@@ -14,11 +14,7 @@ from albert_infer.pipeline.unit import LabelTask
 from albert_infer.preflight.checks import Checks, Preflight
 from albert_infer.preflight.sample import ChosenRows
 from albert_infer.read.planning import Unit
-
-# What a start takes besides planning, labelling and publishing, without the comparison with fp32: Ray, the checks and
-# the classify actors, or the import of torch and the checks. From `python -m benchmarks.startup`.
-RAY_STARTUP_SECONDS: Final = 9.0
-PROCESS_STARTUP_SECONDS: Final = 2.0
+from albert_infer.schema import ExecutorKind
 
 
 class Labelling(Protocol):
@@ -40,13 +36,11 @@ class Labelling(Protocol):
 class Executor(Protocol):
     """Where units are read, classified and committed.
 
-    `name` is for reports. `first_step` is what it does between the checks and the first label, for the progress line.
-    `startup_seconds` are for estimates.
+    `first_step` is what it does between the checks and the first label, for the progress line.
     """
 
-    name: str
+    kind: ExecutorKind
     first_step: str
-    startup_seconds: float
 
     def session(self, *, debug: bool) -> AbstractContextManager[Sequence[Node]]:
         """Open a session for all tasks of a start. Yields its machines. Raises InfrastructureError."""

@@ -5,31 +5,36 @@ Writes objects with the same bytes as `RayExecutor`.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from albert_infer.engine.cards import Card
-from albert_infer.errors import InfrastructureError
+from albert_infer.engine.processor import cpus_here
+from albert_infer.errors import AlbertInferError, InfrastructureError
 from albert_infer.output.commit import commit_unit
-from albert_infer.pipeline.executor import PROCESS_STARTUP_SECONDS
 from albert_infer.pipeline.loading import classifier_of_worker
 from albert_infer.pipeline.metrics import Declared, Record
 from albert_infer.pipeline.progress import ProgressCounts, log_step
 from albert_infer.pipeline.resources import Node, WorkerResources
+from albert_infer.pipeline.stage_errors import stage_error
 from albert_infer.pipeline.unit import LabelTask, classified_unit, prepared_unit, sampled_unit, source_of
 from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.sample import ChosenRows
 from albert_infer.read.decoding import PairReader
 from albert_infer.read.planning import Unit
+from albert_infer.schema import ExecutorKind
+from albert_infer.storage import Folder
 
 
 class InlineExecutor:
     """Runs a task in this process, on its first GPU or on its processor."""
 
-    name = "process"
+    kind = ExecutorKind.PROCESS
     first_step = "loading the model"
-    startup_seconds = PROCESS_STARTUP_SECONDS
 
     @contextmanager
     def session(self, *, debug: bool) -> Iterator[Sequence[Node]]:
@@ -38,7 +43,7 @@ class InlineExecutor:
         log_step("in this process, without Ray")
         from albert_infer.engine.devices import gpus_here
 
-        yield [Node(cpus=os.cpu_count() or 1, gpus=gpus_here())]
+        yield [Node(cpus=cpus_here(), gpus=gpus_here())]
 
     def recorder(self, declared: Declared) -> Record:
         """A function that does nothing: metrics are exported through Ray only."""
@@ -73,19 +78,24 @@ class InlineLabelling:
 
     def preflight(self, chosen: Sequence[ChosenRows], checks: Checks) -> Preflight:
         """Run the checks in this process."""
-        sample = [sampled_unit(rows, self._reader, self._task.tokenizer) for rows in chosen]
         workers = self._workers
-        return checked(
-            self._task.checkpoint,
-            *sample,
-            checks=checks,
-            device=workers.device,
-            threads=workers.threads,
-            allow_cpu=workers.allow_cpu,
-        )
+        with _told("checking the model"), marked(self._task.output):
+            sample = [sampled_unit(rows, self._reader, self._task.tokenizer) for rows in chosen]
+            return checked(
+                self._task.checkpoint,
+                *sample,
+                checks=checks,
+                device=workers.device,
+                threads=workers.threads,
+                allow_cpu=workers.allow_cpu,
+            )
 
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
         """Label and commit every unit, in order."""
+        with _told("labelling the units"):
+            self._label(units, max_batch_tokens)
+
+    def _label(self, units: Sequence[Unit], max_batch_tokens: int) -> None:
         task = self._task
         classifier, device = classifier_of_worker(
             task.checkpoint,
@@ -101,6 +111,39 @@ class InlineLabelling:
             labelled = classified_unit(prepared, classifier, self._board)
             summary = commit_unit(task.output, unit.unit_id, source_of(unit, task.source), labelled, task.columns)
             self._board.report_committed(unit.unit_id, summary.rejected if summary else {})
+
+
+@contextmanager
+def _told(asked: str) -> Iterator[None]:
+    """Raise an error of the block that is not the package's own as an InfrastructureError about `asked`."""
+    try:
+        yield
+    except AlbertInferError:
+        raise
+    except Exception as error:
+        raise stage_error(error, asked) from error
+
+
+def mark_of(output: Folder) -> Path:
+    """The file that a process leaves behind which died during the checks of a run at this output.
+
+    It is on this machine, because a run whose checks refuse it writes nothing to its output.
+    """
+    digest = hashlib.sha256(output.uri.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"albert-infer-{os.geteuid()}-{digest}.checking")
+
+
+@contextmanager
+def marked(output: Folder) -> Iterator[None]:
+    """Keep the mark during the block. Where no file can be made, the block runs without one."""
+    mark = mark_of(output)
+    with suppress(OSError):
+        os.close(os.open(mark, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            mark.unlink(missing_ok=True)
 
 
 def _refuse_waiting(workers: WorkerResources, minutes: float | None) -> None:

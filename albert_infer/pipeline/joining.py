@@ -76,8 +76,14 @@ def cluster_to_join() -> Cluster | None:
 
 
 def is_ray_offered() -> bool:
-    """Whether a session is open in this process, RAY_ADDRESS is set, or a cluster runs on this machine."""
-    return ray.is_initialized() or ray_address() is not None or cluster_to_join() is not None
+    """Whether a session is open in this process, RAY_ADDRESS is set, or a cluster runs on this machine.
+
+    True also for an address that cannot be joined: a session refuses it, and says what to do.
+    """
+    try:
+        return ray.is_initialized() or ray_address() is not None or cluster_to_join() is not None
+    except AlbertInferError:
+        return True
 
 
 def _cluster_of_this_machine() -> str:

@@ -13,7 +13,6 @@ from albert_infer.pipeline.board import RunBoard
 from albert_infer.pipeline.cards import card_of_worker
 from albert_infer.pipeline.checks import preflighted, sampled
 from albert_infer.pipeline.connecting import connected
-from albert_infer.pipeline.executor import RAY_STARTUP_SECONDS
 from albert_infer.pipeline.metrics import PREFIX, Declared, Record
 from albert_infer.pipeline.progress import RunProgress, log_waiting
 from albert_infer.pipeline.reader import UnitReader
@@ -24,6 +23,7 @@ from albert_infer.pipeline.waiting import wait_for_first_gpu
 from albert_infer.preflight.checks import Checks, Preflight
 from albert_infer.preflight.sample import ChosenRows
 from albert_infer.read.planning import Unit
+from albert_infer.schema import ExecutorKind
 
 if TYPE_CHECKING:
     from albert_infer.pipeline.stages import Stages
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 class RayExecutor:
     """Runs a task in the open Ray session, else on the cluster of RAY_ADDRESS, else on this machine."""
 
-    name = "ray"
+    kind = ExecutorKind.RAY
     first_step = "starting workers"
-    startup_seconds = RAY_STARTUP_SECONDS
 
     def __init__(self) -> None:
         self._card: Card | None = None

@@ -23,8 +23,8 @@ SECONDS_BETWEEN_MESSAGES: Final = 0.5
 STARTING: Final = "starting"
 NOTHING_LABELLED: Final = "no part of the input is labelled yet"
 DEVICE_MISSING: Final = (
-    "Ray gave a worker a GPU that torch cannot use, so the worker labels on the CPU, because of --allow-cpu; "
-    "repair the node's driver or torch, or set --gpus-per-worker 0"
+    "a worker has a GPU that torch cannot use, so it labels on the CPU, because of --allow-cpu; "
+    "repair the machine's driver or torch, or set --gpus-per-worker 0"
 )
 
 

@@ -86,7 +86,7 @@ def _on_gpus(settings: LabelSettings, nodes: Sequence[Node], gpus_per_worker: fl
     room = sum(int(node.gpus // gpus_per_worker) for node in nodes)
     low, high = settings.worker_range or (1, None)
     if low > room and settings.gpu_wait_minutes is None:
-        reason = f"the cluster has room for {room}, of {how_many(sum(node.gpus for node in nodes), 'GPU')}"
+        reason = f"there is room for {room}, on {how_many(sum(node.gpus for node in nodes), 'GPU')}"
         remedy = "lower one of them, add GPU nodes, or give --gpu-wait-minutes if they come on demand"
         raise SettingsError(f"{how_many(low, 'worker')} of {how_many(gpus_per_worker, 'GPU')}", reason, remedy)
     # num_cpus=0: with the default of one logical CPU per actor, a small machine would have no CPU for reading.

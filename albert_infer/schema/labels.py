@@ -89,6 +89,13 @@ class DeviceKind(StrEnum):
     CUDA = "cuda"
 
 
+class ExecutorKind(StrEnum):
+    """Where a start labels: on Ray, or in the process of the job."""
+
+    RAY = "ray"
+    PROCESS = "process"
+
+
 # Tokens of the shortest pair: [CLS] premise [SEP] hypothesis [SEP] with one token for each text.
 MIN_LENGTH: Final = 5
 # The treatment of a pair that is too long: cut the premise, cut the longer text first, or read the premise in windows.

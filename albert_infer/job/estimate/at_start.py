@@ -19,7 +19,7 @@ from albert_infer.pipeline.resources import Node, WorkerResources
 from albert_infer.pipeline.unit import LabelTask
 from albert_infer.preflight.sample import SampleCounts
 from albert_infer.read.planning import Plan, Unit
-from albert_infer.schema import DeviceKind
+from albert_infer.schema import DeviceKind, ExecutorKind
 
 # What the page of a report calls the figures.
 NAMES: Final = {
@@ -58,7 +58,7 @@ def estimate_of(
     settings: LabelSettings,
     *,
     planning: float,
-    startup: float,
+    executor: ExecutorKind,
 ) -> Estimate | None:
     """What labelling the missing units of the plan will take; None where the sample has no rows.
 
@@ -84,7 +84,7 @@ def estimate_of(
         counts=Counts.of(shares, rows),
         seconds=None
         if speed is None
-        else expected.seconds_of(work, shares, speed, workers, planning=planning, startup=startup),
+        else expected.seconds_of(work, shares, speed, workers, planning=planning, executor=executor),
         card=workers.card,
         workers=workers.count,
         rate=None if speed is None else speed.rate,

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from albert_infer import storage
 from albert_infer.errors import AlbertInferError
 from albert_infer.output import layout
-from albert_infer.schema import DeviceKind, Precision
+from albert_infer.schema import DeviceKind, ExecutorKind, Precision
 from albert_infer.storage import Folder, S3Access, StoredObject
 
 # Reports of one output, and nights before it: each is a request or two.
@@ -75,6 +75,8 @@ class _Report(_Read):
     workers: _Workers
     model: _Model
     estimate: _Estimate | None = None
+    # Reports of earlier versions have none: all their runs were on Ray.
+    executor: ExecutorKind = ExecutorKind.RAY
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class EarlierRun:
     devices_each: float
     startup_seconds: float
     publishing_seconds_a_unit: float
+    executor: ExecutorKind = ExecutorKind.RAY
 
 
 def earlier_runs(output: Folder, uri: str, access: S3Access) -> list[EarlierRun]:
@@ -132,8 +135,9 @@ def matching(
 
 
 def typical(runs: Sequence[EarlierRun]) -> EarlierRun:
-    """One run in place of several: each figure is the median of theirs."""
+    """One run in place of several: each figure is the median of theirs, and `startup` of those with one executor."""
     newest = runs[0]
+    startups = [run.startup_seconds for run in runs if run.executor == newest.executor]
     return EarlierRun(
         plan_id=newest.plan_id,
         digest=newest.digest,
@@ -143,8 +147,9 @@ def typical(runs: Sequence[EarlierRun]) -> EarlierRun:
         tokens_per_second=median(run.tokens_per_second for run in runs),
         workers=newest.workers,
         devices_each=newest.devices_each,
-        startup_seconds=median(run.startup_seconds for run in runs),
+        startup_seconds=median(startups),
         publishing_seconds_a_unit=median(run.publishing_seconds_a_unit for run in runs),
+        executor=newest.executor,
     )
 
 
@@ -174,4 +179,5 @@ def _run(report: _Report) -> EarlierRun:
         devices_each=devices_each,
         startup_seconds=report.seconds.startup,
         publishing_seconds_a_unit=report.seconds.publishing / report.units.labelled,
+        executor=report.executor,
     )

@@ -13,8 +13,11 @@ from albert_infer.engine import AlbertShape
 from albert_infer.job.estimate import earlier, rate_table
 from albert_infer.job.estimate.earlier import EarlierRun
 from albert_infer.job.estimate.rate_table import Rate, Sizes
-from albert_infer.schema import DeviceKind, Precision
+from albert_infer.schema import DeviceKind, ExecutorKind, Precision
 
+# On Ray: the session, the checks, the actors. In a process: the import of torch, and the checks. Both are without
+# the comparison with fp32, from `python -m benchmarks.startup`.
+STARTUP_SECONDS: Final = {ExecutorKind.RAY: 9.0, ExecutorKind.PROCESS: 2.0}
 # A healthy publication of 10,000 units took 42 s: `python -m benchmarks.publishing`.
 PUBLISHING_SECONDS_A_UNIT: Final = 0.004
 
@@ -157,20 +160,23 @@ def speed_of(
 
 
 def seconds_of(
-    work: Work, sample: Sampled, speed: Speed, workers: Workers, *, planning: float, startup: float
+    work: Work, sample: Sampled, speed: Speed, workers: Workers, *, planning: float, executor: ExecutorKind
 ) -> Seconds:
     """How long it takes. No more workers are busy than there are units.
 
-    `planning` is measured. `startup` are the seconds of the executor, without the comparison with fp32.
+    `planning` is measured. `executor` is the name of the one that labels.
     """
     a_second = speed.rate.tokens_per_second * workers.devices_each
     # An earlier run's rate counts all tokens, so it has its share of repeated pairs in it.
     repeated = 0.0 if speed.earlier else sample.repeated
     busy = max(min(workers.count, work.units), 1)
     labelling = work.rows * sample.tokens_a_row * (1 - repeated) / (a_second * busy)
+    startup = STARTUP_SECONDS[executor]
     if speed.earlier is not None:
+        if speed.earlier.executor == executor:
+            startup = speed.earlier.startup_seconds
         publishing = speed.earlier.publishing_seconds_a_unit * work.units
-        return Seconds(speed.earlier.startup_seconds if work.units else 0.0, planning, labelling, publishing)
+        return Seconds(startup if work.units else 0.0, planning, labelling, publishing)
     if speed.rate.precision is not Precision.FP32 and speed.fp32 is not None:
         tokens = min(work.compared_pairs, work.all_rows) * sample.tokens_a_pair
         startup += tokens / a_second + tokens / (speed.fp32.tokens_per_second * workers.devices_each)

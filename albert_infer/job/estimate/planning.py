@@ -5,7 +5,6 @@ Takes the same steps as `job.run` up to the plan, reads a sample, and writes not
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from albert_infer.common.printable import how_many
 from albert_infer.config import LabelSettings
 from albert_infer.config.planning import PlanChoices
 from albert_infer.engine.cards import CAPABILITY_OF_KIND, Card
-from albert_infer.engine.processor import cpu_flags, resolved_precision
+from albert_infer.engine.processor import cpu_flags, cpus_here, resolved_precision
 from albert_infer.errors import OutputError
 from albert_infer.job.access import output_access
 from albert_infer.job.computing import Computing
@@ -33,11 +32,10 @@ from albert_infer.job.planning import basis_of, plan_of
 from albert_infer.output import inspection
 from albert_infer.output.inspection import Published, Sealed, Snapshot, Superseded, ToLabel
 from albert_infer.pipeline.choice import needs_no_ray
-from albert_infer.pipeline.executor import PROCESS_STARTUP_SECONDS, RAY_STARTUP_SECONDS
 from albert_infer.pipeline.resources import MAX_DEFAULT_CPUS_PER_WORKER, Node, WorkerResources, worker_resources
 from albert_infer.pipeline.unit import LabelTask
 from albert_infer.read.planning import Plan, Unit
-from albert_infer.schema import DeviceKind
+from albert_infer.schema import DeviceKind, ExecutorKind
 
 # The sample of a plan takes no longer, whatever the input.
 SAMPLE_SECONDS: Final = 5.0
@@ -129,18 +127,17 @@ class _Planned:
         if self.speed is None:
             return None
         workers, price_per_hour = self.workers, self.choices.price_per_hour
-        seconds = expected.seconds_of(work, shares, self.speed, workers, planning=planning, startup=self._startup())
+        seconds = expected.seconds_of(work, shares, self.speed, workers, planning=planning, executor=self._executor())
         devices = workers.count * (workers.gpus if workers.device is DeviceKind.CUDA else 1)
         hours = devices * seconds.total / 3600
         price = None if price_per_hour is None else round(hours * price_per_hour, 4)
         return Cost(seconds, round(seconds.total, 3), round(hours, 6), price)
 
-    def _startup(self) -> float:
-        """The seconds of the executor. With `card`, the run is planned for another machine, so for Ray."""
+    def _executor(self) -> ExecutorKind:
+        """The name of the executor. With `card`, the run is planned for another machine, so for Ray."""
         is_for_here = self.choices.card is None
-        if is_for_here and needs_no_ray(self.settings, len(self.plan.units), self.task.output):
-            return PROCESS_STARTUP_SECONDS
-        return RAY_STARTUP_SECONDS
+        is_small = is_for_here and needs_no_ray(self.settings, len(self.plan.units), self.task.output)
+        return ExecutorKind.PROCESS if is_small else ExecutorKind.RAY
 
 
 def workers_of(
@@ -160,7 +157,7 @@ def workers_of(
         resources = WorkerResources(DeviceKind.CUDA, count, count, gpus, 0, None)
         return Workers(count, DeviceKind.CUDA, card, gpus=gpus), resources
     if choices.card is None and (last is None or last.device is not DeviceKind.CPU):
-        resources = worker_resources(settings, [machine or Node(cpus=os.cpu_count() or 1, gpus=0)])
+        resources = worker_resources(settings, [machine or Node(cpus=cpus_here(), gpus=0)])
         count = resources.max_workers or resources.min_workers
         processor = rate_table.processor(cpu_flags())
         return Workers(count, DeviceKind.CPU, processor, cores=resources.threads or 1), resources
