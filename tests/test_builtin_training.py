@@ -222,6 +222,7 @@ def test_only_the_first_pairs_have_gold_labels() -> None:
     assert lessons.gold.tolist() == [0, 1, 2] + [NO_GOLD] * (len(learnable_pairs()) - 3)
 
 
+@pytest.mark.process
 def test_the_student_learns_what_the_teacher_answers(tmp_path: Path) -> None:
     pairs, student = encoded(), tiny_student()
     codes = gold_codes(learnable_pairs())

@@ -114,6 +114,7 @@ class CountedPasses:
         self.kernels.append(Kernel("", kind, moved_bytes))
 
 
+@pytest.mark.process
 def test_a_fused_pass_has_the_calls_of_the_engines_fused_layers() -> None:
     fused = pytest.importorskip("albert_infer.engine.cuda.fused", reason="this engine has no fused layers for cards")
     counted, device = CountedPasses(), torch.device("cpu")
