@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,13 @@ NO_ADDRESS = {"RAY_ADDRESS": ""}
 
 
 @pytest.fixture(autouse=True)
-def no_address(no_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither an open session nor RAY_ADDRESS."""
+def ray_folder(no_session: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No session, no RAY_ADDRESS, and a folder of Ray's own: other tests start clusters on this machine."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # A short name: Ray's sockets are below it.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
 
 
 def is_here(folder: Path, *, units: int = 1, **settings: Any) -> bool:
@@ -51,11 +57,12 @@ def test_an_address_of_ray_asks_for_ray(address: str, monkeypatch: pytest.Monkey
     assert not is_here(tmp_path)
 
 
-def test_a_cluster_of_this_machine_asks_for_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+@pytest.mark.parametrize("address", ["10.0.0.1:6379", "no/address"])
+def test_a_cluster_of_this_machine_asks_for_ray(address: str, ray_folder: Path, tmp_path: Path) -> None:
+    # A session refuses the second address, and says what to do.
     assert is_here(tmp_path)
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379")
+    (ray_folder / "ray").mkdir()
+    (ray_folder / "ray" / "ray_current_cluster").write_text(address)
     assert not is_here(tmp_path)
 
 
@@ -80,15 +87,6 @@ def test_a_process_that_died_in_the_checks_is_remembered_once(tmp_path: Path) ->
         assert executor_for(asked, 1, output).kind is ExecutorKind.RAY
         assert executor_for(asked, 1, output).kind is ExecutorKind.PROCESS
     assert not (tmp_path / "out").exists()
-
-
-def test_an_address_that_cannot_be_joined_is_left_to_the_session(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("garbage/x")
-    assert not is_here(tmp_path)
 
 
 @dataclass(frozen=True)
