@@ -23,7 +23,7 @@ def refuse_limits(seal: Seal, settings: LabelSettings) -> None:
         mend = "mend the input, or raise --max-rejected-share"
         if not seal.labelled:
             mend = "see that --premise-column and --hypothesis-column name the texts, and mend the input"
-        remedy = f"look at _units/*.rejected.parquet, {mend}"
+        remedy = f"look at {settings.output.rstrip('/')}/_units/*.rejected.parquet, {mend}"
         raise LimitError(f"--max-rejected-share {settings.max_rejected_share}", problem, remedy)
 
 

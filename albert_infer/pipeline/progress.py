@@ -21,7 +21,7 @@ from albert_infer.schema import ComputedBatch, DeviceKind
 # Seconds between two messages of a worker to the board. This is often enough for a person.
 SECONDS_BETWEEN_MESSAGES: Final = 0.5
 STARTING: Final = "starting"
-NOTHING_LABELLED: Final = "no part of the input is labelled yet"
+NOTHING_LABELLED: Final = "no part of the input is finished, and only finished parts are kept"
 DEVICE_MISSING: Final = (
     "a worker has a GPU that torch cannot use, so it labels on the CPU, because of --allow-cpu; "
     "repair the machine's driver or torch, or set --gpus-per-worker 0"
