@@ -140,13 +140,15 @@ def label_timed(begun: float, output: Path, way: str) -> None:
     """Label the pairs of the package with a process that has this way; the marks go to stdout as JSON."""
     from albert_infer import storage
     from albert_infer.config import LabelSettings
+    from albert_infer.job.planning import survey_of
     from albert_infer.job.run import label_pairs
     from albert_infer.pipeline.choice import executor_for, on_ray
 
     marks = Marks(begun)
     marks.mark("imported")
     settings = LabelSettings(input=str(BUILTIN_PAIRS), output=str(output))
-    chosen = partial(executor_for, settings, 1, storage.open_folder(str(output)))
+    folder = storage.open_folder(str(output))
+    chosen = partial(executor_for, settings, survey_of(settings, folder), folder)
     report: Report = label_pairs(settings, executor=Timed(on_ray if way == "ray" else chosen, marks))
     marks.mark("published")
     if report.executor != way:

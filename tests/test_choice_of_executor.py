@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from job_runs import JOB, made_up_pairs, run_alone, started, verify, write_pairs
+from ray._common.utils import get_ray_address_file
 
 from albert_infer import storage
 from albert_infer.common.failpoints import VARIABLE
 from albert_infer.config import LabelSettings
+from albert_infer.job.planning import survey_of
 from albert_infer.output import layout
-from albert_infer.output.inspection import has_unfinished_run
+from albert_infer.output.inspection import has_dead_run
+from albert_infer.pipeline import choice
 from albert_infer.pipeline.choice import executor_for, needs_no_ray
 from albert_infer.pipeline.inline import mark_of, marked
+from albert_infer.pipeline.resources import Node, worker_resources
 from albert_infer.schema import ExecutorKind
 
 PLAN = "0123456789abcdef"
@@ -28,22 +32,42 @@ NO_ADDRESS = {"RAY_ADDRESS": ""}
 
 
 @pytest.fixture(autouse=True)
-def ray_folder(no_session: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def ray_folder(no_session: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No session, no RAY_ADDRESS, and a folder of Ray's own: other tests start clusters on this machine."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     # A short name: Ray's sockets are below it.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         monkeypatch.setenv("RAY_TMPDIR", folder)
-        yield Path(folder)
+        yield
 
 
-def is_here(folder: Path, *, units: int = 1, **settings: Any) -> bool:
-    asked = LabelSettings.model_validate({"input": str(folder / "in"), "output": str(folder), **settings})
-    return needs_no_ray(asked, units, storage.open_folder(str(folder)))
+def is_here(folder: Path, *sizes: int, cpus: int = 2, **settings: Any) -> bool:
+    """Whether files of these sizes, or one of 40 rows, need no Ray on a machine with so many CPUs."""
+    for number, rows in enumerate(sizes or (40,)):
+        write_pairs(folder / "in" / f"{number}.parquet", made_up_pairs(rows, seed=number))
+    asked = LabelSettings.model_validate({"input": str(folder / "in"), "output": str(folder / "out"), **settings})
+    output = storage.open_folder(asked.output)
+    return needs_no_ray(asked, survey_of(asked, output), output, cpus)
 
 
-def test_one_unit_needs_no_ray_and_two_do(tmp_path: Path) -> None:
-    assert [is_here(tmp_path, units=units) for units in (0, 1, 2)] == [True, True, False]
+def test_one_unit_needs_no_ray(tmp_path: Path) -> None:
+    assert is_here(tmp_path)
+    assert is_here(tmp_path, 40, unit_rows=40)
+    assert not is_here(tmp_path, 40, unit_rows=39)
+
+
+def test_small_files_need_no_ray_where_ray_would_have_one_worker(tmp_path: Path) -> None:
+    assert is_here(tmp_path, 30, 10, unit_rows=40)
+    assert not is_here(tmp_path, 30, 10, unit_rows=39)
+    assert not is_here(tmp_path, 30, 10, unit_rows=40, cpus_per_worker=1)
+    assert not is_here(tmp_path, 30, 10, unit_rows=40, cpus=9)
+
+
+@pytest.mark.parametrize(("cpus", "workers"), [(1, 1), (8, 1), (9, 2)])
+def test_ray_would_have_one_worker_up_to_8_cpus(cpus: int, workers: int) -> None:
+    asked = LabelSettings(input="in", output="out")
+    assert worker_resources(asked, [Node(cpus=cpus, gpus=0)]).max_workers == workers
+    assert (cpus > choice.MOST_CPUS_OF_ONE_WORKER) == (workers > 1)
 
 
 @pytest.mark.parametrize("settings", [{"workers": "1"}, {"gpu_wait_minutes": 1.0}])
@@ -58,34 +82,50 @@ def test_an_address_of_ray_asks_for_ray(address: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1:6379", "no/address"])
-def test_a_cluster_of_this_machine_asks_for_ray(address: str, ray_folder: Path, tmp_path: Path) -> None:
+def test_a_cluster_of_this_machine_asks_for_ray(address: str, tmp_path: Path) -> None:
     # A session refuses the second address, and says what to do.
     assert is_here(tmp_path)
-    (ray_folder / "ray").mkdir()
-    (ray_folder / "ray" / "ray_current_cluster").write_text(address)
+    choice.cluster_file().parent.mkdir()
+    choice.cluster_file().write_text(address)
     assert not is_here(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "unfinished"), [("report.json", False), ("plan.json", True), ("sealed.json", False)])
-def test_a_run_is_unfinished_from_its_plan_to_its_seal(name: str, unfinished: bool, tmp_path: Path) -> None:
-    output = storage.open_folder(str(tmp_path))
-    names = [layout.report_name(PLAN), layout.plan_name(PLAN), layout.sealed_name(PLAN)]
-    for written in names[: names.index(layout.run_folder(PLAN) + name) + 1]:
-        output.put_if_absent(written, b"{}")
-    assert has_unfinished_run(output) is unfinished
-    assert is_here(tmp_path) is not unfinished
+@pytest.mark.parametrize("variables", [{}, {"TMPDIR": "/scratch"}, {"TMPDIR": "/scratch", "RAY_TMPDIR": "/ray"}])
+def test_the_file_of_a_cluster_is_where_ray_looks_for_it(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TMPDIR", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(choice.cluster_file()) == get_ray_address_file(None)
 
 
-def test_a_process_that_died_in_the_checks_is_remembered_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended_with", [layout.report_name, layout.sealed_name])
+def test_a_run_is_dead_from_its_plan_to_its_report_or_its_seal(
+    ended_with: Callable[[str], str], tmp_path: Path
+) -> None:
     output = storage.open_folder(str(tmp_path / "out"))
-    asked = LabelSettings(input=str(tmp_path / "in"), output=output.uri)
+    assert is_here(tmp_path)
+    output.put_if_absent(layout.plan_name(PLAN), b"{}")
+    assert has_dead_run(output)
+    assert not is_here(tmp_path)
+    output.put_if_absent(ended_with(PLAN), b"{}")
+    assert is_here(tmp_path)
+
+
+def test_a_killed_process_is_remembered_once(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(40, seed=1))
+    asked = LabelSettings(input=str(tmp_path / "in"), output=str(tmp_path / "out"))
+    output = storage.open_folder(asked.output)
+    survey = survey_of(asked, output)
     with marked(output):
         assert mark_of(output).exists()
-    assert executor_for(asked, 1, output).kind is ExecutorKind.PROCESS
+    assert executor_for(asked, survey, output).kind is ExecutorKind.PROCESS
     with marked(output):
-        assert not needs_no_ray(asked, 1, output)
-        assert executor_for(asked, 1, output).kind is ExecutorKind.RAY
-        assert executor_for(asked, 1, output).kind is ExecutorKind.PROCESS
+        assert not needs_no_ray(asked, survey, output)
+        assert executor_for(asked, survey, output).kind is ExecutorKind.RAY
+        assert executor_for(asked, survey, output).kind is ExecutorKind.PROCESS
     assert not (tmp_path / "out").exists()
 
 
@@ -117,8 +157,7 @@ class Night:
 
     def needs_no_ray(self) -> bool:
         """Whether the next start labels in its own process."""
-        asked = LabelSettings(input=str(self.folder / "in"), output=str(self.output))
-        return needs_no_ray(asked, 1, storage.open_folder(str(self.output)))
+        return is_here(self.folder)
 
 
 @pytest.mark.process

@@ -22,7 +22,7 @@ from albert_infer.job.estimate.forecast import (
     length_counts,
 )
 from albert_infer.job.estimate.rate_table import TABLE
-from albert_infer.schema import DeviceKind
+from albert_infer.schema import DeviceKind, ExecutorKind
 
 FOUND = PlanFacts(
     input="s3://inbox/dt=2026-11-21/",
@@ -50,6 +50,7 @@ FORECAST = Forecast(
     precision="bf16",
     shape="base",
     workers=Workers(4, DeviceKind.CUDA, "h100", gpus=1.0),
+    executor=ExecutorKind.RAY,
     rate=next(entry.rate for entry in TABLE if entry.rate.card == "h100"),
     cost=Cost(Seconds(9, 2, 40, 1), 52, 0.0578, 0.2022),
     price_per_hour=3.5,
@@ -74,6 +75,7 @@ ONE = replace(
     counts=Counts(1, {}, 9, 0),
     repeated=0.0,
     workers=Workers(1, DeviceKind.CPU, "cpu-avx2", cores=1),
+    executor=ExecutorKind.PROCESS,
     stops=(),
 )
 

@@ -34,11 +34,8 @@ from albert_infer.read.survey import Survey
 from albert_infer.schema import TWO_LABELS, ExecutorKind, LabelSet, ModelRecipe
 from albert_infer.storage.input_names import left_out_text
 
-# Where the logs of a run are, by its executor. Ray's folder is another one if RAY_TMPDIR is set.
-LOGS: Final = {
-    ExecutorKind.RAY: "of this job: stderr; of Ray: /tmp/ray/session_latest/logs on each machine",
-    ExecutorKind.PROCESS: "of this job: stderr",
-}
+# The folder of Ray's logs on each machine, if RAY_TMPDIR is not set.
+RAY_LOGS: Final = "/tmp/ray/session_latest/logs"  # noqa: S108  (nothing is written there)
 
 
 @dataclass
@@ -106,7 +103,7 @@ class Report:
     # their probabilities.
     out_of_memory: int = 0
     units: dict[str, int] = field(default_factory=lambda: {"done_before": 0, "labelled": 0})
-    # `ray`, or `process`: the job's own, for a run of one unit.
+    # `ray`, or `process`: the job's own, for a small run.
     executor: ExecutorKind = ExecutorKind.RAY
     workers: WorkerResources | None = None
     # The card of the worker that was asked before the plan; None on CPUs, and where an earlier start published.
@@ -252,7 +249,8 @@ class Report:
         if self.truncated:
             lines["cut"] = f"{long(self.truncated)} longer than the model reads; column truncated says which"
         lines["report"] = f"{output}/{layout.page_name(str(self.plan_id))}"
-        lines["logs"] = LOGS[self.executor]
+        if self.executor is ExecutorKind.RAY:
+            lines["logs"] = f"of this job: stderr; of Ray: {RAY_LOGS} on each machine"
         return lines
 
     def _cost_lines(self) -> dict[str, str]:

@@ -42,7 +42,7 @@ from albert_infer.preflight.checks import Checks, refuse_limits
 from albert_infer.preflight.gold import GoldSet
 from albert_infer.preflight.sample import SampleCounts, chosen_rows
 from albert_infer.preflight.swap import LABELLED_PAIRS
-from albert_infer.read.planning import Plan, Unit, late_inputs, unit_count
+from albert_infer.read.planning import Plan, Unit, late_inputs
 from albert_infer.schema import Precision
 from albert_infer.storage import InputObjects
 
@@ -76,7 +76,7 @@ def label_pairs(
 
     Returns the report of this start. The report is also written into the run's folder, even if the run fails. A caller
     that labels several times may pass a `load` that returns the same checkpoint. The default `executor` is that of
-    `executor_for`: this process for a run of one unit, else Ray. Raises AlbertInferError.
+    `executor_for`: this process for a small run, else Ray. Raises AlbertInferError.
     """
     _refuse_dry_run(settings)
     started_at, retries = time.monotonic(), storage.s3_retries()
@@ -86,7 +86,7 @@ def label_pairs(
     storage.check_writable(output)
     first, gold = gold_before_ray(settings, output, checkpoint.labels)
     planning_seconds = time.monotonic() - started_at
-    executor = executor or executor_for(settings, unit_count(survey, settings), output)
+    executor = executor or executor_for(settings, survey, output)
     with executor.session(debug=settings.debug) as nodes:
         workers = worker_resources(settings, nodes)
         ask_card = partial(executor.card, workers, settings.gpu_wait_minutes)

@@ -174,10 +174,11 @@ def state_of(
     return ToLabel(missing, done=len(plan.units) - len(missing))
 
 
-def has_unfinished_run(output: Folder) -> bool:
-    """Whether a start stored its plan, and no start has labelled all units of that plan."""
+def has_dead_run(output: Folder) -> bool:
+    """Whether a start stored its plan and was killed: no start of that plan wrote a report or labelled all units."""
     names = {entry.name for entry in output.stored(layout.RUNS)}
-    return any(layout.sealed_name(plan_id) not in names for plan_id in map(layout.plan_of, names) if plan_id)
+    plans = filter(None, map(layout.plan_of, names))
+    return any(names.isdisjoint({layout.sealed_name(plan), layout.report_name(plan)}) for plan in plans)
 
 
 def refuse_foreign_files(snapshot: Snapshot, output: Folder) -> None:

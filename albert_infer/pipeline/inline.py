@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from albert_infer.common import logs
 from albert_infer.engine.cards import Card
 from albert_infer.engine.processor import cpus_here
 from albert_infer.errors import AlbertInferError, InfrastructureError
@@ -40,7 +41,6 @@ class InlineExecutor:
     def session(self, *, debug: bool) -> Iterator[Sequence[Node]]:
         """Yield this machine alone; `debug` changes nothing."""
         del debug
-        log_step("in this process, without Ray")
         from albert_infer.engine.devices import gpus_here
 
         yield [Node(cpus=cpus_here(), gpus=gpus_here())]
@@ -59,6 +59,8 @@ class InlineExecutor:
 
     def begin(self, task: LabelTask, workers: WorkerResources) -> InlineLabelling:
         """Begin a task. This process is its only worker."""
+        if not logs.for_a_terminal():
+            log_step("in this process, without Ray")
         return InlineLabelling(task, workers)
 
 
@@ -92,7 +94,7 @@ class InlineLabelling:
 
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
         """Label and commit every unit, in order."""
-        with _told("labelling the units"):
+        with _told("labelling the units"), marked(self._task.output):
             self._label(units, max_batch_tokens)
 
     def _label(self, units: Sequence[Unit], max_batch_tokens: int) -> None:
@@ -125,7 +127,7 @@ def _told(asked: str) -> Iterator[None]:
 
 
 def mark_of(output: Folder) -> Path:
-    """The file that a process leaves behind which died during the checks of a run at this output.
+    """The file that a process leaves behind which was killed while it checked or labelled for this output.
 
     It is on this machine, because a run whose checks refuse it writes nothing to its output.
     """

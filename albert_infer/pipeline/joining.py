@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import ray
 from ray._common.utils import get_ray_address_file
 from ray._private import services
 from ray._private.utils import read_ray_address
@@ -73,17 +72,6 @@ def cluster_to_join() -> Cluster | None:
         )
         raise SettingsError(f"the address of Ray {address!r} ({named_by})", "it is no host:port", remedy)
     return Cluster(host, int(port), named_by)
-
-
-def is_ray_offered() -> bool:
-    """Whether a session is open in this process, RAY_ADDRESS is set, or a cluster runs on this machine.
-
-    True also for an address that cannot be joined: a session refuses it, and says what to do.
-    """
-    try:
-        return ray.is_initialized() or ray_address() is not None or cluster_to_join() is not None
-    except AlbertInferError:
-        return True
 
 
 def _cluster_of_this_machine() -> str:

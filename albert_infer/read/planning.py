@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from albert_infer.read import selection
@@ -133,9 +134,14 @@ def make_plan(survey: Survey, settings: LabelSettings, labels: LabelRecipe, max_
     )
 
 
-def unit_count(survey: Survey, settings: LabelSettings) -> int:
-    """The number of units that `make_plan` cuts the files into."""
-    return sum(1 for _ in _cut(survey, settings.unit_rows))
+def has_one_unit(survey: Survey, settings: LabelSettings) -> bool:
+    """Whether `make_plan` cuts the files into one unit at most."""
+    return sum(1 for _ in islice(_cut(survey, settings.unit_rows), 2)) <= 1
+
+
+def fits_one_unit(survey: Survey, settings: LabelSettings) -> bool:
+    """Whether all files together have no more pairs than a unit may have."""
+    return sum(file.rows * survey.pairs_per_row(file) for file in survey.files) <= settings.unit_rows
 
 
 def _cut(survey: Survey, unit_rows: int) -> Iterator[tuple[InputFile, RowRange]]:

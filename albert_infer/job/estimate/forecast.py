@@ -16,7 +16,7 @@ from albert_infer.common.tables import NAME_WIDTH, fact_lines
 from albert_infer.job.estimate.expected import Counts, Seconds, Workers
 from albert_infer.job.estimate.rate_table import Rate
 from albert_infer.job.expanded import ReportedExpansion, json_of
-from albert_infer.schema import DeviceKind
+from albert_infer.schema import DeviceKind, ExecutorKind
 
 # Files and stops of a plan that a person sees; JSON has all of them.
 MAX_NAMED: Final = 5
@@ -105,6 +105,7 @@ class Forecast:
     precision: str
     shape: str
     workers: Workers
+    executor: ExecutorKind
     rate: Rate | None
     cost: Cost | None
     price_per_hour: float | None
@@ -219,6 +220,8 @@ class Forecast:
     def _cost_lines(self) -> dict[str, str]:
         workers, rate, cost = self.workers, self.rate, self.cost
         with_what = f"{how_many(workers.count, 'worker')} {self._device()}, in {self.precision}"
+        if self.executor is ExecutorKind.PROCESS:
+            with_what += ", without Ray"
         if rate is None or cost is None:
             why = f"no rate is known for {workers.card or 'this GPU'} in {self.precision}; name the card with --card"
             return {"workers": with_what, "time": f"not estimated: {why}"}

@@ -78,7 +78,10 @@ def forecast(settings: LabelSettings, choices: PlanChoices | None = None) -> For
         workers=workers,
         length=sample.length,
     )
-    return _Planned(settings, choices, task, plan, workers, sample, speed).forecast(planning)
+    # With `card`, the run is planned for another machine, so for Ray.
+    is_small = choices.card is None and needs_no_ray(settings, survey, output)
+    executor = ExecutorKind.PROCESS if is_small else ExecutorKind.RAY
+    return _Planned(settings, choices, task, plan, workers, executor, sample, speed).forecast(planning)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class _Planned:
     task: LabelTask
     plan: Plan
     workers: Workers
+    executor: ExecutorKind
     sample: Sample
     speed: Speed | None
 
@@ -116,6 +120,7 @@ class _Planned:
             precision=str(self.task.precision),
             shape=str(Sizes.of(self.task.checkpoint.shape)),
             workers=workers,
+            executor=self.executor,
             rate=None if self.speed is None else self.speed.rate,
             cost=self._cost(work, shares, planning),
             price_per_hour=self.choices.price_per_hour,
@@ -127,17 +132,11 @@ class _Planned:
         if self.speed is None:
             return None
         workers, price_per_hour = self.workers, self.choices.price_per_hour
-        seconds = expected.seconds_of(work, shares, self.speed, workers, planning=planning, executor=self._executor())
+        seconds = expected.seconds_of(work, shares, self.speed, workers, planning=planning, executor=self.executor)
         devices = workers.count * (workers.gpus if workers.device is DeviceKind.CUDA else 1)
         hours = devices * seconds.total / 3600
         price = None if price_per_hour is None else round(hours * price_per_hour, 4)
         return Cost(seconds, round(seconds.total, 3), round(hours, 6), price)
-
-    def _executor(self) -> ExecutorKind:
-        """The name of the executor. With `card`, the run is planned for another machine, so for Ray."""
-        is_for_here = self.choices.card is None
-        is_small = is_for_here and needs_no_ray(self.settings, len(self.plan.units), self.task.output)
-        return ExecutorKind.PROCESS if is_small else ExecutorKind.RAY
 
 
 def workers_of(
