@@ -1,7 +1,7 @@
 """`python -m benchmarks.startup`: where the seconds between the command and the first label go.
 
 Each round labels the pairs of the package in a process of its own: once as the command does, without Ray, since they
-are one unit, and once on Ray, as runs of several units are. The times come from a wrapper around the executor: nothing
+are few, and once on Ray, as larger runs are. The times come from a wrapper around the executor: nothing
 in the job knows that it is measured.
 """
 
@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from albert_infer.schema import ExecutorKind
 
 TARGET_SECONDS: Final = 8.0
-# Who labels: the executor that the command chooses for one unit, and Ray.
+# Who labels: the executor that the command chooses for a small run, and Ray.
 WAYS: Final = {"process": "in the job's process", "ray": "on Ray"}
 # The phases in order; each ends when it is marked.
 PHASES: Final = {
@@ -138,23 +137,16 @@ class TimedLabelling:
 
 def label_timed(begun: float, output: Path, way: str) -> None:
     """Label the pairs of the package with a process that has this way; the marks go to stdout as JSON."""
-    from albert_infer import storage
     from albert_infer.config import LabelSettings
-    from albert_infer.job.planning import survey_of
     from albert_infer.job.run import label_pairs
-    from albert_infer.pipeline.choice import executor_for, on_ray
+    from albert_infer.pipeline.choice import on_ray
+    from albert_infer.pipeline.inline import InlineExecutor
 
     marks = Marks(begun)
     marks.mark("imported")
     settings = LabelSettings(input=str(BUILTIN_PAIRS), output=str(output))
-    folder = storage.open_folder(str(output))
-    chosen = partial(executor_for, settings, survey_of(settings, folder), folder)
-    report: Report = label_pairs(settings, executor=Timed(on_ray if way == "ray" else chosen, marks))
+    report: Report = label_pairs(settings, executor=Timed(on_ray if way == "ray" else InlineExecutor, marks))
     marks.mark("published")
-    if report.executor != way:
-        sys.exit(
-            f"the command labels by {report.executor} here, and not by {way}: is a cluster running, or RAY_ADDRESS set?"
-        )
     sys.stdout.write(json.dumps({"labelled": report.labelled, "seconds": marks.seconds()}))
 
 

@@ -1,4 +1,4 @@
-"""A run of one unit is labelled in the job's own process; every other run, and a resumed one, on Ray."""
+"""A small run is labelled in the job's own process; every other run, and the start after a kill, on Ray."""
 
 from __future__ import annotations
 
@@ -155,17 +155,13 @@ class Night:
         assert killed.returncode == -9
         return stderr
 
-    def needs_no_ray(self) -> bool:
-        """Whether the next start labels in its own process."""
-        return is_here(self.folder)
-
 
 @pytest.mark.process
 def test_a_file_that_ends_its_process_in_the_checks_goes_to_ray(checkpoint: Path, tmp_path: Path) -> None:
     night = Night(tmp_path, checkpoint)
     assert "labelling: checking the model" in night.killed_at("reading")
     assert not night.output.exists()
-    assert not night.needs_no_ray()
+    assert not is_here(tmp_path)
 
 
 @pytest.mark.process
@@ -191,4 +187,4 @@ def test_a_killed_run_of_one_unit_is_resumed_on_ray(checkpoint: Path, tmp_path: 
     [report] = night.output.glob("_runs/*/report.json")
     assert json.loads(report.read_text())["executor"] == "ray"
     # Nothing is unfinished now.
-    assert night.needs_no_ray()
+    assert is_here(tmp_path)

@@ -1,4 +1,4 @@
-"""Runs units in this process, one after another, without Ray. For runs of one unit, the Python API and tests.
+"""Runs units in this process, one after another, without Ray. For small runs, the Python API and tests.
 
 Writes objects with the same bytes as `RayExecutor`.
 """
