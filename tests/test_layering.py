@@ -232,7 +232,7 @@ ONLY_HOMES: Final = {
     "own_error": set[str](),
     "one_line": {"common.printable"},
     "job_error": {"job.command"},
-    "stage_error": {"pipeline.stage_errors"},
+    "own_errors": {"pipeline.stage_errors"},
     "resolved_precision": {"engine.processor"},
 }
 

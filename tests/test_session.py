@@ -16,7 +16,7 @@ from ray.data.datasource import Datasink, ReadTask
 
 from albert_infer.errors import AlbertInferError, InfrastructureError, IntegrityError
 from albert_infer.pipeline.session import session_settings
-from albert_infer.pipeline.stage_errors import stage_error
+from albert_infer.pipeline.stage_errors import own_errors
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("session"), pytest.mark.filterwarnings(RAY_WARNING)]
 
@@ -93,9 +93,9 @@ def check(error: Exception) -> None:
 
 
 def told(stage: Callable[[Exception], None], error: Exception) -> AlbertInferError:
-    with session_settings(), pytest.raises(Exception) as raised:  # noqa: PT011  (whatever Ray makes of it)
+    with pytest.raises(AlbertInferError) as raised, own_errors("labelling the units"), session_settings():
         stage(error)
-    return stage_error(raised.value, "labelling the units")
+    return raised.value
 
 
 @pytest.mark.parametrize("stage", [read, classify, commit, check])
@@ -127,6 +127,6 @@ def test_a_worker_that_cannot_be_built_is_told_by_the_end_of_its_traceback() -> 
         def __call__(self, rows: pa.Table) -> pa.Table:
             return rows
 
-    with session_settings(), pytest.raises(Exception) as raised:  # noqa: PT011  (whatever Ray makes of it)
+    with pytest.raises(AlbertInferError) as raised, own_errors("labelling"), session_settings():
         ray.data.range(1).map_batches(Unbuilt, compute=ActorPoolStrategy(size=1)).materialize()
-    assert stage_error(raised.value, "labelling").problem.endswith("FileNotFoundError: [Errno 2] no such device")
+    assert raised.value.problem.endswith("FileNotFoundError: [Errno 2] no such device")

@@ -8,7 +8,7 @@ from typing import Final
 import ray
 
 from albert_infer.engine.cards import Card
-from albert_infer.pipeline.stage_errors import stage_error
+from albert_infer.pipeline.stage_errors import own_errors
 
 # A worker process starts and torch loads well within this. Only a longer wait is worth a line.
 SECONDS_BEFORE_LOGGING: Final = 60.0
@@ -21,14 +21,12 @@ def card_of_worker(num_gpus: float, log: Callable[[str], None]) -> Card:
     """
     # A worker that held a GPU ends, and gives its memory back.
     task = ray.remote(num_cpus=0, num_gpus=num_gpus, max_calls=1, max_retries=2)(_card_here)
-    try:
+    with own_errors("asking a worker about its GPU"):
         asked = task.remote()
         ready, _ = ray.wait([asked], timeout=SECONDS_BEFORE_LOGGING)
         if not ready:
             log("waiting for a GPU that is free")
         card: Card = ray.get(asked)
-    except Exception as error:
-        raise stage_error(error, "asking a worker about its GPU") from error
     return card
 
 

@@ -10,7 +10,7 @@ from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.pipeline.reader import UnitReader
 from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.pipeline.session import READ_TASK_MEMORY
-from albert_infer.pipeline.stage_errors import stage_error
+from albert_infer.pipeline.stage_errors import own_errors
 from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.sample import ChosenRows, SampledUnit
 
@@ -46,7 +46,7 @@ def preflighted(
         # Nodes and messages may be lost. But checks that killed three workers would kill a fourth.
         max_retries=2,
     )(check)
-    try:
+    with own_errors("checking the model on one worker"):
         preflight: Preflight = ray.get(
             # Ray starts the task when its arguments exist. A task that waits for its sample could hold the last CPU.
             task.remote(
@@ -58,6 +58,4 @@ def preflighted(
                 allow_cpu=workers.allow_cpu,
             )
         )
-    except Exception as error:
-        raise stage_error(error, "checking the model on one worker") from error
     return preflight

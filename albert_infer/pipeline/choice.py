@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,8 @@ def executor_for(settings: LabelSettings, survey: Survey, output: Folder) -> Exe
     """
     if needs_no_ray(settings, survey, output):
         return InlineExecutor()
-    mark_of(output).unlink(missing_ok=True)
+    with suppress(OSError):
+        mark_of(output).unlink()
     return on_ray()
 
 

@@ -12,16 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from albert_infer.common import logs
 from albert_infer.engine.cards import Card
 from albert_infer.engine.processor import cpus_here
-from albert_infer.errors import AlbertInferError, InfrastructureError
+from albert_infer.errors import InfrastructureError
 from albert_infer.output.commit import commit_unit
 from albert_infer.pipeline.loading import classifier_of_worker
 from albert_infer.pipeline.metrics import Declared, Record
 from albert_infer.pipeline.progress import ProgressCounts, log_step
 from albert_infer.pipeline.resources import Node, WorkerResources
-from albert_infer.pipeline.stage_errors import stage_error
+from albert_infer.pipeline.stage_errors import own_errors
 from albert_infer.pipeline.unit import LabelTask, classified_unit, prepared_unit, sampled_unit, source_of
 from albert_infer.preflight.checks import Checks, Preflight, checked
 from albert_infer.preflight.sample import ChosenRows
@@ -59,8 +58,7 @@ class InlineExecutor:
 
     def begin(self, task: LabelTask, workers: WorkerResources) -> InlineLabelling:
         """Begin a task. This process is its only worker."""
-        if not logs.for_a_terminal():
-            log_step("in this process, without Ray")
+        log_step("in this process, without Ray")
         return InlineLabelling(task, workers)
 
 
@@ -81,7 +79,7 @@ class InlineLabelling:
     def preflight(self, chosen: Sequence[ChosenRows], checks: Checks) -> Preflight:
         """Run the checks in this process."""
         workers = self._workers
-        with _told("checking the model"), marked(self._task.output):
+        with own_errors("checking the model"), marked(self._task.output):
             sample = [sampled_unit(rows, self._reader, self._task.tokenizer) for rows in chosen]
             return checked(
                 self._task.checkpoint,
@@ -94,7 +92,7 @@ class InlineLabelling:
 
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
         """Label and commit every unit, in order."""
-        with _told("labelling the units"), marked(self._task.output):
+        with own_errors("labelling the units"), marked(self._task.output):
             self._label(units, max_batch_tokens)
 
     def _label(self, units: Sequence[Unit], max_batch_tokens: int) -> None:
@@ -113,17 +111,6 @@ class InlineLabelling:
             labelled = classified_unit(prepared, classifier, self._board)
             summary = commit_unit(task.output, unit.unit_id, source_of(unit, task.source), labelled, task.columns)
             self._board.report_committed(unit.unit_id, summary.rejected if summary else {})
-
-
-@contextmanager
-def _told(asked: str) -> Iterator[None]:
-    """Raise an error of the block that is not the package's own as an InfrastructureError about `asked`."""
-    try:
-        yield
-    except AlbertInferError:
-        raise
-    except Exception as error:
-        raise stage_error(error, asked) from error
 
 
 def mark_of(output: Folder) -> Path:

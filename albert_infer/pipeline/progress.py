@@ -185,8 +185,7 @@ class ShownRun:
     def begin(self, step: str) -> None:
         """Show this step until the first pair is labelled. A log gets its line at once."""
         self.step = step
-        if not logs.for_a_terminal():
-            log_step(step)
+        log_step(step)
 
 
 @contextmanager
@@ -274,8 +273,9 @@ def hindered_kernels(kernels: Iterable[KernelUse]) -> Sequence[KernelUse]:
 
 
 def log_step(step: str) -> None:
-    """Log the step of the run before it labels."""
-    logs.log("starting", f"labelling: {step}", {})
+    """Log the step of the run before it labels. A terminal has no line for it: its moving line shows the step."""
+    if not logs.for_a_terminal():
+        logs.log("starting", f"labelling: {step}", {})
 
 
 def log_waiting(text: str) -> None:

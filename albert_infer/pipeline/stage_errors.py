@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from albert_infer.common.printable import one_line
@@ -13,10 +14,22 @@ from albert_infer.errors import AlbertInferError, InfrastructureError
 RETRY_ADVICE: Final = re.compile(r"(?:\\n|[\s:'])*Failed to [\w ]+ after \d+/\d+ attempts.*", re.DOTALL)
 
 
-def stage_error(error: BaseException, asked: str) -> AlbertInferError:
-    """The package's own error inside an error of Ray, else an InfrastructureError about `asked`."""
-    from ray.exceptions import RayError  # here, because a run without Ray needs it for its errors only
+@contextmanager
+def own_errors(asked: str) -> Iterator[None]:
+    """Raise each error of the block as one of the package.
 
+    It is the package's own error inside an error of Ray, else an InfrastructureError about `asked`.
+    """
+    try:
+        yield
+    except Exception as error:
+        own = _own_error(error, asked)
+        if own is error:
+            raise
+        raise own from error
+
+
+def _own_error(error: BaseException, asked: str) -> AlbertInferError:
     root, reason = error, ""
     for inner in _chain(error):
         if isinstance(inner, AlbertInferError) and type(inner).__module__.startswith("albert_infer."):
@@ -24,6 +37,8 @@ def stage_error(error: BaseException, asked: str) -> AlbertInferError:
         # The innermost error with a message has the reason. The errors around it are Ray's.
         if message := RETRY_ADVICE.sub("", str(inner)).strip():
             root, reason = inner, message
+    from ray.exceptions import RayError  # here, because a run without Ray needs it for these errors only
+
     if isinstance(root, RayError):
         # The reason is the last line. A worker's traceback may be before it.
         reason = reason.rpartition("\n")[2]

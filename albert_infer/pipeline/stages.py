@@ -25,7 +25,7 @@ from albert_infer.pipeline.lost_devices import ending_with_the_device
 from albert_infer.pipeline.reader import UnitReader, poison_detail, poison_marker, unpickled
 from albert_infer.pipeline.resources import WorkerResources, commits_at_once
 from albert_infer.pipeline.session import READ_TASK_MEMORY, reserved, session_settings, shared
-from albert_infer.pipeline.stage_errors import stage_error
+from albert_infer.pipeline.stage_errors import own_errors
 from albert_infer.pipeline.turns import Turns
 from albert_infer.pipeline.unit import classified_unit, source_of
 from albert_infer.prepare.framing import PairFrame
@@ -151,19 +151,16 @@ class Stages:
     def label(self, units: Sequence[Unit], *, max_batch_tokens: int) -> None:
         """Label and commit every unit, or raise AlbertInferError. Units that were committed before stay."""
         sources = {unit.unit_id: source_of(unit, self.reader.source) for unit in units}
-        try:
-            with session_settings(), reserved(self.workers) as scheduling:
-                labelled = self.labelled(units, scheduling, max_batch_tokens)
-                labelled.write_datasink(
-                    UnitSink(shared(sources), self.output, self.reader.columns, self.reader.board),
-                    # No logical CPU: readers are always ahead and take the last CPU, so commits would wait until half
-                    # of the object store is full. `concurrency` limits the number of commits instead.
-                    ray_remote_args={"num_cpus": 0, **scheduling},
-                    # Ray logs a warning if this is more than the number of blocks.
-                    concurrency=min(commits_at_once(self.workers, ray.cluster_resources().get("CPU", 0.0)), len(units)),
-                )
-        except Exception as error:
-            raise stage_error(error, "labelling the units") from error
+        with own_errors("labelling the units"), session_settings(), reserved(self.workers) as scheduling:
+            labelled = self.labelled(units, scheduling, max_batch_tokens)
+            labelled.write_datasink(
+                UnitSink(shared(sources), self.output, self.reader.columns, self.reader.board),
+                # No logical CPU: readers are always ahead and take the last CPU, so commits would wait until half
+                # of the object store is full. `concurrency` limits the number of commits instead.
+                ray_remote_args={"num_cpus": 0, **scheduling},
+                # Ray logs a warning if this is more than the number of blocks.
+                concurrency=min(commits_at_once(self.workers, ray.cluster_resources().get("CPU", 0.0)), len(units)),
+            )
 
     def labelled(self, units: Sequence[Unit], scheduling: Mapping[str, Any], max_batch_tokens: int) -> Dataset:
         """The labelled units as a dataset, one block each. `scheduling` is the argument from `reserved`."""

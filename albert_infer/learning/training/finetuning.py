@@ -48,7 +48,7 @@ from albert_infer.model.known_files import CONFIG
 from albert_infer.pipeline.connecting import connected, own_signals
 from albert_infer.pipeline.resources import Node
 from albert_infer.pipeline.session import session_settings, shared
-from albert_infer.pipeline.stage_errors import stage_error
+from albert_infer.pipeline.stage_errors import own_errors
 from albert_infer.storage import Folder, S3Access
 
 METRICS: Final = "metrics.json"
@@ -200,11 +200,8 @@ def _fit(task: TrainTask, pairs: dict[str, Dataset], workers: TrainingWorkers, o
         # Each worker has all pairs, and takes a part of every batch, so batches do not depend on the number of workers.
         dataset_config=DataConfig(datasets_to_split=[]),
     )
-    try:
-        with own_signals():
-            return trainer.fit()
-    except Exception as error:
-        raise stage_error(error, "training") from error
+    with own_errors("training"), own_signals():
+        return trainer.fit()
 
 
 def _outcome(result: Result, run_id: str) -> tuple[dict[str, torch.Tensor], SavedCurve]:
