@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import ray
-from job_runs import RAY_WARNING
+from job_runs import RAY_WARNING, descendants, wait_until
 from ray.data import ActorPoolStrategy, Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasink, ReadTask
@@ -117,6 +118,12 @@ def test_what_ray_writes_into_an_error_is_left_out(found: str) -> None:
 def test_an_error_of_ours_keeps_its_words_and_its_exit_code(stage: Callable[[Exception], None]) -> None:
     failed = told(stage, OURS)
     assert (type(failed), str(failed)) == (IntegrityError, str(OURS))
+
+
+def test_who_keeps_an_error_keeps_no_actor() -> None:
+    kept = told(classify, OURS)
+    wait_until(lambda: not descendants(os.getpid(), "ray::MapWorker"))
+    assert str(kept) == str(OURS)
 
 
 def test_a_worker_that_cannot_be_built_is_told_by_the_end_of_its_traceback() -> None:

@@ -18,11 +18,16 @@ RETRY_ADVICE: Final = re.compile(r"(?:\\n|[\s:'])*Failed to [\w ]+ after \d+/\d+
 def own_errors(asked: str) -> Iterator[None]:
     """Raise each error of the block as one of the package.
 
-    It is the package's own error inside an error of Ray, else an InfrastructureError about `asked`.
+    It is the package's own error inside an error of Ray, else an InfrastructureError about `asked`. Who keeps the error
+    keeps no actor.
     """
     try:
         yield
     except Exception as error:
+        if error.__suppress_context__:
+            # No traceback shows it. If a classify actor raised the error, it has the frames of Ray Data's executor, and
+            # so the actor, with its CPUs and GPU, would live as long as somebody keeps the error.
+            error.__context__ = None
         own = _own_error(error, asked)
         if own is error:
             raise
