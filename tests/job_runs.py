@@ -220,18 +220,18 @@ def run_killed(*argv: object, when: Callable[[], bool], env: Mapping[str, str] |
         wait_until(when, process)
 
 
-def wait_until(when: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Look until `when` holds; fail if it does not in time, or if the process has ended before."""
+def wait_until(when: Callable[[], bool], process: subprocess.Popen[str] | None = None, *, every: float = 0.02) -> None:
+    """Look once in `every` seconds until `when` holds; fail if it does not in time, or if the process ends before."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not when():
         assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def kill_family(leader: int) -> None:
     """SIGKILL a session's leader and all below it, Ray's processes included, and wait until they are gone."""
-    below = set(descendants(leader))
+    below = family_of(leader)
     while family := [
         pid for pid, status in processes() if (status.session == leader or pid in below) and status.state not in "ZX"
     ]:
@@ -250,12 +250,11 @@ def kill(pid: int) -> None:
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """What Linux tells of a process; `title` is its command line, which Ray's workers overwrite."""
+    """What Linux tells of a process."""
 
     state: str
     parent: int
     session: int
-    title: str
 
 
 def processes() -> Iterator[tuple[int, ProcessStatus]]:
@@ -264,25 +263,32 @@ def processes() -> Iterator[tuple[int, ProcessStatus]]:
         if folder.name.isdecimal():
             try:
                 state, parent, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            yield int(folder.name), ProcessStatus(state, int(parent), int(session), title)
+            yield int(folder.name), ProcessStatus(state, int(parent), int(session))
 
 
-def family_of(pid: int) -> dict[int, ProcessStatus]:
+def title_of(pid: int) -> str:
+    """The command line of a process, which Ray's workers overwrite; empty for one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def family_of(pid: int) -> set[int]:
     """The process `pid` and all below it."""
     table = dict(processes())
-    found, level = {}, {pid} & table.keys()
+    found, level = set[int](), {pid} & table.keys()
     while level:
-        found.update({member: table[member] for member in level})
+        found |= level
         level = {child for child, status in table.items() if status.parent in level}
     return found
 
 
 def descendants(pid: int, title: str = "") -> list[int]:
     """The processes below `pid` whose title begins with `title`."""
-    return [below for below, status in family_of(pid).items() if below != pid and status.title.startswith(title)]
+    return [below for below in family_of(pid) if below != pid and title_of(below).startswith(title)]
 
 
 def manifest_of(output: Path) -> dict[str, Any]:

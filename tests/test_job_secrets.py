@@ -21,6 +21,7 @@ from job_runs import (
     run_alone,
     started,
     tiny_checkpoint,
+    title_of,
     wait_until,
     write_pairs,
 )
@@ -79,10 +80,11 @@ def watched(argv: tuple[object, ...], env: Mapping[str, str]) -> Watched:
         ) as job:
 
             def ended() -> bool:
-                lines.update(status.title for status in family_of(job.pid).values())
+                lines.update(map(title_of, family_of(job.pid)))
                 return job.poll() is not None
 
-            wait_until(ended)
+            # A look costs milliseconds, and a program of the job lives for longer than this.
+            wait_until(ended, every=0.2)
         return Watched(job.returncode, streams.read(), frozenset(lines))
 
 
