@@ -10,16 +10,18 @@ demo: $(VENV)/.installed  ## label the pairs in the package, print the report an
 	$(BIN)/albert-infer demo
 
 # Two at a time, since much of a test is waiting; each process takes whole modules, with a Ray session and an S3 server of
-# its own, and takes 3 GB. In the order of tests/conftest.py, which has the longest modules first.
+# its own, and takes 3 GB. In the order of tests/conftest.py, which has the longest modules first. If a process crashes, the
+# run ends with the name of its test: pytest-xdist would start another process, and then wait for the tests of both forever.
+XDIST := --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 test test-quick: export PYTHONDONTWRITEBYTECODE =  # or each program that a test starts would compile the package anew
 test: PROCESSES ?= 2
 test: $(VENV)/.dev  ## all tests; what ARGS says in one process: make test ARGS=tests/test_joining.py
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder --durations=25)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) $(XDIST) --durations=25)
 
 test-quick: PROCESSES ?= 2
 test-quick: $(VENV)/.dev  ## the tests that start neither Ray, nor the S3 server, nor Python
 	$(BIN)/python -m pytest --quiet -r fE -m "not ray and not s3 and not process and not slow" \
-		--numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
+		--numprocesses=$(PROCESSES) $(XDIST) $(ARGS)
 
 test-all: $(VENV)/.dev  ## the slow tests too, and ten times as many examples of each property
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=thorough $(ARGS)
