@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from cyclopts import Parameter
-from pydantic import BaseModel
 
 from albert_infer.config.groups import LIMITS, Mark
+from albert_infer.config.shared import SettingsPart
 from albert_infer.config.values import Names, Share
 
 
-class References(BaseModel):
+class References(SettingsPart):
     """The runs that the labels of one run are compared with. Where one is required, a run without any is refused."""
 
     requires_reference: ClassVar[bool] = True
@@ -22,7 +22,7 @@ class References(BaseModel):
     ] = ()
 
 
-class DriftGate(BaseModel):
+class DriftGate(SettingsPart):
     """What labels are compared with before they are published, and what follows from a difference."""
 
     drift: Annotated[

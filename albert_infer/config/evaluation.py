@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from pydantic import BaseModel, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from albert_infer.config.groups import DATA, MODEL, REPORT, SPEED, Mark, flag_of
 from albert_infer.config.shared import (
@@ -16,12 +16,13 @@ from albert_infer.config.shared import (
     Output,
     ReviewBelow,
     S3Server,
+    SettingsPart,
     TextColumns,
 )
 from albert_infer.config.values import Count, LabelOrder, Location, Names, OutputFolder
 
 
-class EvaluationLocations(BaseModel):
+class EvaluationLocations(SettingsPart):
     """What is evaluated, and where the page is written."""
 
     output: Annotated[

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Final, Self
 
 from cyclopts import Parameter
-from pydantic import AfterValidator, BaseModel, BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from albert_infer import schema
 from albert_infer.config.groups import QUESTIONS, Mark, flag_of
+from albert_infer.config.shared import SettingsPart
 from albert_infer.config.values import AnyLocation, Count
 from albert_infer.schema import DEFAULT_TEMPLATE, DEFAULT_TOP_K, Expansion, FoldRule, HypothesisSet, Publish, Split
 
@@ -100,7 +101,7 @@ Candidates = Annotated[
 Template = Annotated[str, AfterValidator(checked_template)]
 
 
-class ManyQuestions(BaseModel):
+class ManyQuestions(SettingsPart):
     """The pairs of a row, the rule that folds their probabilities, and the tables to publish."""
 
     candidates: Annotated[

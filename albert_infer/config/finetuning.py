@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal, Self
 
 from cyclopts import Parameter
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from albert_infer.config.groups import DATA, LEARNING, MODEL, Mark
 from albert_infer.config.shared import (
@@ -20,13 +20,14 @@ from albert_infer.config.shared import (
     PrecisionChoice,
     Replace,
     S3Server,
+    SettingsPart,
     TextColumns,
     Workers,
 )
 from albert_infer.config.values import Count, Location, Share
 
 
-class TrainingLocations(BaseModel):
+class TrainingLocations(SettingsPart):
     """Which pairs to learn from, and where to write the checkpoint."""
 
     train: Annotated[
@@ -42,7 +43,7 @@ class TrainingLocations(BaseModel):
     replace: Annotated[Replace, Parameter(help="Replace another checkpoint at the output.")] = False
 
 
-class Training(BaseModel):
+class Training(SettingsPart):
     """How the weights are trained. Only `--help-all` shows the settings that few people change."""
 
     epochs: Annotated[Count, Parameter(group=LEARNING, help="Passes over the training pairs.")] = 3

@@ -6,12 +6,12 @@ import datetime
 from typing import Annotated, Literal, Self
 
 from cyclopts import Parameter
-from pydantic import AfterValidator, BaseModel, BeforeValidator, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, field_validator, model_validator
 
 from albert_infer.config.groups import DATA, NIGHTS
 from albert_infer.config.nights import checked_nights, night_of, nights_between, today, yesterday, zone
 from albert_infer.config.settings import LabellingSettings
-from albert_infer.config.shared import OutputRoot
+from albert_infer.config.shared import OutputRoot, SettingsPart
 from albert_infer.config.values import DATE_PLACEHOLDER, InputRoot
 
 
@@ -23,7 +23,7 @@ def _known_zone(value: str) -> str:
 Night = Annotated[datetime.date, BeforeValidator(night_of)]
 
 
-class NightLocations(BaseModel):
+class NightLocations(SettingsPart):
     """Which nights to label, and where their inputs and outputs are."""
 
     input_root: Annotated[

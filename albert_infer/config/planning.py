@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from albert_infer.config.groups import REPORT, SPEED
 from albert_infer.config.settings import LabellingSettings, LabelSettings, PairLocations
+from albert_infer.config.shared import SettingsPart
 from albert_infer.config.values import Count
 
 # `cpu-…` is a processor with these instructions; every other name is one card, by Ray's name for it in lower case.
 Card = Literal["cpu-avx2", "cpu-avx512-bf16", "t4", "l4", "a10g", "h100", "h200"]
 
 
-class PlanChoices(BaseModel):
+class PlanChoices(SettingsPart):
     """What a plan assumes of the workers, and how it is shown."""
 
     card: Annotated[

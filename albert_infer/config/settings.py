@@ -6,7 +6,7 @@ import re
 from typing import Annotated, ClassVar, Self
 
 from cyclopts import Parameter
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from albert_infer import schema
 from albert_infer.config.drift import DriftGate, References
@@ -23,13 +23,14 @@ from albert_infer.config.shared import (
     OutputOwner,
     Replace,
     S3Server,
+    SettingsPart,
     TextColumns,
     Workers,
 )
 from albert_infer.config.values import AgreementShare, AwsAccount, Count, Names, Share, agreement_limits
 
 
-class PairLocations(BaseModel):
+class PairLocations(SettingsPart):
     """Where one run reads its pairs and writes its labels."""
 
     input: Annotated[
@@ -120,7 +121,7 @@ class PinnedCheckpoint(CheckpointChoice):
         return value and value.lower()
 
 
-class Resources(BaseModel):
+class Resources(SettingsPart):
     """The number of classify actors, the resources of each, and the rows per commit."""
 
     workers: Annotated[
@@ -187,7 +188,7 @@ class Resources(BaseModel):
         return int(low), int(high or low)
 
 
-class Limits(BaseModel):
+class Limits(SettingsPart):
     """The limits of a run. Beyond one of them nothing is published."""
 
     max_bad_files: Annotated[

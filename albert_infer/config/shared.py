@@ -34,7 +34,14 @@ GoldColumn = Annotated[str, Parameter(group=DATA)]
 AllowCpu = Annotated[bool, Parameter(group=SPEED), Mark.RARE]
 
 
-class Job(BaseModel):
+class SettingsPart(BaseModel):
+    """Settings that a job consists of."""
+
+    # A program builds the checks of its own job only. To build those of all jobs takes longer than to import pydantic.
+    model_config = ConfigDict(defer_build=True)
+
+
+class Job(SettingsPart):
     """The settings of every job. Instances are frozen and always valid."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -48,7 +55,7 @@ class Job(BaseModel):
     debug: Annotated[bool, Parameter(group=LIMITS, help="Print tracebacks and Ray's own logs.")] = False
 
 
-class S3Server(BaseModel):
+class S3Server(SettingsPart):
     """The S3 server of all locations."""
 
     s3_endpoint: Annotated[
@@ -61,7 +68,7 @@ class S3Server(BaseModel):
     ] = None
 
 
-class OutputOwner(BaseModel):
+class OutputOwner(SettingsPart):
     """The AWS account of the output bucket."""
 
     output_bucket_owner: Annotated[
@@ -71,14 +78,14 @@ class OutputOwner(BaseModel):
     ] = None
 
 
-class TextColumns(BaseModel):
+class TextColumns(SettingsPart):
     """The names of the text columns."""
 
     premise_column: Annotated[str, Parameter(group=DATA, help="Column of the premise.")] = schema.PREMISE
     hypothesis_column: Annotated[str, Parameter(group=DATA, help="Column of the hypothesis.")] = schema.HYPOTHESIS
 
 
-class GoldLabels(BaseModel):
+class GoldLabels(SettingsPart):
     """The column of gold labels."""
 
     gold_column: Annotated[
@@ -86,7 +93,7 @@ class GoldLabels(BaseModel):
     ] = "gold_label"
 
 
-class CheckpointChoice(BaseModel):
+class CheckpointChoice(SettingsPart):
     """Which checkpoint is loaded, and which label each output means."""
 
     model: Annotated[
@@ -101,7 +108,7 @@ class CheckpointChoice(BaseModel):
     ] = ()
 
 
-class Computing(BaseModel):
+class Computing(SettingsPart):
     """How many tokens a checkpoint reads, and in which precision it computes."""
 
     max_length: Annotated[

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from pydantic import BaseModel
 
 from albert_infer.config.groups import CLUSTER
 from albert_infer.config.nightly import NightlySettings
+from albert_infer.config.shared import SettingsPart
 
 
-class Submission(BaseModel):
+class Submission(SettingsPart):
     """The cluster that gets the nights, and how it gets the code."""
 
     address: Annotated[
