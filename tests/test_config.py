@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pairs import PROPERTY
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from albert_infer.config import UNPICKLING_VARIABLES, CleanSettings, LabelSettings, NightlySettings, parse_settings
 from albert_infer.config.groups import Mark, flag_of, marked
+from albert_infer.config.shared import SettingsPart
 from albert_infer.errors import SettingsError
+from albert_infer.operations.commands import JOBS
 from albert_infer.schema import RESERVED_NAMES
 
 REQUIRED = ("--input", "in", "--output", "out")
@@ -399,6 +401,13 @@ def test_settings_cannot_be_changed() -> None:
     settings = LabelSettings(input="a", output="b")
     with pytest.raises(ValidationError, match="frozen"):
         settings.unit_rows = 1
+
+
+@pytest.mark.parametrize("settings", [job.settings for job in JOBS.values()])
+def test_checks_are_built_at_their_first_use(settings: type[BaseModel]) -> None:
+    parts = [each for each in settings.__mro__ if each.__module__.startswith("albert_infer.")]
+    assert [each for each in parts if not issubclass(each, SettingsPart)] == []
+    assert not create_model("OfATest", __base__=settings).__pydantic_complete__
 
 
 def test_a_setting_that_does_not_exist_cannot_be_given() -> None:
