@@ -6,7 +6,6 @@ Does not use Ray. Needs torch when called.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from albert_infer.classify.classification import Classifier
 from albert_infer.engine.processor import cpus_here
@@ -40,15 +39,6 @@ class Checks:
     gold: GoldSet | None = None
 
 
-# The loss of a device without the compiled kernels, and the possible reasons.
-SLOW: Final = {
-    DeviceKind.CPU: "takes up to half longer in bf16, and twice as long in int8; the workers have no C++ compiler, "
-    "or the kernels do not support the checkpoint's shape",
-    DeviceKind.CUDA: "moves half as much memory again; the workers have no Triton or no C compiler, or the kernels do "
-    "not support the card (before capability 8.0) or the checkpoint's shape",
-}
-
-
 @dataclass(frozen=True)
 class Preflight:
     """The results of the checks, and the device.
@@ -68,16 +58,9 @@ class Preflight:
     swap: Swap
     sample: SampleCounts = field(default_factory=SampleCounts)
 
-    @property
-    def is_slow(self) -> bool:
-        """Whether the device computes in a lower precision than fp32 without the compiled kernels."""
-        return self.precision is not Precision.FP32 and not self.fused
-
     def lines(self) -> dict[str, str]:
         """One line of text for each check, by its name."""
         lines = {"arithmetic": self.numbers.to_text(), "label check": self.probe.to_text()}
-        if self.is_slow:
-            lines["slow"] = f"{self.precision} without compiled kernels {SLOW[self.device]}"
         if self.gold is not None:
             lines["gold"] = self.gold.to_text()
         if self.agreement is not None:
