@@ -106,7 +106,7 @@ def shared_cores() -> Iterator[None]:
         # Ray would look for new log files ten times a second. No test shows them, and `ray job submit` needs no look.
         environment.setenv("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
         environment.setenv("LOG_NAME_UPDATE_INTERVAL_S", "60")
-        # Nor would anybody read what it measures of the machine and of each worker every five seconds.
+        # Ray would measure the machine and each worker every five seconds. No test reads these figures.
         environment.setenv("REPORTER_UPDATE_INTERVAL_MS", "60000")
         yield
 
