@@ -32,12 +32,18 @@ NO_ADDRESS = {"RAY_ADDRESS": ""}
 
 
 @pytest.fixture(autouse=True)
-def ray_folder(no_session: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No session, no RAY_ADDRESS, and a folder of Ray's own: other tests start clusters on this machine."""
+def own_folder(no_session: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No session, no RAY_ADDRESS, and a folder for the temporary files of this test and of its programs.
+
+    Other tests start clusters on this machine. A killed process leaves a mark among the temporary files, under a name
+    that depends on the path of the output. pytest uses such a path again in a later run, which would find the old mark.
+    """
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
     # A short name: Ray's sockets are below it.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        monkeypatch.setenv("RAY_TMPDIR", folder)
+    with tempfile.TemporaryDirectory(prefix="own-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
         yield
 
 
