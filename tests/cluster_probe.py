@@ -25,7 +25,10 @@ STORE_BYTES = 150 << 20
 
 def probe(staged: int, replaced: bool, flags: list[str]) -> dict[str, Any]:
     """Run the job on a head and two nodes, one of which dies on the way."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False},
+    )
     nodes = [cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     units = Path(flags[flags.index("--output") + 1], "_units")

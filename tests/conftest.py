@@ -108,6 +108,8 @@ def shared_cores() -> Iterator[None]:
         environment.setenv("LOG_NAME_UPDATE_INTERVAL_S", "60")
         # Ray would measure the machine and each worker every five seconds. No test reads these figures.
         environment.setenv("REPORTER_UPDATE_INTERVAL_MS", "60000")
+        # Ray Data would start a process that collects usage statistics, and Ray would send them.
+        environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
         yield
 
 

@@ -31,7 +31,10 @@ STORE_BYTES = 150 << 20
 
 def probe(points: Path, flags: list[str]) -> dict[str, Any]:
     """Run the job on a head and two nodes, one of which is paused on the way."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False},
+    )
     armed = {VARIABLE: ";".join(f"{point}:wait:1-99:{points}" for point in ("part_ready", "part_put"))}
     paused = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, env_vars=armed)
     cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
