@@ -3,14 +3,14 @@
 python elastic_probe.py TOLD GROWING TAIL FLAGS...: one GPU node comes when the job waits for it, two more when the
 first actor is at work. At two fail points, whose folders are GROWING and TAIL, classifying waits: at the first until
 three actors are at work, at the second with one unit until the actors that have nothing to do have left. Writes to the
-file TOLD, as JSON, the exit code, the actors at work before and after the nodes came, and those that were left.
+file TOLD, as JSON, the exit code, the actors at work before and after the nodes came, and the GPUs that are taken in
+the end.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from job_runs import descendants, wait_until
+from job_runs import wait_until
 from label_pairs import main
 from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
@@ -29,7 +29,10 @@ STORE_BYTES = 150 << 20
 
 def probe(growing: Path, tail: Path, flags: list[str]) -> dict[str, Any]:
     """Run the job on a head without a GPU, and let GPU nodes come."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": STORE_BYTES})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "object_store_memory": STORE_BYTES, "include_dashboard": False},
+    )
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     with ThreadPoolExecutor(1) as thread:
         # Not the job, but its nodes need the main thread: Ray sets signal handlers with each.
@@ -42,8 +45,8 @@ def probe(growing: Path, tail: Path, flags: list[str]) -> dict[str, Any]:
         wait_unless_ended(job, lambda: at_work(growing) == 3 and hits(growing) == 6)
         all_three = at_work(growing)
         (growing / "go").touch()
-        wait_unless_ended(job, lambda: bool(list(tail.iterdir())) and len(actors()) == 1)
-        told = {"at_work": [first, all_three], "left": len(actors())}
+        wait_unless_ended(job, lambda: bool(list(tail.iterdir())) and gpus_taken() == 1)
+        told = {"at_work": [first, all_three], "left": gpus_taken()}
         (tail / "go").touch()
         told["exit_code"] = job.result()
     ray.shutdown()
@@ -53,7 +56,8 @@ def probe(growing: Path, tail: Path, flags: list[str]) -> dict[str, Any]:
 
 def wait_unless_ended(job: Future[int], when: Callable[[], bool]) -> None:
     """Wait until `when` holds; a job that has ended tells its exit code."""
-    wait_until(lambda: when() or job.done())
+    # Some conditions ask Ray, so they are looked at less often.
+    wait_until(lambda: when() or job.done(), every=0.1)
 
 
 def add_gpu_nodes(cluster: Cluster, count: int) -> None:
@@ -77,9 +81,10 @@ def at_work(growing: Path) -> int:
     return len({hit.read_text() for hit in growing.glob("classifying.*")} - {""})
 
 
-def actors() -> list[int]:
-    """The processes of the classify actors."""
-    return descendants(os.getpid(), "ray::MapWorker")
+def gpus_taken() -> float:
+    """The number of GPUs that Ray counts as taken. Others may have the rest."""
+    taken: float = ray.cluster_resources()["GPU"] - ray.available_resources().get("GPU", 0)
+    return taken
 
 
 if __name__ == "__main__":
