@@ -19,9 +19,9 @@ test: $(VENV)/.dev  ## all tests; what ARGS says in one process: make test ARGS=
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=$(PROCESSES) $(XDIST) --durations=25)
 
 test-quick: PROCESSES ?= 2
-test-quick: $(VENV)/.dev  ## the tests that start neither Ray, nor the S3 server, nor Python
-	$(BIN)/python -m pytest --quiet -r fE -m "not ray and not s3 and not process and not slow" \
-		--numprocesses=$(PROCESSES) $(XDIST) $(ARGS)
+test-quick: $(VENV)/.dev  ## the tests that start neither Ray, nor the S3 server, nor Python, and have no mark `computes`
+	$(BIN)/python -m pytest --quiet -r fE -m "not ray and not s3 and not process and not computes and not slow" \
+		--durations=10 --durations-min=0.5 --numprocesses=$(PROCESSES) $(XDIST) $(ARGS)
 
 test-all: $(VENV)/.dev  ## the slow tests too, and ten times as many examples of each property
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=thorough $(ARGS)

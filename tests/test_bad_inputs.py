@@ -596,11 +596,14 @@ CASES: dict[str, Callable[[Bench], None]] = {
 
 # While the job goes on, the input or the output changes: it is a program of its own.
 MEANWHILE = {"40-input-changes-meanwhile", "55-another-plan-published-meanwhile"}
+# These have starts of their own, which take time. The others look at the shared night.
+OWN_STARTS = {
+    *("41-file-arrives-late", "49-model-not-to-be-trusted", "50-path-without-a-night", "60-files-of-a-table"),
+}
+MARKS = dict.fromkeys(MEANWHILE, pytest.mark.process) | dict.fromkeys(OWN_STARTS, pytest.mark.computes)
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.process) if case in MEANWHILE else case for case in CASES]
-)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=MARKS.get(case, ())) for case in CASES])
 def test_a_bad_input_gets_what_it_must_and_nothing_beside_it_is_lost(shared: Bench, tmp_path: Path, case: str) -> None:
     CASES[case](shared.here(tmp_path))
 

@@ -80,6 +80,7 @@ def refuse_other_work(contenders: Sequence[Contender | Absent], texts: list[tupl
         np.testing.assert_array_equal(found_RC.argmax(axis=1), expected_RC.argmax(axis=1), err_msg=contender.name)
 
 
+@pytest.mark.computes
 def test_hugging_face_rows_and_ours_do_the_same_work(model: Path, texts: list[tuple[str, str]]) -> None:
     contenders = [
         *peers.pipeline_contenders(model),
@@ -90,6 +91,7 @@ def test_hugging_face_rows_and_ours_do_the_same_work(model: Path, texts: list[tu
     refuse_other_work(contenders, texts, model)
 
 
+@pytest.mark.computes
 def test_cross_encoder_rows_do_the_same_work(model: Path, texts: list[tuple[str, str]]) -> None:
     pytest.importorskip("sentence_transformers", reason="the peers of the benchmark are the `bench` extra")
     refuse_other_work(peers.cross_encoder_contenders(model, Precision.FP32, DeviceKind.CPU, (7, 32)), texts, model)
@@ -114,6 +116,7 @@ def test_rows_that_cannot_be_measured_stand_in_their_place(model: Path, texts: l
     assert rows_of(contenders, timings)[2].same_label == 0.0
 
 
+@pytest.mark.computes
 def test_bf16_rows_give_nearly_the_same_probabilities(model: Path, texts: list[tuple[str, str]]) -> None:
     expected_RC = ours.engine_contender(model, Precision.FP32).prepare(texts)()
     for contender in (peers.model_contender(model, Precision.BF16), ours.engine_contender(model, Precision.BF16)):
@@ -200,6 +203,7 @@ def test_a_gpu_gets_batches_that_keep_it_busy() -> None:
     assert peers.model_name("fp16", 1024) != peers.model_name("fp16", 256) != peers.model_name("fp16")
 
 
+@pytest.mark.computes
 def test_a_section_has_its_rows_and_the_limits_of_its_shape(tmp_path: Path) -> None:
     wanted = section.Asked("tiny", Workload.SNLI, pairs.BUILTIN_PAIRS, 8, rounds=1, way_seconds=0.01)
 
@@ -223,6 +227,7 @@ def meter_of(*gflops: float) -> Meter:
     return Meter({"a way": 1.0}, lambda _: next(readings), seconds=0.0)
 
 
+@pytest.mark.computes
 def test_rounds_time_every_contender_once_a_round_and_the_limit_around_ours(
     model: Path, texts: list[tuple[str, str]]
 ) -> None:

@@ -73,7 +73,7 @@ def student_of(recipe: Recipe) -> GoldPairs:
     return gold
 
 
-@pytest.mark.process
+@pytest.mark.computes
 @pytest.mark.usefixtures("source")
 def test_the_student_has_the_shape_of_the_recipe_and_half_precision(recipe: Recipe) -> None:
     student_of(recipe)
@@ -84,7 +84,7 @@ def test_the_student_has_the_shape_of_the_recipe_and_half_precision(recipe: Reci
     assert not list(recipe.work.glob("*.state"))
 
 
-@pytest.mark.process
+@pytest.mark.computes
 @pytest.mark.usefixtures("source")
 def test_what_is_there_is_not_trained_again_and_another_run_has_its_bits(recipe: Recipe) -> None:
     student_of(recipe)

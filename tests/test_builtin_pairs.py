@@ -83,6 +83,7 @@ def test_gold_labels_have_the_codes_of_the_probability_columns() -> None:
     assert gold_codes(table(rows)).tolist() == [2, 1, 0]
 
 
+@pytest.mark.computes
 def test_what_measures_is_in_no_made_pair(folder: Path) -> None:
     gold = gold_pairs(folder)
     # A sentence of the training pairs, in other letters, and one of their pairs the other way round.
@@ -98,6 +99,7 @@ def test_what_measures_is_in_no_made_pair(folder: Path) -> None:
     assert not {(first, second), (second, first)} & set(made)
 
 
+@pytest.mark.computes
 def test_made_pairs_are_new_and_come_once(folder: Path) -> None:
     gold = gold_pairs(folder)
     made = list(pairs_of(made_pairs(gold.snli_train, gold.mnli_train, KeptOut.of([]))))
@@ -106,6 +108,7 @@ def test_made_pairs_are_new_and_come_once(folder: Path) -> None:
     assert all(normal(premise) != normal(hypothesis) for premise, hypothesis in made)
 
 
+@pytest.mark.computes
 def test_each_way_of_making_pairs_makes_some(folder: Path) -> None:
     gold = gold_pairs(folder)
     kinds = set(made_pairs(gold.snli_train, gold.mnli_train, KeptOut.of([]))["kind"].to_pylist())
@@ -121,6 +124,7 @@ def test_each_way_of_making_pairs_makes_some(folder: Path) -> None:
     }
 
 
+@pytest.mark.computes
 def test_the_same_pairs_are_made_again(folder: Path) -> None:
     gold = gold_pairs(folder)
     once, twice = (made_pairs(gold.snli_train, gold.mnli_train, KeptOut.of([])) for _ in range(2))

@@ -55,6 +55,7 @@ def gold_loss(
     return loss
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("killed_at", [1, 4, 7])
 def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, killed_at: int) -> None:
     pairs = encoded()
@@ -68,6 +69,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, killed_at: int)
     assert not resumed.training
 
 
+@pytest.mark.computes
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     pairs = encoded()
     first, second = tiny_teacher(), tiny_teacher()
@@ -76,6 +78,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert same_weights(first, second)
 
 
+@pytest.mark.computes
 def test_the_watcher_sees_the_model_after_each_epoch_without_dropout(tmp_path: Path) -> None:
     pairs, seen = encoded(), []
     train(
@@ -206,6 +209,7 @@ def test_a_model_with_the_same_hidden_states_has_no_matching_loss() -> None:
         assert HiddenStates(pairs, whole).loss(tiny_student(), positions).item() > 1e-3
 
 
+@pytest.mark.computes
 def test_matching_brings_the_hidden_states_nearer(tmp_path: Path) -> None:
     pairs, whole, student = encoded(), tiny_teacher(), tiny_student()
     states, positions = HiddenStates(pairs, whole), np.arange(len(pairs.lengths))
@@ -222,7 +226,7 @@ def test_only_the_first_pairs_have_gold_labels() -> None:
     assert lessons.gold.tolist() == [0, 1, 2] + [NO_GOLD] * (len(learnable_pairs()) - 3)
 
 
-@pytest.mark.process
+@pytest.mark.computes
 def test_the_student_learns_what_the_teacher_answers(tmp_path: Path) -> None:
     pairs, student = encoded(), tiny_student()
     codes = gold_codes(learnable_pairs())

@@ -141,6 +141,7 @@ def test_a_temperature_divides_the_logits_and_changes_no_label(
         np.testing.assert_allclose(calibrated[f"p_{label}"].to_numpy(), expected[:, output], atol=TOLERANCE)
 
 
+@pytest.mark.computes
 @FILE_PROPERTY
 @given(data=st.data())
 def test_a_row_needs_review_where_its_largest_stored_probability_is_below_the_limit(
@@ -161,6 +162,7 @@ def alone(labeler: Labeler) -> dict[tuple[str | None, str | None], pa.Table]:
     return {pair: labeler.label([pair]) for pair in [*GOOD, *BAD]}
 
 
+@pytest.mark.computes
 @PROPERTY
 @given(pairs=st.lists(st.sampled_from([*GOOD, *BAD]), max_size=8))
 def test_every_row_is_kept_in_order_and_labelled_as_it_is_alone(
@@ -289,6 +291,7 @@ def in_windows(balanced: Path) -> Labeler:
     return Labeler(str(balanced), label_order=ORDERS[0], precision="fp32", max_batch_tokens=400, long_premise="window")
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("premise", LONG, ids=["60 words", "200 words", "5000 words"])
 @pytest.mark.parametrize("hypothesis", HYPOTHESES[:2])
 def test_a_long_pair_has_the_probabilities_of_the_window_that_decides(

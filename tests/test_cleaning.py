@@ -321,6 +321,7 @@ def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pub
 LITTER = st.sampled_from(["copy", "staged", "quarantine", "file", "rejected", "run"])
 
 
+@pytest.mark.computes
 @FILE_PROPERTY
 @given(litter=st.lists(st.tuples(LITTER, st.sampled_from([OLD, YOUNG]), st.integers(0, 3)), max_size=8))
 @example(litter=[("copy", OLD, 0), ("copy", YOUNG, 1)])

@@ -259,6 +259,7 @@ def seconds_for(folder: Path, columns: int) -> float:
     return min(times)
 
 
+@pytest.mark.computes
 def test_a_survey_of_many_columns_takes_as_much_longer_as_there_are_more(tmp_path: Path) -> None:
     # Eight times for eight times as many; sixty-four where each column is looked for among all.
     assert seconds_for(tmp_path / "many", 800) < 24 * seconds_for(tmp_path / "few", 100)

@@ -116,6 +116,7 @@ def rows_of(lengths: Sequence[int], device: str) -> Tensor:
     return torch.tensor([0, *lengths]).cumsum(0).int().to(device)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("tile", ROWS)
 @pytest.mark.parametrize(("head_size", "heads"), HEADS)
 def test_attention(passes: TritonPasses, numbers: Numbers, device: str, head_size: int, heads: int, tile: int) -> None:

@@ -64,6 +64,7 @@ def test_a_dictionary_bomb_is_told_before_it_expands(tmp_path: Path) -> None:
     assert int(megabytes) < BOMB_MEGABYTES
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "kind",
     [
@@ -93,6 +94,7 @@ def test_every_flat_column_counts_for_the_limit_and_keeps_its_type_below_it(tmp_
     assert (read["note"].type, read.num_rows) == (plain_type(kind), 2)
 
 
+@pytest.mark.computes
 def test_only_the_rows_of_the_unit_count_for_the_limit(tmp_path: Path) -> None:
     path = write_dictionary_bomb(tmp_path / "bomb.parquet", 40)
     for skip in (0, 30):
@@ -192,6 +194,7 @@ def test_units_may_be_read_in_any_order_and_some_not_at_all(tmp_path: Path) -> N
     reader.close()
 
 
+@pytest.mark.computes
 def test_a_unit_that_cannot_be_read_spares_those_behind_it(tmp_path: Path) -> None:
     path = write_dictionary_bomb(tmp_path / "bomb.parquet", 40)
     folder, pin = pinned(path)
@@ -242,6 +245,7 @@ def test_delta_coded_texts_are_bounded_as_all_others(tmp_path: Path) -> None:
     assert int(megabytes) < 2 * BOMB_MEGABYTES
 
 
+@pytest.mark.computes
 def test_a_json_column_is_bounded_as_all_others(tmp_path: Path) -> None:
     storage = pa.array(["[" + "1," * (MAX_DECODED_BYTES // 40) + "1]"] * 30)
     pairs = pair_table(["a"] * 30, ["b"] * 30)

@@ -49,7 +49,7 @@ def drifted(run: RunCounts, references: list[RunCounts], max_distance: float = 0
     return [measure.name for measure in compared(run, named, max_distance=max_distance, draws=2_000).drifted]
 
 
-@pytest.mark.process
+@pytest.mark.computes
 def test_fewer_than_one_ordinary_night_in_a_hundred_is_reported() -> None:
     assert len(TOKEN_EDGES) == len(LENGTHS)
     references = [night(seed) for seed in range(7)]
@@ -57,7 +57,7 @@ def test_fewer_than_one_ordinary_night_in_a_hundred_is_reported() -> None:
     assert sum(map(bool, reported)) <= 200 * 4 * MAX_P_VALUE + 2
 
 
-@pytest.mark.process
+@pytest.mark.computes
 def test_an_ordinary_night_after_a_single_one_is_not_reported() -> None:
     assert [seed for seed in range(100) if drifted(night(1_000 + seed), [night(2_000 + seed)])] == []
 
@@ -74,7 +74,7 @@ def test_a_fault_is_reported_by_the_measure_that_it_changes(changed: RunCounts, 
     assert set(drifted(changed, [night(seed) for seed in range(10, 17)])) == measures
 
 
-@pytest.mark.process
+@pytest.mark.computes
 def test_nights_that_always_differ_make_a_difference_ordinary() -> None:
     chance = np.random.default_rng(5)
 
@@ -140,6 +140,7 @@ def earlier(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("drift", ["warn", "fail", "off"])
 def test_a_run_that_differs_is_reported_or_refused(earlier: Path, checkpoint: Path, tmp_path: Path, drift: str) -> None:
     pairs = made_up_pairs(400, seed=92).to_pydict()

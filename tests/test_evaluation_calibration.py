@@ -42,6 +42,7 @@ def overconfident(rows: int, factor: float) -> Sample:
     return sample_of(softmax(logits * factor), gold)
 
 
+@pytest.mark.computes
 @PROPERTY
 @given(st.integers(1, 400), st.integers(0, 20))
 def test_the_error_from_counts_is_that_of_the_rows_bin_by_bin(rows: int, seed: int) -> None:

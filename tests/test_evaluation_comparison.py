@@ -28,6 +28,7 @@ def compared(one: list[pa.Table], other: list[pa.Table]) -> Churn:
     return churn(comparison, {})
 
 
+@pytest.mark.computes
 @PROPERTY
 @given(KEPT, KEPT, st.integers(1, 70), st.integers(1, 70))
 def test_rows_meet_by_their_places(here: list[bool], there: list[bool], size: int, other_size: int) -> None:

@@ -16,6 +16,7 @@ from albert_infer.learning.evaluation.metrics import Counted, drawn, quality, sh
 CELLS = arrays.arrays(np.int64, (3, 3), elements=st.integers(0, 30)).filter(lambda cells: cells.any())
 
 
+@pytest.mark.computes
 @PROPERTY
 @given(CELLS)
 def test_the_formulas_of_the_draws_are_those_of_scikit_learn(cells: Counted) -> None:
@@ -32,6 +33,7 @@ def test_the_formulas_of_the_draws_are_those_of_scikit_learn(cells: Counted) -> 
     assert np.nanmean(metrics.drawn_f1(draw)) == pytest.approx(macro_f1)
 
 
+@pytest.mark.computes
 @PROPERTY
 @given(CELLS)
 def test_every_figure_lies_in_its_interval_and_the_matrix_holds_every_row(cells: Counted) -> None:

@@ -119,6 +119,7 @@ def test_the_json_is_strict_and_holds_every_figure(evaluation: Evaluation) -> No
     assert b"NaN" not in evaluation.to_json()
 
 
+@pytest.mark.computes
 def test_without_texts_neither_page_nor_json_has_any() -> None:
     silent = evaluation_of(made_up_rows(60, seed=1), texts=False)
     for told in (html_page(silent).decode(), silent.to_json().decode()):
@@ -127,6 +128,7 @@ def test_without_texts_neither_page_nor_json_has_any() -> None:
     assert silent.against_gold.hardest[0].file == "in/a.parquet"
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     "rows",
     [

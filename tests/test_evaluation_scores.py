@@ -48,6 +48,7 @@ def made_up_ranking(rows: int, hypotheses: int, top_k: int, seed: int) -> tuple[
     return pa.table({POSITION: range(rows), "score": score, **table}), gold
 
 
+@pytest.mark.computes
 def test_a_ranking_has_the_figures_of_scikit_learn() -> None:
     ids = [f"h{code}" for code in range(70)]
     rows, gold = made_up_ranking(3_000, len(ids), 5, seed=1)
@@ -141,6 +142,7 @@ def test_a_gold_value_that_is_none_is_named(values: pa.Array) -> None:
         gold_answers(pa.chunked_array([values]), "column `gold`", ())
 
 
+@pytest.mark.computes
 def test_a_run_of_topics_is_evaluated_by_its_gold_ids(tmp_path: Path) -> None:
     run = labelled(tmp_path, texts(), candidates=TOPICS, publish="both")
     document = evaluated(run, tmp_path / "evaluation")
@@ -164,6 +166,7 @@ def test_a_run_of_topics_is_evaluated_by_its_gold_ids(tmp_path: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.computes
 def test_a_run_of_consistency_is_evaluated_by_binary_answers(tmp_path: Path) -> None:
     run = labelled(tmp_path, summaries(), **SPLIT)
     document = evaluated(run, tmp_path / "evaluation", "--no-texts")
@@ -177,6 +180,7 @@ def test_a_run_of_consistency_is_evaluated_by_binary_answers(tmp_path: Path) -> 
     assert "fitted on these rows" in (tmp_path / "evaluation" / "evaluation.html").read_text()
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("publish", ["scores", "pairs"])
 @pytest.mark.parametrize("rule", ["any_entailment", "entailment_first"])
 def test_a_rule_that_chooses_a_pair_is_evaluated_by_its_label(tmp_path: Path, rule: str, publish: str) -> None:
@@ -191,6 +195,7 @@ def test_a_rule_that_chooses_a_pair_is_evaluated_by_its_label(tmp_path: Path, ru
     assert document["against_gold"]["quality"]["accuracy"]["value"] == np.mean(right)
 
 
+@pytest.mark.computes
 def test_the_hypothesis_of_a_chosen_pair_is_that_of_its_id(tmp_path: Path, checkpoint: Path) -> None:
     rows = made_up_pairs(40, seed=3).drop_columns(["hypothesis"])
     rows = rows.append_column("gold_label", [["entailment", "neutral"] * 20])
@@ -206,6 +211,7 @@ def test_the_hypothesis_of_a_chosen_pair_is_that_of_its_id(tmp_path: Path, check
     )
 
 
+@pytest.mark.computes
 def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path, checkpoint: Path) -> None:
     settings = {"model": str(checkpoint)}
     topics = labelled(tmp_path / "topics", texts(), candidates=TOPICS, **settings)

@@ -219,6 +219,7 @@ def test_columns_of_drift_count_the_best_hypotheses(published: Callable[[str], P
     assert distribution_of(manifest.manifest, folder, max_rows=1).rows
 
 
+@pytest.mark.computes
 def test_a_run_is_compared_with_runs_of_the_same_questions_alone(
     published: Callable[[str], Path], tmp_path: Path, checkpoint: Path
 ) -> None:

@@ -396,6 +396,7 @@ def test_any_contradiction_needs_a_contradiction_label() -> None:
         chosen_pairs(FoldRule.ANY_CONTRADICTION, np.zeros(1, np.int64), np.ones((1, 2), np.float32), TWO)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("rule", FoldRule)
 def test_a_row_may_have_the_most_pairs(rule: FoldRule) -> None:
     shape = (1, MAX_PAIRS) if rule.ranks_hypotheses else (300, MAX_PAIRS // 300)

@@ -167,6 +167,7 @@ def test_carried_columns_may_hold_nothing_but_nulls_at_any_depth(checkpoint: Pat
     verify(output, source)
 
 
+@pytest.mark.computes
 def test_labels_follow_the_pairs_through_any_order_of_rows_and_outputs(checkpoint: Path, tmp_path: Path) -> None:
     pairs = made_up_pairs(48, seed=3)
     order = np.random.default_rng(3).permutation(48)
@@ -354,6 +355,7 @@ def test_every_row_is_labelled_rejected_or_quarantined_once(checkpoint: Path, tm
 # --- again
 
 
+@pytest.mark.computes
 def test_a_late_file_is_labelled_alone_and_a_run_that_is_done_does_nothing(checkpoint: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     pairs = made_up_pairs(60, seed=7)

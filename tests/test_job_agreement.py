@@ -77,6 +77,7 @@ def test_a_run_whose_labels_are_too_often_not_those_of_fp32_labels_nothing_until
     assert found["equal_labels"] == pytest.approx(equal / 399)
 
 
+@pytest.mark.computes
 def test_the_sample_may_be_smaller_or_left_out(deep: Path, tmp_path: Path) -> None:
     argv = flags(tmp_path, deep, PAIRS["premise"])
     assert run_inline(*argv, *INT8, "--min-agreement", "0.99:150").exit_code == 3
@@ -86,6 +87,7 @@ def test_the_sample_may_be_smaller_or_left_out(deep: Path, tmp_path: Path) -> No
     assert report_of(tmp_path / "out")["preflight"]["agreement"] is None
 
 
+@pytest.mark.computes
 def test_pairs_without_a_label_refuse_no_run(checkpoint: Path, tmp_path: Path) -> None:
     outcome = run_inline(*flags(tmp_path, checkpoint, pa.nulls(400, pa.string())), *INT8, "--min-agreement", 1)
     assert outcome.exit_code == 0, outcome.stderr

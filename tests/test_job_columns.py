@@ -87,6 +87,7 @@ def label(source: Path, checkpoint: Path, *more: object) -> Outcome:
     return run_inline(*argv, "--max-rejected-share", 1, *more)
 
 
+@pytest.mark.computes
 def test_every_column_of_another_writer_is_published_as_it_is(checkpoint: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     for name, version in (("a", "V1"), ("b", "V2")):
@@ -101,6 +102,7 @@ def test_every_column_of_another_writer_is_published_as_it_is(checkpoint: Path, 
     assert types_found == types
 
 
+@pytest.mark.computes
 def test_files_of_several_writers_widen_to_one_schema_and_what_is_rejected_can_be_read(
     checkpoint: Path, tmp_path: Path
 ) -> None:

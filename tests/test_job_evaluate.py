@@ -44,6 +44,7 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     return one, other
 
 
+@pytest.mark.computes
 def test_a_run_is_evaluated_and_compared(
     runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_run_is_evaluated_and_compared(
     assert f"{right:.1%}" in capsys.readouterr().out
 
 
+@pytest.mark.computes
 def test_gold_labels_that_are_numbers_with_names_are_read_by_name(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +87,7 @@ def test_gold_labels_that_are_numbers_with_names_are_read_by_name(
     assert "column `gold_label`: numbers of 2 classes: no, yes; give each pair" in capsys.readouterr().err
 
 
+@pytest.mark.computes
 def test_a_review_below_0_is_told_of_as_any_other(runs: tuple[Path, Path], tmp_path: Path) -> None:
     for asked in ("0", "0.5"):
         assert main(["--run", str(runs[0]), "--review-below", asked, "--output", str(tmp_path / "page")]) == 0
@@ -102,12 +105,14 @@ def test_runs_without_gold_labels_are_still_compared(runs: tuple[Path, Path], tm
     assert found["churn"]["agreement"]["value"] < 1
 
 
+@pytest.mark.computes
 def test_an_evaluation_replaces_an_older_one(runs: tuple[Path, Path], tmp_path: Path) -> None:
     for run in runs:
         assert main(["--run", str(run), "--output", str(tmp_path / "page"), "--no-texts"]) == 0
     assert told(tmp_path / "page")["source"]["run"] == str(runs[1])
 
 
+@pytest.mark.computes
 def test_a_checkpoint_is_evaluated_and_calibrated(checkpoint: Path, tmp_path: Path) -> None:
     pairs = gold_pairs(240)
     texts = pairs["hypothesis"].to_pylist()
@@ -127,6 +132,7 @@ def test_a_checkpoint_is_evaluated_and_calibrated(checkpoint: Path, tmp_path: Pa
     assert written["fitted_on"]["pairs"] == 239
 
 
+@pytest.mark.computes
 def test_a_long_premise_is_evaluated_in_windows_too(checkpoint: Path, tmp_path: Path) -> None:
     pairs = gold_pairs(30)
     texts = pairs["premise"].to_pylist()
@@ -145,6 +151,7 @@ def test_a_long_premise_is_evaluated_in_windows_too(checkpoint: Path, tmp_path: 
     assert cut == {"truncate": {"whole", "truncated"}, "window": {"whole"}}
 
 
+@pytest.mark.computes
 def test_the_calibrated_copy_is_the_checkpoint_byte_for_byte(checkpoint: Path, tmp_path: Path) -> None:
     write_pairs(tmp_path / "a.parquet", gold_pairs(240))
     argv = ["--pairs", tmp_path / "a.parquet", "--model", checkpoint, "--output", tmp_path / "page", "--threads", "1"]
@@ -154,6 +161,7 @@ def test_the_calibrated_copy_is_the_checkpoint_byte_for_byte(checkpoint: Path, t
     assert main([*map(str, argv), "--fit-temperature", str(tmp_path / "fitted")]) == 2
 
 
+@pytest.mark.computes
 def test_a_calibrated_copy_is_loaded_and_there_is_nothing_left_to_calibrate(checkpoint: Path, tmp_path: Path) -> None:
     write_pairs(tmp_path / "a.parquet", gold_pairs(240))
     fits = []

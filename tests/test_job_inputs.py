@@ -75,6 +75,7 @@ def test_a_link_to_nothing_is_refused_as_that_unless_its_name_leaves_it_out(tmp_
     assert f"{path.parent}/a.parquet is a link to nothing; " in told(path.parent, tmp_path / "out")
 
 
+@pytest.mark.computes
 def test_a_gold_set_whose_footers_show_that_it_is_none_is_refused_before_ray(tmp_path: Path) -> None:
     pairs = made_up_pairs(5, seed=1)
     path, out = write_pairs(tmp_path / "in" / "b.parquet", pairs), tmp_path / "out"

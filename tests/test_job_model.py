@@ -149,6 +149,7 @@ def test_other_than_three_labels_are_refused(source: Path, checkpoint: Path) -> 
 # --- outputs that are called by wrong names
 
 
+@pytest.mark.computes
 def test_a_checkpoint_whose_outputs_have_wrong_names_is_refused_until_their_order_is_given(
     source: Path, tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_pairs_with_a_word_that_a_checkpoint_fails_on_are_set_aside_and_no_pickl
     assert not (tmp_path / "opened").exists()
 
 
+@pytest.mark.computes
 def test_a_job_in_int8_says_so_and_its_units_are_not_those_of_fp32(checkpoint: Path, tmp_path: Path) -> None:
     source = write_pairs(tmp_path / "in" / "a.parquet", made_up_pairs(40, seed=6))
     flags = ("--input", source, "--output", tmp_path / "out", "--model", checkpoint)
@@ -241,6 +243,7 @@ def test_a_job_in_int8_says_so_and_its_units_are_not_those_of_fp32(checkpoint: P
     assert units != sorted(path.name for path in (tmp_path / "out").glob("part-*"))
 
 
+@pytest.mark.computes
 def test_a_temperature_and_a_limit_for_review_name_other_units_and_leave_the_labels(
     checkpoint: Path, tmp_path: Path
 ) -> None:

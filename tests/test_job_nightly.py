@@ -83,6 +83,7 @@ def label(nights: Nights, *more: object) -> Outcome:
     return run_main(partial(label_nightly.main, executor=OneThread()), *nights.flags(*more))
 
 
+@pytest.mark.computes
 def test_nights_are_labelled_once_and_a_late_file_changes_nothing_until_it_is_asked_for(nights: Nights) -> None:
     first = label(nights)
     assert first.exit_code == 2

@@ -51,6 +51,7 @@ def planned(*argv: object) -> dict[str, Any]:
     return read
 
 
+@pytest.mark.computes
 def test_a_plan_of_a_small_input_is_what_the_run_then_counts(source: Path, checkpoint: Path) -> None:
     out = source.parent / "out"
     argv = ("--input", source, "--output", out, "--model", checkpoint, "--unit-rows", 16)
@@ -66,6 +67,7 @@ def test_a_plan_of_a_small_input_is_what_the_run_then_counts(source: Path, check
     assert before["counts"]["truncated"] == 2
 
 
+@pytest.mark.computes
 def test_a_plan_of_a_published_run_has_nothing_to_do_and_takes_its_rate(source: Path, checkpoint: Path) -> None:
     out = source.parent / "out"
     argv = ("--input", source, "--output", out, "--model", checkpoint)
@@ -166,6 +168,7 @@ def test_what_the_run_would_refuse_is_refused(
     assert text in outcome.stderr
 
 
+@pytest.mark.computes
 def test_card_workers_and_price_make_time_and_cost(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALBERT_INFER_PRECISION")
     argv = ("--input", source, "--output", source.parent / "out", "--card", "h100", "--workers", "1:4")

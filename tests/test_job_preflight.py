@@ -98,6 +98,7 @@ def test_units_that_a_start_without_a_gold_set_has_labelled_are_held_against_it_
     assert visible_files(output) == []
 
 
+@pytest.mark.computes
 def test_a_gold_set_that_is_missing_or_has_no_gold_label_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     source, output = write_pairs(tmp_path / "in.parquet", PACKAGED), tmp_path / "out"
     unlabelled = PACKAGED.drop_columns(["gold_label"]).append_column("gold_label", pa.array(["-"] * 306))

@@ -73,6 +73,7 @@ def texts_of(pairs: pa.Table) -> set[str]:
 # --- the built-in checkpoint
 
 
+@pytest.mark.computes
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("precision", CPU_PRECISIONS)
 def test_the_right_order_is_seen_to_be_right_in_every_precision(precision: Precision) -> None:
@@ -84,6 +85,7 @@ def test_the_right_order_is_seen_to_be_right_in_every_precision(precision: Preci
     assert "warning" not in told.to_text()
 
 
+@pytest.mark.computes
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("order", WRONG_ORDERS)
 def test_every_wrong_order_is_refused_with_the_right_one(order: tuple[NliLabel, ...]) -> None:
@@ -92,6 +94,7 @@ def test_every_wrong_order_is_refused_with_the_right_one(order: tuple[NliLabel, 
     assert told.remedy == "give --label-order entailment,neutral,contradiction"
 
 
+@pytest.mark.computes
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("order", [ORDERS[1], ORDERS[3]], ids=["two exchanged", "all moved"])
 def test_a_checkpoint_that_calls_its_outputs_wrongly_is_refused_with_what_then_overrules_its_names(

@@ -78,6 +78,7 @@ def misnamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.computes
 def test_a_wrong_label_order_is_refused_with_the_argument_that_mends_it(misnamed: Path) -> None:
     with pytest.raises(ModelError) as refused:
         Labeler(str(misnamed))
@@ -92,6 +93,7 @@ def test_a_labeler_prints_as_what_it_is(labeler: Labeler, folder: Path) -> None:
     assert repr(labeler) == f"Labeler('{folder}', precision='{labeler.precision}', device='{labeler.device}')"
 
 
+@pytest.mark.computes
 def test_an_order_that_is_given_overrules_wrong_names(misnamed: Path) -> None:
     mended = Labeler(str(misnamed), label_order=["entailment", "neutral", "contradiction"])
     assert mended.label([("A man plays the guitar.", "Someone makes music.")])[LABEL].to_pylist() == ["entailment"]

@@ -30,6 +30,7 @@ def good_rows(table: pa.Table) -> pa.Table:
     return table.filter(table["rejection"].is_null()).drop_columns(VERDICT)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("options", [{}, {"review_below": 0.6, "long_premise": "window", "max_length": 16}])
 def test_topics_are_those_of_a_job_bit_by_bit(tmp_path: Path, multi_label: bool, options: dict[str, Any]) -> None:
@@ -42,6 +43,7 @@ def test_topics_are_those_of_a_job_bit_by_bit(tmp_path: Path, multi_label: bool,
     assert good_rows(table).select(published.column_names).equals(published)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("options", [{}, {"long_premise": "window", "max_length": 16}])
 def test_consistency_is_that_of_a_job_bit_by_bit(tmp_path: Path, options: dict[str, Any]) -> None:
     run = labelled(tmp_path, summaries(), split_premise="sentences", split_hypothesis="sentences", **options)

@@ -49,6 +49,7 @@ def outputs_of(model: AlbertForSequenceClassification, rows: int = 72) -> Output
         return losses.outputs(model, padded_batch(pairs, all_of(pairs)[:rows], CPU))
 
 
+@pytest.mark.computes
 def test_it_learns_the_gold_labels() -> None:
     learner, pairs = learner_of(tiny_teacher(), steps=135), training_pairs()
     before = learner.evaluate(pairs)
@@ -60,6 +61,7 @@ def test_it_learns_the_gold_labels() -> None:
     assert after.pairs == len(pairs)
 
 
+@pytest.mark.computes
 def test_it_learns_from_a_teacher() -> None:
     student, teacher = tiny_student(), tiny_teacher()
     before = distilled(outputs_of(student), outputs_of(teacher))
@@ -95,6 +97,7 @@ def test_states_are_compared_at_each_third_of_the_layers(layers: int, compared: 
     assert losses.compared_layers(layers) == compared
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("teacher", [None, tiny_teacher()], ids=["gold", "teacher"])
 def test_a_run_that_was_stopped_has_the_weights_of_one_that_was_not(
     tmp_path: Path, teacher: AlbertForSequenceClassification | None
@@ -151,6 +154,7 @@ def test_what_was_best_is_kept_apart_from_what_comes_after(tmp_path: Path) -> No
     assert not same_weights(model, again)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("batch", [8, 7, 1], ids=["even", "uneven", "fewer pairs than workers"])
 @pytest.mark.parametrize("teacher", [None, tiny_teacher()], ids=["gold", "teacher"])
 def test_gradients_of_two_workers_average_to_that_of_one(

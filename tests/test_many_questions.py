@@ -116,6 +116,7 @@ def test_a_killed_start_publishes_nothing_by_halves_and_the_next_one_goes_on(
     assert not state_of(topics.output, "_units/*")
 
 
+@pytest.mark.computes
 def test_a_late_file_is_labelled_alone(topics: Topics) -> None:
     assert_whole(topics, run_inline(*topics.flags()))
     first = state_of(topics.output, "**/part-*")
@@ -128,6 +129,7 @@ def test_a_late_file_is_labelled_alone(topics: Topics) -> None:
     assert first.items() < state_of(topics.output, "**/part-*").items()
 
 
+@pytest.mark.computes
 def test_another_set_labels_every_text_again_and_leaves_no_file_of_the_old_one(topics: Topics) -> None:
     assert_whole(topics, run_inline(*topics.flags()))
     first = state_of(topics.output, "**/part-*")
@@ -140,6 +142,7 @@ def test_another_set_labels_every_text_again_and_leaves_no_file_of_the_old_one(t
     assert first.keys().isdisjoint(state_of(topics.output, "**/part-*"))
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("publish", ["pairs", "scores"])
 def test_the_rows_of_the_table_that_need_review_are_counted(topics: Topics, publish: str) -> None:
     flags = [*topics.flags("--review-below", 0.06 if publish == "scores" else 0.5)]

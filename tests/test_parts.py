@@ -100,6 +100,7 @@ def test_each_distinct_part_is_tokenized_once() -> None:
     assert len(seen) == len(set(seen)) <= 5
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("long_premise", ["truncate", "longest_first", "window"])
 @PROPERTY
 @given(

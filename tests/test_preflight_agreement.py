@@ -79,6 +79,7 @@ def test_a_run_is_refused_only_where_too_little_agreement_is_sure() -> None:
 # --- what is found
 
 
+@pytest.mark.computes
 @pytest.mark.usefixtures("one_thread")
 def test_what_is_found_is_what_the_labels_of_both_precisions_differ_in(checkpoint: Path) -> None:
     pairs = with_null_premises(made_up_pairs(300, seed=17), [3, 200])

@@ -61,6 +61,7 @@ def with_gold(labels: Sequence[str | None], pairs: pa.Table = TEXTS) -> pa.Table
     return pairs.append_column("gold_label", pa.array(labels, pa.string()))
 
 
+@pytest.mark.computes
 def test_every_gold_label_is_counted_once_over_files_and_slices_and_rows_without_one_are_skipped(
     tmp_path: Path,
 ) -> None:
@@ -75,6 +76,7 @@ def test_every_gold_label_is_counted_once_over_files_and_slices_and_rows_without
     assert (told.needing_review, told.needing_none) == (None, None)
 
 
+@pytest.mark.computes
 def test_a_pair_that_the_run_would_reject_is_wrong(tmp_path: Path) -> None:
     premises = TEXTS["premise"].to_pylist()
     premises[5], premises[40] = None, "  "
@@ -83,6 +85,7 @@ def test_a_pair_that_the_run_would_reject_is_wrong(tmp_path: Path) -> None:
     assert (told.rejected, told.accuracy.pairs, told.accuracy.right) == (2, 90, 88)
 
 
+@pytest.mark.computes
 def test_it_is_labelled_with_the_runs_own_tokenizer(tmp_path: Path) -> None:
     short = Labeler(max_length=16).label(TEXTS)
     told = found(tmp_path, with_gold(short["label"].fill_null("neutral").to_pylist()), max_length=16)
@@ -91,6 +94,7 @@ def test_it_is_labelled_with_the_runs_own_tokenizer(tmp_path: Path) -> None:
     assert (told.rejected, told.accuracy.right) == (rejected, 90 - rejected)
 
 
+@pytest.mark.computes
 def test_pairs_that_need_review_are_told_apart(tmp_path: Path) -> None:
     labelled = Labeler(precision=Precision.FP32, review_below=0.7).label(
         PACKAGED.select(["premise", "hypothesis", "gold_label"])
@@ -108,6 +112,7 @@ def test_a_gold_set_without_any_gold_label_is_refused(tmp_path: Path) -> None:
         found(tmp_path, with_gold(["-"] * 45 + [None] * 45))
 
 
+@pytest.mark.computes
 def test_a_gold_label_that_is_none_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="`entails`"):
         found(tmp_path, with_gold(["neutral"] * 89 + ["entails"]))

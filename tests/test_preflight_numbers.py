@@ -38,6 +38,7 @@ def refusal(source: Path, precision: Precision) -> ModelError:
     return refused.value
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("precision", CPU_PRECISIONS)
 def test_a_sound_checkpoint_passes_close_to_fp32(precision: Precision) -> None:
     told = found("builtin", precision)

@@ -11,6 +11,7 @@ import pytest
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "python-api.md"
 
 
+@pytest.mark.computes
 @pytest.mark.usefixtures("one_thread")
 def test_the_examples_run_as_they_stand() -> None:
     examples = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)

@@ -377,6 +377,7 @@ def seconds_to_tell_a_codec(path: Path, columns: int) -> float:
     return min(times)
 
 
+@pytest.mark.computes
 def test_a_codec_is_looked_for_in_time_that_grows_with_the_columns_alone(tmp_path: Path) -> None:
     # Eight times for eight times as many; sixty-four where the whole footer is looked at for each.
     few, many = (seconds_to_tell_a_codec(tmp_path / f"{columns}.parquet", columns) for columns in (100, 800))

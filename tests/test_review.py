@@ -109,6 +109,7 @@ def test_an_export_of_label_studio_has_the_label_that_most_annotators_gave(
     assert pair.answer == answer
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("kind", ["json", "csv"])
 def test_answers_are_a_gold_set_for_evaluation_and_for_the_gate(
     run: Path, checkpoint: Path, tmp_path: Path, kind: str

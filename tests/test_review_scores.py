@@ -70,6 +70,7 @@ def test_ids_are_escaped_in_the_interface(checkpoint: Path, tmp_path: Path) -> N
     assert "<Choice value='a \"b\" &amp; &lt;c&gt;'/>" in (tmp_path / "label-studio.xml").read_text()
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
 def test_answers_are_a_gold_set_that_a_run_of_topics_is_evaluated_by(
     topics: Path, checkpoint: Path, tmp_path: Path, kind: str
@@ -89,6 +90,7 @@ def test_answers_are_a_gold_set_that_a_run_of_topics_is_evaluated_by(
     assert (document["rows"]["with_gold"], document["ranking"]["rows"]) == (3, 3)
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("kind", ["json", "csv"])
 def test_answers_of_consistency_are_a_gold_set(consistency: Path, checkpoint: Path, tmp_path: Path, kind: str) -> None:
     file = tmp_path / f"review.{kind}"

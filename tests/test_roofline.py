@@ -42,6 +42,7 @@ def base_of(layers: int) -> AlbertShape:
     return AlbertShape(**{**vars(BASE), "num_hidden_layers": layers})
 
 
+@pytest.mark.computes
 def test_launches_of_a_pass_of_base_and_of_xxlarge() -> None:
     for name in card_model.SHAPES:
         kernels = card_model.passes_of(name, card_model.usual_tokens(name))
@@ -114,7 +115,7 @@ class CountedPasses:
         self.kernels.append(Kernel("", kind, moved_bytes))
 
 
-@pytest.mark.process
+@pytest.mark.computes
 def test_a_fused_pass_has_the_calls_of_the_engines_fused_layers() -> None:
     fused = pytest.importorskip("albert_infer.engine.cuda.fused", reason="this engine has no fused layers for cards")
     counted, device = CountedPasses(), torch.device("cpu")
@@ -149,6 +150,7 @@ def test_the_kernels_that_are_counted_are_operations_that_torch_runs() -> None:
     assert counted["attention"] == ran["scaled_dot_product_attention"]
 
 
+@pytest.mark.computes
 def test_a_card_with_more_bandwidth_is_faster_and_no_card_exceeds_its_products() -> None:
     by_name = {card.name: card for card in card_model.CARDS}
     for name in card_model.SHAPES:

@@ -44,6 +44,7 @@ def sorted_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.computes
 def test_a_sample_of_a_sorted_input_has_its_mean(sorted_pairs: Path) -> None:
     sample = sample_of(planned(sorted_pairs), rows=1_000)
     mean = 10.5 + 2 + 3
@@ -53,6 +54,7 @@ def test_a_sample_of_a_sorted_input_has_its_mean(sorted_pairs: Path) -> None:
     assert 0 < sample.tokens_margin < 0.2
 
 
+@pytest.mark.computes
 def test_the_same_rows_are_taken_each_time(sorted_pairs: Path) -> None:
     plan = planned(sorted_pairs)
     first, again = (sample_of(plan, rows=500).lengths.tolist() for _ in range(2))

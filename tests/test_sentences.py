@@ -129,6 +129,7 @@ def test_an_invisible_character_at_the_end_of_a_sentence_stays() -> None:
     assert strings_of(split_texts(pa.array([f" We won {flag}\n\n\u200b\n\nGo. "]))) == [[f"We won {flag}", "Go."]]
 
 
+@pytest.mark.computes
 def test_what_is_trimmed_is_blank() -> None:
     every = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     blank = {

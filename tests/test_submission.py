@@ -170,6 +170,7 @@ def test_the_command_says_all_that_was_said_here(tmp_path: Path, monkeypatch: py
     assert (there.unit_rows, there.workers, there.s3_endpoint) == (7, "1:8", "https://s3.example")
 
 
+@pytest.mark.computes
 def test_settings_without_a_flag_are_variables_of_the_job(
     server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_checkpoint_that_is_the_same_everywhere_is_told_as_it_is(model: str) -
     assert f"--model={model}" in command(*DATE, "--model", model)
 
 
+@pytest.mark.computes
 def test_the_package_and_the_jobs_are_uploaded_and_stay_small(server: JobServer) -> None:
     assert submit(server, *DATE).exit_code == 0
     assert len(server.uploaded) < UPLOAD_LIMIT
@@ -256,6 +258,7 @@ def test_a_package_without_its_job_scripts_takes_that_of_the_image_and_uploads_n
     assert checkout() == PROJECT
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(("argv", "code"), [(["--package", "image"], 2), ([], 4)])
 def test_an_image_without_the_package_is_told_as_that_and_is_not_tried_again(argv: list[str], code: int) -> None:
     with JobServer(exit_code=127) as server:
@@ -265,6 +268,7 @@ def test_an_image_without_the_package_is_told_as_that_and_is_not_tried_again(arg
     assert (said in refused.stderr.splitlines()[-1]) == (code == 2)
 
 
+@pytest.mark.computes
 def test_ray_tells_of_no_file_that_it_uploads_or_leaves_out(
     server: JobServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -274,6 +278,7 @@ def test_ray_tells_of_no_file_that_it_uploads_or_leaves_out(
     assert [record.getMessage() for record in caplog.records if record.name.startswith("ray.")] == []
 
 
+@pytest.mark.computes
 def test_nothing_of_this_environment_travels(server: JobServer) -> None:
     assert submit(server, *DATE).exit_code == 0
     assert list(server.posted[0]["runtime_env"]) == ["working_dir"]
@@ -283,6 +288,7 @@ def test_nothing_of_this_environment_travels(server: JobServer) -> None:
 # --- a second submit
 
 
+@pytest.mark.computes
 def test_a_job_that_has_ended_makes_way_and_others_stay(server: JobServer) -> None:
     for ended in ("FAILED", "STOPPED", "SUCCEEDED"):
         server.know("nli-2024-02-29", ended)
@@ -292,6 +298,7 @@ def test_a_job_that_has_ended_makes_way_and_others_stay(server: JobServer) -> No
     assert set(server.jobs) == {"nli-2024-02-28", "nli-2024-02-29"}
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(("ended_ago", "waits"), [(SETTLING_SECONDS - 2, True), (3600, False)])
 def test_a_job_that_has_just_ended_is_given_time_to_be_gone(server: JobServer, ended_ago: float, waits: bool) -> None:
     server.know("nli-2024-02-29", "STOPPED", ended=time.time() - ended_ago)
@@ -315,6 +322,7 @@ def test_while_a_job_of_the_same_nights_runs_nothing_is_submitted(server: JobSer
 # --- how it ends
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize(
     ("driver", "code"), [(0, 0), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (1, 4), (-9, 4), (137, 4), (None, 4)]
 )
@@ -325,6 +333,7 @@ def test_a_submit_ends_with_the_drivers_exit_code_and_else_with_one_to_run_it_ag
         assert submit(server, *DATE).exit_code == code
 
 
+@pytest.mark.computes
 def test_a_server_that_is_away_for_a_while_ends_no_following(server: JobServer) -> None:
     server.outages = 2
     outcome = submit(server, *DATE)
@@ -364,6 +373,7 @@ def test_of_a_log_that_ray_appends_to_that_of_an_earlier_job_only_the_new_part_i
     assert capsys.readouterr().out == shown
 
 
+@pytest.mark.computes
 def test_a_log_that_cannot_be_followed_is_told_in_the_format_that_was_asked_for(server: JobServer) -> None:
     outcome = submit(server, *DATE, "--log-format", "json")
     assert outcome.exit_code == 0
@@ -376,6 +386,7 @@ def test_an_address_that_is_none_is_refused() -> None:
     assert "http://head:8265" in refused.stderr
 
 
+@pytest.mark.computes
 def test_no_wait_tells_the_id_and_waits_for_nothing() -> None:
     with JobServer(exit_code=3) as server:
         outcome = submit(server, *DATE, "--no-wait")

@@ -96,6 +96,7 @@ def told(job: Any, *words: object) -> Outcome:
 # --- the engine and the columns
 
 
+@pytest.mark.computes
 def test_logits_and_labels_are_those_of_transformers(model: Path) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
     texts = [PAIRS[name].to_pylist() for name in ("premise", "hypothesis")]
@@ -109,6 +110,7 @@ def test_logits_and_labels_are_those_of_transformers(model: Path) -> None:
     assert {*labelled["label"].to_pylist()} == {*TWO_LABELS}
 
 
+@pytest.mark.computes
 def test_a_labeler_adds_the_columns_of_two_labels(model: Path) -> None:
     labeler = Labeler(model, precision="fp32", review_below=0.6)
     assert labeler.added_columns == (*ADDED, "needs_review", "rejection", "detail")
@@ -117,6 +119,7 @@ def test_a_labeler_adds_the_columns_of_two_labels(model: Path) -> None:
     assert labelled["label"].to_pylist() == ["entailment", None]
 
 
+@pytest.mark.computes
 def test_a_run_has_the_columns_of_two_labels_and_is_verified(run: PublishedRun) -> None:
     rows = labelled_rows(run.output)
     assert rows.column_names == ["premise", "hypothesis", "gold_label", *ADDED, "needs_review", "n_windows"]
@@ -143,6 +146,7 @@ def test_the_report_counts_two_labels(run: PublishedRun) -> None:
         assert "contradiction" not in html.replace("neutral and contradiction count", "")
 
 
+@pytest.mark.computes
 def test_the_printed_report_says_what_the_labels_mean(model: Path, tmp_path: Path) -> None:
     source = write_pairs(tmp_path / "in" / "a.parquet", PAIRS.slice(0, 6))
     two, three = (run_inline(*argv(source, tmp_path / each.name, each)) for each in (model, Path("builtin")))
@@ -162,6 +166,7 @@ def test_labels_are_read_with_and_without_rows(run: PublishedRun) -> None:
     assert read_labels(run.output).column_names == ["premise", "hypothesis", *ADDED]
 
 
+@pytest.mark.computes
 def test_a_run_of_three_labels_replaces_one_of_two(run: PublishedRun) -> None:
     again = argv(run.source, run.output, "builtin")
     assert run_inline(*again).exit_code == 6
@@ -172,6 +177,7 @@ def test_a_run_of_three_labels_replaces_one_of_two(run: PublishedRun) -> None:
     verify(run.output, run.source)
 
 
+@pytest.mark.computes
 def test_a_plan_of_a_run_is_that_of_its_labels(model: Path, run: PublishedRun, tmp_path: Path) -> None:
     before = json.loads(told(plan_labels, *argv(run.source, tmp_path / "planned", model), "--format", "json").stdout)
     outcome = run_inline(*argv(run.source, tmp_path / "planned", model))
@@ -179,6 +185,7 @@ def test_a_plan_of_a_run_is_that_of_its_labels(model: Path, run: PublishedRun, t
     assert before["plan"]["plan_id"] == manifest_of(tmp_path / "planned")["plan_id"]
 
 
+@pytest.mark.computes
 def test_a_carried_column_with_the_name_of_a_probability_is_refused(model: Path, tmp_path: Path) -> None:
     pairs = PAIRS.append_column("P_not_entailment", pa.array(np.zeros(60)))
     source = write_pairs(tmp_path / "in" / "a.parquet", pairs)
@@ -284,6 +291,7 @@ def test_two_outputs_that_are_no_labels_of_one_classifier_are_refused(kind: str)
         label_order_of(config, (), "m")
 
 
+@pytest.mark.computes
 def test_a_checkpoint_with_one_output_or_four_ends_a_job_with_exit_code_2(tmp_path: Path, model: Path) -> None:
     for outputs in (1, 4):
         folder = checkpoint_with(tmp_path / str(outputs), model, outputs)
@@ -325,6 +333,7 @@ def test_an_order_of_the_other_set_is_refused(nameless: Path) -> None:
 # --- the probe
 
 
+@pytest.mark.computes
 def test_a_swapped_order_is_refused_with_the_right_one(nameless: Path, tmp_path: Path) -> None:
     source = write_pairs(tmp_path / "in" / "a.parquet", PAIRS.slice(0, 8))
     refused = run_inline(*argv(source, tmp_path / "out", nameless), "--label-order", "not_entailment,entailment")
@@ -348,6 +357,7 @@ def test_one_label_for_all_pairs_neither_confirms_an_order_nor_refuses_one(
     refuse_wrong_order(load_checkpoint(str(model)), probe)
 
 
+@pytest.mark.computes
 def test_a_conversion_finds_the_order_of_two_outputs(nameless: Path, tmp_path: Path) -> None:
     told(convert_checkpoint, "--model", nameless, "--output", tmp_path / "made")
     assert load_checkpoint(str(tmp_path / "made")).named_order == (E, N)
@@ -383,6 +393,7 @@ def test_three_labels_have_no_gold_label_of_two() -> None:
         gold_codes(pa.chunked_array([[0]]), "here", ("entailment", "not_entailment"))
 
 
+@pytest.mark.computes
 def test_a_gold_set_of_three_kinds_gates_a_run(model: Path, tmp_path: Path) -> None:
     source = write_pairs(tmp_path / "in" / "a.parquet", PAIRS.select(["premise", "hypothesis"]))
     gold = write_pairs(tmp_path / "gold" / "a.parquet", PAIRS)
@@ -400,6 +411,7 @@ def test_a_gold_set_of_three_kinds_gates_a_run(model: Path, tmp_path: Path) -> N
 # --- what reads a published run
 
 
+@pytest.mark.computes
 def test_a_run_is_evaluated_with_two_labels(run: PublishedRun, tmp_path: Path) -> None:
     told(evaluate, "--run", run.output, "--other-run", run.output, "--output", tmp_path / "page")
     found = json.loads((tmp_path / "page" / "evaluation.json").read_text())
@@ -415,6 +427,7 @@ def test_a_run_is_evaluated_with_two_labels(run: PublishedRun, tmp_path: Path) -
     assert "labelled neutral" not in html
 
 
+@pytest.mark.computes
 def test_a_checkpoint_is_evaluated_and_calibrated_with_two_labels(model: Path, tmp_path: Path) -> None:
     numbers = [0 if label == "entailment" else 1 for label in PAIRS["gold_label"].to_pylist()]
     # Each pair several times, because a fit needs fifty pairs in each half.
@@ -430,6 +443,7 @@ def test_a_checkpoint_is_evaluated_and_calibrated_with_two_labels(model: Path, t
     assert labelled["label"].equals(Labeler(model, precision="fp32").label(PAIRS)["label"])
 
 
+@pytest.mark.computes
 def test_checkpoints_with_other_labels_are_not_compared(model: Path, tmp_path: Path) -> None:
     source = write_pairs(tmp_path / "a.parquet", PAIRS)
     flags = ("--pairs", source, "--model", model, "--other-model", "builtin", "--threads", 1)
@@ -439,6 +453,7 @@ def test_checkpoints_with_other_labels_are_not_compared(model: Path, tmp_path: P
     assert f"a comparison with builtin: {here}" in outcome.errors[0]
 
 
+@pytest.mark.computes
 def test_a_run_is_compared_with_earlier_runs_of_two_and_of_three_labels(
     run: PublishedRun, model: Path, tmp_path: Path
 ) -> None:
@@ -452,6 +467,7 @@ def test_a_run_is_compared_with_earlier_runs_of_two_and_of_three_labels(
     assert "labels (distance" in three.errors[0]
 
 
+@pytest.mark.computes
 def test_a_review_offers_two_labels_and_its_answers_are_gold(run: PublishedRun, tmp_path: Path, model: Path) -> None:
     told(review_labels, "--run", run.output, "--file", tmp_path / "tasks.json", "--rows", 8, "--select", "stratified")
     interface = (tmp_path / "label-studio.xml").read_text()
@@ -469,6 +485,7 @@ def test_a_review_offers_two_labels_and_its_answers_are_gold(run: PublishedRun, 
 # --- training
 
 
+@pytest.mark.computes
 def test_a_training_refuses_two_labels(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as refused:
         starting_model(checkpoint_files(str(model)), dropout=0.0, seed=0, label_order=("entailment", "not_entailment"))

@@ -34,6 +34,7 @@ def units(count: int, *, long_premise: str = "truncate") -> list[pa.Table]:
     ]
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("long_premise", ["truncate", "window"])
 def test_units_at_the_same_time_have_the_bytes_of_units_one_after_the_other(long_premise: str) -> None:
     classifier = Classifier.load(

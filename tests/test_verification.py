@@ -127,6 +127,7 @@ def odd_pairs(rows: int) -> pa.Table:
     )
 
 
+@pytest.mark.computes
 def test_any_type_of_column_is_compared_by_its_values(checkpoint: Path, tmp_path: Path) -> None:
     run = PublishedRun(tmp_path / "in", tmp_path / "out")
     # One row group of three units.
@@ -150,6 +151,7 @@ def test_any_type_of_column_is_compared_by_its_values(checkpoint: Path, tmp_path
         assert f"the file's row 5 to be row 21 of {damaged.source / 'a.parquet'}; found another {column}" in found
 
 
+@pytest.mark.computes
 @FILE_PROPERTY
 @given(st.lists(st.integers(0, 9000), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
 def test_rows_are_compared_across_any_row_groups_units_and_batches(

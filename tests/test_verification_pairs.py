@@ -134,6 +134,7 @@ def test_an_undamaged_run_with_windows_passes(runs: Runs, rule: str, publish: st
     assert run.manifest["windowed"] in (1, 2), "a row of several pairs is in several windows only if one of them is"
 
 
+@pytest.mark.computes
 def test_undamaged_runs_with_two_labels_pass(runs: Runs, checkpoint: Path, tmp_path: Path) -> None:
     model = two_label_checkpoint(tmp_path / "two", base=checkpoint)
     for rule in RUNS.keys() - {"any_contradiction"}:

@@ -107,6 +107,7 @@ def ids_of_words(tokenizer: Tokenizer, text: str) -> list[int]:
     return [number for word in text.split(" ") for number in ids(tokenizer, word)]
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("name", CUT)
 @PROPERTY
 @given(text=ASCII)
@@ -230,6 +231,7 @@ def rows_of(tokenized: Tokenized) -> list[list[int]]:
     return [tokenized.pairs.input_ids[first:last].tolist() for first, last in pairwise(tokenized.pairs.offsets)]
 
 
+@pytest.mark.computes
 @pytest.mark.parametrize("name", [*CUT, "spaces become tokens"])
 @PROPERTY
 @given(plain=st.lists(ASCII, min_size=3, max_size=5), others=st.lists(UNICODE, max_size=4))
@@ -252,6 +254,7 @@ def test_a_word_that_the_tokenizer_raises_for_rejects_its_texts_alone() -> None:
     assert rows_of(tokenized)[0] == [0, 2, 3, 1, 2, 2, 1]
 
 
+@pytest.mark.computes
 @pytest.mark.skipif(not REAL_PAIRS, reason="NLI_TEST_PAIRS does not name a folder of pairs")
 @pytest.mark.parametrize("name", ["builtin", "albert", "albert with added tokens"])
 def test_real_pairs_have_the_tokens_of_their_whole_texts(name: str) -> None:

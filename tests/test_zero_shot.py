@@ -32,6 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.computes
 def test_every_way_gives_the_scores_of_the_pipeline(model: Path, tmp_path: Path) -> None:
     names, texts = topics.candidates(7), topics.texts_of(pairs.BUILTIN_PAIRS, 6)
     loaded = load_checkpoint(str(model))
@@ -136,6 +137,7 @@ def test_promises_are_judged_by_the_rows_of_the_run() -> None:
     assert Bar("", 0.03, 0.03, is_limit=True).verdict == "missed"
 
 
+@pytest.mark.computes
 def test_a_small_run_measures_everything_but_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--shape tiny --texts 4 --candidates 3 --blocks 2 --pairs 4 --share-texts 4 --share-candidates 5 --no-job"
     given = zero_shot.parser().parse_args([*flags.split(), "--data", str(pairs.BUILTIN_PAIRS)])
