@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -76,3 +78,12 @@ def test_a_gpu_that_cannot_be_used_ends_training_unless_cpus_are_allowed() -> No
         computing(missing)
     workers, _ = computing(missing, allow_cpu=True)
     assert workers == TrainingWorkers(DeviceKind.CPU, 1, 0, 8, 8)
+
+
+@pytest.mark.process
+def test_the_task_of_the_workers_loads_neither_torch_nor_transformers() -> None:
+    # Ray Train's controller unpickles the task before it starts the workers.
+    module = "albert_infer.learning.training.task"
+    program = f"import sys, {module}; print(sorted({{'torch', 'transformers'}} & sys.modules.keys()))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"

@@ -41,7 +41,8 @@ from albert_infer.learning.training.record import CountedPairs, Metrics, SavedCu
 from albert_infer.learning.training.sources import Sources, read_sources, run_id_of
 from albert_infer.learning.training.start import files_of, starting_model
 from albert_infer.learning.training.summary import summary
-from albert_infer.learning.training.worker import EVAL, TRAIN, TrainTask, train_on_worker
+from albert_infer.learning.training.task import EVAL, TRAIN, TrainTask
+from albert_infer.learning.training.worker import train_on_worker
 from albert_infer.learning.training.workers import TrainingWorkers, computing_workers
 from albert_infer.model.checkpoint import verified
 from albert_infer.model.known_files import CONFIG

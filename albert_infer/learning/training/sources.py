@@ -12,7 +12,7 @@ from typing import Final
 from albert_infer.config import FinetuneSettings
 from albert_infer.errors import ModelError
 from albert_infer.learning.training.start import files_of, starting_model
-from albert_infer.learning.training.worker import EVAL, TRAIN
+from albert_infer.learning.training.task import EVAL, TRAIN
 from albert_infer.model.checkpoint import verified
 from albert_infer.model.checkpoint_files import CheckpointFiles, checkpoint_files
 from albert_infer.model.known_files import SENTENCEPIECE, TOKENIZER_JSON

@@ -21,27 +21,12 @@ import torch
 from albert_infer.common import failpoints
 from albert_infer.config import FinetuneSettings
 from albert_infer.learning.training.batches import epoch_batches
-from albert_infer.learning.training.board import TrainingBoard
 from albert_infer.learning.training.learner import Evaluation, Group, Learner
 from albert_infer.learning.training.pairs import TrainingPairs, gathered
 from albert_infer.learning.training.record import Milestone, SavedCurve
 from albert_infer.learning.training.start import starting_model, teacher_model
-from albert_infer.model.checkpoint_files import CheckpointFiles
+from albert_infer.learning.training.task import EVAL, TRAIN, TrainTask
 from albert_infer.schema import Precision
-
-TRAIN, EVAL = "train", "eval"
-
-
-@dataclass(frozen=True)
-class TrainTask:
-    """The task of a run, the same for every worker."""
-
-    settings: FinetuneSettings
-    start: ray.ObjectRef[CheckpointFiles]
-    teacher: ray.ObjectRef[CheckpointFiles] | None
-    precision: Precision
-    threads: int | None
-    board: TrainingBoard
 
 
 @dataclass
