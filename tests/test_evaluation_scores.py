@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from job_runs import made_up_pairs, run_main
 from many_questions import GOLD, TOPICS, labelled, summaries, texts
+from pairs import with_class_names
 from sklearn import metrics
 
 from albert_infer import read_labels
@@ -234,3 +235,19 @@ def test_what_cannot_be_evaluated_is_one_line(tmp_path: Path, checkpoint: Path) 
     assert "all its gold answers are the same one; give consistent and inconsistent rows" in refused(run, output)
     run = labelled(tmp_path / "none", summaries(["-"] * 4), **SPLIT, **settings)
     assert "none of its 4 rows with a score has a gold answer" in refused(run, output)
+
+
+@pytest.mark.computes
+def test_gold_topics_beside_pairs_are_refused_with_what_to_do(tmp_path: Path, checkpoint: Path) -> None:
+    settings: dict[str, Any] = {"candidates": TOPICS, "publish": "pairs", "model": str(checkpoint)}
+    advice = "such as topics, label again with --publish scores or both"
+    output = tmp_path / "evaluation"
+    numbers = texts().set_column(2, "gold_label", pa.array([0, 1, 2, 0, 1, 2, 0]))
+    rows = {"names": texts(), "numbers": with_class_names(numbers, "gold_label", TOPICS)}
+    for kind, table in rows.items():
+        assert advice in refused(labelled(tmp_path / kind, table, **settings), output)
+    # Rows have a label by this rule, and no score, whatever is published.
+    run = labelled(tmp_path / "label", texts(), fold="any_entailment", **settings)
+    told = refused(run, output)
+    assert "the gold label `sport`" in told
+    assert advice not in told

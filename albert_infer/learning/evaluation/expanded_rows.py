@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from albert_infer.errors import InputError
 from albert_infer.schema import HYPOTHESIS, HYPOTHESIS_ID, Expansion
 
 
@@ -44,3 +46,18 @@ def begins_row(rows: pa.Table, expansion: Expansion | None) -> NDArray[np.bool_]
         first = ids[0] if field.name == HYPOTHESIS_ID else 0
         begins &= pc.equal(rows[field.name], first).to_numpy()
     return begins
+
+
+@contextmanager
+def advice_for_rows(expansion: Expansion | None) -> Iterator[None]:
+    """Add advice to the refusal of a gold label, if the run published pairs alone and its rule gives rows a score.
+
+    The advice says how to evaluate gold answers of rows, such as topics. Raises InputError for the refusal.
+    """
+    try:
+        yield
+    except InputError as error:
+        if expansion is None or expansion.publishes_scores or expansion.fold.chooses_pair:
+            raise
+        advice = "if the gold answers are of rows, such as topics, label again with --publish scores or both"
+        raise InputError(error.asked, error.problem, f"{error.remedy}; {advice}") from error

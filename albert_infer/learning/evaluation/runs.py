@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from albert_infer import storage
 from albert_infer.common.printable import REASON_LETTERS, one_line
 from albert_infer.errors import InputError, ObjectMissingError
-from albert_infer.learning.evaluation.expanded_rows import begins_row, stored_names, with_hypotheses
+from albert_infer.learning.evaluation import expanded_rows
 from albert_infer.learning.evaluation.rows import POSITION, columns_of, positions, split_position
 from albert_infer.preflight.gold import GOLD, NO_GOLD, gold_codes, refuse_unclear_numbers
 from albert_infer.read.class_names import ClassNames
@@ -167,9 +167,9 @@ class PublishedRun:
         names = [dict(file.classes).get(self.gold_column or "", ()) for file in files]
         asked = f"column `{self.gold_column}` of the run at {self.folder.uri}"
         if self.scoring_rule is None:
-            refuse_unclear_numbers(
-                asked, {each: file.pin.name for file, each in zip(files, names, strict=True) if file.rows}, self.labels
-            )
+            files_with = {each: file.pin.name for file, each in zip(files, names, strict=True) if file.rows}
+            with expanded_rows.advice_for_rows(self.expansion):
+                refuse_unclear_numbers(asked, files_with, self.labels)
         return names
 
     @cached_property
@@ -189,13 +189,13 @@ class PublishedRun:
         self, entry: NamedFile, unit_positions: NDArray[np.int64], names: ClassNames, columns: Sequence[str]
     ) -> Iterator[Part]:
         read = 0
-        for batch in self._read(entry.path, stored_names(columns, self.expansion)):
+        for batch in self._read(entry.path, expanded_rows.stored_names(columns, self.expansion)):
             rows = pa.Table.from_batches([batch])
-            numbers = read - 1 + np.cumsum(begins_row(rows, self.expansion))
+            numbers = read - 1 + np.cumsum(expanded_rows.begins_row(rows, self.expansion))
             read = int(numbers[-1]) + 1 if len(numbers) else read
             if read > len(unit_positions):
                 break
-            yield Part(with_hypotheses(rows, self.expansion), unit_positions[numbers], names, entry.path)
+            yield Part(expanded_rows.with_hypotheses(rows, self.expansion), unit_positions[numbers], names, entry.path)
         if read != len(unit_positions):
             problem = f"at least {read} rows, but plan and rejected rows leave {len(unit_positions)}"
             raise InputError(f"the labels in {self.folder.uri_of(entry.path)}", problem, REMEDY)
@@ -204,7 +204,8 @@ class PublishedRun:
         if self.gold_column is None:
             return pa.array(np.full(rows.num_rows, NO_GOLD, np.int8))
         where = f"column `{self.gold_column}` of {self.folder.uri_of(path)}"
-        return pa.array(gold_codes(rows[self.gold_column], where, names, self.labels))
+        with expanded_rows.advice_for_rows(self.expansion):
+            return pa.array(gold_codes(rows[self.gold_column], where, names, self.labels))
 
     def _read(self, path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         try:
@@ -248,8 +249,7 @@ def open_run(flag: str, uri: str, gold_column: str, slices: Sequence[str], acces
     if missing:
         problem = f"the run has no such column, but {', '.join(names)}"
         raise InputError(f"{asked} with --slices {missing[0]}", problem, "name columns that the run carried")
-    gold = gold_column if gold_column in names else None
-    return PublishedRun(folder, manifest, plan, gold, tuple(slices), expansion)
+    return PublishedRun(folder, manifest, plan, gold_column if gold_column in names else None, tuple(slices), expansion)
 
 
 def refuse_without_gold(run: PublishedRun, gold_column: str) -> None:
