@@ -72,11 +72,22 @@ def compiled(source: Path, folder: Path) -> Path:
     return library
 
 
+def put_in_place(library: Path, data: bytes) -> None:
+    """Give the name of a library to a new file. To write into the old one would end this process, which has loaded it.
+
+    At its exit it would call functions at addresses that the new bytes have, and the loader has not moved.
+    """
+    other = library.with_name("other")
+    other.touch(0o600)
+    other.write_bytes(data)
+    other.replace(library)
+
+
 def plant(source: Path, folder: Path) -> Path:
     """Keep a library that says 666 where that of `source` is looked for, whole and by the right name."""
     name = compiled(source, folder)
     data = compiled(source_of(folder.parent / "planted", 666), made(folder.parent / "elsewhere")).read_bytes()
-    name.write_bytes(data)
+    put_in_place(name, data)
     assert answer(source, folder) == "666", "otherwise this shows nothing"
     return name
 
@@ -200,7 +211,7 @@ def sealed(data: bytes) -> bytes:
 def test_a_damaged_library_is_compiled_anew_once(source: Path, cache: Path, damaged: Callable[[bytes], bytes]) -> None:
     library = compiled(source, cache)
     whole = library.read_bytes()
-    library.write_bytes(damaged(whole))
+    put_in_place(library, damaged(whole))
     assert answer(source, cache) == "41"
     assert library.read_bytes() == whole
     before = library.stat().st_ino
