@@ -16,19 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from job_runs import STORE_BYTES, cluster_head
 from label_pairs import main
-from ray.cluster_utils import Cluster
-
-# Ray's own floor for a node of the tests; the blocks here are some kilobytes.
-STORE_BYTES = 150 << 20
 
 
 def probe(staged: int, replaced: bool, flags: list[str]) -> dict[str, Any]:
     """Run the job on a head and two nodes, one of which dies on the way."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False},
-    )
+    cluster = cluster_head(num_cpus=1)
     nodes = [cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     units = Path(flags[flags.index("--output") + 1], "_units")

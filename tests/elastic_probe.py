@@ -18,21 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from job_runs import wait_until
+from job_runs import STORE_BYTES, cluster_head, wait_until
 from label_pairs import main
 from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
-# Ray's own floor for a node of the tests; the blocks here are some kilobytes.
-STORE_BYTES = 150 << 20
-
 
 def probe(growing: Path, tail: Path, flags: list[str]) -> dict[str, Any]:
     """Run the job on a head without a GPU, and let GPU nodes come."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 2, "object_store_memory": STORE_BYTES, "include_dashboard": False},
-    )
+    cluster = cluster_head(num_cpus=2)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     with ThreadPoolExecutor(1) as thread:
         # Not the job, but its nodes need the main thread: Ray sets signal handlers with each.

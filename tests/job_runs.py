@@ -27,6 +27,7 @@ import verify_labels
 from checkpoints import random_checkpoint
 from inline_job import OneThread
 from label_pairs import main
+from ray.cluster_utils import Cluster
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -44,6 +45,8 @@ RAY_WARNING = "ignore:`use_.*deprecated:DeprecationWarning"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WORDS = tuple(f"w{number}" for number in range(93))
 LABELS = tuple(str(label) for label in NliLabel)
+# Ray's own floor for a node of the tests; the blocks here are some kilobytes.
+STORE_BYTES = 150 << 20
 # A hang must fail rather than block; four times what a loaded machine of two cores was seen to need.
 PATIENCE_SECONDS = 400
 
@@ -142,6 +145,12 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def cluster_head(*, num_cpus: int) -> Cluster:
+    """The head of a cluster of nodes on this machine, in this process's care. It has no dashboard."""
+    node = {"num_cpus": num_cpus, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    return Cluster(initialize_head=True, head_node_args=node)
 
 
 def in_open_session(worker_env: Mapping[str, str]) -> dict[str, str]:

@@ -19,22 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from job_runs import descendants, wait_until
+from job_runs import STORE_BYTES, cluster_head, descendants, wait_until
 from label_pairs import main
-from ray.cluster_utils import Cluster
 
 from albert_infer.common.failpoints import VARIABLE
-
-# Ray's own floor for a node of the tests; the blocks here are some kilobytes.
-STORE_BYTES = 150 << 20
 
 
 def probe(points: Path, flags: list[str]) -> dict[str, Any]:
     """Run the job on a head and two nodes, one of which is paused on the way."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False},
-    )
+    cluster = cluster_head(num_cpus=1)
     armed = {VARIABLE: ";".join(f"{point}:wait:1-99:{points}" for point in ("part_ready", "part_put"))}
     paused = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, env_vars=armed)
     cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)

@@ -12,12 +12,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from job_runs import started, wait_until
+from job_runs import STORE_BYTES, started, wait_until
 from s3_server import free_port_pairs
 
 PROGRAMS = Path(sys.executable).parent
-# Ray's own floor for a node of the tests; the blocks here are some kilobytes.
-STORE_BYTES = 150 << 20
 
 
 @dataclass(frozen=True)

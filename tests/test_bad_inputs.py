@@ -597,9 +597,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
 # While the job goes on, the input or the output changes: it is a program of its own.
 MEANWHILE = {"40-input-changes-meanwhile", "55-another-plan-published-meanwhile"}
 # These have starts of their own, which take time. The others look at the shared night.
-OWN_STARTS = {
-    *("41-file-arrives-late", "49-model-not-to-be-trusted", "50-path-without-a-night", "60-files-of-a-table"),
-}
+OWN_STARTS = {"41-file-arrives-late", "49-model-not-to-be-trusted", "50-path-without-a-night", "60-files-of-a-table"}
 MARKS = dict.fromkeys(MEANWHILE, pytest.mark.process) | dict.fromkeys(OWN_STARTS, pytest.mark.computes)
 
 

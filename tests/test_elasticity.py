@@ -19,6 +19,7 @@ from job_runs import (
     JOB,
     PROGRAM_PATH,
     RAY_WARNING,
+    STORE_BYTES,
     labelled_rows,
     made_up_pairs,
     report_of,
@@ -44,7 +45,6 @@ PAIRS = made_up_pairs(224, seed=51)
 # Fourteen units: enough that some wait when a unit holds up its actor and what is queued there.
 # The GPUs are declared, and not there.
 UNITS = ("--unit-rows", 16, "--precision", "fp32", "--allow-cpu")
-STORE_BYTES = 150 << 20
 # A node's id is all that this provider and Ray have in common.
 FAKE_HEAD = 51 * "f" + "00000"
 FAKE_CLOUD = {
