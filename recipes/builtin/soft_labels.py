@@ -16,6 +16,7 @@ from torch import nn
 from albert_infer.learning.training.batches import batches_by_length
 from albert_infer.schema import NliLabel
 from recipes.builtin.encoding import EncodedPairs, padded
+from recipes.builtin.training import bf16_where_fast
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,9 @@ def stored_logits(load: Callable[[], nn.Module], pairs: EncodedPairs, folder: Pa
 def classifier_logits(
     model: nn.Module, pairs: EncodedPairs, positions: NDArray[np.int64], *, segments: bool
 ) -> NDArray[np.float32]:
-    """The logits of the pairs at `positions`, in their order, computed with bf16 matrices in batches of like length."""
+    """The logits of the pairs at `positions`, in their order, computed in batches of like length."""
     logits = np.empty((len(positions), len(NliLabel)), np.float32)
-    with torch.autocast("cpu", torch.bfloat16):
+    with bf16_where_fast():
         for batch in batches_by_length(pairs.lengths[positions], BATCH_PAIRS):
             answer = model(**padded(pairs, positions[batch], segments=segments)).logits
             logits[batch] = answer.float().numpy()

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from albert_infer.engine.weights import onednn_has_bf16
 from albert_infer.learning.training.batches import epoch_batches
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,11 @@ def train(
     model.eval()
 
 
+def bf16_where_fast() -> torch.autocast:
+    """Matrix products in bf16, or in fp32 on a processor without instructions for bf16."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=onednn_has_bf16())
+
+
 def save_whole(path: Path, content: Any) -> None:
     """Saves with torch. After a kill, the file is the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +151,7 @@ def _step(
     rate = optimizer.defaults["lr"] * factor
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    with torch.autocast("cpu", torch.bfloat16):
+    with bf16_where_fast():
         value = loss(model, positions)
     value.backward()
     nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
