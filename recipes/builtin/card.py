@@ -23,9 +23,9 @@ def builtin_card(
 ) -> str:
     """The card of the checkpoint in `folder`.
 
-    `evaluations` are `evaluation.json` documents: `test` and `uncalibrated` of the SNLI test half, `mnli` of the
-    held-out MultiNLI pairs, `packaged` of the pairs in the package. `teacher` has its accuracy on the same three sets.
-    `made` says how the checkpoint was made.
+    `evaluations` are `evaluation.json` documents: `test` of the SNLI test half, `mnli` of the held-out MultiNLI pairs,
+    `packaged` of the pairs in the package. `teacher` has its accuracy on the same three sets. `made` says how the
+    checkpoint was made.
     """
     test = evaluations["test"]["against_gold"]
     config = json.loads((folder / CONFIG).read_text())
@@ -40,7 +40,6 @@ def builtin_card(
         temperature=json.loads((folder / CALIBRATION).read_text())[TEMPERATURE],
         test_f1=percent(test["quality"]["macro_f1"]),
         test_labels="\n".join(_row(label, found) for label, found in test["quality"]["labels"].items()),
-        ece_uncalibrated=percent(evaluations["uncalibrated"]["against_gold"]["calibration"]["ece"]),
         hypothesis_only=percent(test["baselines"]["hypothesis_only"]),
     )
 

@@ -1,7 +1,7 @@
 """The labelled pairs, and which of them are kept out of training.
 
 A hash of the premise decides, so that all pairs of a premise are on the same side. SNLI's held-out part and one part
-of MultiNLI's choose the temperature. The other part of MultiNLI's is only for the report.
+of MultiNLI's fit the head and the temperature. The other part of MultiNLI's is only for the report.
 """
 
 from __future__ import annotations

@@ -55,14 +55,9 @@ class Measuring:
         facts["fitted_on"] = {**facts["fitted_on"], "uri": FITTED_ON, "files": []}
         (self.output / CALIBRATION).write_bytes(calibration_json(facts.pop(TEMPERATURE), facts))
 
-    def evaluations(self, student: Path) -> dict[str, dict[str, Any]]:
-        """What `builtin_card` asks for: `evaluation.json` of each pair of a checkpoint and a gold set."""
-        return {
-            "test": self._evaluated(self.output, "test"),
-            "uncalibrated": self._evaluated(student, "test"),
-            "mnli": self._evaluated(self.output, "mnli"),
-            "packaged": self._evaluated(self.output, "packaged"),
-        }
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """What `builtin_card` asks for: `evaluation.json` of the shipped checkpoint for each gold set."""
+        return {name: self._evaluated(self.output, name) for name in SETS}
 
     def teacher(self, folder: Path) -> dict[str, Mapping[str, float]]:
         """The teacher's accuracy on the sets that measure the student, with Wilson intervals of 95 %."""

@@ -33,10 +33,11 @@ from albert_infer.job.command import run_command
 from albert_infer.schema import HYPOTHESIS, PREMISE
 from recipes.builtin.card import builtin_card
 from recipes.builtin.gold import GoldPairs, gold_codes, gold_pairs, read_pairs
+from recipes.builtin.head import POOLER_DIVISOR, fit_classifier, straighten_pooler
 from recipes.builtin.lexicon import read_lexicon
 from recipes.builtin.measuring import Measuring
 from recipes.builtin.neighbours import sentence_vectors
-from recipes.builtin.soft_labels import stored_logits
+from recipes.builtin.soft_labels import classifier_logits, stored_logits
 from recipes.builtin.student import (
     GOLD_WEIGHT,
     LONGER,
@@ -101,9 +102,14 @@ class Recipe(BaseModel):
         return self.work / "short_student"
 
     @property
-    def student(self) -> Path:
-        """The trained student without a temperature."""
+    def trained_student(self) -> Path:
+        """The student at the end of its trainings."""
         return self.work / "student"
+
+    @property
+    def student(self) -> Path:
+        """The student with the fitted head, without a temperature."""
+        return self.work / "student_with_head"
 
 
 def make_checkpoint(recipe: Recipe) -> PrintableText:
@@ -113,14 +119,14 @@ def make_checkpoint(recipe: Recipe) -> PrintableText:
     measuring = Measuring(recipe.work, recipe.output, recipe.pairs, gold)
     measuring.ship(recipe.student)
     log.info("written, measuring")
-    evaluations, teacher = measuring.evaluations(recipe.student), measuring.teacher(recipe.teacher)
+    evaluations, teacher = measuring.evaluations(), measuring.teacher(recipe.teacher)
     card = builtin_card(recipe.output, evaluations, teacher, how_made(recipe, gold))
     (recipe.output / "README.md").write_text(card)
     return text_of([f"the checkpoint is in {recipe.output}"])
 
 
 def make_student(recipe: Recipe) -> GoldPairs:
-    """The steps up to the trained student. Returns the labelled pairs by use."""
+    """The steps up to the student with its head. Returns the labelled pairs by use."""
     if not (recipe.wordnet / "data.noun").exists():
         remedy = "install Debian's package wordnet-base, or give the folder of WordNet 3.0"
         raise SettingsError(f"--wordnet {recipe.wordnet}", "it has no data.noun", remedy)
@@ -135,6 +141,7 @@ def make_student(recipe: Recipe) -> GoldPairs:
     encoded = encoded_texts(recipe.teacher, pairs)
     logits = stored_logits(lambda: trained_teacher(recipe.teacher), encoded, recipe.work / "teacher_logits")
     write_student(recipe, gold, pairs, logits)
+    write_head(recipe, gold)
     return gold
 
 
@@ -181,18 +188,18 @@ def write_student(recipe: Recipe, gold: GoldPairs, pairs: pa.Table, logits: NDAr
     The student learns from the pairs as they are, and after that from some of them with longer premises. Its weights
     are the mean of those before and after the second step.
     """
-    if recipe.student.exists():
+    if recipe.trained_student.exists():
         return
     source = source_folder()
     lessons = lessons_of(encoded_for_student(source, pairs), logits, gold.train)
-    watched = Watched(encoded_for_student(source, gold.calibration), gold_codes(gold.calibration))
+    watched = held_out(gold)
     if not recipe.short_student.exists():
         write_short_student(recipe, lessons, watched)
     student = saved_student(recipe.short_student)
     state = recipe.work / "longer.state"
     train_student(student, lessons.longer(recipe.seed), watched, replace(LONGER, seed=recipe.seed), state)
     average_weights(student, saved_student(recipe.short_student))
-    save(student, recipe.student, student_tokenizer(source))
+    save(student, recipe.trained_student, student_tokenizer(source))
     state.unlink()
 
 
@@ -210,6 +217,22 @@ def write_short_student(recipe: Recipe, lessons: Lessons, watched: Watched) -> N
         finished.unlink()
 
 
+def write_head(recipe: Recipe, gold: GoldPairs) -> None:
+    """Writes the trained student with a head that fits the held-out pairs."""
+    if recipe.student.exists():
+        return
+    student, watched = saved_student(recipe.trained_student), held_out(gold)
+    straighten_pooler(student)
+    logits = classifier_logits(student, watched.pairs, np.arange(len(watched.gold)), segments=True, in_fp32=True)
+    fit_classifier(student, logits, watched.gold)
+    save(student, recipe.student, student_tokenizer(source_folder()))
+
+
+def held_out(gold: GoldPairs) -> Watched:
+    """The pairs that no training uses. The head and the temperature are fitted to them."""
+    return Watched(encoded_for_student(source_folder(), gold.calibration), gold_codes(gold.calibration))
+
+
 def how_made(recipe: Recipe, gold: GoldPairs) -> dict[str, object]:
     """What the card says of the training."""
     return {
@@ -225,6 +248,7 @@ def how_made(recipe: Recipe, gold: GoldPairs) -> dict[str, object]:
         "matched_pairs": MATCHED_PAIRS,
         "matched_rate": MATCHING.learning_rate,
         "gold_weight": GOLD_WEIGHT,
+        "pooler_divisor": POOLER_DIVISOR,
         "softening": SOFTENING,
         "seed": recipe.seed,
     }

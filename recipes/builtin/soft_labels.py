@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -47,11 +48,11 @@ def stored_logits(load: Callable[[], nn.Module], pairs: EncodedPairs, folder: Pa
 
 @torch.inference_mode()
 def classifier_logits(
-    model: nn.Module, pairs: EncodedPairs, positions: NDArray[np.int64], *, segments: bool
+    model: nn.Module, pairs: EncodedPairs, positions: NDArray[np.int64], *, segments: bool, in_fp32: bool = False
 ) -> NDArray[np.float32]:
     """The logits of the pairs at `positions`, in their order, computed in batches of like length."""
     logits = np.empty((len(positions), len(NliLabel)), np.float32)
-    with bf16_where_fast():
+    with nullcontext() if in_fp32 else bf16_where_fast():
         for batch in batches_by_length(pairs.lengths[positions], BATCH_PAIRS):
             answer = model(**padded(pairs, positions[batch], segments=segments)).logits
             logits[batch] = answer.float().numpy()
