@@ -47,6 +47,12 @@ WORDS = tuple(f"w{number}" for number in range(93))
 LABELS = tuple(str(label) for label in NliLabel)
 # Ray's own floor for a node of the tests; the blocks here are some kilobytes.
 STORE_BYTES = 150 << 20
+# The head hears of a node's death within two seconds instead of half a minute.
+FAST_HEALTH_CHECKS = {
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_initial_delay_ms": "0",
+}
 # A hang must fail rather than block; four times what a loaded machine of two cores was seen to need.
 PATIENCE_SECONDS = 400
 

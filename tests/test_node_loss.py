@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from deployment import keepalive
 from job_runs import (
+    FAST_HEALTH_CHECKS,
     RAY_WARNING,
     made_up_pairs,
     manifest_of,
@@ -20,12 +21,6 @@ from job_runs import (
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
 PROBE = Path(__file__).parent / "cluster_probe.py"
 PAUSED_PROBE = Path(__file__).parent / "paused_probe.py"
-# The head hears of a node's death within two seconds instead of half a minute.
-FAST_HEALTH_CHECKS = {
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "3",
-    "RAY_health_check_initial_delay_ms": "0",
-}
 
 
 def lost_calls(most: int) -> dict[str, str]:

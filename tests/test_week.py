@@ -22,6 +22,7 @@ from uuid import uuid4
 import pytest
 import verify_labels
 from job_runs import (
+    FAST_HEALTH_CHECKS,
     JOB,
     PATIENCE_SECONDS,
     Outcome,
@@ -47,12 +48,6 @@ SUBMIT = JOB.parent / "submit_nightly.py"
 WEEK = [f"2024-03-0{day}" for day in range(1, 6)]
 KILLED, STOPPED, EMPTY, LATE = WEEK[1:]
 UNIT_ROWS, UNITS = 16, 6
-# The head hears of a node's death within two seconds instead of half a minute.
-FAST_HEALTH_CHECKS = {
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "3",
-    "RAY_health_check_initial_delay_ms": "0",
-}
 
 
 @dataclass(frozen=True)
