@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from pathlib import Path
 from typing import Final
@@ -85,6 +86,33 @@ def test_openvino_computes_in_int8_after_nncf(model: Path, samples: Samples) -> 
     assert "failed" not in contender.settings
     found_RC = contender.prepare(samples.trial)()
     assert (found_RC.argmax(axis=1) == expected_RC.argmax(axis=1)).mean() >= INT8_SAME_LABEL
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of Linux: where a thread's signal handlers run."""
+
+    _fields_ = (("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> tuple[int | None, int]:
+    """The address and the size of the stack for the signal handlers of this thread."""
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.pointer, stack.size
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
+def test_openvino_leaves_this_thread_its_stack_for_signal_handlers(
+    model: Path, samples: Samples, precision: Precision
+) -> None:
+    for package in ("openvino", "nncf"):
+        pytest.importorskip(package, reason="the peers of the benchmark are the `bench` extra")
+    before = signal_stack()
+    ways = exported.openvino_ways(model, precision, samples)
+    contender = way_of(ways, model, next(iter(ways)), precision)
+    assert len(contender.prepare(samples.trial)()) == len(samples.trial)
+    assert signal_stack() == before  # while what OpenVINO loaded is still there
 
 
 def test_ways_that_fail_are_named_and_the_others_are_tried(model: Path, samples: Samples) -> None:
