@@ -162,22 +162,18 @@ def _openvino(
 
     path = export(model)
     properties: dict[str, object] = {"INFERENCE_NUM_THREADS": machine.cores(), "PERFORMANCE_HINT": hint}
-
-    def compiled() -> Any:
-        if precision is Precision.INT8:
-            # What stays outside int8 is computed in what OpenVINO prefers on this processor.
-            return Core().compile_model(exports.nncf_int8(path, feeds(model, calibration)), "CPU", properties)
-        return Core().compile_model(
-            path, "CPU", {**properties, "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision]}
-        )
-
     # OpenVINO gives the thread that loads it a stack for signal handlers. The stack is unmapped when the last object is
     # freed, which Ray may do in another thread. In the main thread, the next signal would then end the process.
     with ThreadPoolExecutor(max_workers=1) as loading:
-        loaded = loading.submit(compiled).result()
-    if precision is Precision.INT8 and not openvino_int8_products(loaded):
+        if precision is Precision.INT8:
+            # What stays outside int8 is computed in what OpenVINO prefers on this processor.
+            path = loading.submit(exports.nncf_int8, path, feeds(model, calibration)).result()
+        else:
+            properties["INFERENCE_PRECISION_HINT"] = OPENVINO_PRECISIONS[precision]
+        compiled = loading.submit(Core().compile_model, path, "CPU", properties).result()
+    if precision is Precision.INT8 and not openvino_int8_products(compiled):
         raise RuntimeError("no product is in int8")
-    return partial(_openvino_logits, AsyncInferQueue(loaded))
+    return partial(_openvino_logits, AsyncInferQueue(compiled))
 
 
 def openvino_int8_products(compiled: Any) -> int:
