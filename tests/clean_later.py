@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from albert_infer.common.printable import PrintableText
@@ -18,5 +18,6 @@ def cleaned(settings: CleanSettings) -> PrintableText:
     return cleaning.to_text()
 
 
-if __name__ == "__main__":
-    sys.exit(run_command(CleanSettings, cleaned, None, program="clean_later.py", about=__doc__ or ""))
+def main(argv: Sequence[str]) -> int:
+    """Clean with these flags; the exit code."""
+    return run_command(CleanSettings, cleaned, argv, program="clean_later.py", about=__doc__ or "")

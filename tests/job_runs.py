@@ -16,7 +16,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -35,9 +35,12 @@ from tokenizers.processors import TemplateProcessing
 
 from albert_infer.schema import NliLabel
 
+if TYPE_CHECKING:
+    from forked import Forked
+
 JOB = Path(__file__).parents[1] / "jobs" / "label_pairs.py"
-# The same without Ray.
-INLINE_JOB = (sys.executable, Path(__file__).with_name("inline_job.py"), "label_pairs")
+# The job without Ray: the same objects, in a tenth of the time.
+INLINE_JOB = partial(main, executor=OneThread())
 # For programs other than the job: the package of this checkout, whichever is installed, and the job as a module.
 PROGRAM_PATH = f"{JOB.parents[1]}:{JOB.parent}"
 # Ray's own: copying a DataContext reads its deprecated settings too.
@@ -174,8 +177,8 @@ def run_here(*argv: object) -> Outcome:
 
 
 def run_inline(*argv: object) -> Outcome:
-    """Run the job in this process, without Ray: the same objects, in a tenth of the time."""
-    return run_main(partial(main, executor=OneThread()), *argv)
+    """Run the job in this process, without Ray."""
+    return run_main(INLINE_JOB, *argv)
 
 
 def run_main(main: Callable[[Sequence[str]], int], *argv: object) -> Outcome:
@@ -235,7 +238,9 @@ def run_killed(*argv: object, when: Callable[[], bool], env: Mapping[str, str] |
         wait_until(when, process)
 
 
-def wait_until(when: Callable[[], bool], process: subprocess.Popen[str] | None = None, *, every: float = 0.02) -> None:
+def wait_until(
+    when: Callable[[], bool], process: subprocess.Popen[str] | Forked | None = None, *, every: float = 0.02
+) -> None:
     """Look once in `every` seconds until `when` holds; fail if it does not in time, or if the process ends before."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not when():

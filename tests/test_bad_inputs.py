@@ -18,6 +18,7 @@ from typing import Any, Concatenate, Final, ParamSpec
 import pyarrow as pa
 import pytest
 from bad_files import pickled_objects
+from forked import forked
 from input_of_everything import (
     COPIES,
     MANY_ROWS,
@@ -32,7 +33,6 @@ from input_of_everything import (
 from job_runs import (
     INLINE_JOB,
     PATIENCE_SECONDS,
-    PROGRAM_PATH,
     Outcome,
     labelled_rows,
     made_up_pairs,
@@ -41,7 +41,6 @@ from job_runs import (
     report_of,
     run_inline,
     staged_units,
-    started,
     state_of,
     tiny_checkpoint,
     visible_files,
@@ -309,13 +308,12 @@ def many_pairs(bench: Bench) -> pa.Table:
 
 def label_while(bench: Bench, change: Callable[[], object]) -> Outcome:
     """Run the job, and change something once it has labelled a unit."""
-    armed = {VARIABLE: f"part_put:wait:1:{bench.folder}", "PYTHONPATH": PROGRAM_PATH}
-    with started([*INLINE_JOB, *bench.argv(), "--carry-source"], env=armed) as job:
+    armed = {VARIABLE: f"part_put:wait:1:{bench.folder}"}
+    with forked(INLINE_JOB, *bench.argv(), "--carry-source", env=armed) as job:
         wait_until((bench.folder / "part_put.1").exists, job)
         change()
         (bench.folder / "go").touch()
-        stdout, stderr = job.communicate(timeout=PATIENCE_SECONDS)
-    return Outcome(job.returncode, stdout, stderr)
+        return Outcome(job.wait(PATIENCE_SECONDS), *job.communicate())
 
 
 def an_input_that_changes_holds_the_night_back(bench: Bench) -> None:

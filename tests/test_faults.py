@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,10 +16,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from forked import Forked, forked, run_forked
 from job_runs import (
     INLINE_JOB,
-    JOB,
-    PROGRAM_PATH,
     RAY_WARNING,
     Outcome,
     break_page,
@@ -30,18 +27,16 @@ from job_runs import (
     made_up_pairs,
     manifest_of,
     report_of,
-    run_alone,
     run_here,
     run_inline,
-    run_killed,
     staged_units,
-    started,
     state_of,
     verify,
     visible_files,
     wait_until,
     write_pairs,
 )
+from label_pairs import main
 
 from albert_infer.common.failpoints import VARIABLE
 from albert_infer.schema import Precision
@@ -92,10 +87,9 @@ class Night:
         return {**armed, **in_open_session(armed)}
 
     @contextmanager
-    def started(self, point: str, *more: object, bad_files: int = 1) -> Iterator[subprocess.Popen[str]]:
+    def started(self, point: str, *more: object, bad_files: int = 1) -> Iterator[Forked]:
         """A driver without Ray, in which a point is armed; it is killed at the end of the block."""
-        env = {**self.armed(point), "PYTHONPATH": PROGRAM_PATH}
-        with started([*INLINE_JOB, *self.accepting(bad_files=bad_files), *more], env=env) as process:
+        with forked(INLINE_JOB, *self.accepting(bad_files=bad_files), *more, env=self.armed(point)) as process:
             yield process
 
     def hits(self, point: str) -> int:
@@ -148,7 +142,8 @@ def assert_published_whole(night: Night) -> None:
 def test_a_driver_killed_while_it_labels_publishes_nothing_and_the_next_start_goes_on(night: Night, point: str) -> None:
     hit = 2 if point in {"part_put", "local_staged"} else 1
 
-    run_killed(*night.flags, when=lambda: night.hits(point) >= hit, env=night.on_ray(f"{point}:wait:{hit}-99"))
+    with forked(main, *night.flags, env=night.on_ray(f"{point}:wait:{hit}-99")) as process:
+        wait_until(lambda: night.hits(point) >= hit, process)
 
     assert (night.manifest_stands, visible_files(night.output)) == (False, [])
     goes_on(night, run_here)
@@ -189,7 +184,7 @@ def goes_on(night: Night, run: Callable[..., Outcome], *, with_report: bool = Tr
 @pytest.mark.ray
 @pytest.mark.usefixtures("session")
 def test_a_driver_that_is_asked_to_end_while_workers_read_says_so_and_the_next_start_goes_on(night: Night) -> None:
-    with started([sys.executable, JOB, *night.flags], env=night.on_ray("reading:wait:1-99")) as process:
+    with forked(main, *night.flags, env=night.on_ray("reading:wait:1-99")) as process:
         ends_in_one_line(night, process, "reading", signal.SIGTERM)
 
 
@@ -203,7 +198,7 @@ def test_a_driver_that_is_asked_to_end_says_so_and_the_next_start_goes_on(
         ends_in_one_line(night, process, point, number)
 
 
-def ends_in_one_line(night: Night, process: subprocess.Popen[str], point: str, number: signal.Signals) -> None:
+def ends_in_one_line(night: Night, process: Forked, point: str, number: signal.Signals) -> None:
     """A driver that gets the signal at the point ends with 4, and the next start publishes the night."""
     wait_until(lambda: night.hits(point) >= 1, process)
     process.send_signal(number)
@@ -264,7 +259,7 @@ def test_two_workers_killed_at_every_point_cost_nothing_but_time_and_change_no_b
     }
     armed = night.on_ray(*(f"{point}@{working_on}:kill:1" for point, working_on in points.items()))
     # Without a core of their own there is room for two.
-    outcome = run_alone(*night.flags, *labels, "--workers", 2, "--cpus-per-worker", 0, env=armed)
+    outcome = run_forked(main, *night.flags, *labels, "--workers", 2, "--cpus-per-worker", 0, env=armed)
 
     assert (outcome.exit_code, outcome.errors) == (0, []), outcome.stderr
     assert {point for point in points if not night.hits(point)} == set()
@@ -291,7 +286,7 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
         write_pairs(night.source / "poison.parquet", made_up_pairs(16, seed=23))
     working_on, more = ("poison", SAMPLED) if step == "reading" else (units_of(night)[2], ())
     armed = night.on_ray(f"{step}@{working_on}:segfault:1-99")
-    outcome = run_alone(*night.accepting(bad_files=0), *more, env=armed)
+    outcome = run_forked(main, *night.accepting(bad_files=0), *more, env=armed)
 
     assert outcome.exit_code == 3, outcome.stderr
     assert "--max-bad-files 0" in outcome.errors[0]
@@ -320,7 +315,7 @@ def test_a_unit_that_kills_its_workers_is_given_up_and_tried_again_when_asked_fo
 @pytest.mark.usefixtures("session")
 def test_a_unit_that_loses_the_gpu_of_three_workers_is_given_up_and_the_others_are_labelled(night: Night) -> None:
     armed = night.on_ray(f"classifying@{units_of(night)[2]}:lose_gpu:1-99")
-    outcome = run_alone(*night.accepting(bad_files=2), env=armed)
+    outcome = run_forked(main, *night.accepting(bad_files=2), env=armed)
 
     assert outcome.exit_code == 0, outcome.stderr
     assert night.hits("classifying") == 3, "three processes, no more"
@@ -346,7 +341,7 @@ def units_of(night: Night, *more: object) -> list[str]:
 @pytest.mark.usefixtures("session")
 def test_two_drivers_of_one_night_cost_time_and_no_row(night: Night) -> None:
     with ThreadPoolExecutor(2) as both:
-        outcomes = list(both.map(lambda _: run_alone(*night.flags, env=in_open_session({})), range(2)))
+        outcomes = list(both.map(lambda _: run_forked(main, *night.flags, env=in_open_session({})), range(2)))
     assert [outcome.exit_code for outcome in outcomes] == [0, 0], [outcome.stderr for outcome in outcomes]
     assert_published_whole(night)
 

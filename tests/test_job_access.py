@@ -6,14 +6,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from forked import forked
 from job_runs import (
     INLINE_JOB,
     PATIENCE_SECONDS,
-    PROGRAM_PATH,
     Outcome,
     made_up_pairs,
     run_inline,
-    started,
     wait_until,
     write_pairs,
 )
@@ -102,8 +101,8 @@ def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_t
         assert before
 
         proxy.set_rules([])
-        armed = {VARIABLE: f"plan_put:wait:1:{tmp_path}", "PYTHONPATH": PROGRAM_PATH}
-        with started([*INLINE_JOB, *flags(place, checkpoint, proxy)], env=armed) as job:
+        armed = {VARIABLE: f"plan_put:wait:1:{tmp_path}"}
+        with forked(INLINE_JOB, *flags(place, checkpoint, proxy), env=armed) as job:
             wait_until((tmp_path / "plan_put.1").exists, job)
             proxy.set_rules([denied])
             (tmp_path / "go").touch()

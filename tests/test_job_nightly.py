@@ -11,25 +11,23 @@ from typing import Any
 
 import label_nightly
 import pytest
+from forked import run_forked
 from inline_job import OneThread
 from job_runs import (
-    INLINE_JOB,
-    PROGRAM_PATH,
     RAY_WARNING,
     Outcome,
     labelled_rows,
     made_up_pairs,
     report_of,
     run_main,
-    run_program,
     state_of,
     verify,
     visible_files,
     write_pairs,
 )
 
-# The job as a program without Ray.
-NIGHTLY = (*INLINE_JOB[:-1], "label_nightly")
+# The job without Ray.
+NIGHTLY = partial(label_nightly.main, executor=OneThread())
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def nights(checkpoint: Path, tmp_path: Path) -> Nights:
 
 
 def label(nights: Nights, *more: object) -> Outcome:
-    return run_main(partial(label_nightly.main, executor=OneThread()), *nights.flags(*more))
+    return run_main(NIGHTLY, *nights.flags(*more))
 
 
 @pytest.mark.computes
@@ -119,9 +117,8 @@ def test_nights_are_labelled_once_and_a_late_file_changes_nothing_until_it_is_as
 
 @pytest.mark.process
 def test_two_drivers_on_the_same_nights_cost_time_and_no_row(nights: Nights) -> None:
-    command = [*NIGHTLY, *nights.flags("--missing", "skip")]
     with ThreadPoolExecutor(2) as both:
-        outcomes = list(both.map(lambda _: run_program(command, env={"PYTHONPATH": PROGRAM_PATH}), range(2)))
+        outcomes = list(both.map(lambda _: run_forked(NIGHTLY, *nights.flags("--missing", "skip")), range(2)))
     assert [outcome.exit_code for outcome in outcomes] == [0, 0], [outcome.stderr for outcome in outcomes]
     for day, rows in ((1, 40), (3, 20)):
         assert labelled_rows(nights.output(day)).num_rows == rows

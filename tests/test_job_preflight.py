@@ -7,13 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forked import run_forked
 from job_runs import (
     INLINE_JOB,
-    PROGRAM_PATH,
     labelled_rows,
     report_of,
     run_inline,
-    run_program,
     staged_units,
     state_of,
     visible_files,
@@ -89,7 +88,7 @@ def test_units_that_a_start_without_a_gold_set_has_labelled_are_held_against_it_
     faults = tmp_path / "faults"
     faults.mkdir()
     armed = {VARIABLE: f"labelled:kill:1:{faults}"}
-    assert run_program([*INLINE_JOB, *flags], env={**armed, "PYTHONPATH": PROGRAM_PATH}).exit_code != 0
+    assert run_forked(INLINE_JOB, *flags, env=armed).exit_code != 0
     assert len(staged_units(output)) == 1
 
     refused = run_inline(*flags, "--gold", source, "--min-accuracy", 0.9)

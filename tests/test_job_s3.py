@@ -11,15 +11,14 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forked import forked
 from job_runs import (
     INLINE_JOB,
-    PROGRAM_PATH,
     RAY_WARNING,
     Outcome,
     made_up_pairs,
     run_here,
     run_inline,
-    started,
     wait_until,
     write_pairs,
 )
@@ -111,8 +110,8 @@ def test_a_driver_killed_half_way_on_s3_loses_and_doubles_no_row(
         *("--model", checkpoint, "--unit-rows", 16),
     )
 
-    armed = {VARIABLE: f"part_put:wait:3-99:{tmp_path}", "PYTHONPATH": PROGRAM_PATH}
-    with started([*INLINE_JOB, *argv], env=armed) as driver:
+    armed = {VARIABLE: f"part_put:wait:3-99:{tmp_path}"}
+    with forked(INLINE_JOB, *argv, env=armed) as driver:
         wait_until((tmp_path / "part_put.3").exists, driver)
     before = {name: found for name, found in objects(place, "out").items() if name.startswith("_units/")}
     assert 3 <= len(before) < 50

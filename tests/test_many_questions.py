@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forked import forked
 from job_runs import (
     INLINE_JOB,
-    PROGRAM_PATH,
     RAY_WARNING,
     Outcome,
     made_up_pairs,
@@ -20,7 +20,6 @@ from job_runs import (
     report_of,
     run_here,
     run_inline,
-    started,
     state_of,
     verify,
     visible_files,
@@ -53,8 +52,8 @@ class Topics:
     def killed_at(self, point: str, hit: int, folder: Path) -> None:
         """A start that ends like a process that the kernel kills, at the hit of the fail point."""
         folder.mkdir(exist_ok=True)
-        env = {VARIABLE: f"{point}:kill:{hit}:{folder}", "PYTHONPATH": PROGRAM_PATH}
-        with started([*INLINE_JOB, *self.flags()], env=env) as process:
+        env = {VARIABLE: f"{point}:kill:{hit}:{folder}"}
+        with forked(INLINE_JOB, *self.flags(), env=env) as process:
             process.wait()
         assert process.returncode != 0
         assert (folder / f"{point}.{hit}").exists()

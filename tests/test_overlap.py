@@ -7,8 +7,6 @@ counted by the code of this test as both kinds of readers count it, and by jobs/
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,15 +15,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import clean_later
 import clean_runs
 import pyarrow as pa
 import pytest
 import verify_labels
+from flips import flip
+from forked import Forked, Main, forked
 from job_runs import (
     INLINE_JOB,
-    JOB,
     PATIENCE_SECONDS,
-    PROGRAM_PATH,
     RAY_WARNING,
     Outcome,
     in_open_session,
@@ -33,9 +32,9 @@ from job_runs import (
     run_here,
     run_inline,
     run_main,
-    started,
     wait_until,
 )
+from label_pairs import main
 from output_places import (
     LocalPlace,
     Place,
@@ -56,8 +55,6 @@ from albert_infer.common.failpoints import VARIABLE
 # Without Ray, but for one test of each kind: what overlaps here comes after all units are labelled.
 pytestmark = [pytest.mark.s3, pytest.mark.usefixtures("s3_credentials")]
 
-CLEAN, CLEAN_LATER = JOB.with_name("clean_runs.py"), Path(__file__).with_name("clean_later.py")
-FLIP_PROBE = Path(__file__).with_name("flip_probe.py")
 REPLACE = ("--replace",)
 # Another plan over the same input, none of whose units is a unit of the first.
 OTHER = ("--max-length", 16)
@@ -69,14 +66,13 @@ DAYS = 40
 class Stopped:
     """A program that waits at a fail point."""
 
-    process: subprocess.Popen[str]
+    process: Forked
     faults: Path
 
     def go_on(self) -> Outcome:
         """Let it go on, to its end."""
         (self.faults / "go").touch()
-        stdout, stderr = self.process.communicate(timeout=PATIENCE_SECONDS)
-        return Outcome(self.process.returncode, stdout, stderr)
+        return Outcome(self.process.wait(PATIENCE_SECONDS), *self.process.communicate())
 
 
 @dataclass
@@ -119,8 +115,7 @@ class Night:
     def stopped(self, point: str, *more: object, hit: int = 1) -> Iterator[Stopped]:
         """A start that waits at the fail point; it is killed at the end of the block, if it has not gone on."""
         env = in_open_session({}) if self.on_ray else {}
-        program = (sys.executable, JOB) if self.on_ray else INLINE_JOB
-        with self._stopped([*program, *self.flags(*more)], point, hit, env) as driver:
+        with self._stopped(main if self.on_ray else INLINE_JOB, self.flags(*more), point, hit, env) as driver:
             yield driver
 
     @contextmanager
@@ -128,17 +123,19 @@ class Night:
         """A clean-up in 40 days that deletes, and waits at the fail point."""
         if isinstance(self.place, LocalPlace):
             self.place.age(DAYS)
-        program = CLEAN if isinstance(self.place, LocalPlace) else CLEAN_LATER
+        program = clean_runs.main if isinstance(self.place, LocalPlace) else clean_later.main
         root = ("--output-root", f"{self.place.uri}/out/", *self.place.flags, "--delete")
-        with self._stopped([sys.executable, program, *root], point, 1, {}) as cleaner:
+        with self._stopped(program, root, point, 1, {}) as cleaner:
             yield cleaner
 
     @contextmanager
-    def _stopped(self, command: Sequence[object], point: str, hit: int, env: Mapping[str, str]) -> Iterator[Stopped]:
+    def _stopped(
+        self, program: Main, flags: Sequence[object], point: str, hit: int, env: Mapping[str, str]
+    ) -> Iterator[Stopped]:
         faults = self.folder / f"faults-{uuid4().hex[:8]}"
         faults.mkdir()
-        armed = {VARIABLE: f"{point}:wait:{hit}:{faults}", "PYTHONPATH": PROGRAM_PATH}
-        with started(command, env={**armed, **env}) as process:
+        armed = {VARIABLE: f"{point}:wait:{hit}:{faults}"}
+        with forked(program, *flags, env={**armed, **env}) as process:
             wait_until((faults / f"{point}.{hit}").exists, process)
             yield Stopped(process, faults)
 
@@ -231,7 +228,7 @@ def test_a_delete_that_s3_gets_only_after_the_next_publications_takes_nothing_th
     night.run()
     with FaultProxy(location.endpoint, [Rule("hold", "POST", r"\?delete", times=None)]) as proxy:
         through = Night(S3Place(location, proxy.endpoint), checkpoint, tmp_path)
-        with started([*INLINE_JOB, *through.flags(*more)], env={"PYTHONPATH": PROGRAM_PATH}) as between:
+        with forked(INLINE_JOB, *through.flags(*more)) as between:
             wait_until(lambda: proxy.faults["hold"] > 0, between)
             again = night.run(*REPLACE)
             proxy.set_rules([])
@@ -256,8 +253,7 @@ def test_four_starts_at_once_that_flip_between_two_plans_leave_one_of_them_whole
     with ExitStack() as drivers:
         for number in range(4):
             flags = night.flags(*plans[number % 2], *REPLACE)
-            command = [sys.executable, FLIP_PROBE, night.folder, f"driver-{number}", FLIP_ROUNDS, *flags]
-            drivers.enter_context(started(command, env={"PYTHONPATH": PROGRAM_PATH}))
+            drivers.enter_context(forked(flip, night.folder, f"driver-{number}", FLIP_ROUNDS, *flags))
         wait_until(lambda: len(list(night.folder.glob("driver-*.ready"))) == 4)
         for number in range(FLIP_ROUNDS):
             for name, data in staged.items():
@@ -303,8 +299,8 @@ def test_a_clean_up_whose_delete_s3_gets_only_after_the_forsaken_run_was_publish
     night = night_at(S3Place(location), checkpoint, tmp_path)
     forsake_in_two_ways(night, left)
     with FaultProxy(location.endpoint, [Rule("hold", "POST", r"\?delete", times=None)]) as proxy:
-        command = (CLEAN_LATER, "--output-root", f"{night.place.uri}/out/", "--delete", "--s3-endpoint", proxy.endpoint)
-        with started([sys.executable, *command], env={"PYTHONPATH": PROGRAM_PATH}) as cleaner:
+        flags = ("--output-root", f"{night.place.uri}/out/", "--delete", "--s3-endpoint", proxy.endpoint)
+        with forked(clean_later.main, *flags) as cleaner:
             wait_until(lambda: proxy.faults["hold"] > 0, cleaner)
             night.run(*OTHER, *REPLACE)
             proxy.set_rules([])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from forked import forked
 from job_runs import (
-    JOB,
     RAY_WARNING,
     in_open_session,
     made_up_pairs,
     staged_units,
-    started,
     wait_until,
     write_pairs,
 )
+from label_pairs import main
 
 from albert_infer.common.failpoints import VARIABLE
 
@@ -31,7 +30,7 @@ def test_a_labelled_unit_is_committed_while_reading_holds_the_last_cpu(checkpoin
     flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, "--precision", "fp32")
     # The first read of the last file is for the checks; the second waits, with the CPU that the actor leaves.
     armed = {VARIABLE: f"reading@c.parquet:wait:2:{faults}"}
-    with started([sys.executable, JOB, *flags], env=in_open_session(armed)) as job:
+    with forked(main, *flags, env=in_open_session(armed)) as job:
         wait_until(lambda: (faults / "reading.2").exists(), job)
         wait_until(lambda: len(staged_units(tmp_path / "out")) == 2, job)
         (faults / "go").touch()

@@ -4,7 +4,7 @@
 only if the name of the current unit or file contains TEXT. Hits within HITS (`2`, or `1-3`) act: `kill` and `segfault`
 end the process like the kernel, `wait` stops it until FOLDER has a file `go`, and `lose_gpu` raises an error of a lost
 GPU. Each hit creates a file with the process id in FOLDER, so hits are counted across processes, and a test sees that
-its fault happened. Without the variable, a point costs one look at an empty list.
+its fault happened. Without the variable, a point costs one call.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -77,10 +78,15 @@ def _lose_gpu(folder: Path) -> None:
 
 
 ACTIONS: Final = {"kill": _kill, "segfault": _segfault, "wait": _wait, "lose_gpu": _lose_gpu}
-_ARMED: Final = [FailPoint.parsed(armed) for armed in os.environ.get(VARIABLE, "").split(";") if armed]
 
 
 def reach(point: str, working_on: str = "") -> None:
     """Report that the run is at `point`. `working_on` is the current unit or file."""
-    for armed in _ARMED:
+    for armed in _armed():
         armed.reach(point, working_on)
+
+
+@cache
+def _armed() -> tuple[FailPoint, ...]:
+    """The fail points of the environment. A process reads them when it reaches its first point."""
+    return tuple(FailPoint.parsed(armed) for armed in os.environ.get(VARIABLE, "").split(";") if armed)

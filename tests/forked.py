@@ -1,0 +1,124 @@
+"""Programs that start in milliseconds: forked from a process that has imported what they import.
+
+A forked program is a process like any other. It has a session, an environment and an output of its own, and a kill ends
+it alone. Tests of what happens while a program starts run its command.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Final
+
+import pytest
+from job_runs import PATIENCE_SECONDS, Outcome, kill_family
+
+TESTS: Final = Path(__file__).parent
+PATH: Final = os.pathsep.join(map(str, (TESTS.parent, TESTS.parent / "jobs", TESTS)))
+# This module, with what it imports, and what jobs import while they run.
+IMPORTED: Final = ("forked", "label_nightly", "ray.data", "pandas", "pyarrow.dataset", "albert_infer.engine.cpu.fused")
+
+# Held while the server starts, because its environment is this process's for a moment.
+STARTING: Final = threading.Lock()
+
+# The `main` of a job.
+Main = Callable[[Sequence[str]], int]
+
+
+class Forked:
+    """A forked program, as far as the tests use `subprocess.Popen`. Its output is in `folder`."""
+
+    def __init__(self, process: ForkServerProcess, folder: Path) -> None:
+        assert process.pid is not None
+        self.pid = process.pid
+        self._process = process
+        self._folder = folder
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, or minus the number of the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; its exit code."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+        return self._process.exitcode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; what it wrote to stdout and stderr."""
+        self.wait(timeout)
+        return (self._folder / "stdout").read_text("utf-8"), (self._folder / "stderr").read_text("utf-8")
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+
+@contextmanager
+def forked(main: Main, *argv: object, env: Mapping[str, str] | None = None) -> Iterator[Forked]:
+    """Start `main` in a session of its own; whatever is left of it in the end is killed."""
+    # For tests/conftest.py, which asks for the mark of a test that starts Python.
+    sys.audit("subprocess.Popen", sys.executable)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "RAY_ADDRESS": "local", **(env or {})}
+        process = _server().Process(target=_program, args=(main, [str(word) for word in argv], environment, folder))
+        process.start()
+        program = Forked(process, Path(folder))
+        try:
+            yield program
+        finally:
+            kill_family(program.pid)
+            program.wait()
+
+
+def run_forked(main: Main, *argv: object, env: Mapping[str, str] | None = None) -> Outcome:
+    """Run `main` to its end; one that hangs fails the test."""
+    with forked(main, *argv, env=env) as program:
+        stdout, stderr = program.communicate(PATIENCE_SECONDS)
+    return Outcome(program.wait(), stdout, stderr)
+
+
+def _server() -> ForkServerContext:
+    """The process that forks them; it ends with this one."""
+    with STARTING:
+        return _started_server()
+
+
+@cache
+def _started_server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*IMPORTED])
+    with pytest.MonkeyPatch.context() as environment:
+        # The server looks nowhere else: Python 3.11 does not give it this process's `sys.path`.
+        environment.setenv("PYTHONPATH", PATH)
+        # Ray reads this one when it is imported. A session of `ray.init` wants a token of all who join it.
+        environment.setenv("RAY_AUTH_MODE", "token")
+        forkserver.ensure_running()
+    return context
+
+
+def _program(main: Main, argv: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
+    """Run `main` as a program that was started with this environment, and whose output goes to files in `folder`."""
+    os.setsid()
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        with Path(folder, name).open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.exit(main(argv))
