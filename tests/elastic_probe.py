@@ -1,18 +1,9 @@
-"""Runs the job on a cluster of this machine to which GPU nodes come while it runs; started by test_elasticity.
-
-python elastic_probe.py TOLD GROWING TAIL FLAGS...: one GPU node comes when the job waits for it, two more when the
-first actor is at work. At two fail points, whose folders are GROWING and TAIL, classifying waits: at the first until
-three actors are at work, at the second with one unit until the actors that have nothing to do have left. Writes to the
-file TOLD, as JSON, the exit code, the actors at work before and after the nodes came, and the GPUs that are taken in
-the end.
-"""
+"""Runs the job on a cluster of this machine to which GPU nodes come while it runs; for test_elasticity."""
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,13 +15,18 @@ from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
 
-def probe(growing: Path, tail: Path, flags: list[str]) -> dict[str, Any]:
-    """Run the job on a head without a GPU, and let GPU nodes come."""
+def probe(growing: Path, tail: Path, flags: Sequence[object]) -> dict[str, Any]:
+    """Run the job on a head without a GPU. One GPU node comes when it waits for it, two when an actor is at work.
+
+    Classifying waits at two fail points, whose folders are `growing` and `tail`: at the first until three actors are at
+    work, at the second with one unit until the actors that have nothing to do have left. Gives the exit code, the
+    actors at work before and after the two nodes came, and the GPUs that are taken in the end.
+    """
     cluster = cluster_head(num_cpus=2)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     with ThreadPoolExecutor(1) as thread:
         # Not the job, but its nodes need the main thread: Ray sets signal handlers with each.
-        job = thread.submit(main, flags)
+        job = thread.submit(main, list(map(str, flags)))
         wait_unless_ended(job, waits_for_a_gpu)
         add_gpu_nodes(cluster, 1)
         wait_unless_ended(job, lambda: at_work(growing) == 1)
@@ -79,7 +75,3 @@ def gpus_taken() -> float:
     """The number of GPUs that Ray counts as taken. Others may have the rest."""
     taken: float = ray.cluster_resources()["GPU"] - ray.available_resources().get("GPU", 0)
     return taken
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(probe(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])), "utf-8")

@@ -9,14 +9,13 @@ from pathlib import Path
 from job_runs import INLINE_JOB
 
 
-def flip(argv: Sequence[str]) -> int:
-    """FOLDER NAME ROUNDS FLAGS...: start N waits for FOLDER/go.N and leaves its exit code in FOLDER/NAME.N.
+def flip(folder: Path, name: str, rounds: int, flags: Sequence[str]) -> int:
+    """Start N waits for `folder/go.N` and leaves its exit code in `folder/name.N`.
 
-    FOLDER/NAME.ready says that the first may come.
+    `folder/name.ready` says that the first may come.
     """
-    folder, name, rounds, *flags = Path(argv[0]), *argv[1:]
     (folder / f"{name}.ready").touch()
-    for number in range(int(rounds)):
+    for number in range(rounds):
         while not (folder / f"go.{number}").exists():
             time.sleep(0.001)
         ended = folder / f".{name}.{number}"

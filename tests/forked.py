@@ -1,34 +1,38 @@
 """Programs that start in milliseconds: forked from a process that has imported what they import.
 
-A forked program is a process like any other. It has a session, an environment and an output of its own, and a kill ends
-it alone. Tests of what happens while a program starts run its command.
+A forked program has a session, an environment and an output of its own, and a kill ends it alone. It ends without
+Python's handlers for an exit. Tests of a start or of an exit run the command.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+import ray
 from job_runs import PATIENCE_SECONDS, Outcome, kill_family
+from ray._raylet import Config  # type: ignore[attr-defined]
 
 TESTS: Final = Path(__file__).parent
 PATH: Final = os.pathsep.join(map(str, (TESTS.parent, TESTS.parent / "jobs", TESTS)))
 # This module, with what it imports, and what jobs import while they run.
 IMPORTED: Final = ("forked", "label_nightly", "ray.data", "pandas", "pyarrow.dataset", "albert_infer.engine.cpu.fused")
 
-# Held while the server starts, because its environment is this process's for a moment.
+# Held while the server starts. Meanwhile this process has the environment of the server.
 STARTING: Final = threading.Lock()
 
 # The `main` of a job.
@@ -36,7 +40,7 @@ Main = Callable[[Sequence[str]], int]
 
 
 class Forked:
-    """A forked program, as far as the tests use `subprocess.Popen`. Its output is in `folder`."""
+    """A forked program, with the methods of `subprocess.Popen` that the tests use. Its output is in `folder`."""
 
     def __init__(self, process: ForkServerProcess, folder: Path) -> None:
         assert process.pid is not None
@@ -51,7 +55,7 @@ class Forked:
 
     def poll(self) -> int | None:
         """Its exit code, or None while it runs."""
-        return self._process.exitcode
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; its exit code."""
@@ -75,9 +79,11 @@ def forked(main: Main, *argv: object, env: Mapping[str, str] | None = None) -> I
     """Start `main` in a session of its own; whatever is left of it in the end is killed."""
     # For tests/conftest.py, which asks for the mark of a test that starts Python.
     sys.audit("subprocess.Popen", sys.executable)
+    server = _server()
     with tempfile.TemporaryDirectory() as folder:
+        # `local`: a cluster that happens to run on this machine is none of the test's business.
         environment = {**os.environ, "RAY_ADDRESS": "local", **(env or {})}
-        process = _server().Process(target=_program, args=(main, [str(word) for word in argv], environment, folder))
+        process = server.Process(target=_program, args=(main, [str(word) for word in argv], environment, folder))
         process.start()
         program = Forked(process, Path(folder))
         try:
@@ -94,6 +100,26 @@ def run_forked(main: Main, *argv: object, env: Mapping[str, str] | None = None) 
     return Outcome(program.wait(), stdout, stderr)
 
 
+def run_probe(probe: Callable[..., object], *arguments: object, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Call a function that brings a Ray of its own in a forked program; what it returns, as JSON has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer")
+        # Workers import what they get from the module of the probe.
+        environment = {"PYTHONPATH": PATH, **(env or {})}
+        outcome = run_forked(partial(_answered, answer, probe, arguments), env=environment)
+        assert outcome.exit_code == 0, outcome.stderr
+        told: dict[str, Any] = json.loads(answer.read_text("utf-8"))
+    return told
+
+
+def _answered(answer: Path, probe: Callable[..., object], arguments: Sequence[object], _argv: Sequence[str]) -> int:
+    try:
+        answer.write_text(json.dumps(probe(*arguments)), "utf-8")
+    finally:
+        ray.shutdown()
+    return 0
+
+
 def _server() -> ForkServerContext:
     """The process that forks them; it ends with this one."""
     with STARTING:
@@ -107,8 +133,6 @@ def _started_server() -> ForkServerContext:
     with pytest.MonkeyPatch.context() as environment:
         # The server looks nowhere else: Python 3.11 does not give it this process's `sys.path`.
         environment.setenv("PYTHONPATH", PATH)
-        # Ray reads this one when it is imported. A session of `ray.init` wants a token of all who join it.
-        environment.setenv("RAY_AUTH_MODE", "token")
         forkserver.ensure_running()
     return context
 
@@ -119,6 +143,11 @@ def _program(main: Main, argv: Sequence[str], environment: Mapping[str, str], fo
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         with Path(folder, name).open("wb") as file:
             os.dup2(file.fileno(), descriptor)
+    # The server ignores what its shell ignores.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
+    # Ray read the server's environment when it was imported. It has no public way to read another one.
+    Config.initialize("")
     sys.exit(main(argv))

@@ -1,16 +1,11 @@
-"""Labels one input after another in one process with a Ray of its own, and scrapes what its node serves to Prometheus.
-
-python metrics_probe.py TOLD ARGV...: each ARGV is a job's, as JSON. Exit codes and the last value of each sample go to
-the file TOLD, as JSON. Started by test_metrics_endpoint.
-"""
+"""Labels one input after another, and scrapes what its node serves to Prometheus; for test_metrics_endpoint."""
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 from urllib.request import urlopen
 
 import ray
@@ -53,18 +48,14 @@ class Scraper(threading.Thread):
         return [value for (_, tags), value in list(self.last.items()) if ("state", "to_do") in tags]
 
 
-def label_and_scrape(told: str, *argvs: str) -> None:
-    """Run the jobs, and write down what was scraped meanwhile."""
+def probe(*starts: Sequence[object]) -> dict[str, Any]:
+    """Run a job with each of these flags; the exit codes, and the last value of each sample that was scraped."""
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     scraper = Scraper()
     scraper.start()
     try:
-        codes = [main(json.loads(argv)) for argv in argvs]
+        codes = [main(list(map(str, flags))) for flags in starts]
     finally:
-        scraper.stop(len(argvs))
+        scraper.stop(len(starts))
     samples = [[name, dict(tags), value] for (name, tags), value in scraper.last.items()]
-    Path(told).write_text(json.dumps({"codes": codes, "samples": samples}), "utf-8")
-
-
-if __name__ == "__main__":
-    label_and_scrape(*sys.argv[1:])
+    return {"codes": codes, "samples": samples}

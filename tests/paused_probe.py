@@ -1,19 +1,12 @@
-"""Runs the job on a cluster of two nodes on this machine and pauses one of them; started by test_node_loss.
-
-python paused_probe.py TOLD POINTS FLAGS...: every commit on the first node waits at `part_ready` for a file `go` in the
-folder POINTS. At the first of them the whole node is stopped, as a machine is whose host freezes, and `go` is made.
-Once the job has ended the node's workers go on: POINTS gets a file `part_put.N` for each late PUT. Writes to the file
-TOLD, as JSON, the exit code and the seconds that the job went on after the pause.
-"""
+"""Runs the job on a cluster of two nodes on this machine and pauses one of them; for test_node_loss."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
-import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,8 +18,14 @@ from label_pairs import main
 from albert_infer.common.failpoints import VARIABLE
 
 
-def probe(points: Path, flags: list[str]) -> dict[str, Any]:
-    """Run the job on a head and two nodes, one of which is paused on the way."""
+def probe(points: Path, flags: Sequence[object]) -> dict[str, Any]:
+    """Run the job on a head and two nodes, of which one is paused on the way.
+
+    Every commit on that node waits at `part_ready` for a file `go` in the folder `points`. At the first of them the
+    whole node is stopped, as a machine is whose host freezes, and `go` is made. Once the job has ended the node's
+    workers go on: `points` gets a file `part_put.N` for each late PUT. Gives the exit code, the seconds that the job
+    went on after the pause, and how many commits were late.
+    """
     cluster = cluster_head(num_cpus=1)
     armed = {VARIABLE: ";".join(f"{point}:wait:1-99:{points}" for point in ("part_ready", "part_put"))}
     paused = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, env_vars=armed)
@@ -35,7 +34,7 @@ def probe(points: Path, flags: list[str]) -> dict[str, Any]:
     raylet = paused.all_processes["raylet"][0].process.pid
     with ThreadPoolExecutor(1) as thread:
         # Not the job, but its nodes need the main thread: Ray sets signal handlers with each.
-        job = thread.submit(main, flags)
+        job = thread.submit(main, list(map(str, flags)))
         wait_until(lambda: hits(points, "part_ready") > 0 or job.done())
         workers = descendants(raylet, "ray::")
         everything = [raylet, *descendants(raylet)]
@@ -64,7 +63,3 @@ def signalled(pids: list[int], number: signal.Signals) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             continue
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(probe(Path(sys.argv[2]), sys.argv[3:])), "utf-8")

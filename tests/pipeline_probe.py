@@ -1,25 +1,17 @@
-"""Labels a folder on a cluster of a given size and tells what the stages did; started by test_pipeline.
-
-python pipeline_probe.py TOLD CPUS GPUS INPUT OUTPUT MODEL PICKLINGS [FLAGS...]: what is told goes to the file TOLD, as
-JSON. A cluster that RAY_ADDRESS names is joined, and has that size already. With FLAGS the job runs there as well,
-first without --allow-cpu and then with it.
-"""
+"""Labels a folder on a cluster of a given size and tells what the stages did; for test_pipeline."""
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 import os
 import re
-import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import ray
-from label_pairs import main as job
+from job_runs import run_here
 
 from albert_infer import storage
 from albert_infer.config import LabelSettings
@@ -41,33 +33,39 @@ from albert_infer.schema import Precision
 class WatchedCheckpoint(Checkpoint):
     """A checkpoint that adds a line to a file whenever it is pickled."""
 
-    picklings: str
+    picklings: Path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        with Path(self.picklings).open("a") as lines:
+        with self.picklings.open("a") as lines:
             lines.write("pickled\n")
         return Checkpoint, tuple(getattr(self, field.name) for field in fields(Checkpoint))
 
 
-def main(told: str, cpus: str, gpus: str, source: str, output: str, model: str, picklings: str, *flags: str) -> None:
+def probe(cpus: int, gpus: int, folder: Path, flags: Sequence[object]) -> dict[str, Any]:
+    """Label `in` to `out` with `checkpoint`, all in `folder`; its file `picklings` has a line for each pickling of it.
+
+    A cluster that RAY_ADDRESS names is joined, and has that size already. With flags the job runs there as well, first
+    without --allow-cpu and then with it.
+    """
     address = os.environ["RAY_ADDRESS"]
     size: dict[str, Any] = {}
     if address == "local":
-        size = {"num_cpus": int(cpus), "num_gpus": int(gpus), "include_dashboard": False}
+        size = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **size)
+    source, output, model = (str(folder / name) for name in ("in", "out", "checkpoint"))
     settings = LabelSettings(input=source, output=output, model=model, unit_rows=16, allow_cpu=True)
     survey = survey_input(storage.resolve_input(source), settings)
     checkpoint = load_checkpoint(model)
     plan = make_plan(survey, settings, {"model": {"digests": {}, "label_map": []}}, 1024)
     watched = WatchedCheckpoint(
-        **{field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}, picklings=picklings
+        **{field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}, picklings=folder / "picklings"
     )
     with connected(debug=False) as nodes:
         stages = seen(settings, survey, plan, watched, worker_resources(settings, nodes))
     if flags:
-        stages["refused"] = job_of(flags)
-        stages["job"] = job_of((*flags, "--allow-cpu"))
-    Path(told).write_text(json.dumps(stages), "utf-8")
+        stages["refused"] = job_of(*flags)
+        stages["job"] = job_of(*flags, "--allow-cpu")
+    return stages
 
 
 def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkpoint, workers: Any) -> dict[str, Any]:
@@ -99,13 +97,7 @@ def seen(settings: LabelSettings, survey: Survey, plan: Plan, checkpoint: Checkp
     }
 
 
-def job_of(flags: tuple[str, ...]) -> dict[str, Any]:
+def job_of(*flags: object) -> dict[str, Any]:
     """Run the job in the session; its exit code and its stderr."""
-    stderr = io.StringIO()
-    with redirect_stderr(stderr), redirect_stdout(io.StringIO()):
-        exit_code = job(flags)
-    return {"exit_code": exit_code, "errors": stderr.getvalue().splitlines()}
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    outcome = run_here(*flags)
+    return {"exit_code": outcome.exit_code, "errors": outcome.stderr.splitlines()}

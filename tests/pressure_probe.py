@@ -1,18 +1,12 @@
-"""Runs the job while Ray's object store is nearly full, so that it has to spill; started by test_pressure.
-
-python pressure_probe.py TOLD SPILL_FOLDER KILLS FLAGS...: KILLS is `yes` if processes that spill are killed a few
-times. Writes to the file TOLD, as JSON, the exit code, how many spilling processes were killed, and whether the folder
-was used.
-"""
+"""Runs the job while Ray's object store is nearly full, so that it has to spill; for test_pressure."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +21,22 @@ HELD_MEGABYTES = 88
 MAX_KILLS = 3
 
 
-def probe(spill_folder: str, kills: bool, flags: list[str]) -> dict[str, object]:
-    """Run the job in a session whose object store is as good as full."""
+def probe(spill_folder: Path, kills: bool, flags: Sequence[object]) -> dict[str, object]:
+    """Run the job in a session whose object store is as good as full.
+
+    `kills`: processes that spill are killed a few times. Gives the exit code, how many were killed, the megabytes that
+    were held, and whether the folder was used.
+    """
     ray.init(
         address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-        object_store_memory=STORE_BYTES, object_spilling_directory=spill_folder,
+        object_store_memory=STORE_BYTES, object_spilling_directory=str(spill_folder),
     )  # fmt: skip
     held = [ray.put(np.random.default_rng(0).bytes(1 << 20)) for _ in range(HELD_MEGABYTES)]
     killed: list[int] = []
     if kills:
         threading.Thread(target=kill_spilling, args=(killed,), daemon=True).start()
-    code = main(flags)
-    used = any(path.is_file() for path in Path(spill_folder).rglob("*")) or bool(killed)
+    code = main(list(map(str, flags)))
+    used = any(path.is_file() for path in spill_folder.rglob("*")) or bool(killed)
     return {"exit_code": code, "killed": len(killed), "held": len(held), "spilled": used}
 
 
@@ -49,7 +47,3 @@ def kill_spilling(killed: list[int]) -> None:
             kill(pid)
             killed.append(pid)
         time.sleep(0.002)
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(probe(sys.argv[2], sys.argv[3] == "yes", sys.argv[4:])), "utf-8")

@@ -15,6 +15,8 @@ from uuid import uuid4
 
 import pytest
 import ray
+from elastic_probe import probe
+from forked import run_probe
 from job_runs import (
     JOB,
     PROGRAM_PATH,
@@ -25,7 +27,6 @@ from job_runs import (
     report_of,
     run_here,
     run_inline,
-    run_probe,
     run_program,
     started,
     tiny_checkpoint,
@@ -40,7 +41,6 @@ from s3_server import S3Server, free_port_pairs
 from albert_infer.common.failpoints import VARIABLE
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
-PROBE = Path(__file__).parent / "elastic_probe.py"
 PAIRS = made_up_pairs(224, seed=51)
 # Fourteen units: enough that some wait when a unit holds up its actor and what is queued there.
 # The GPUs are declared, and not there.
@@ -84,7 +84,7 @@ def grown(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Grow
     with FaultProxy(place.location.endpoint) as proxy:
         model = ("--model", f"{place.location.uri}/in/model", "--s3-endpoint", proxy.endpoint)
         waits = {VARIABLE: f"classifying:wait:1-6:{growing};classifying:wait:7:{tail}"}
-        told = run_probe(PROBE, folder / "told", growing, tail, *flags, *model, env={**place.location.env, **waits})
+        told = run_probe(probe, growing, tail, (*flags, *model), env={**place.location.env, **waits})
         return Grown(told, folder / "in", folder / "out", proxy.seen("GET", "/in/model/[^?]+$"))
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from job_runs import made_up_pairs, report_of, run_probe, write_pairs
+from forked import run_probe
+from job_runs import made_up_pairs, report_of, write_pairs
+from metrics_probe import probe
 from s3_faults import FaultProxy, Rule
 from s3_place import Place
 from s3_server import S3Location
@@ -20,7 +22,6 @@ from albert_infer.pipeline import metrics
 
 pytestmark = [pytest.mark.ray, pytest.mark.s3]
 
-PROBE = Path(__file__).with_name("metrics_probe.py")
 # Requests of the driver and of both kinds of workers.
 FAULTS = (
     Rule("status", "GET", r"/in/pairs/", times=3),
@@ -59,12 +60,12 @@ def scraped(s3_server: Any, checkpoint: Path, tmp_path_factory: pytest.TempPathF
     write_pairs(folder / "in" / "b.parquet", made_up_pairs(20, seed=7))
     place.upload(folder / "up")
     with FaultProxy(location.endpoint, FAULTS) as proxy:
-        common = ["--model", str(checkpoint), "--unit-rows", "16", "--max-rejected-share", "0.5"]
-        on_s3 = [*map(str, place.argv()), "--s3-endpoint", proxy.endpoint, *common]
-        local = ["--input", str(folder / "in"), "--output", str(folder / "out"), *common]
+        common = ("--model", checkpoint, "--unit-rows", 16, "--max-rejected-share", 0.5)
+        on_s3 = (*place.argv(), "--s3-endpoint", proxy.endpoint, *common)
+        local = ("--input", folder / "in", "--output", folder / "out", *common)
         # A gauge is served for two intervals after it was set, and must be scraped until then.
         env = {**location.env, "RAY_metrics_report_interval_ms": "3000"}
-        told = run_probe(PROBE, folder / "told", json.dumps(on_s3), json.dumps(local), env=env)
+        told = run_probe(probe, on_s3, local, env=env)
         assert told["codes"] == [0, 0]
         report = json.loads(place.read(f"_runs/{place.manifest()['plan_id']}/report.json"))
         yield Scraped(told["samples"], report, report_of(folder / "out"), proxy.faults.total())

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cluster_probe
+import paused_probe
 import pytest
 from deployment import keepalive
+from forked import run_probe
 from job_runs import (
     FAST_HEALTH_CHECKS,
     RAY_WARNING,
     made_up_pairs,
     manifest_of,
     report_of,
-    run_probe,
     verify,
     write_pairs,
 )
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
-PROBE = Path(__file__).parent / "cluster_probe.py"
-PAUSED_PROBE = Path(__file__).parent / "paused_probe.py"
 
 
 def lost_calls(most: int) -> dict[str, str]:
@@ -32,17 +32,17 @@ def lost_calls(most: int) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("replaced", "env"),
     [
-        pytest.param("yes", lost_calls(1), id="spot"),
-        pytest.param("yes", lost_calls(10), id="storm", marks=pytest.mark.slow),
-        pytest.param("no", {}, id="shrunk", marks=pytest.mark.slow),
+        pytest.param(True, lost_calls(1), id="spot"),
+        pytest.param(True, lost_calls(10), id="storm", marks=pytest.mark.slow),
+        pytest.param(False, {}, id="shrunk", marks=pytest.mark.slow),
     ],
 )
-def test_a_lost_node_costs_no_row(checkpoint: Path, tmp_path: Path, replaced: str, env: dict[str, str]) -> None:
+def test_a_lost_node_costs_no_row(checkpoint: Path, tmp_path: Path, replaced: bool, env: dict[str, str]) -> None:
     pairs = made_up_pairs(480, seed=31)
     write_pairs(tmp_path / "in" / "a.parquet", pairs)
     flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--model", checkpoint, "--unit-rows", 16)
 
-    told = run_probe(PROBE, tmp_path / "told", 5, replaced, *flags, env={**FAST_HEALTH_CHECKS, **env})
+    told = run_probe(cluster_probe.probe, 5, replaced, flags, env={**FAST_HEALTH_CHECKS, **env})
 
     assert told == {"exit_code": 0, "killed": True}
     verify(tmp_path / "out", tmp_path / "in")
@@ -59,7 +59,7 @@ def test_a_paused_node_costs_seconds_and_no_row(checkpoint: Path, tmp_path: Path
     # A check of a node that is paused, unlike one that is gone, takes its whole time.
     env = {**FAST_HEALTH_CHECKS, "RAY_health_check_timeout_ms": "3000", **keepalive()}
 
-    told = run_probe(PAUSED_PROBE, tmp_path / "told", tmp_path / "points", *flags, env=env)
+    told = run_probe(paused_probe.probe, tmp_path / "points", flags, env=env)
 
     assert told["exit_code"] == 0
     assert told["late"] > 0, "the node was paused with bytes that were not put yet"

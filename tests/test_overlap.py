@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -253,7 +254,7 @@ def test_four_starts_at_once_that_flip_between_two_plans_leave_one_of_them_whole
     with ExitStack() as drivers:
         for number in range(4):
             flags = night.flags(*plans[number % 2], *REPLACE)
-            drivers.enter_context(forked(flip, night.folder, f"driver-{number}", FLIP_ROUNDS, *flags))
+            drivers.enter_context(forked(partial(flip, night.folder, f"driver-{number}", FLIP_ROUNDS), *flags))
         wait_until(lambda: len(list(night.folder.glob("driver-*.ready"))) == 4)
         for number in range(FLIP_ROUNDS):
             for name, data in staged.items():

@@ -12,18 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from forked import PATH, run_probe
 from job_runs import (
     in_open_session,
     labelled_rows,
     made_up_pairs,
     report_of,
-    run_probe,
     tiny_checkpoint,
     write_pairs,
 )
+from pipeline_probe import probe
 
 pytestmark = pytest.mark.ray
-PROBE = Path(__file__).parent / "pipeline_probe.py"
 PAIRS = made_up_pairs(72, seed=10)
 
 
@@ -74,13 +74,11 @@ def probed(name: str, folder: Path) -> Seen:
     write_pairs(folder / "in" / "a.parquet", PAIRS.slice(0, 40))
     write_pairs(folder / "in" / "b.parquet", PAIRS.slice(40))
     checkpoint = tiny_checkpoint(folder / "checkpoint")
-    picklings = folder / "picklings"
-    where = (folder / "in", folder / "out", checkpoint, picklings)
     job = ("--input", folder / "in", "--output", folder / "job", "--model", checkpoint)
     flags = job if name == WITH_A_JOB else ()
-    env = in_open_session({}) if name == JOINED else {}
-    told = run_probe(PROBE, folder / "told", mode.cpus, mode.gpus, *where, *flags, env=env)
-    return Seen(mode, told, folder, len(picklings.read_text().splitlines()))
+    env = in_open_session({"PYTHONPATH": PATH}) if name == JOINED else {}
+    told = run_probe(probe, mode.cpus, mode.gpus, folder, flags, env=env)
+    return Seen(mode, told, folder, len((folder / "picklings").read_text().splitlines()))
 
 
 def test_reading_classifying_and_committing_are_operators_of_their_own(seen: Seen) -> None:

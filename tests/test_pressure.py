@@ -11,22 +11,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forked import run_probe
 from job_runs import (
     RAY_WARNING,
     made_up_pairs,
     manifest_of,
     run_alone,
     run_inline,
-    run_probe,
     staged_units,
     tiny_checkpoint,
     verify,
     visible_files,
     write_pairs,
 )
+from pressure_probe import probe
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(RAY_WARNING)]
-PROBE = Path(__file__).parent / "pressure_probe.py"
 
 
 @contextmanager
@@ -84,15 +84,15 @@ def flags_of(heavy: Path, output: Path) -> tuple[object, ...]:
     return ("--input", heavy / "in", "--output", output, "--model", heavy / "checkpoint", "--unit-rows", 1000)
 
 
-def probed(heavy: Path, output: Path, spill_folder: Path, *, kills: str) -> dict[str, Any]:
+def probed(heavy: Path, output: Path, spill_folder: Path, *, kills: bool) -> dict[str, Any]:
     """What the probe told."""
-    return run_probe(PROBE, output.with_suffix(".told"), spill_folder, kills, *flags_of(heavy, output))
+    return run_probe(probe, spill_folder, kills, flags_of(heavy, output))
 
 
 def test_a_full_spill_disk_ends_the_run_with_4_and_it_goes_on_with_room(heavy: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     with small_disk(tmp_path / "spill", "20m"):
-        full = probed(heavy, output, tmp_path / "spill", kills="no")
+        full = probed(heavy, output, tmp_path / "spill", kills=False)
     assert (full["exit_code"], full["spilled"]) == (4, True)
     assert (visible_files(output), (output / "_SUCCESS").exists()) == ([], False)
 
@@ -104,7 +104,7 @@ def test_a_full_spill_disk_ends_the_run_with_4_and_it_goes_on_with_room(heavy: P
 @pytest.mark.slow
 def test_a_run_that_spills_to_a_disk_with_room_loses_no_row(heavy: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    room = probed(heavy, output, tmp_path / "room", kills="no")
+    room = probed(heavy, output, tmp_path / "room", kills=False)
     assert (room["exit_code"], room["spilled"]) == (0, True)
     verify(output, heavy / "in")
 
@@ -112,10 +112,10 @@ def test_a_run_that_spills_to_a_disk_with_room_loses_no_row(heavy: Path, tmp_pat
 @pytest.mark.slow
 def test_spilling_processes_that_are_killed_cost_no_row(heavy: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    told = probed(heavy, output, tmp_path / "spill", kills="yes")
+    told = probed(heavy, output, tmp_path / "spill", kills=True)
     assert told["killed"] > 0
     assert told["exit_code"] in {0, 4}
     assert (output / "_SUCCESS").exists() == (told["exit_code"] == 0)
     if told["exit_code"] == 4:
-        assert probed(heavy, output, tmp_path / "spill", kills="no")["exit_code"] == 0
+        assert probed(heavy, output, tmp_path / "spill", kills=False)["exit_code"] == 0
     verify(output, heavy / "in")
