@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import signal
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from finetune import main
-from job_runs import JOB, Outcome, in_open_session, run_program, started, wait_until
+from forked import forked, run_forked
+from job_runs import Outcome, in_open_session, run_main, wait_until
 from s3_server import S3Location
 from training_models import (
     Learning,
@@ -47,7 +45,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`use_.*deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*exclude_resources.*"),
 ]
-FINETUNE = JOB.parent / "finetune.py"
 # 9 steps an epoch.
 EPOCHS, STEPS = 5, 45
 HOW = {"epochs": EPOCHS, "batch-pairs": 8, "learning-rate": 2e-3, "evaluations-per-epoch": 1, "patience": 15}
@@ -70,10 +67,6 @@ class Start:
             **{name.replace("_", "-"): value for name, value in changed.items()},
         }
         return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-
-    def program(self, output: Path) -> list[object]:
-        """The command of such a run."""
-        return [sys.executable, FINETUNE, *self.argv(output)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,12 +101,9 @@ def half_taught() -> AlbertForSequenceClassification:
     return teacher
 
 
-def finetuned(argv: list[str]) -> Outcome:
+def finetuned(argv: Sequence[str]) -> Outcome:
     """The job in this process, in its open Ray session."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with redirect_stdout(stdout), redirect_stderr(stderr):
-        code = main(argv)
-    return Outcome(code, stdout.getvalue(), stderr.getvalue())
+    return run_main(main, *argv)
 
 
 def metrics_of(output: Path) -> dict[str, Any]:
@@ -241,12 +231,12 @@ def test_a_killed_driver_and_then_a_killed_worker_make_the_same_weights(
     for point in ("first", "second"):
         (tmp_path / point).mkdir()
     waits = {VARIABLE: f"trained@step 000012:wait:1:{tmp_path / 'first'}"}
-    with started(start.program(output), env=in_open_session(waits)) as process:
+    with forked(main, *start.argv(output), env=in_open_session(waits)) as process:
         wait_until(lambda: len(list(output.glob("_training/*/checkpoint_*/kept.safetensors"))) > 0, process)
     assert not (output / "metrics.json").exists()
 
     killed = {VARIABLE: f"trained@step 000030:kill:1:{tmp_path / 'second'}"}
-    outcome = run_program(start.program(output), env=in_open_session(killed))
+    outcome = run_forked(main, *start.argv(output), env=in_open_session(killed))
 
     assert outcome.exit_code == 0, outcome.stderr
     # Once when it was killed, once when it came by again.
@@ -262,7 +252,7 @@ def test_a_driver_that_is_asked_to_end_says_so(
     start: Start, session: None, tmp_path: Path, number: signal.Signals
 ) -> None:
     armed = {VARIABLE: f"trained@step 000002:wait:1-9:{tmp_path}"}
-    with started(start.program(tmp_path / "checkpoint"), env=in_open_session(armed)) as process:
+    with forked(main, *start.argv(tmp_path / "checkpoint"), env=in_open_session(armed)) as process:
         wait_until(lambda: len(list(tmp_path.glob("trained.*"))) > 0, process)
         process.send_signal(number)
         ended = Outcome(process.wait(60), *process.communicate())
