@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,11 +50,6 @@ AFTER_ALL_UNITS = ("labelled", "accounted", "sealed")
 WHILE_PUBLISHING = ("file_published", "files_published", "success_put")
 # While a unit is worked on; the others show less.
 ALWAYS_RUN = {"part_put"}
-
-
-def slow_unless(always: bool) -> Sequence[pytest.MarkDecorator]:
-    """The marks of a case that is always run, or of one that `make test` leaves out."""
-    return () if always else (pytest.mark.slow,)
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,10 @@ def assert_published_whole(night: Night) -> None:
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize(
     "point",
-    [pytest.param(point, marks=slow_unless(point in ALWAYS_RUN)) for point in (*BEFORE_ANY_UNIT, *AROUND_A_UNIT)],
+    [
+        pytest.param(point, marks=() if point in ALWAYS_RUN else pytest.mark.slow)
+        for point in (*BEFORE_ANY_UNIT, *AROUND_A_UNIT)
+    ],
 )
 def test_a_driver_killed_while_it_labels_publishes_nothing_and_the_next_start_goes_on(night: Night, point: str) -> None:
     hit = 2 if point in {"part_put", "local_staged"} else 1
@@ -346,7 +344,7 @@ def test_two_drivers_of_one_night_cost_time_and_no_row(night: Night) -> None:
     assert_published_whole(night)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_driver_that_was_overtaken_by_another_plan_publishes_nothing(night: Night) -> None:
     with night.started("sealed:wait:1") as slow:
         wait_until(lambda: night.hits("sealed") == 1, slow)
@@ -368,19 +366,11 @@ def test_a_driver_that_was_overtaken_by_another_plan_publishes_nothing(night: Ni
 
 
 CHANGES = {"replaced": 4, "gone": 4, "mended": 4, "late": 0}
-# A file that is replaced or comes late while the run goes on is a row of the table of bad inputs too.
-ALWAYS_CHANGED = {("gone", "plan_put")}
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    ("change", "point"),
-    [
-        pytest.param(change, point, marks=slow_unless((change, point) in ALWAYS_CHANGED))
-        for change in CHANGES
-        for point in ("plan_put", "labelled")
-    ],
-)
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("point", ["plan_put", "labelled"])
 def test_an_input_that_changes_while_the_run_goes_on_is_never_published_as_it_was(
     night: Night, change: str, point: str
 ) -> None:
