@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from albert_infer import storage
 from albert_infer.engine.kernel_use import KernelUse
 from albert_infer.pipeline.attempts import AttemptCounts
+from albert_infer.pipeline.exits import limit_exit
 from albert_infer.pipeline.progress import ProgressCounts, RunProgress, UnitProgress
 from albert_infer.schema import DeviceKind
 
@@ -73,6 +74,7 @@ class RunBoard:
         Waits for the board before the block runs, so an attempt is counted even if the worker dies at once.
         """
         work, attempt_id, s3_retries = f"{step} {unit_id}", uuid4().hex, storage.s3_retries()
+        limit_exit()
         node_id = ray.get_runtime_context().get_node_id()
         healthy: bool = ray.get(self.actor.begin.remote(work, attempt_id, node_id))
         try:
@@ -96,6 +98,7 @@ def _board_class() -> type:
         """Both counts in one process, to save memory."""
 
         def __init__(self) -> None:
+            limit_exit()
             ProgressCounts.__init__(self)
             AttemptCounts.__init__(self, alive_nodes)
 

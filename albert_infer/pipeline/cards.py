@@ -8,6 +8,7 @@ from typing import Final
 import ray
 
 from albert_infer.engine.cards import Card
+from albert_infer.pipeline.exits import limit_exit
 from albert_infer.pipeline.stage_errors import own_errors
 
 # A worker process starts and torch loads well within this. Only a longer wait is worth a line.
@@ -31,6 +32,7 @@ def card_of_worker(num_gpus: float, log: Callable[[str], None]) -> Card:
 
 
 def _card_here() -> Card:
+    limit_exit()
     # Imported here, because the driver has no use for torch.
     from albert_infer.engine.devices import card_here
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import ray
 
 from albert_infer.model.checkpoint import Checkpoint
+from albert_infer.pipeline.exits import limit_exit
 from albert_infer.pipeline.reader import UnitReader
 from albert_infer.pipeline.resources import WorkerResources
 from albert_infer.pipeline.session import READ_TASK_MEMORY
@@ -45,11 +46,12 @@ def preflighted(
         max_calls=1 if workers.num_gpus else 0,
         # Nodes and messages may be lost. But checks that killed three workers would kill a fourth.
         max_retries=2,
-    )(check)
+    )(_checked_on_worker)
     with own_errors("checking the model on one worker"):
         preflight: Preflight = ray.get(
             # Ray starts the task when its arguments exist. A task that waits for its sample could hold the last CPU.
             task.remote(
+                check,
                 checkpoint,
                 *sample,
                 checks=checks,
@@ -59,3 +61,8 @@ def preflighted(
             )
         )
     return preflight
+
+
+def _checked_on_worker(check: Callable[..., Preflight], *arguments: object, **how: object) -> Preflight:
+    limit_exit()
+    return check(*arguments, **how)

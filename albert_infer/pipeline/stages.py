@@ -20,6 +20,7 @@ from ray.data.datasource import Datasink, ReadTask
 from albert_infer.model.checkpoint import Checkpoint
 from albert_infer.output import commit
 from albert_infer.pipeline.board import RunBoard
+from albert_infer.pipeline.exits import limit_exit
 from albert_infer.pipeline.loading import classifier_of_worker
 from albert_infer.pipeline.lost_devices import ending_with_the_device
 from albert_infer.pipeline.reader import UnitReader, poison_detail, poison_marker, unpickled
@@ -78,6 +79,7 @@ class ClassifyActor:
         frame: PairFrame,
         board: RunBoard,
     ) -> None:
+        limit_exit()
         self._classifier, device = classifier_of_worker(
             ray.get(checkpoint), precision, workers, max_batch_tokens=max_batch_tokens, columns=columns, frame=frame
         )
