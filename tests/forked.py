@@ -24,11 +24,11 @@ from typing import Any, Final
 
 import pytest
 import ray
-from job_runs import PATIENCE_SECONDS, Outcome, kill_family
+from job_runs import PATIENCE_SECONDS, PROGRAM_PATH, Outcome, kill_family
 from ray._raylet import Config  # type: ignore[attr-defined]
 
 TESTS: Final = Path(__file__).parent
-PATH: Final = os.pathsep.join(map(str, (TESTS.parent, TESTS.parent / "jobs", TESTS)))
+PATH: Final = f"{PROGRAM_PATH}:{TESTS}"
 # This module, with what it imports, and what jobs import while they run.
 IMPORTED: Final = ("forked", "label_nightly", "ray.data", "pandas", "pyarrow.dataset", "albert_infer.engine.cpu.fused")
 
@@ -69,6 +69,10 @@ class Forked:
         self.wait(timeout)
         return (self._folder / "stdout").read_text("utf-8"), (self._folder / "stderr").read_text("utf-8")
 
+    def outcome(self, timeout: float = PATIENCE_SECONDS) -> Outcome:
+        """Wait for its end; how it ended."""
+        return Outcome(self.wait(timeout), *self.communicate())
+
     def send_signal(self, number: int) -> None:
         """Send it a signal."""
         os.kill(self.pid, number)
@@ -96,8 +100,7 @@ def forked(main: Main, *argv: object, env: Mapping[str, str] | None = None) -> I
 def run_forked(main: Main, *argv: object, env: Mapping[str, str] | None = None) -> Outcome:
     """Run `main` to its end; one that hangs fails the test."""
     with forked(main, *argv, env=env) as program:
-        stdout, stderr = program.communicate(PATIENCE_SECONDS)
-    return Outcome(program.wait(), stdout, stderr)
+        return program.outcome()
 
 
 def run_probe(probe: Callable[..., object], *arguments: object, env: Mapping[str, str] | None = None) -> dict[str, Any]:

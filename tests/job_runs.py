@@ -220,12 +220,6 @@ def started(command: Sequence[object], *, env: Mapping[str, str] | None = None) 
             kill_family(process.pid)
 
 
-def run_killed(*argv: object, when: Callable[[], bool], env: Mapping[str, str] | None = None) -> None:
-    """Start the job and kill it, with all that it started, as soon as `when` holds."""
-    with started([sys.executable, JOB, *argv], env=env) as process:
-        wait_until(when, process)
-
-
 def wait_until(
     when: Callable[[], bool], process: subprocess.Popen[str] | Forked | None = None, *, every: float = 0.02
 ) -> None:

@@ -32,7 +32,6 @@ from input_of_everything import (
 )
 from job_runs import (
     INLINE_JOB,
-    PATIENCE_SECONDS,
     Outcome,
     labelled_rows,
     made_up_pairs,
@@ -313,7 +312,7 @@ def label_while(bench: Bench, change: Callable[[], object]) -> Outcome:
         wait_until((bench.folder / "part_put.1").exists, job)
         change()
         (bench.folder / "go").touch()
-        return Outcome(job.wait(PATIENCE_SECONDS), *job.communicate())
+        return job.outcome()
 
 
 def an_input_that_changes_holds_the_night_back(bench: Bench) -> None:

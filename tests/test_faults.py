@@ -200,7 +200,7 @@ def ends_in_one_line(night: Night, process: Forked, point: str, number: signal.S
     """A driver that gets the signal at the point ends with 4, and the next start publishes the night."""
     wait_until(lambda: night.hits(point) >= 1, process)
     process.send_signal(number)
-    ended = Outcome(process.wait(60), *process.communicate())
+    ended = process.outcome(60)
     told = str(ended.summary["error"])
     assert told.startswith(f"the job: ended from outside by {number.name}; ")
     assert "run the same command again" in told

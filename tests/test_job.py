@@ -30,12 +30,13 @@ from job_runs import (
     report_of,
     run_alone,
     run_inline,
-    run_killed,
     staged_units,
+    started,
     state_of,
     tiny_checkpoint,
     verify,
     visible_files,
+    wait_until,
     write_pairs,
 )
 
@@ -391,7 +392,8 @@ def test_a_driver_killed_half_way_leaves_nothing_visible_and_the_next_start_goes
     write_pairs(source / "a.parquet", pairs)
 
     armed = {VARIABLE: f"part_put:wait:3-99:{tmp_path}"}
-    run_killed(*flags(source, output, checkpoint), when=(tmp_path / "part_put.3").exists, env=armed)
+    with started([sys.executable, JOB, *flags(source, output, checkpoint)], env=armed) as process:
+        wait_until((tmp_path / "part_put.3").exists, process)
     # Not what a commit that was cut off had begun.
     staged = state_of(output, "_units/*.parquet")
     assert 3 <= len(staged) < 60

@@ -9,7 +9,6 @@ import pytest
 from forked import forked
 from job_runs import (
     INLINE_JOB,
-    PATIENCE_SECONDS,
     Outcome,
     made_up_pairs,
     run_inline,
@@ -106,7 +105,7 @@ def test_an_object_that_may_not_be_read_is_refused_at_planning_and_stops_a_run_t
             wait_until((tmp_path / "plan_put.1").exists, job)
             proxy.set_rules([denied])
             (tmp_path / "go").touch()
-            stopped = Outcome(job.wait(PATIENCE_SECONDS), *job.communicate())
+            stopped = job.outcome()
         assert (stopped.exit_code, len(stopped.errors)) == (4, 1), stopped.stderr
         assert "s3:GetObject" in stopped.stderr
         assert proxy.faults["status"] > before

@@ -255,7 +255,7 @@ def test_a_driver_that_is_asked_to_end_says_so(
     with forked(main, *start.argv(tmp_path / "checkpoint"), env=in_open_session(armed)) as process:
         wait_until(lambda: len(list(tmp_path.glob("trained.*"))) > 0, process)
         process.send_signal(number)
-        ended = Outcome(process.wait(60), *process.communicate())
+        ended = process.outcome(60)
     assert ended.exit_code == 4, ended.stderr
     assert ended.summary["exit_code"] == 4
     assert ended.stderr.splitlines()[-1].startswith("finetune.py: ")

@@ -73,7 +73,7 @@ class Stopped:
     def go_on(self) -> Outcome:
         """Let it go on, to its end."""
         (self.faults / "go").touch()
-        return Outcome(self.process.wait(PATIENCE_SECONDS), *self.process.communicate())
+        return self.process.outcome()
 
 
 @dataclass
